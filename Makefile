@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+# moat: one non-recursive Makefile; objects under $(O). `make help` names every target.
+
+O        ?= build
+V        ?= 0
+DEV      ?= 0
+SANITIZE ?=
+DESTDIR  ?=
+PREFIX   ?= /usr/local
+KERNELS  ?=
+TESTS    ?=
+
+VERSION  := 0.1.0
+CC       ?= gcc
+CLANG    ?= clang
+BPFTOOL  ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
+Q        := $(if $(filter 1,$(V)),,@)
+say       = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(2)';)
+
+WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings \
+            -Wformat=2 -Wvla -Wimplicit-fallthrough -Wno-missing-field-initializers \
+            $(if $(filter 1,$(DEV)),-Werror)
+SANFLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)
+CFLAGS   ?= -O2 -g
+HARDEN   := -fstack-protector-strong -D_FORTIFY_SOURCE=2
+ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -DMOAT_VERSION='"$(VERSION)"' \
+            -DMOAT_LIBEXEC='"$(PREFIX)/libexec/moat"' -Iinclude -Iuserspace -I$(O)/gen \
+            $(WARN) $(if $(SANITIZE),,$(HARDEN)) $(SANFLAGS) $(CFLAGS) -MMD -MP
+BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_$(subst aarch64,arm64,$(subst x86_64,x86,$(shell uname -m))) \
+            -Iinclude -idirafter /usr/include/$(shell gcc -print-multiarch) -Wall -Wextra -Werror \
+            -Wno-unused-parameter -MMD -MP
+
+AGENT_LIBS := -lmicrohttpd -ljansson -linih -lbpf -lelf -lz -lcap
+INIT_LIBS  := -lcap
+CLI_LIBS   := -ljansson
+
+src   = $(sort $(wildcard userspace/$(1)/*.c))
+obj   = $(patsubst %.c,$(O)/%.o,$(call src,$(1)))
+BASE_OBJ  := $(call obj,base)
+AGENT_OBJ := $(call obj,agent)
+INIT_OBJ  := $(call obj,init)
+LIB_OBJ   := $(call obj,lib)
+CLI_OBJ   := $(call obj,cli)
+BPF_SRC   := $(sort $(wildcard bpf/*.bpf.c))
+BPF_OBJ   := $(patsubst bpf/%.bpf.c,$(O)/bpf/%.bpf.o,$(BPF_SRC))
+UNIT_SRC  := $(sort $(wildcard tests/unit/*_test.c))
+UNIT_BIN  := $(patsubst tests/unit/%.c,$(O)/tests/unit/%,$(UNIT_SRC))
+TOOL_SRC  := $(sort $(wildcard tests/integration/tools/*.c tests/bench/*.c))
+TOOL_BIN  := $(patsubst tests/%.c,$(O)/tests/%,$(TOOL_SRC))
+BIN       := $(O)/moatd $(O)/moat-init $(O)/moat
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+all: $(BIN) $(O)/libmoat.a ## build moatd, moat-init, moat and libmoat
+
+$(O)/moatd: $(BASE_OBJ) $(AGENT_OBJ)
+	$(call say,LINK,$@) $(CC) $(SANFLAGS) $(LDFLAGS) -pie -Wl,-z,relro,-z,now -o $@ $^ $(AGENT_LIBS)
+
+# Static: no dynamic loader in the start-up of the command line and of moat-init.
+$(O)/moat-init: $(INIT_OBJ)
+	$(call say,LINK,$@) $(CC) $(SANFLAGS) $(LDFLAGS) $(if $(SANITIZE),,-static) -o $@ $^ $(INIT_LIBS)
+
+$(O)/moat: $(CLI_OBJ) $(O)/libmoat.a $(BASE_OBJ)
+	$(call say,LINK,$@) $(CC) $(SANFLAGS) $(LDFLAGS) $(if $(SANITIZE),,-static) -o $@ $^ $(CLI_LIBS)
+
+$(O)/libmoat.a: $(LIB_OBJ)
+	$(call say,AR,$@) rm -f $@ && ar rcs $@ $^
+
+$(O)/userspace/%.o: userspace/%.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<) $(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+$(O)/userspace/agent/enforce.o: $(O)/gen/moat.skel.h
+
+$(O)/bpf/%.bpf.o: bpf/%.bpf.c
+	@mkdir -p $(@D)
+	$(call say,BPF,$<) $(CLANG) $(BPF_CFLAGS) -c -o $@ $<
+
+$(O)/moat.bpf.o: $(BPF_OBJ)
+	$(call say,BPFLINK,$@) $(BPFTOOL) gen object $@ $^
+
+$(O)/gen/moat.skel.h: $(O)/moat.bpf.o
+	@mkdir -p $(@D)
+	$(call say,SKEL,$@) $(BPFTOOL) gen skeleton $< name moat_bpf > $@
+
+$(O)/tests/unit/%: tests/unit/%.c $(BASE_OBJ) $(filter-out %/main.o,$(AGENT_OBJ)) $(filter-out %/main.o,$(INIT_OBJ)) $(O)/libmoat.a
+	@mkdir -p $(@D)
+	$(call say,UNIT,$@) $(CC) $(ALL_CFLAGS) -Itests/unit -o $@ $^ $(LDFLAGS) $(AGENT_LIBS) -lcmocka
+
+$(O)/tests/%: tests/%.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@) $(CC) $(ALL_CFLAGS) -o $@ $(filter %.c,$^) $(LDFLAGS)
+
+# Static: it also runs where no library can be reached. Not built with sanitizers.
+$(O)/tests/integration/tools/attempt: $(wildcard tests/integration/tools/attempt/*)
+$(O)/tests/integration/tools/attempt: LDFLAGS += -static
+$(O)/tests/integration/tools/attempt: SANFLAGS =
+
+# What the Debian packages are for: building; the integration tests' tools and control planes;
+# booting other kernels. bun comes from npm, kernels from apt without being installed (vmtest/fetch).
+DEPS_BUILD := gcc make pkg-config clang bpftool libc6-dev libbpf-dev libelf-dev zlib1g-dev libcap-dev \
+              libmicrohttpd-dev libjansson-dev libinih-dev
+DEPS_TEST  := libcmocka-dev python3 procps psmisc netcat-openbsd curl iproute2 util-linux strace \
+              bubblewrap jupyter-server
+DEPS_VM    := qemu-system-x86 udev kmod file python3 python3-argcomplete python3-requests \
+              python3-pkg-resources debian-archive-keyring
+
+export MOAT_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/moat
+export MOAT_NODE_MODULES ?= $(MOAT_CACHE)/node/node_modules
+
+# $(call apt_install,PACKAGES): installs those that are not installed, and says which.
+define apt_install
+@missing=; for p in $(1); do \
+	dpkg-query -W -f='$${db:Status-Status}\n' $$p 2>/dev/null | grep -qx installed || missing="$$missing $$p"; \
+done; \
+if [ -n "$$missing" ]; then \
+	echo "installing:$$missing"; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y \
+		--no-install-recommends $$missing >/dev/null || \
+	{ echo "apt-get could not install them: run 'apt-get install$$missing' to see why" >&2; exit 1; }; \
+fi
+endef
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z_.-]+:.*## /{printf "  %-22s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+demo: deps-build ## show moat at work, in a VM where this kernel cannot enforce
+	@$(MAKE) --no-print-directory all $(O)/tests/integration/tools/attempt
+	@if $(O)/moatd --check >/dev/null 2>&1; then tests/integration/demo --build $(O); else \
+		echo "this kernel cannot enforce ($(O)/moatd --check says why): booting Linux 6.12 in a VM"; \
+		$(MAKE) --no-print-directory deps-vm && \
+		vmtest/run --kernel 6.12 --plain -- tests/integration/demo --build $(O); fi
+
+check: deps ## install what is missing, build, run every test; ends in the counts
+	@$(MAKE) --no-print-directory DEV=1 all tests
+	@tests/check --build $(O) unit native vm
+
+check-unit: tests ## the unit tests alone (needs what `make deps` installs)
+	@tests/check --build $(O) unit
+
+check-integration: all tests ## the integration tests on the running kernel
+	@tests/check --build $(O) $(if $(TESTS),--tests '$(TESTS)') native
+
+check-vm: all tests ## the integration tests in VMs; KERNELS="6.12 7.2" TESTS=pattern narrow it
+	@tests/check --build $(O) $(foreach k,$(KERNELS),--kernel $(k)) $(if $(TESTS),--tests '$(TESTS)') vm
+
+tests: $(UNIT_BIN) $(TOOL_BIN)
+
+bench: all tests ## exec latency beside posix_spawn, nsenter, unshare, bubblewrap (VM=6.12: in a VM)
+	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --plain --) tests/bench/run --build $(O)
+
+deps: deps-build deps-test deps-vm ## install everything that building and testing need
+
+deps-build: ## install what building needs
+	$(call apt_install,$(DEPS_BUILD))
+
+deps-test:
+	$(call apt_install,$(DEPS_TEST) $(if $(shell command -v npm),,npm))
+	@test -x $(MOAT_NODE_MODULES)/.bin/bun || { echo "installing: bun (npm)"; \
+		mkdir -p $(MOAT_NODE_MODULES)/.. && \
+		npm install --silent --no-fund --no-audit --prefix $(MOAT_NODE_MODULES)/.. bun; }
+
+deps-vm:
+	$(call apt_install,$(DEPS_VM))
+	@vmtest/fetch $(KERNELS)
+
+lint: ## cppcheck, clang-tidy and gcc -fanalyzer
+	$(call apt_install,cppcheck clang-tidy)
+	cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,portability \
+		-D_GNU_SOURCE -Iinclude -Iuserspace --suppress=missingIncludeSystem userspace include
+	$(MAKE) --no-print-directory O=$(O)/analyzer DEV=1 CFLAGS='-O2 -g -fanalyzer' $(O)/analyzer/moatd \
+		$(O)/analyzer/moat-init $(O)/analyzer/moat
+
+format: ## clang-format what git tracks
+	clang-format -i $$(git ls-files 'userspace/*.[ch]' 'include/*.h' 'bpf/*.[ch]' 'tests/*.[ch]')
+
+compile_commands.json: ## for clangd, through bear
+	bear -- $(MAKE) -B O=$(O)/bear all tests
+
+coverage: ## line coverage of the unit tests, by gcov
+	$(MAKE) --no-print-directory O=$(O)/coverage CFLAGS='-O0 -g --coverage' LDFLAGS=--coverage \
+		HARDEN= tests
+	tests/check --build $(O)/coverage unit
+	cd $(O)/coverage && find . -path './userspace/agent/*.gcda' -exec gcov -n {} + | \
+		grep -A1 "^File 'userspace"
+
+install: all ## install below $(DESTDIR)$(PREFIX)
+	install -Dm755 $(O)/moatd $(DESTDIR)$(PREFIX)/sbin/moatd
+	install -Dm755 $(O)/moat-init $(DESTDIR)$(PREFIX)/libexec/moat/moat-init
+	install -Dm755 $(O)/moat $(DESTDIR)$(PREFIX)/bin/moat
+	install -Dm644 $(O)/libmoat.a $(DESTDIR)$(PREFIX)/lib/libmoat.a
+	for h in include/moat/*.h; do install -Dm644 $$h $(DESTDIR)$(PREFIX)/include/moat/$${h##*/}; done
+	for m in userspace/man/*.[1-8]; do \
+		install -Dm644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
+
+uninstall: ## remove what install put there
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,sbin/moatd libexec/moat/moat-init bin/moat lib/libmoat.a)
+	rm -rf $(DESTDIR)$(PREFIX)/include/moat $(DESTDIR)$(PREFIX)/libexec/moat
+	for m in userspace/man/*.[1-8]; do \
+		rm -f $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
+
+clean: ## remove what was built
+	rm -rf $(O)
+
+.PHONY: all help demo check check-unit check-integration check-vm tests bench deps deps-build \
+        deps-test deps-vm lint format coverage install uninstall clean
+
+-include $(shell find $(O) -name '*.d' 2>/dev/null)

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Surface: labels.
+ *
+ * Policy: a child has the label of its parent, threads included. A child of moat-init is user code
+ * with the label announced for it, used once; without an announcement there is no child. A child
+ * that cannot be labelled is not created.
+ *
+ * Hooks: task_alloc (EPERM, ENOMEM), task_free.
+ */
+#include "verdict.h"
+
+static __always_inline int back_up(struct task_struct *task, const struct moat_label *label)
+{
+	__u64 address = (__u64)task;
+
+	if (!labels_are_backed_up())
+		return 0;
+	return bpf_map_update_elem(&labels, &address, label, BPF_ANY) ? -ENOMEM : 0;
+}
+
+/* Labels the new task; its parent is the running one. */
+static __always_inline int set_label(struct task_struct *task, const struct moat_label *label)
+{
+	struct moat_task *t = bpf_task_storage_get(&tasks, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (!t)
+		return -ENOMEM;
+	t->label = *label;
+	return back_up(task, label);
+}
+
+SEC("lsm/task_alloc")
+int BPF_PROG(moat_task_alloc, struct task_struct *task, unsigned long clone_flags, int ret)
+{
+	struct task_struct *parent = bpf_get_current_task_btf();
+	struct moat_task *t = bpf_task_storage_get(&tasks, parent, 0, 0);
+	struct moat_label label = {};
+	const struct moat_label *l;
+
+	if (ret)
+		return ret;
+	l = t ? &t->label : label_of(parent);
+	if (!l || l->role == MOAT_ROLE_NONE)
+		return 0;
+	label = *l;
+	/* the agent labels itself and moat-init from outside: make sure of their own back-up */
+	if (label.role != MOAT_ROLE_USER && back_up(parent, &label))
+		return -ENOMEM;
+	if (label.role == MOAT_ROLE_INIT) {
+		if (!t || t->next.role != MOAT_ROLE_USER)
+			return deny(MOAT_HOOK_task_alloc, EPERM, MOAT_OBJECT_NONE, 0);
+		label = t->next;
+		t->next.role = MOAT_ROLE_NONE;
+	}
+	if (label.role == MOAT_ROLE_USER)
+		allow(MOAT_HOOK_task_alloc);
+	return set_label(task, &label);
+}
+
+SEC("lsm/task_free")
+int BPF_PROG(moat_task_free, struct task_struct *task)
+{
+	__u64 address = (__u64)task;
+
+	if (labels_are_backed_up())
+		bpf_map_delete_elem(&labels, &address);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";

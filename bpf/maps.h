@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The maps, shared by all files of bpf/ (weak, so that `bpftool gen object` merges them into one)
+ * and by the agent, which pins each under PIN_DIR/INSTANCE/maps/NAME. Key and value types are in
+ * moat/abi.h, so `bpftool map dump` prints them field by field.
+ */
+#ifndef MOAT_BPF_MAPS_H
+#define MOAT_BPF_MAPS_H
+
+#include "kernel.h"
+
+/* Labels. Written by task_alloc for every child of a labelled task, and by the agent by pidfd. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct moat_task);
+} tasks SEC(".maps") __weak;
+
+/* See label.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 262144);
+	__type(key, __u64);
+	__type(value, struct moat_label);
+} labels SEC(".maps") __weak;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct moat_settings);
+} settings SEC(".maps") __weak;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct moat_port_key);
+	__type(value, struct moat_port);
+} ports SEC(".maps") __weak;
+
+/* PID namespaces with protected tasks in them, by namespace inode; see proc.bpf.c. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32);
+	__type(value, __u32);
+} pid_namespaces SEC(".maps") __weak;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct moat_socket);
+} sockets SEC(".maps") __weak;
+
+/* Files whose SIGIO owner was set by user code, by address of the struct file; see task.bpf.c. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, __u64);
+	__type(value, struct moat_label);
+} file_owners SEC(".maps") __weak;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MOAT_HOOK_COUNT);
+	__type(key, __u32); /* enum moat_hook; the kernel takes only plain integers here */
+	__type(value, struct moat_counter);
+} counters SEC(".maps") __weak;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct moat_drops);
+} drops SEC(".maps") __weak;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 * 1024);
+} events SEC(".maps") __weak;
+
+#endif

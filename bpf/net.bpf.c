@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Surface: the control plane's ports and the agent's socket.
+ *
+ * Policy: user code cannot bind a guarded port, over any transport, address family or address, in
+ * the control plane's network namespace, whether its service runs or not. The answer is EADDRINUSE,
+ * what a program expects of a port that is taken. In a network namespace of its own it may. Ports
+ * that the kernel picks (autobind) never are guarded ones: the agent reserves those that fall in
+ * the ephemeral range, and listen(2) is checked all the same.
+ * User code cannot connect or send to the agent's socket: EPERM.
+ *
+ * The address is judged by the family of the socket, not of the address: inet_bind takes AF_UNSPEC
+ * for AF_INET, and the port lies at the same place in sockaddr_in and sockaddr_in6.
+ *
+ * Hooks: socket_bind, sctp_bind_connect, socket_listen, unix_stream_connect, unix_may_send.
+ */
+#include "verdict.h"
+
+static __always_inline bool port_is_guarded(const struct sock *sk, __u16 port)
+{
+	struct moat_port_key key = {};
+
+	key.netns = sk->__sk_common.skc_net.net->net_cookie;
+	key.port = port;
+	return bpf_map_lookup_elem(&ports, &key);
+}
+
+static __always_inline bool is_inet(const struct sock *sk)
+{
+	__u16 family = sk->__sk_common.skc_family;
+
+	return family == AF_INET || family == AF_INET6;
+}
+
+static __always_inline int use_port(__u32 hook, const struct sock *sk, __u16 port)
+{
+	if (!port || !port_is_guarded(sk, port))
+		return allow(hook);
+	return deny(hook, EADDRINUSE, MOAT_OBJECT_PORT, port);
+}
+
+static __always_inline int bind_address(__u32 hook, const struct sock *sk, const void *address)
+{
+	struct sockaddr a = {};
+
+	if (!is_inet(sk) || !user_subject())
+		return 0;
+	/* a kernel copy, at least 128 bytes long whatever addrlen says (struct sockaddr_storage) */
+	if (bpf_probe_read_kernel(&a, sizeof(a), address))
+		return deny(hook, EADDRINUSE, MOAT_OBJECT_PORT, 0);
+	return use_port(hook, sk, __builtin_bswap16(a.sa_port));
+}
+
+SEC("lsm/socket_bind")
+int BPF_PROG(moat_socket_bind, struct socket *sock, struct sockaddr *address, int addrlen, int ret)
+{
+	struct sock *sk;
+
+	if (ret)
+		return ret;
+	sk = sock->sk;
+	return sk ? bind_address(MOAT_HOOK_socket_bind, sk, address) : 0;
+}
+
+/*
+ * sctp_bindx(3) brings several addresses, but an endpoint has one port: sctp_do_bind refuses an
+ * address whose port differs from that of the first (net/sctp/socket.c), so the first decides.
+ */
+#define SCTP_SOCKOPT_BINDX_ADD 100 /* include/uapi/linux/sctp.h */
+
+SEC("lsm/sctp_bind_connect")
+int BPF_PROG(moat_sctp_bind_connect, struct sock *sk, int optname, struct sockaddr *address,
+	     int addrlen, int ret)
+{
+	if (ret)
+		return ret;
+	if (optname != SCTP_SOCKOPT_BINDX_ADD)
+		return 0;
+	return bind_address(MOAT_HOOK_sctp_bind_connect, sk, address);
+}
+
+SEC("lsm/socket_listen")
+int BPF_PROG(moat_socket_listen, struct socket *sock, int backlog, int ret)
+{
+	struct sock *sk;
+
+	if (ret)
+		return ret;
+	sk = sock->sk;
+	if (!sk || !is_inet(sk) || !user_subject())
+		return 0;
+	return use_port(MOAT_HOOK_socket_listen, sk, sk->__sk_common.skc_num);
+}
+
+static __always_inline int reach_socket(__u32 hook, struct sock *other)
+{
+	struct moat_socket *s;
+
+	if (!user_subject())
+		return 0;
+	s = bpf_sk_storage_get(&sockets, other, 0, 0);
+	if (!s || !s->guarded)
+		return allow(hook);
+	return deny(hook, EPERM, MOAT_OBJECT_SOCKET, 0);
+}
+
+SEC("lsm/unix_stream_connect")
+int BPF_PROG(moat_unix_stream_connect, struct sock *sock, struct sock *other, struct sock *newsk,
+	     int ret)
+{
+	return ret ? ret : reach_socket(MOAT_HOOK_unix_stream_connect, other);
+}
+
+SEC("lsm/unix_may_send")
+int BPF_PROG(moat_unix_may_send, struct socket *sock, struct socket *other, int ret)
+{
+	struct sock *sk;
+
+	if (ret)
+		return ret;
+	sk = other->sk;
+	return sk ? reach_socket(MOAT_HOOK_unix_may_send, sk) : 0;
+}

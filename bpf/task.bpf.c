@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Surface: signals to a task and control of a task.
+ *
+ * Policy: may_touch(subject, target) decides every one of them; the answer is EPERM (never ESRCH:
+ * kill(2) would look the task up again, for ever).
+ *
+ * SIGIO is sent from wherever the event happens, so the running task means nothing there: the
+ * subject is who made itself or another the file's owner. F_SETOWN and FIOSETOWN by user code are
+ * therefore remembered per file, or refused with ENOMEM where they cannot be.
+ *
+ * Hooks: task_kill, file_fcntl, file_ioctl, file_free_security, file_send_sigiotask,
+ * ptrace_access_check (also what hides /proc entries, see proc.bpf.c), ptrace_traceme,
+ * task_setrlimit, task_setnice, task_setscheduler, task_getscheduler, task_setioprio,
+ * task_getioprio, task_setpgid, task_getpgid, task_getsid, task_movememory, perf_event_alloc.
+ */
+#include "verdict.h"
+
+#define F_SETOWN 8
+#define F_SETOWN_EX 15
+#define FIOSETOWN 0x8901
+#define SIOCSPGRP 0x8902
+
+static __always_inline int touch(__u32 hook, struct task_struct *target)
+{
+	const struct moat_label *subject = user_subject();
+
+	if (!subject)
+		return 0;
+	if (may_touch(subject, label_of(target)))
+		return allow(hook);
+	return deny(hook, EPERM, MOAT_OBJECT_TASK, target->tgid);
+}
+
+SEC("lsm/task_kill")
+int BPF_PROG(moat_task_kill, struct task_struct *p, struct kernel_siginfo *info, int sig,
+	     const struct cred *cred, int ret)
+{
+	return ret ? ret : touch(MOAT_HOOK_task_kill, p);
+}
+
+SEC("lsm/ptrace_access_check")
+int BPF_PROG(moat_ptrace_access_check, struct task_struct *child, unsigned int mode, int ret)
+{
+	return ret ? ret : touch(MOAT_HOOK_ptrace_access_check, child);
+}
+
+SEC("lsm/ptrace_traceme")
+int BPF_PROG(moat_ptrace_traceme, struct task_struct *parent, int ret)
+{
+	return ret ? ret : touch(MOAT_HOOK_ptrace_traceme, parent);
+}
+
+SEC("lsm/task_setrlimit")
+int BPF_PROG(moat_task_setrlimit, struct task_struct *p, unsigned int resource,
+	     struct rlimit *new_rlim, int ret)
+{
+	return ret ? ret : touch(MOAT_HOOK_task_setrlimit, p);
+}
+
+SEC("lsm/task_setnice")
+int BPF_PROG(moat_task_setnice, struct task_struct *p, int nice, int ret)
+{
+	return ret ? ret : touch(MOAT_HOOK_task_setnice, p);
+}
+
+SEC("lsm/task_setscheduler")
+int BPF_PROG(moat_task_setscheduler, struct task_struct *p, int ret)
+{
+	return ret ? ret : touch(MOAT_HOOK_task_setscheduler, p);
+}
+
+SEC("lsm/task_getscheduler")
+int BPF_PROG(moat_task_getscheduler, struct task_struct *p, int ret)
+{
+	return ret ? ret : touch(MOAT_HOOK_task_getscheduler, p);
+}
+
+SEC("lsm/task_setioprio")
+int BPF_PROG(moat_task_setioprio, struct task_struct *p, int ioprio, int ret)
+{
+	return ret ? ret : touch(MOAT_HOOK_task_setioprio, p);
+}
+
+SEC("lsm/task_getioprio")
+int BPF_PROG(moat_task_getioprio, struct task_struct *p, int ret)
+{
+	return ret ? ret : touch(MOAT_HOOK_task_getioprio, p);
+}
+
+SEC("lsm/task_setpgid")
+int BPF_PROG(moat_task_setpgid, struct task_struct *p, int pgid, int ret)
+{
+	return ret ? ret : touch(MOAT_HOOK_task_setpgid, p);
+}
+
+SEC("lsm/task_getpgid")
+int BPF_PROG(moat_task_getpgid, struct task_struct *p, int ret)
+{
+	return ret ? ret : touch(MOAT_HOOK_task_getpgid, p);
+}
+
+SEC("lsm/task_getsid")
+int BPF_PROG(moat_task_getsid, struct task_struct *p, int ret)
+{
+	return ret ? ret : touch(MOAT_HOOK_task_getsid, p);
+}
+
+SEC("lsm/task_movememory")
+int BPF_PROG(moat_task_movememory, struct task_struct *p, int ret)
+{
+	return ret ? ret : touch(MOAT_HOOK_task_movememory, p);
+}
+
+/* A user task may count events of tasks that it may touch; a CPU-wide event would see everybody. */
+SEC("lsm/perf_event_alloc")
+int BPF_PROG(moat_perf_event_alloc, struct perf_event *event, int ret)
+{
+	const struct moat_label *subject = user_subject();
+	struct task_struct *target;
+
+	if (ret)
+		return ret;
+	if (!subject)
+		return 0;
+	target = event->hw.target;
+	if (target && may_touch(subject, label_of(target)))
+		return allow(MOAT_HOOK_perf_event_alloc);
+	return deny(MOAT_HOOK_perf_event_alloc, EPERM, MOAT_OBJECT_TASK, target ? target->tgid : 0);
+}
+
+/* How many files are in file_owners: spares every other close of a file the look-up. */
+static __u64 n_file_owners;
+
+static __always_inline int remember_owner(__u32 hook, struct file *file)
+{
+	const struct moat_label *subject = user_subject();
+	__u64 address = (__u64)file;
+	struct moat_label label;
+
+	if (!subject)
+		return 0;
+	label = *subject;
+	__sync_fetch_and_add(&n_file_owners, 1);
+	if (bpf_map_update_elem(&file_owners, &address, &label, BPF_ANY))
+		return deny(hook, ENOMEM, MOAT_OBJECT_NONE, 0);
+	return allow(hook);
+}
+
+SEC("lsm/file_fcntl")
+int BPF_PROG(moat_file_fcntl, struct file *file, unsigned int cmd, unsigned long arg, int ret)
+{
+	if (ret)
+		return ret;
+	if (cmd != F_SETOWN && cmd != F_SETOWN_EX)
+		return 0;
+	return remember_owner(MOAT_HOOK_file_fcntl, file);
+}
+
+SEC("lsm/file_ioctl")
+int BPF_PROG(moat_file_ioctl, struct file *file, unsigned int cmd, unsigned long arg, int ret)
+{
+	if (ret)
+		return ret;
+	if (cmd != FIOSETOWN && cmd != SIOCSPGRP)
+		return 0;
+	return remember_owner(MOAT_HOOK_file_ioctl, file);
+}
+
+SEC("lsm/file_free_security")
+int BPF_PROG(moat_file_free_security, struct file *file)
+{
+	__u64 address = (__u64)file;
+
+	if (n_file_owners)
+		bpf_map_delete_elem(&file_owners, &address);
+	return 0;
+}
+
+static __always_inline __u64 file_of_owner(struct fown_struct *fown)
+{
+	struct fown_struct___apart *apart = (void *)fown;
+
+	if (bpf_core_field_exists(apart->file))
+		return (__u64)BPF_CORE_READ(apart, file);
+	return (__u64)fown - bpf_core_field_offset(struct file___inside, f_owner);
+}
+
+SEC("lsm/file_send_sigiotask")
+int BPF_PROG(moat_file_send_sigiotask, struct task_struct *tsk, struct fown_struct *fown, int sig,
+	     int ret)
+{
+	__u64 address = file_of_owner(fown);
+	const struct moat_label *subject;
+
+	if (ret)
+		return ret;
+	subject = bpf_map_lookup_elem(&file_owners, &address);
+	if (!subject)
+		return 0;
+	if (may_touch(subject, label_of(tsk)))
+		return allow(MOAT_HOOK_file_send_sigiotask);
+	return deny(MOAT_HOOK_file_send_sigiotask, EPERM, MOAT_OBJECT_TASK, tsk->tgid);
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR Apache-2.0) */
+/*
+ * What the kernel programs and the agent both know: labels, ports, verdict counters, events.
+ *
+ * Every struct here is a map key, a map value or a ring record. They are laid out by hand with
+ * explicit padding, have the same size on every architecture (asserted at the end) and must be
+ * zeroed before they are filled, because map keys are compared byte by byte.
+ *
+ * bpf/ includes this file after vmlinux.h, which already has the integer types.
+ */
+#ifndef MOAT_ABI_H
+#define MOAT_ABI_H
+
+#ifndef __VMLINUX_H__ /* bpf/ with a generated vmlinux.h */
+#include <linux/types.h>
+#endif
+
+/* What a task is to moat. Anything without a label is "not our business" and is never judged. */
+enum moat_role {
+	MOAT_ROLE_NONE = 0,    /* the rest of the host */
+	MOAT_ROLE_CONTROL = 1, /* moatd and the services, by inheritance */
+	MOAT_ROLE_INIT = 2,    /* a moat-init: its children become USER with the announced label */
+	MOAT_ROLE_USER = 3,    /* untrusted commands */
+};
+
+/* moat_label.flags */
+#define MOAT_LABEL_PER_EXEC 1u /* touch only tasks of the same exec, not of the whole context */
+
+/*
+ * The label of a task. `context` and `exec` are numbers that the agent hands out, from 1 up,
+ * never reused while the instance lives; both are 0 unless the role is USER.
+ */
+struct moat_label {
+	__u32 role;  /* enum moat_role */
+	__u32 flags; /* MOAT_LABEL_* */
+	__u64 context;
+	__u64 exec;
+};
+
+/*
+ * Value of the `tasks` task-local-storage map (the key, from user space, is a pidfd).
+ * `next` is used with role INIT only: the label for the next child, consumed by its creation;
+ * next.role is NONE when nothing is announced, and a child of INIT is then refused with EPERM.
+ */
+struct moat_task {
+	struct moat_label label;
+	struct moat_label next;
+	__u64 window_ns; /* start of the running audit window of this task */
+	__u32 events;    /* audit records written in this window */
+	__u32 folded;    /* denials not written since the last record */
+};
+
+/*
+ * `labels` backs task storage up on kernels where its look-up can fail although a label exists (6.1;
+ * see bpf/label.h). Key: address of the task_struct; value: struct moat_label.
+ */
+
+/* Key of `ports`; a guarded port is refused for every transport. The value is a moat_port. */
+struct moat_port_key {
+	__u64 netns; /* net->net_cookie, SO_NETNS_COOKIE in user space */
+	__u16 port;  /* host byte order */
+	__u16 pad[3];
+};
+
+struct moat_port {
+	__u32 service;   /* index of the service that owns it, in the order of the configuration */
+	__u32 reachable; /* 1: user code may connect to it */
+};
+
+/* Value of `sockets`, socket-local storage on the agent's own listening socket. */
+struct moat_socket {
+	__u32 guarded; /* 1: user code may not connect or send to it */
+	__u32 pad;
+};
+
+enum moat_mode {
+	MOAT_MODE_OFF = 0,     /* nothing is judged; labels are still kept */
+	MOAT_MODE_AUDIT = 1,   /* denials are counted and recorded but not enforced */
+	MOAT_MODE_ENFORCE = 2,
+};
+
+/* The one element of `settings`. */
+struct moat_settings {
+	__u32 mode;          /* enum moat_mode */
+	__u32 backup_labels; /* 1: keep `labels` and ask it where task storage answers NULL */
+	__u64 netns; /* cookie of the control plane's network namespace */
+};
+
+/*
+ * The hooks, once: name of the LSM hook, the surface it guards, the errno it answers with.
+ * The enum, the names in /metrics and the audit log, and the counters all come from here.
+ */
+#define MOAT_HOOKS(X)                                                                              \
+	X(task_alloc, "label", EPERM)                                                              \
+	X(task_kill, "signals", EPERM)                                                             \
+	X(file_fcntl, "signals", ENOMEM)                                                           \
+	X(file_ioctl, "signals", ENOMEM)                                                           \
+	X(file_send_sigiotask, "signals", EPERM)                                                   \
+	X(ptrace_access_check, "proc", EPERM)                                                      \
+	X(ptrace_traceme, "control", EPERM)                                                        \
+	X(task_setrlimit, "control", EPERM)                                                        \
+	X(task_setnice, "control", EPERM)                                                          \
+	X(task_setscheduler, "control", EPERM)                                                     \
+	X(task_getscheduler, "control", EPERM)                                                     \
+	X(task_setioprio, "control", EPERM)                                                        \
+	X(task_getioprio, "control", EPERM)                                                        \
+	X(task_setpgid, "control", EPERM)                                                          \
+	X(task_getpgid, "control", EPERM)                                                          \
+	X(task_getsid, "control", EPERM)                                                           \
+	X(task_movememory, "control", EPERM)                                                       \
+	X(perf_event_alloc, "control", EPERM)                                                      \
+	X(sb_kern_mount, "proc", EPERM)                                                            \
+	X(sb_remount, "proc", EPERM)                                                               \
+	X(move_mount, "proc", EPERM)                                                               \
+	X(inode_permission, "proc", EPERM)                                                         \
+	X(socket_bind, "ports", EADDRINUSE)                                                        \
+	X(sctp_bind_connect, "ports", EADDRINUSE)                                                  \
+	X(socket_listen, "ports", EADDRINUSE)                                                      \
+	X(unix_stream_connect, "reach", EPERM)                                                     \
+	X(unix_may_send, "reach", EPERM)                                                           \
+	X(bpf, "self", EPERM)
+
+enum moat_hook {
+#define MOAT_HOOK_ENUM(name, surface, err) MOAT_HOOK_##name,
+	MOAT_HOOKS(MOAT_HOOK_ENUM)
+#undef MOAT_HOOK_ENUM
+	MOAT_HOOK_COUNT,
+};
+
+/* Value of `counters`, a per-CPU array indexed by enum moat_hook. Only labelled USER subjects count. */
+struct moat_counter {
+	__u64 allowed;
+	__u64 denied;
+	__u64 would_deny; /* audit mode */
+};
+
+/* Value of `drops`, a per-CPU array with one element. */
+struct moat_drops {
+	__u64 ring_full; /* denials whose record found no room */
+	__u64 folded;    /* denials folded into a later record by the per-task rate limit */
+};
+
+enum moat_object {
+	MOAT_OBJECT_NONE = 0,
+	MOAT_OBJECT_TASK = 1,  /* object = tgid in the initial PID namespace */
+	MOAT_OBJECT_PORT = 2,  /* object = port */
+	MOAT_OBJECT_PROC = 3,  /* object = device number of the procfs */
+	MOAT_OBJECT_SOCKET = 4,
+	MOAT_OBJECT_BPF = 5,   /* object = bpf(2) command */
+};
+
+/* A record in the `events` ring: one denial, and how many were folded into it. */
+struct moat_event {
+	__u64 time_ns; /* CLOCK_BOOTTIME */
+	__u64 context; /* of the subject */
+	__u64 exec;    /* of the subject */
+	__u64 object;  /* see enum moat_object */
+	__u32 hook;    /* enum moat_hook */
+	__s32 err;     /* the errno, positive */
+	__u32 enforced; /* 0: audit mode, the call went on */
+	__u32 folded;  /* earlier denials of this task without a record of their own */
+	__u32 pid;     /* tgid of the subject, initial PID namespace */
+	__u32 object_kind;
+	char comm[16]; /* of the subject */
+};
+
+#ifndef __cplusplus
+#define MOAT_ABI_SIZE(type, size) _Static_assert(sizeof(struct type) == (size), #type)
+MOAT_ABI_SIZE(moat_label, 24);
+MOAT_ABI_SIZE(moat_task, 64);
+MOAT_ABI_SIZE(moat_port_key, 16);
+MOAT_ABI_SIZE(moat_port, 8);
+MOAT_ABI_SIZE(moat_socket, 8);
+MOAT_ABI_SIZE(moat_settings, 16);
+MOAT_ABI_SIZE(moat_counter, 24);
+MOAT_ABI_SIZE(moat_drops, 16);
+MOAT_ABI_SIZE(moat_event, 72);
+#undef MOAT_ABI_SIZE
+#endif
+
+#endif

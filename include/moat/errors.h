@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The error codes of the API: stable names, the HTTP status each is sent with, and the exit status
+ * that the command line gives for it. One table; the enum, the server and the client come from it.
+ *
+ * An error body is {"code": NAME, "message": text, "details": {…}}; details is optional and holds,
+ * where known, "errno" (number), "step" (see userspace/init/protocol.h), "field", "offset", "limit".
+ */
+#ifndef MOAT_ERRORS_H
+#define MOAT_ERRORS_H
+
+#define MOAT_ERRORS(X)                                                                            \
+	/* code, HTTP status, exit status of the CLI */                                           \
+	X(BAD_JSON, 400, 125)          /* not JSON; details.offset is the byte */                  \
+	X(UNKNOWN_FIELD, 400, 125)     /* details.field */                                         \
+	X(MISSING_FIELD, 400, 125)     /* details.field */                                         \
+	X(BAD_VALUE, 400, 125)         /* details.field */                                         \
+	X(FORBIDDEN, 403, 125)         /* the peer is user code */                                 \
+	X(NOT_FOUND, 404, 125)         /* no such route */                                         \
+	X(NO_SUCH_CONTEXT, 404, 125)                                                               \
+	X(NO_SUCH_PROCESS, 404, 125)                                                               \
+	X(METHOD_NOT_ALLOWED, 405, 125)                                                            \
+	X(BODY_TOO_LARGE, 413, 125)    /* details.limit, bytes */                                  \
+	X(ARGUMENTS_TOO_LARGE, 413, 125) /* argv + env; details.limit, bytes */                    \
+	X(COMMAND_NOT_FOUND, 422, 127) /* details.errno, details.step */                           \
+	X(COMMAND_NOT_EXECUTABLE, 422, 126)                                                        \
+	X(BAD_DIRECTORY, 422, 125)     /* cwd; details.errno */                                    \
+	X(SPAWN_FAILED, 422, 125)      /* any other step; details.errno, details.step */           \
+	X(TOO_MANY_PROCESSES, 429, 125) /* details.limit */                                        \
+	X(INTERNAL, 500, 125)                                                                      \
+	X(OUT_OF_MEMORY, 503, 125)                                                                 \
+	X(NAMESPACE_LOST, 503, 125)    /* its moat-init died; it is being made again */            \
+	X(SHUTTING_DOWN, 503, 125)
+
+enum moat_error {
+	MOAT_OK = 0,
+#define MOAT_ERROR_ENUM(code, http, exit) MOAT_E_##code,
+	MOAT_ERRORS(MOAT_ERROR_ENUM)
+#undef MOAT_ERROR_ENUM
+};
+
+#endif

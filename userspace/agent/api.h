@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The HTTP API on a unix socket: libmicrohttpd inside the agent's loop. Routes: see moatd(8). */
+#ifndef MOAT_API_H
+#define MOAT_API_H
+
+#include "agent/agent.h"
+
+#define API_BODY_MAX (1024u * 1024)
+#define API_CONNECTIONS_MAX 2048u
+
+/* Makes the socket (mode 0600, in a directory of mode 0700), guards it, serves it from the loop. */
+int api_open(struct agent *agent, struct api **ret, struct failure *f);
+/* Refuses new requests with SHUTTING_DOWN; those under way go on. */
+void api_drain(struct api *api);
+/* Closes every connection, removes the socket. */
+void api_close(struct api *api);
+
+#endif

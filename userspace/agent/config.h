@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * /etc/moat/moat.conf and the command line, as plain data. Everything is checked here: after
+ * config_load() succeeded no later module finds a value out of range.
+ */
+#ifndef MOAT_CONFIG_H
+#define MOAT_CONFIG_H
+
+#include "base/base.h"
+
+#define CONFIG_SERVICES_MAX 64u
+#define CONFIG_CONTEXTS_MAX 256u
+#define CONFIG_PORTS_MAX 64u /* per service */
+#define CONFIG_FILE_MAX (1024u * 1024)
+
+enum enforce_mode {
+	ENFORCE_REQUIRE,     /* the default: refuse to start without BPF LSM */
+	ENFORCE_BEST_EFFORT, /* go on with namespaces and capabilities, with a warning */
+	ENFORCE_AUDIT,       /* BPF LSM must load, but only records */
+};
+
+enum restart_policy { RESTART_ALWAYS, RESTART_ON_FAILURE, RESTART_NO };
+enum context_namespace { CONTEXT_USER, CONTEXT_SECURE, CONTEXT_PRIVATE };
+
+struct config_port {
+	uint16_t port; /* 1..65535 */
+	bool udp;      /* what the service uses it for; the guard covers every transport */
+	unsigned line;
+};
+
+struct config_service {
+	char *name; /* [a-z0-9][a-z0-9-]{0,31} */
+	char **argv;
+	struct config_port *ports;
+	size_t n_ports;
+	bool reachable;
+	uint16_t ready_port; /* ready = tcp:PORT; 0: ready as soon as it runs */
+	enum restart_policy restart;
+	char **env;      /* KEY=VALUE; on top of the agent's own environment */
+	char *directory; /* NULL: / */
+	unsigned line;
+};
+
+struct config_context {
+	char *name;
+	enum context_namespace ns;
+	bool shared_pid;
+	uint64_t capabilities; /* mask; the container-default set unless set */
+	bool no_new_privs;     /* default true */
+	char **env;
+	char *directory; /* default / */
+	unsigned line;
+};
+
+struct config {
+	char *file; /* NULL with the --port … -- command form */
+	char *instance;   /* [a-z0-9][a-z0-9-]{0,31}, "default" */
+	char *socket;     /* /run/moat/moat.sock */
+	char *state_dir;  /* directory of the socket, never visible to user code */
+	char *pin_dir;    /* /sys/fs/bpf/moat; pins go to pin_dir/instance */
+	char *cgroup_dir; /* NULL: a child of the agent's own cgroup */
+	char *audit_log;  /* NULL: none */
+	enum enforce_mode enforce;
+	bool keep_pins;
+	struct config_service *services;
+	size_t n_services;
+	struct config_context *contexts; /* always has "default", first */
+	size_t n_contexts;
+};
+
+/*
+ * Reads and checks a configuration file. On failure f->msg is "FILE:LINE: reason" (for several
+ * errors: the first by line), nothing is returned, and the return value is -EINVAL, or -errno where
+ * the file cannot be read. Caller frees with config_free().
+ */
+int config_load(const char *file, struct config **ret_config, struct failure *f);
+
+/* The configuration of `moatd --port P… -- command…`: one service, "main", ready on its first TCP
+ * port, restarted when it fails. ports: strings as in the file ("8080", "5353/udp"). */
+int config_from_command(char *const *ports, char *const *argv, struct config **ret_config,
+			struct failure *f);
+
+void config_free(struct config *config);
+static inline void config_freep(struct config **c) { config_free(*c); }
+
+/* "require", "best-effort", "audit". NULL, or why the name is refused (static). */
+const char *config_enforce_from_name(const char *name, enum enforce_mode *ret_mode);
+const char *config_enforce_name(enum enforce_mode mode);
+
+/* NULL when there is none. Borrowed. */
+const struct config_context *config_find_context(const struct config *config, const char *name);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What this kernel and these privileges offer, found out by trying, before anything is started:
+ * `moat check` prints it, /v1/status repeats it, enforcement decides on it.
+ */
+#ifndef MOAT_PROBE_H
+#define MOAT_PROBE_H
+
+#include "base/base.h"
+
+#define PROBE_MAX 32u
+
+struct probe_result {
+	const char *name;    /* static: "bpf-lsm", "btf", "pid-namespace", … */
+	const char *layer;   /* static: "lsm", "namespaces", "caps", "cgroup" */
+	bool ok;
+	bool required;       /* for enforce = require */
+	char detail[256];    /* what was found, or what is missing and what to do */
+};
+
+struct probe_report {
+	struct probe_result results[PROBE_MAX];
+	size_t n;
+	char kernel[65]; /* uname release, for people only */
+};
+
+/* Never fails: a probe that cannot run is a result that is not ok. Leaves nothing behind. */
+void probe_run(struct probe_report *ret_report);
+/* True when every required result is ok. */
+bool probe_enforceable(const struct probe_report *report);
+/* `moatd --check [--json]`: prints an aligned table or one JSON object; exit status 0 or 1. */
+int probe_print(const struct probe_report *report, bool json);
+
+#endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * moatd <-> moat-init, over one SOCK_SEQPACKET socketpair per namespace; one message per packet.
+ *
+ *   moatd                         moat-init (descriptor INIT_SOCKET_FD)
+ *   INIT_SETUP            ->
+ *                         <-      INIT_READY      or INIT_FAILED {step, errno} and it exits
+ *   INIT_SPAWN + 4 fds    ->
+ *                         <-      INIT_SPAWNED {exec, pid}  or INIT_SPAWN_FAILED {exec, step, errno}
+ *   INIT_SIGNAL           ->                                     (no reply; a gone process is no error)
+ *                         <-      INIT_EXITED {exec, status, rusage}      for each spawned command
+ *   (socket closed)       ->      moat-init kills what is left and exits 0
+ *
+ * One INIT_SPAWN at a time: moatd announces the label of the next child to the kernel before it
+ * sends the request and waits for the answer before it announces another.
+ * Numbers are in host byte order: both ends are the same build on the same machine. Both ends check
+ * sizes and counts all the same; a malformed packet ends moat-init, which fails closed.
+ */
+#ifndef MOAT_INIT_PROTOCOL_H
+#define MOAT_INIT_PROTOCOL_H
+
+#include <stdint.h>
+#include <sys/resource.h>
+
+#define INIT_SOCKET_FD 3
+/* Whole packet. Also the limit of argv plus environment, announced to API clients. */
+#define INIT_PACKET_MAX (256u * 1024)
+#define INIT_STRINGS_MAX (INIT_PACKET_MAX - 4096u)
+
+/* Where a set-up or a spawn failed; the names are what clients see in details.step. */
+#define INIT_STEPS(X)                                                                             \
+	X(NONE, "none")                                                                           \
+	X(REQUEST, "request")                                                                     \
+	X(MEMORY, "memory")                                                                       \
+	X(PROPAGATION, "mount-propagation")                                                       \
+	X(PROC, "mount-proc")                                                                     \
+	X(MASK, "mask-paths")                                                                     \
+	X(READONLY, "read-only-paths")                                                            \
+	X(CGROUPFS, "cgroupfs")                                                                   \
+	X(DEV, "dev")                                                                             \
+	X(SIGNALS, "signals")                                                                     \
+	X(SUBREAPER, "subreaper")                                                                 \
+	X(CLONE, "clone")                                                                         \
+	X(SESSION, "session")                                                                     \
+	X(STDIO, "stdio")                                                                         \
+	X(DESCRIPTORS, "descriptors")                                                             \
+	X(DIRECTORY, "directory")                                                                 \
+	X(NO_NEW_PRIVS, "no-new-privs")                                                           \
+	X(CAPABILITIES, "capabilities")                                                           \
+	X(EXEC, "exec")
+
+enum init_step {
+#define INIT_STEP_ENUM(name, text) INIT_STEP_##name,
+	INIT_STEPS(INIT_STEP_ENUM)
+#undef INIT_STEP_ENUM
+	INIT_STEP_COUNT,
+};
+
+enum init_message {
+	INIT_SETUP = 1,
+	INIT_READY,
+	INIT_FAILED,
+	INIT_SPAWN,
+	INIT_SPAWNED,
+	INIT_SPAWN_FAILED,
+	INIT_SIGNAL,
+	INIT_EXITED,
+};
+
+/* INIT_SETUP; followed by n_hidden NUL-terminated absolute paths: directories and files that must
+ * not be seen inside (an empty read-only tmpfs, or /dev/null, is mounted over each that exists). */
+struct init_setup {
+	uint32_t type;
+	uint32_t shared_pid; /* 1: not PID 1; becomes a child subreaper instead */
+	uint32_t n_hidden;
+	uint32_t strings_len;
+};
+
+/*
+ * INIT_SPAWN; followed by cwd, argv[0..argc), env[0..envc) as NUL-terminated strings.
+ * Descriptors by SCM_RIGHTS, always four: stdin, stdout, stderr, cgroup directory.
+ * When argv[0] has no '/', it is looked for in PATH of the given environment (or
+ * /usr/local/bin:/usr/bin:/bin), inside the namespace; there is no fallback to a shell.
+ */
+struct init_spawn {
+	uint32_t type;
+	uint32_t argc; /* at least 1 */
+	uint32_t envc;
+	uint32_t strings_len;
+	uint64_t exec;
+	uint64_t capabilities; /* bit per capability: bounding, permitted, effective, inheritable = 0 */
+	uint32_t no_new_privs;
+	uint32_t in_cgroup; /* 0: the fourth descriptor is a placeholder, do not move */
+};
+
+struct init_signal {
+	uint32_t type;
+	int32_t signal;
+	uint64_t exec;
+	uint32_t group; /* 1: the process group of the command */
+	uint32_t pad;
+};
+
+/* INIT_READY, INIT_FAILED, INIT_SPAWNED, INIT_SPAWN_FAILED, INIT_EXITED. */
+struct init_reply {
+	uint32_t type;
+	uint32_t step;  /* enum init_step */
+	int32_t err;    /* positive errno */
+	int32_t pid;    /* in moat-init's own PID namespace */
+	int32_t status; /* wait(2) status, INIT_EXITED only */
+	uint32_t pad;
+	uint64_t exec;
+	uint64_t user_usec, system_usec; /* of the command and what it waited for */
+	uint64_t max_rss_kib;
+};
+
+#endif
