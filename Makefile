@@ -72,7 +72,7 @@ $(O)/userspace/%.o: userspace/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<) $(CC) $(ALL_CFLAGS) -c -o $@ $<
 
-$(O)/userspace/agent/enforce.o: $(O)/gen/moat.skel.h
+$(filter $(O)/userspace/agent/enforce%,$(AGENT_OBJ)): $(O)/gen/moat.skel.h
 
 $(O)/bpf/%.bpf.o: bpf/%.bpf.c
 	@mkdir -p $(@D)

@@ -19,7 +19,8 @@ struct audit;
 struct audit_follower {
 	struct list link;
 	/* sequence: from 1 up, without gaps; valid during the call only. */
-	void (*on_event)(struct audit_follower *f, uint64_t sequence, const struct moat_event *event);
+	void (*on_event)(struct audit_follower *f, uint64_t sequence,
+			 const struct moat_event *event);
 };
 
 /* log_file: one JSON object a line is appended to it (created with mode 0600); NULL: no file. */
@@ -29,7 +30,8 @@ void audit_close(struct audit *audit);
 void audit_record(const struct moat_event *event, void *data);
 /* Calls fn for each kept event with a sequence above since, oldest first. */
 void audit_replay(struct audit *audit, uint64_t since,
-		  void (*fn)(uint64_t sequence, const struct moat_event *event, void *data), void *data);
+		  void (*fn)(uint64_t sequence, const struct moat_event *event, void *data),
+		  void *data);
 void audit_follow(struct audit *audit, struct audit_follower *f);
 void audit_unfollow(struct audit_follower *f);
 

@@ -30,16 +30,23 @@ const char *cgroups_path(const struct cgroups *cgroups);
 /* Whether memory events are counted (the memory controller is there). */
 bool cgroups_have_memory(const struct cgroups *cgroups);
 
-/* name: NULL takes an empty exec cgroup from the pool (or makes one); otherwise BASE/…/name. */
+/* name: NULL takes an empty exec cgroup from the pool (or makes one); otherwise BASE/…/name, with a
+ * number behind it while one of that name still dies. */
 int cgroup_get(struct cgroups *cgroups, const char *name, struct cgroup **ret, struct failure *f);
 /* Gives an empty cgroup back (to the pool, or removes a named one). Frees. If it is not empty it is
  * killed first and reclaimed when empty; the caller hears nothing more of it. */
 void cgroup_put(struct cgroup *cgroup);
 
-int cgroup_fd(const struct cgroup *cgroup); /* O_DIRECTORY descriptor for CLONE_INTO_CGROUP; borrowed */
-/* cgroup.kill: SIGKILL to everything in it, atomically against fork. 0 or -errno. */
+/* O_DIRECTORY descriptor for CLONE_INTO_CGROUP; borrowed. */
+int cgroup_fd(const struct cgroup *cgroup);
+/*
+ * cgroup.kill: SIGKILL to everything in it, atomically against fork. 0 or -errno. From then on
+ * nothing can be started in it (recent kernels kill that, too): put it and get another one. Do not
+ * write cgroup.kill by other ways: a cgroup that was killed must not return to the pool.
+ */
 int cgroup_kill(struct cgroup *cgroup);
-/* Reads cgroup.events now. true also when it cannot be read (fail closed). */
+/* Whether something lives in it now: dead tasks do not count, even where the kernel still does.
+ * true also when that cannot be read (fail closed). */
 bool cgroup_populated(struct cgroup *cgroup);
 /* Calls back when it becomes empty (soon, if it is already). NULL cancels. */
 int cgroup_watch_empty(struct cgroup *cgroup, cgroup_empty_fn on_empty, void *data);

@@ -121,6 +121,9 @@ int exec_signal(struct exec *exec, int signal);
 /* SIGKILL to the whole tree, background children included. -ESRCH when nothing is left. */
 int exec_kill(struct exec *exec);
 
+/* The name of a context by its number in labels and events; NULL when there is none. Borrowed. */
+const char *execs_context_name(struct execs *execs, uint64_t number);
+
 /* For /v1/status: calls fn for each namespace. */
 void execs_for_each_namespace(struct execs *execs, void (*fn)(struct namespace *ns, void *data),
 			      void *data);

@@ -27,7 +27,8 @@ struct namespace_spawn {
 	struct moat_label label;
 	char *const *argv, *const *env;
 	const char *cwd;
-	int stdio[3];             /* borrowed; may be closed after on_spawned */
+	int stdio[3];             /* borrowed; may be closed after on_spawned. [0] may be -EBADF:
+				   * the /dev/null of the namespace */
 	int cgroup_fd;            /* borrowed; -EBADF: none */
 	uint64_t capabilities;
 	bool no_new_privs;

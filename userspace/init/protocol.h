@@ -91,6 +91,8 @@ struct init_spawn {
 	uint64_t capabilities; /* bit per capability: bounding, permitted, effective, inheritable = 0 */
 	uint32_t no_new_privs;
 	uint32_t in_cgroup; /* 0: the fourth descriptor is a placeholder, do not move */
+	uint32_t null_stdin; /* 1: the first descriptor is a placeholder, stdin is /dev/null inside */
+	uint32_t pad;
 };
 
 struct init_signal {

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One running agent: its files, its configuration, its end."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+from lib import leaks, procs, unixhttp
+
+
+def clean_environment(**more):
+    return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8", **more}
+
+
+class DidNotStart(AssertionError):
+    pass
+
+
+class Moatd:
+    """Starts with start() or not at all; stop() returns what was left behind."""
+
+    def __init__(self, build, instance, sections, enforce="require", whole_machine=False):
+        self.build, self.instance = build, instance
+        self.whole_machine = whole_machine
+        self.directory = tempfile.mkdtemp(prefix="moat-test-")
+        self.state_dir = f"/run/{instance}"
+        self.socket = f"{self.state_dir}/moat.sock"
+        self.alias = f"/run/{instance}.alias"  # another hard link of the socket, in sight of user code
+        self.config = os.path.join(self.directory, "moat.conf")
+        self.log_path = os.path.join(self.directory, "log")
+        with open(self.config, "w", encoding="utf-8") as file:
+            file.write(f"[moat]\ninstance = {instance}\nstate_dir = {self.state_dir}\nenforce = {enforce}\n{sections}")
+        self.process = self.before = None
+        self.members = set()
+
+    def start(self, seconds):
+        self.before = leaks.Snapshot(self.instance, self.whole_machine)
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(
+                [os.path.join(self.build, "moatd"), "-c", self.config], stdin=subprocess.DEVNULL, stdout=log,
+                stderr=subprocess.STDOUT, env=clean_environment(), start_new_session=True)
+        deadline = time.monotonic() + seconds
+        while not self.healthy():
+            status = self.process.poll()
+            if status is not None:
+                raise DidNotStart(f"moatd ended with status {status}: {self.log()}")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise DidNotStart(f"moatd did not answer within {seconds} s: {self.log()}")
+            time.sleep(0.05)
+        os.link(self.socket, self.alias)
+        return self
+
+    def healthy(self):
+        try:
+            return self.api(timeout=10).get("/v1/health")["status"] == "ok"
+        except OSError:
+            return False
+
+    def api(self, timeout=60):
+        return unixhttp.Client(self.socket, timeout)
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def log(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def service(self, name):
+        for each in self.api().get("/v1/services")["services"]:
+            if each["name"] == name:
+                return each
+        raise AssertionError(f"the agent knows no service {name}")
+
+    def wait_ready(self, name, seconds):
+        return procs.wait_until(lambda: (s := self.service(name))["state"] == "ready" and s, seconds, f"service {name} ready")
+
+    def unlink_alias(self):
+        if os.path.exists(self.alias):
+            os.unlink(self.alias)
+
+    def stop(self, seconds=20):
+        """SIGTERM. Returns (exit status, what is left behind)."""
+        self.members = leaks.cgroup_members("moat-" + self.instance)
+        self.unlink_alias()
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(seconds)
+        except subprocess.TimeoutExpired as error:
+            self.kill()
+            raise AssertionError(f"moatd did not end within {seconds} s of SIGTERM: {self.log()}") from error
+        return status, self.before.wait_for_none(self.members, self.socket, self.process.pid)
+
+    def kill(self):
+        """Leaves things behind, by its nature."""
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.unlink_alias()
+
+    def remove_files(self):
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def refuse(build, text, *arguments, seconds=30):
+    """Runs moatd with a configuration that it must refuse. Returns (exit status, stderr, file name)."""
+    with tempfile.TemporaryDirectory(prefix="moat-test-") as directory:
+        path = os.path.join(directory, "moat.conf")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        done = subprocess.run([os.path.join(build, "moatd"), "-c", path, *arguments], stdin=subprocess.DEVNULL, check=False,
+                              capture_output=True, text=True, timeout=seconds, env=clean_environment())
+        return done.returncode, done.stderr, path

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What the tests of one run share: one agent with a real control plane, started on first use.
+
+The services: `http`, a Bun server (a Python one where Bun is not installed) on 8080 with /health; `jupyter` on 8888 when a
+selected test needs it; `spare`, which never listens on its port, so that nobody but moat can refuse it; `broken`, which
+cannot start and so is always between a crash and a restart. The contexts: `default` as it is without configuration; `full`, every capability; `shared` and `other`, every
+capability and the PID namespace of the control plane; `plain`, which changes nothing but its directory and environment.
+"""
+
+import json
+import os
+import shutil
+import socket
+import tempfile
+import time
+import urllib.request
+
+from lib import attempts, moatd, places, procs
+from lib.tap import Skip
+
+
+
+def available(port, otherwise):
+    """Outside a virtual machine somebody else may have the port."""
+    with socket.socket() as each:
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            each.bind(("0.0.0.0", port))
+        except OSError:
+            return otherwise
+    return port
+
+
+HTTP_PORT, JUPYTER_PORT = available(8080, 18080), available(8888, 18888)
+# In the ephemeral range, where the kernel itself could give them away.
+SPARE_PORT, BROKEN_PORT, FREE_PORT = 45454, 45456, 45455
+SECRET = "control-plane-secret-7f3a"
+PIDS_FROM = 20000  # no PID namespace of user code ever counts this far in a test run
+
+
+class Session:
+    def __init__(self, build, verbose=False):
+        self.build, self.verbose = places.build_dir(build), verbose
+        self.vm = os.environ.get("MOAT_VM")
+        self.patience = 3 if self.vm else 1  # emulation is slow, and not the tests' subject
+        self.needs = set()
+        self.instance = f"itest-{os.getpid()}"
+        self.agent, self.agent_error = None, None
+        self.log_shown = 0
+        self.scratch = tempfile.mkdtemp(prefix="moat-test-")
+        self.bare = {}        # attempts without moat: name -> answer
+        self.memory = {}      # what one test leaves for a later one
+
+    # What is there
+
+    def require(self, condition, reason):
+        if not condition:
+            raise Skip(reason)
+
+    def prepare(self, needs):
+        """Before a test's clock starts."""
+        if "bun" in needs and not places.bun(self.build):
+            self.missing("Bun is not installed: npm install --prefix build bun")
+        if "jupyter" in needs and not places.jupyter():
+            self.missing("Jupyter is not installed: apt-get install jupyter-server")
+        if needs & {"moat", "lsm", "jupyter", "bun"}:
+            self.start()
+        if "lsm" in needs:
+            self.need_lsm()
+        if "bun" in needs or "http" in needs:
+            self.agent.wait_ready("http", 60 * self.patience)
+        if "jupyter" in needs:
+            self.agent.wait_ready("jupyter", 60 * self.patience)
+
+    def missing(self, reason):
+        """In a virtual machine everything has to be there: a test that never runs proves nothing."""
+        if self.vm and not os.environ.get("MOAT_TESTS_MAY_SKIP"):
+            raise AssertionError(reason)
+        raise Skip(reason)
+
+    def need_lsm(self):
+        if not self.status()["enforcement"]["active"]:
+            self.missing("this kernel enforces nothing: " + self.status()["enforcement"]["reason"])
+
+    @property
+    def enforced(self):
+        return self.status()["enforcement"]["active"]
+
+    def status(self):
+        if "status" not in self.memory:
+            self.memory["status"] = self.api.get("/v1/status")
+        return self.memory["status"]
+
+    # The agent
+
+    @property
+    def api(self):
+        return self.agent.api()
+
+    def http_command(self):
+        bun = places.bun(self.build)
+        if bun:
+            return f"{bun} run {places.CONTROL_PLANE}/server.ts"
+        return f"{places.PYTHON} {places.CONTROL_PLANE}/server.py"
+
+    def sections(self):
+        text = f"""
+[service http]
+command = {self.http_command()}
+port = {HTTP_PORT}
+ready = tcp:{HTTP_PORT}
+env = CONTROL_PLANE_SECRET={SECRET}
+env = PORT={HTTP_PORT}
+
+[service spare]
+command = /bin/sleep 1000000
+port = {SPARE_PORT}
+
+[service broken]
+command = /nonexistent/program --token {SECRET}
+port = {BROKEN_PORT}
+
+[context full]
+capabilities = all
+no_new_privs = no
+
+[context shared]
+pid = shared
+capabilities = all
+no_new_privs = no
+
+[context other]
+pid = shared
+capabilities = all
+no_new_privs = no
+
+[context plain]
+directory = /usr
+env = GREETING=hello
+env = EMPTY=
+"""
+        if "jupyter" in self.needs:
+            text += f"""
+[service jupyter]
+command = {places.JUPYTER} --allow-root --no-browser --ip=127.0.0.1 --port={JUPYTER_PORT} --ServerApp.token={SECRET}
+port = {JUPYTER_PORT}
+ready = tcp:{JUPYTER_PORT}
+directory = {self.scratch}
+env = HOME={self.scratch}
+"""
+        return text
+
+    def start(self):
+        if self.agent_error:
+            raise AssertionError(self.agent_error)
+        if self.agent:
+            if not self.agent.running():
+                raise AssertionError("moatd is gone")
+            return
+        count_pids_from(PIDS_FROM)
+        agent = moatd.Moatd(self.build, self.instance, self.sections(), "require" if self.vm else "best-effort",
+                            whole_machine=bool(self.vm))
+        started = time.monotonic()
+        try:
+            agent.start(60 * self.patience)
+        except Exception as error:
+            self.agent_error = str(error)
+            agent.kill()
+            raise
+        self.agent = agent
+        self.memory["start_seconds"] = time.monotonic() - started
+
+    def stop(self):
+        """(exit status, what is left behind) of the agent; it is not started again."""
+        agent, self.agent = self.agent, None
+        self.agent_error = "moatd has been stopped"
+        try:
+            return agent.stop()
+        finally:
+            agent.remove_files()
+
+    def close(self):
+        if self.agent:
+            self.agent.kill()
+            self.agent.remove_files()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def diagnostics(self):
+        """What moatd has said since it was last asked."""
+        if not self.agent:
+            return ""
+        lines = self.agent.log().splitlines()
+        fresh, self.log_shown = lines[self.log_shown:], len(lines)
+        text = "".join(f"\n  {line}" for line in [each for each in fresh if "service broken" not in each][-15:])
+        if not self.agent.running():
+            text += f"\n  moatd ended with status {self.agent.process.returncode}"
+        return text
+
+    # Doing things
+
+    def exec(self, *argv, **fields):
+        return self.api.exec(*argv, **fields)
+
+    def attempts(self, context, target, *cases):
+        """Runs cases of attempt as user code of a context. Returns name -> answer."""
+        arguments = list(target) + (["--enforced"] if self.enforced else []) + list(cases)
+        result = self.exec(places.attempt(self.build), *arguments, context=context, timeout=120 * self.patience)
+        return attempts.parse(result.out, result.err)
+
+    def targets(self):
+        """The processes that user code must not touch, as (name, pid)."""
+        spaces = {each["name"]: each["pid"] for each in self.api.get("/v1/status")["namespaces"]}
+        return [("service", self.agent.service("http")["pid"]), ("moatd", self.agent.pid), *(
+            (f"moat-init {name}", pid) for name, pid in spaces.items() if name.endswith("shared"))]
+
+    def target_arguments(self, pid):
+        return ["--pid", str(pid), "--pgid", str(procs.pgid(pid)), "--tid", str(procs.second_thread(pid)),
+                "--port", str(SPARE_PORT), "--socket", self.agent.socket, "--link", self.agent.alias,
+                "--pin", f"/sys/fs/bpf/moat/{self.instance}/maps/settings"]
+
+    def health(self):
+        with urllib.request.urlopen(f"http://127.0.0.1:{HTTP_PORT}/health", timeout=20) as reply:
+            return json.load(reply)
+
+
+def count_pids_from(number):
+    try:
+        with open("/proc/sys/kernel/ns_last_pid", "w", encoding="ascii") as file:
+            file.write(str(number))
+    except OSError:
+        pass
+
+
+def listening(port):
+    with socket.socket() as each:
+        each.settimeout(5)
+        return each.connect_ex(("127.0.0.1", port)) == 0

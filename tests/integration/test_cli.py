@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The moat command: its exit status is the command's, its output nothing but the command's."""
+
+import json
+import os
+import signal
+import subprocess
+
+from lib.tap import test
+
+
+def moat(session, *arguments, stdin=None, timeout=60):
+    environment = {"PATH": "/usr/bin:/bin", "MOAT_SOCKET": session.agent.socket if session.agent else "/nonexistent"}
+    return subprocess.run([os.path.join(session.build, "moat"), *arguments], capture_output=True, text=True, check=False, env=environment,
+                          input=stdin, timeout=timeout)
+
+
+@test("moat exec passes output and exit status on", needs=("moat",))
+def exec_status(session):
+    done = moat(session, "exec", "--", "/bin/sh", "-c", "echo out; echo err >&2; exit 42")
+    assert (done.returncode, done.stdout, done.stderr) == (42, "out\n", "err\n"), done
+
+
+@test("a command that does not exist is 127", needs=("moat",))
+def not_found(session):
+    done = moat(session, "exec", "--", "no-such-command")
+    assert done.returncode == 127 and "no-such-command" in done.stderr and done.stdout == "", done
+
+
+@test("a file that is no program is 126", needs=("moat",))
+def not_executable(session):
+    done = moat(session, "exec", "--", "/etc/passwd")
+    assert done.returncode == 126 and done.stderr, done
+
+
+@test("a timeout is 124", needs=("moat",))
+def timed_out(session):
+    done = moat(session, "exec", "--timeout", "1", "--", "/bin/sleep", "100")
+    assert done.returncode == 124, done
+
+
+@test("an end by a signal is 128 and its number", needs=("moat",))
+def by_signal(session):
+    done = moat(session, "exec", "--", "/bin/sh", "-c", "kill -KILL $$")
+    assert done.returncode == 128 + signal.SIGKILL, done
+
+
+@test("an agent that is not there is 125 and says where it was looked for", needs=("moat",))
+def no_agent(session):
+    done = subprocess.run([os.path.join(session.build, "moat"), "exec", "--", "/bin/true"], capture_output=True, text=True, check=False,
+                          env={"PATH": "/usr/bin:/bin", "MOAT_SOCKET": "/nonexistent/moat.sock"}, timeout=30)
+    assert done.returncode == 125 and "/nonexistent/moat.sock" in done.stderr, done
+
+
+@test("-c chooses the context, -e sets the environment of that exec", needs=("moat",))
+def context_and_env(session):
+    assert moat(session, "exec", "-c", "plain", "--", "/bin/pwd").stdout == "/usr\n"
+    done = moat(session, "exec", "-c", "plain", "-e", "TOKEN=abc", "--", "/usr/bin/env")
+    assert "TOKEN=abc" in done.stdout.splitlines() and "GREETING=hello" in done.stdout.splitlines(), done
+
+
+@test("moat ps lists what runs, moat kill ends it", needs=("moat",))
+def ps_and_kill(session):
+    identifier = session.api.start("/bin/sleep", "86406")
+    listed = moat(session, "ps")
+    assert listed.returncode == 0 and identifier in listed.stdout.split() and "86406" in listed.stdout, listed
+    assert moat(session, "kill", identifier).returncode == 0
+    assert session.api.process(identifier)["state"] in ("ended", "running")
+    assert moat(session, "kill", "x999999").returncode != 0
+
+
+@test("--json prints one JSON object", needs=("moat",))
+def as_json(session):
+    for arguments in (("status", "--json"), ("ps", "--json")):
+        done = moat(session, *arguments)
+        assert done.returncode == 0 and isinstance(json.loads(done.stdout), dict), done
+
+
+@test("moat events shows denials with hook, errno and context", needs=("moat", "lsm"))
+def events(session):
+    session.exec("/bin/kill", "-9", str(session.agent.pid), context="shared")
+    done = moat(session, "events")
+    assert done.returncode == 0 and "task_kill" in done.stdout and "EPERM" in done.stdout, done

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What user code sees of the machine, of other contexts and of moat."""
+
+from lib import places, procs, unixhttp
+from lib.tap import test
+
+# Contexts whose processes are in the same PID namespace.
+SAME_NAMESPACE = [("default", "full"), ("shared", "other")]
+
+
+def sleeper(session, context, seconds):
+    """A background process of a context: (id, pid in its namespace)."""
+    identifier = session.api.start("/bin/sleep", str(seconds), context=context)
+    return identifier, procs.wait_until(lambda: session.api.process(identifier)["pid"], 5, "it has a pid")
+
+
+@test("processes of one context see and may signal each other", needs=("moat",))
+def same_context(session):
+    for context in ("default", "full", "shared"):
+        identifier, pid = sleeper(session, context, 86410)
+        listed = session.exec("/bin/ps", "aux", context=context)
+        assert "sleep 86410" in listed.out, (context, listed)
+        killed = session.exec("/bin/kill", "-TERM", str(pid), context=context)
+        assert killed.exit == 0, (context, killed)
+        procs.wait_until(lambda identifier=identifier: session.api.process(identifier)["state"] == "ended", 5, "it ended")
+
+
+@test("processes of another context in the same PID namespace can be neither seen nor signalled", needs=("moat", "lsm"))
+def other_context(session):
+    for owner, attacker in SAME_NAMESPACE:
+        identifier, pid = sleeper(session, owner, 86411)
+        listed = session.exec("/bin/ps", "aux", context=attacker)
+        assert "86411" not in listed.out, (owner, attacker, listed)
+        killed = session.exec("/bin/kill", "-KILL", str(pid), context=attacker)
+        assert killed.exit != 0 and "permitted" in killed.err, (owner, attacker, killed)
+        assert session.api.process(identifier)["state"] == "running"
+        session.api.kill(identifier)
+
+
+@test("with a PID namespace of its own user code sees nothing of the agent and its services", needs=("moat", "http"))
+def private_view(session):
+    for context in ("default", "full"):
+        result = session.exec("/bin/ps", "axww", "-o", "args", context=context)
+        for word in ("moatd", "server.", "sleep 1000000"):
+            assert word not in result.out, (context, word, result)
+
+
+@test("the agent's directory and socket are not to be found", needs=("moat",))
+def no_socket(session):
+    for context in ("default", "full", "shared"):
+        result = session.exec("/bin/ls", "-a", session.agent.state_dir, context=context)
+        assert "moat.sock" not in result.out, (context, result)
+        result = session.exec("/usr/bin/curl", "-s", "--unix-socket", session.agent.socket, "http://moat/v1/health", context=context)
+        assert result.exit == 7 and result.out == "", (context, result)
+
+
+@test("a socket that user code can name all the same refuses it", needs=("moat",))
+def leaked_socket(session):
+    for context in ("default", "full", "shared"):
+        result = session.exec("/usr/bin/curl", "-s", "--unix-socket", session.agent.alias, "http://moat/v1/health", context=context)
+        refused = result.exit == 7 if session.enforced else "FORBIDDEN" in result.out
+        assert refused, (context, result)
+    own = unixhttp.Client(session.agent.alias).get("/v1/health")
+    assert own["status"] == "ok", "the tests themselves may"
+
+
+def mount_table(session, context):
+    """(root within its filesystem, place, options, type, options of the superblock) of each mount."""
+    found = []
+    for line in session.exec("/bin/cat", "/proc/self/mountinfo", context=context).out.splitlines():
+        before, _, after = line.partition(" - ")
+        found.append((*before.split()[3:6], after.split()[0], after.split()[2]))
+    assert found, "no mount"
+    return found
+
+
+@test("there is no bpffs, no other procfs, no debugfs, and of devtmpfs single devices only, in user code's mounts", needs=("moat",))
+def mounts(session):
+    for context in ("default", "full", "shared"):
+        table = mount_table(session, context)
+        assert not [each for each in table if each[3] in ("bpf", "debugfs", "tracefs", "securityfs")], (context, table)
+        assert not [each for each in table if each[3] == "devtmpfs" and each[0] == "/"], (context, table)
+        proc = [each for each in table if each[3] == "proc" and each[0] == "/"]
+        assert len(proc) == 1 and proc[0][1] == "/proc" and "hidepid=ptraceable" in proc[0][4], (context, proc)
+
+
+@test("cgroupfs is read-only for user code", needs=("moat",))
+def cgroups(session):
+    for context in ("default", "full", "shared"):
+        for _, place, options, kind, _ in mount_table(session, context):
+            if kind not in ("cgroup", "cgroup2"):
+                continue
+            assert "ro" in options.split(","), (context, place, options)
+            made = session.exec("/bin/mkdir", f"{place}/escape", context=context)
+            assert made.exit == 1 and "Read-only" in made.err, (context, place, made)
+
+
+@test("the usual programs work: python with threads and subprocesses, pipes, /tmp, /dev/null, /dev/pts", needs=("moat",), timeout=60)
+def usual_programs(session):
+    program = ("import subprocess, threading, tempfile, os\n"
+               "t = threading.Thread(target=print, args=('thread',)); t.start(); t.join()\n"
+               "print(subprocess.run(['sh', '-c', 'echo sub | tr a-z A-Z'], capture_output=True, text=True).stdout.strip())\n"
+               "open('/dev/null', 'w').write('x'); open('/dev/urandom', 'rb').read(4)\n"
+               "with tempfile.NamedTemporaryFile() as f: f.write(b'x'); f.flush(); print(os.path.getsize(f.name))\n"
+               "os.kill(os.getpid(), 0); print(os.path.exists('/proc/self/fd/0'))\n")
+    for context in ("default", "full", "shared"):
+        result = session.exec(places.PYTHON, "-c", program, context=context)
+        assert (result.out, result.err, result.exit) == ("thread\nSUB\n1\nTrue\n", "", 0), (context, result)

@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a request to a command and back: what a command gets, and what is said of its end."""
+
+import json
+import os
+import signal
+import threading
+import time
+
+from lib import leaks, places, procs, unixhttp
+from lib.tap import test
+
+BASE_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "USER": "root", "LANG": "C.UTF-8"}
+# The capabilities that container engines give by default.
+CONTAINER_CAPABILITIES = ("CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE NET_RAW SYS_CHROOT MKNOD "
+                          "AUDIT_WRITE SETFCAP")
+NUMBERS = {"CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "FSETID": 4, "KILL": 5, "SETGID": 6, "SETUID": 7, "SETPCAP": 8,
+           "NET_BIND_SERVICE": 10, "NET_RAW": 13, "SYS_CHROOT": 18, "MKNOD": 27, "AUDIT_WRITE": 29, "SETFCAP": 31}
+
+
+def environment(result):
+    return dict(line.split("=", 1) for line in result.out.splitlines())
+
+
+def refused(session, *argv, **fields):
+    try:
+        result = session.exec(*argv, **fields)
+    except unixhttp.Refused as error:
+        return error
+    raise AssertionError(f"it ran: {result!r}")
+
+
+@test("stdout, stderr and exit code come back whole", needs=("moat",))
+def outputs(session):
+    result = session.exec("/bin/sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (result.out, result.err, result.exit, result.signal) == ("out\n", "err\n", 7, None), result
+    assert result.fields["stdoutBytes"] == 4 and result.fields["truncated"] is False, result.fields
+    assert result.fields["context"] == "default", result.fields
+
+
+@test("arguments arrive byte for byte, and no shell touches them", needs=("moat",))
+def arguments(session):
+    words = ["$HOME", "a b", "", "*", "`id`", "$(id)", "ü\n", "'\""]
+    result = session.exec(places.PYTHON, "-c", "import json, sys; print(json.dumps(sys.argv[1:]))", *words)
+    assert json.loads(result.out) == words, result
+
+
+@test("the environment is built from nothing", needs=("moat",))
+def environment_exact(session):
+    assert environment(session.exec("/usr/bin/env")) == BASE_ENV, session.exec("/usr/bin/env")
+
+
+@test("base < context < exec: each adds to and overrides the one before", needs=("moat",))
+def environment_layers(session):
+    context = environment(session.exec("/usr/bin/env", context="plain"))
+    assert context == {**BASE_ENV, "HOME": "/usr", "GREETING": "hello", "EMPTY": ""}, context
+    both = environment(session.exec("/usr/bin/env", context="plain", env={"GREETING": "over", "NEW": "1"}))
+    assert both == {**BASE_ENV, "HOME": "/usr", "GREETING": "over", "EMPTY": "", "NEW": "1"}, both
+
+
+@test("the working directory is the context's, or the one asked for", needs=("moat",))
+def directory(session):
+    assert session.exec("/bin/pwd", context="plain").out == "/usr\n"
+    assert session.exec("/bin/pwd", cwd="/etc").out == "/etc\n"
+
+
+@test("stdin is /dev/null unless given, and then ends", needs=("moat",))
+def standard_input(session):
+    assert session.exec("/bin/cat").out == ""
+    assert "null" in session.exec("/bin/readlink", "/proc/self/fd/0").out
+    assert session.exec("/bin/cat", stdin="hello\nworld").out == "hello\nworld"
+
+
+@test("a command has descriptors 0, 1 and 2 and no other", needs=("moat",))
+def descriptors(session):
+    for context in ("default", "shared"):
+        result = session.exec("/bin/ls", "/proc/self/fd", context=context)
+        assert result.out.split() == ["0", "1", "2", "3"], result  # 3: ls's own
+
+
+@test("a command leads a session and a process group of its own, without a terminal", needs=("moat",))
+def own_session(session):
+    result = session.exec(places.PYTHON, "-c", "import os; print(os.getsid(0) == os.getpid(), os.getpgrp() == os.getpid())")
+    assert result.out == "True True\n", result
+    assert session.exec("/bin/sh", "-c", "exec 2>&-; : </dev/tty").exit != 0
+
+
+@test("no signal is blocked or ignored in a command", needs=("moat",))
+def signal_state(session):
+    result = session.exec("/bin/grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status")
+    assert [line.split()[1] for line in result.out.splitlines()] == ["0" * 16] * 2, result
+
+
+@test("in default the capabilities are exactly the container's, and cannot be regained", needs=("moat",))
+def capabilities(session):
+    wanted = f"{sum(1 << NUMBERS[name] for name in CONTAINER_CAPABILITIES.split()):016x}"
+    result = session.exec("/bin/grep", "-E", "^(Cap|NoNewPrivs)", "/proc/self/status")
+    found = dict(line.split(":\t") for line in result.out.splitlines())
+    assert found == {"CapInh": "0" * 16, "CapPrm": wanted, "CapEff": wanted, "CapBnd": wanted, "CapAmb": "0" * 16,
+                     "NoNewPrivs": "1"}, found
+
+
+@test("capabilities = all gives every capability that the agent has, no_new_privs = no leaves it off", needs=("moat",))
+def all_capabilities(session):
+    with open(f"/proc/{session.agent.pid}/status", encoding="utf-8") as file:
+        own = next(line.split()[1] for line in file if line.startswith("CapPrm"))
+    result = session.exec("/bin/grep", "-E", "^(CapEff|NoNewPrivs)", "/proc/self/status", context="full")
+    assert result.out == f"CapEff:\t{own}\nNoNewPrivs:\t0\n", (result, own)
+
+
+@test("a signal that ends a command is named", needs=("moat",))
+def ended_by_signal(session):
+    result = session.exec("/bin/sh", "-c", "kill -SEGV $$")
+    assert result.exit is None and result.signal == "SIGSEGV", result
+
+
+@test("a command that does not exist is COMMAND_NOT_FOUND with errno and step", needs=("moat",))
+def not_found(session):
+    for name in ("no-such-command", "/nonexistent/command"):
+        error = refused(session, name)
+        assert (error.code, error.reply.status) == ("COMMAND_NOT_FOUND", 422), error
+        assert error.details["errno"] == 2 and error.details["step"] == "exec", error.details
+
+
+@test("a file that is no program is COMMAND_NOT_EXECUTABLE, and no shell is tried", needs=("moat",))
+def not_executable(session):
+    error = refused(session, "/etc/passwd")
+    assert error.code == "COMMAND_NOT_EXECUTABLE" and error.details["errno"] == 13, (error, error.details)
+
+
+@test("a working directory that does not exist is BAD_DIRECTORY", needs=("moat",))
+def bad_directory(session):
+    error = refused(session, "/bin/true", cwd="/nonexistent")
+    assert error.code == "BAD_DIRECTORY" and error.details["errno"] == 2, (error, error.details)
+
+
+@test("a context that does not exist is NO_SUCH_CONTEXT", needs=("moat",))
+def no_context(session):
+    assert refused(session, "/bin/true", context="nowhere").code == "NO_SUCH_CONTEXT"
+
+
+@test("arguments that are too large are refused with the limit, and nothing runs", needs=("moat",))
+def too_large(session):
+    error = refused(session, "/bin/echo", "x" * 300000)
+    assert error.code == "ARGUMENTS_TOO_LARGE" and 0 < error.details["limit"] < 300000, (error, error.details)
+
+
+def sleepers(seconds):
+    """Processes, in whatever namespace, that run `sleep SECONDS`."""
+    found = []
+    for pid in procs.pids():
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                if file.read() == b"sleep\0%d\0" % seconds:
+                    found.append(pid)
+        except OSError:
+            pass
+    return found
+
+
+@test("a timeout kills the whole tree, daemons included, and says so", needs=("moat",))
+def timeout_kills_tree(session):
+    for context, seconds in (("default", 86401), ("shared", 86402)):
+        script = f"setsid sleep {seconds} & (trap '' TERM; sleep {seconds}) & sleep {seconds}"
+        started = time.monotonic()
+        result = session.exec("/bin/sh", "-c", script, context=context, timeoutMs=1000 * session.patience)
+        assert result.timed_out is True and result.signal == "SIGKILL", result
+        assert time.monotonic() - started < 10 * session.patience, "it took too long"
+        procs.wait_until(lambda seconds=seconds: not sleepers(seconds), 5, f"the tree is gone: {sleepers(seconds)}")
+
+
+@test("an exec ends when its command ends, though a background child keeps stdout open; the child goes on", needs=("moat",))
+def background_child(session):
+    started = time.monotonic()
+    result = session.exec("/bin/sh", "-c", "echo before; sleep 86403 & echo $!")
+    assert time.monotonic() - started < 10 * session.patience, "the exec waited for the child"
+    assert result.exit == 0 and result.out.startswith("before\n"), result
+    procs.wait_until(lambda: len(sleepers(86403)) == 1, 5, "the child runs")
+    listed = session.api.process(result.id)
+    assert listed["state"] == "background", listed
+    assert session.api.kill(result.id).status in (200, 204)
+    procs.wait_until(lambda: not sleepers(86403), 5, "DELETE killed the child")
+    procs.wait_until(lambda: session.api.process(result.id)["state"] == "ended", 5, "it counts as ended")
+
+
+@test("what a command wrote just before its end is all there", needs=("moat",))
+def last_output(session):
+    result = session.exec(places.PYTHON, "-c", "import sys; sys.stdout.write('x' * 500000 + 'end')")
+    assert len(result.out) == 500003 and result.out.endswith("end"), len(result.out)
+
+
+@test("captured output is bounded, and the bytes are counted all the same", needs=("moat",), timeout=60)
+def bounded(session):
+    result = session.exec("/bin/sh", "-c", "head -c 3000000 /dev/zero | tr '\\0' x")
+    assert result.fields["stdoutBytes"] == 3000000 and result.fields["truncated"] is True, len(result.out)
+    assert len(result.out) == 1024 * 1024, len(result.out)
+
+
+@test("output that is not UTF-8 comes as base64 and says so", needs=("moat",))
+def binary_output(session):
+    result = session.exec("/usr/bin/printf", "\\377\\000a")
+    assert result.fields.get("stdoutEncoding") == "base64" and result.out == "/wBh", result.fields
+
+
+@test("a stream has start, the output as it comes, and exit as its last event", needs=("moat",))
+def stream(session):
+    events = list(session.api.stream("/bin/sh", "-c", "echo one; sleep 0.3; echo two >&2; exit 3"))
+    assert [each["seq"] for each in events] == list(range(1, len(events) + 1)), events
+    assert events[0]["type"] == "start" and events[-1]["type"] == "exit" and events[-1]["exitCode"] == 3, events
+    text = {kind: "".join(each["data"] for each in events if each["type"] == kind) for kind in ("stdout", "stderr")}
+    assert text == {"stdout": "one\n", "stderr": "two\n"}, events
+
+
+@test("DELETE kills a running tree; a signal reaches the command's process group", needs=("moat",))
+def kill_running(session):
+    first = session.api.start("/bin/sh", "-c", "sleep 86404 & wait")
+    procs.wait_until(lambda: sleepers(86404), 5, "it runs")
+    session.api.kill(first)
+    ended = procs.wait_until(lambda: (p := session.api.process(first))["state"] == "ended" and p, 5, "it ended")
+    assert ended["signal"] == "SIGKILL" and not sleepers(86404), ended
+    second = session.api.start("/bin/sh", "-c", "trap 'exit 9' USR1; while :; do sleep 0.1; done")
+    time.sleep(0.5 * session.patience)
+    assert session.api.request("POST", f"/v1/processes/{second}/signal", {"signal": "SIGUSR1"}).status in (200, 202, 204)
+    ended = procs.wait_until(lambda: (p := session.api.process(second))["state"] == "ended" and p, 10, "it ended")
+    assert ended["exitCode"] == 9, ended
+
+
+@test("commands run beside each other, each with its own result", needs=("moat",), timeout=60)
+def concurrent(session):
+    results = {}
+
+    def one(number):
+        results[number] = session.exec("/bin/sh", "-c", f"sleep 0.2; echo {number}; exit {number}")
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(12)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert {number: (r.out, r.exit) for number, r in results.items()} == {n: (f"{n}\n", n) for n in range(12)}, results
+
+
+@test("an ended exec leaves no process and no cgroup in use", needs=("moat",))
+def nothing_left(session):
+    members = leaks.cgroup_members("moat-" + session.instance)
+    for _ in range(5):
+        session.exec("/bin/sh", "-c", "sleep 0.05 & sleep 0.05; wait")
+    more = procs.wait_until(
+        lambda: not (leaks.cgroup_members("moat-" + session.instance) - members) or None, 5, "the commands are gone")
+    assert more
+
+
+@test("user code cannot see or end moat-init, and a command cannot outlive a loss of its namespace", needs=("moat",))
+def init_is_out_of_reach(session):
+    result = session.exec("/bin/sh", "-c", "kill -9 1; kill -9 -1; echo alive", context="full")
+    spaces = {each["name"]: each["pid"] for each in session.api.get("/v1/status")["namespaces"]}
+    assert procs.state(spaces["user"]) in ("S", "R"), procs.describe(spaces["user"])
+    assert session.exec("/bin/echo", "still").out == "still\n", result
+
+
+@test("a moat-init that is killed from outside is made again, and its commands are reported as killed", needs=("moat",),
+      timeout=60)
+def init_comes_back(session):
+    running = session.api.start("/bin/sleep", "86405")
+    spaces = {each["name"]: each["pid"] for each in session.api.get("/v1/status")["namespaces"]}
+    os.kill(spaces["user"], signal.SIGKILL)
+    ended = procs.wait_until(lambda: (p := session.api.process(running))["state"] == "ended" and p, 10, "the command ended")
+    assert ended["signal"] == "SIGKILL", ended
+
+    def works():
+        try:
+            return session.exec("/bin/echo", "again").out == "again\n"
+        except unixhttp.Refused as error:
+            assert error.code == "NAMESPACE_LOST", error
+            return False
+    procs.wait_until(works, 20, "the namespace is back")
+    if session.enforced:
+        before = session.exec("/bin/cat", "/proc/1/cmdline", context="full")
+        assert "moat-init" not in before.out, before

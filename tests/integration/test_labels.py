@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel's labels, read as the agent reads them: from the pinned task storage, by pidfd."""
+
+import ctypes
+import os
+import struct
+
+from lib import places, procs
+from lib.tap import test
+
+NONE, CONTROL, INIT, USER = range(4)
+OBJ_GET, LOOKUP = 7, 1  # commands of bpf(2)
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def bpf(command, attributes):
+    buffer = ctypes.create_string_buffer(attributes.ljust(128, b"\0"), 128)
+    result = libc.syscall(321, command, buffer, 128)
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
+
+
+def label(session, pid):
+    """(role, context, exec) of a process; None without a label."""
+    path = ctypes.create_string_buffer(f"/sys/fs/bpf/moat/{session.instance}/maps/tasks".encode())
+    tasks, pidfd = bpf(OBJ_GET, struct.pack("<Q", ctypes.addressof(path))), os.pidfd_open(pid)
+    key, value = ctypes.create_string_buffer(struct.pack("<i", pidfd), 4), ctypes.create_string_buffer(64)
+    try:
+        bpf(LOOKUP, struct.pack("<IIQQ", tasks, 0, ctypes.addressof(key), ctypes.addressof(value)))
+    except FileNotFoundError:
+        return None
+    finally:
+        os.close(tasks)
+        os.close(pidfd)
+    role, _flags, context, number = struct.unpack_from("<IIQQ", value.raw)
+    return role, context, number
+
+
+def descendants(pid):
+    found = []
+    for each in procs.pids():
+        fields = procs.stat_fields(each)
+        if fields and int(fields[1]) == pid:
+            found += [each, *descendants(each)]
+    return found
+
+
+@test("the agent and its services are CONTROL, each moat-init is INIT, and nobody else has a label", needs=("moat", "lsm", "http"))
+def roles(session):
+    assert label(session, session.agent.pid) == (CONTROL, 0, 0)
+    for name in ("http", "spare"):
+        assert label(session, session.agent.service(name)["pid"]) == (CONTROL, 0, 0), name
+    for space in session.api.get("/v1/status")["namespaces"]:
+        assert label(session, space["pid"])[0] == INIT, space
+    assert label(session, os.getpid()) is None
+    assert label(session, 1) is None
+
+
+@test("a command is USER, and so is whatever comes of it: by fork, exec, setsid, double fork, a thread's fork",
+      needs=("moat", "lsm"))
+def inheritance(session):
+    script = ("import os, threading, time\n"
+              "def sleep(): os.execv('/bin/sleep', ['sleep', '86420'])\n"
+              "if os.fork() == 0: sleep()\n"
+              "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: sleep()\n    os._exit(0)\n"
+              "def forks():\n    if os.fork() == 0: sleep()\n"
+              "t = threading.Thread(target=forks); t.start(); t.join()\n"
+              "os.posix_spawn('/bin/sleep', ['sleep', '86420'], {})\n"
+              "time.sleep(86420)\n")
+    identifier = session.api.start(places.PYTHON, "-c", script, context="shared")
+    spaces = {each["name"]: each["pid"] for each in session.api.get("/v1/status")["namespaces"]}
+
+    def family():
+        found = [pid for pid in descendants(spaces["user-shared"]) if procs.name(pid) in ("sleep", "python3")]
+        return found if sum(procs.name(pid) == "sleep" for pid in found) == 4 else None
+    found = procs.wait_until(family, 10 * session.patience, "four descendants")
+    number = int(identifier[1:])
+    labels = {procs.describe(pid): label(session, pid) for pid in found if label(session, pid)[2] == number}
+    session.api.kill(identifier)
+    assert len(labels) == 5, labels
+    assert len(set(labels.values())) == 1 and next(iter(labels.values()))[0] == USER, labels
+
+
+@test("each context has a number of its own, each exec another; execs of one context share it", needs=("moat", "lsm"))
+def numbers(session):
+    seen = {}
+    for context in ("shared", "shared", "other"):
+        identifier = session.api.start("/bin/sleep", "86421", context=context)
+        seen[identifier] = label(session, session.api.process(identifier)["pid"])
+    for identifier in seen:
+        session.api.kill(identifier)
+    (role1, first, exec1), (role2, second, exec2), (role3, third, exec3) = seen.values()
+    assert {role1, role2, role3} == {USER}, seen
+    assert first == second != third and first > 0 and third > 0, seen
+    assert len({exec1, exec2, exec3}) == 3, seen

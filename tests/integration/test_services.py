@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Services live and come back as what they were: labelled, guarded, ready."""
+
+import os
+import signal
+
+from lib import procs
+from lib.session import SECRET
+from lib.tap import test
+
+
+@test("a service has the agent's environment and its own, its own session, and no descriptor of the agent's", needs=("moat", "http"))
+def surroundings(session):
+    pid = session.agent.service("spare")["pid"]
+    assert procs.pgid(pid) == pid, procs.describe(pid)
+    assert f"CONTROL_PLANE_SECRET={SECRET}".encode() in procs.environ(session.agent.service("http")["pid"]).split(b"\0")
+    assert sorted(os.listdir(f"/proc/{pid}/fd")) == ["0", "1", "2"], os.listdir(f"/proc/{pid}/fd")
+
+
+@test("a service that is killed from outside comes back: another pid, one restart more, the reason said, ready again",
+      needs=("moat", "http"), timeout=60)
+def restart(session):
+    before = session.agent.service("spare")
+    os.kill(before["pid"], signal.SIGKILL)
+    after = procs.wait_until(
+        lambda: (s := session.agent.service("spare"))["state"] == "ready" and s["pid"] != before["pid"] and s, 20, "it is back")
+    assert after["restarts"] == before["restarts"] + 1 and after["lastExit"]["signal"] == "SIGKILL", after
+
+
+@test("a service that came back is protected like the first one", needs=("moat", "lsm", "http"), timeout=60)
+def protected_again(session):
+    pid = session.agent.service("spare")["pid"]
+    answers = session.attempts("shared", session.target_arguments(pid), "kill_kill", "ptrace_attach", "proc_stat", "bind_tcp4")
+    assert answers == {"kill_kill": "EPERM", "ptrace_attach": "EPERM", "proc_stat": "ENOENT", "bind_tcp4": "EADDRINUSE"}, answers
+    assert session.agent.service("spare")["pid"] == pid
+
+
+@test("services are listed with state, ports and restarts", needs=("moat", "http"))
+def listing(session):
+    service = session.agent.service("http")
+    assert service["state"] == "ready" and service["ports"][0]["protocol"] == "tcp", service
+    assert session.health()["pid"] == service["pid"]

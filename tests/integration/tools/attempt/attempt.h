@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * attempt: one program with one case per technique of reaching, seeing or displacing a process.
+ *
+ * The table in cases.h is the one list of techniques: what the program can do, what each answers
+ * under moat, what the tests expect and what the demo shows all come from it.
+ *
+ * A case is a function that makes exactly one attempt, in a process of its own, and returns 0 when
+ * the attempt succeeded, -errno as the kernel refused it, or -NOT_HERE when this kernel lacks what
+ * the technique needs. What fails on the way to the attempt is reported as such: see setup().
+ */
+#ifndef MOAT_ATTEMPT_H
+#define MOAT_ATTEMPT_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#define NOT_HERE 5000 /* no errno */
+
+/* What is attacked. Borrowed by the case; it may change its copy. */
+struct target {
+	pid_t pid, pgid, tid; /* tid: a thread of pid that is not its leader, or pid itself */
+	uint16_t port;
+	const char *socket;   /* path of a listening unix socket */
+	const char *link;     /* another hard link of the same socket */
+	const char *pin;      /* a pinned BPF map */
+	bool fresh;           /* the target was made by attempt itself and is the user's own */
+	bool enforced;        /* the caller vouches that a kill(-1) stays within moat */
+	const char *step;     /* set by setup() */
+};
+
+/* The result of a system call that returns -1 and errno. */
+static inline int answer(long r)
+{
+	return r < 0 ? -errno : 0;
+}
+
+/* What comes before the attempt failed: not an answer. step: static. */
+static inline int setup(struct target *t, const char *step)
+{
+	t->step = step;
+	return errno ? -errno : -EIO;
+}
+
+/* Closes what a case opened without losing its answer. */
+static inline int answered(int fd, int result)
+{
+	if (fd >= 0)
+		close(fd);
+	return result;
+}
+
+/* Runs fn in a child and returns what it returned; -EIO if the child died. */
+int in_child(int (*fn)(struct target *), struct target *t);
+/* Like in_child(), but in a grandchild whose parent is gone. */
+int in_orphan(int (*fn)(struct target *), struct target *t);
+/* A private copy of the mount table, so that no attempt changes anybody's but its own. */
+int own_mounts(struct target *t);
+/* Waits up to ms for the process to end. true: it has ended. */
+bool process_ended(int pidfd, int ms);
+/* A process that waits for a signal and nothing else; the caller's child. -1 and errno. */
+pid_t spawn_sleeper(void);
+
+int pidfd_open_(pid_t pid);
+int pidfd_send_(int pidfd, int sig, unsigned flags);
+
+#include "cases.h"
+#define DECLARE(name, ...) int attempt_##name(struct target *t);
+CASES(DECLARE)
+#undef DECLARE
+
+#endif

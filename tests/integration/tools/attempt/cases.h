@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The techniques, once. X(name, group, seen, unseen, own, flags, text)
+ *
+ *  seen    the answer from user code of moat when the target can be named: it shares the PID
+ *          namespace with it, or the target needs no pid
+ *  unseen  the answer from user code in a PID namespace of its own
+ *  own     the answer from user code of moat when the target is its own process, port or socket
+ *
+ * Each is a positive errno or 0 for success. Without moat every case succeeds, or is marked.
+ *
+ *  NEVER       even without moat the kernel refuses this (own names the answer)
+ *  ORACLE      allowed by design: it changes nothing; what it tells is documented
+ *  CONTROL     legitimate use that moat must leave alone: always 0
+ *  OUTSIDE     the answer alone does not tell; the caller looks whether the target still lives
+ */
+#ifndef MOAT_ATTEMPT_CASES_H
+#define MOAT_ATTEMPT_CASES_H
+
+enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
+
+#define SIGNAL_CASES(X)                                                                            \
+	X(kill_0, "signals", EPERM, ESRCH, 0, 0, "kill(pid, 0)")                                   \
+	X(kill_term, "signals", EPERM, ESRCH, 0, 0, "kill(pid, SIGTERM)")                          \
+	X(kill_kill, "signals", EPERM, ESRCH, 0, 0, "kill(pid, SIGKILL)")                          \
+	X(kill_stop, "signals", EPERM, ESRCH, 0, 0, "kill(pid, SIGSTOP)")                          \
+	X(kill_group, "signals", EPERM, ESRCH, 0, 0, "kill(-pgid, SIGTERM)")                       \
+	X(kill_all, "signals", 0, 0, 0, OUTSIDE, "kill(-1, SIGKILL) hits only the user's own")     \
+	X(tgkill, "signals", EPERM, ESRCH, 0, 0, "tgkill(pid, tid, SIGTERM)")                      \
+	X(tkill, "signals", EPERM, ESRCH, 0, 0, "tkill(tid, SIGTERM)")                             \
+	X(sigqueue, "signals", EPERM, ESRCH, 0, 0, "rt_sigqueueinfo(pid, SIGTERM)")                \
+	X(tgsigqueue, "signals", EPERM, ESRCH, 0, 0, "rt_tgsigqueueinfo(pid, tid, SIGTERM)")       \
+	X(pidfd_signal, "signals", EPERM, ESRCH, 0, 0, "pidfd_open, pidfd_send_signal(SIGKILL)")   \
+	X(pidfd_signal_group, "signals", EPERM, ESRCH, 0, 0, "pidfd_send_signal to the group")     \
+	X(sigio, "signals", EPERM, ESRCH, 0, 0, "F_SETOWN, F_SETSIG(SIGKILL) on a pipe")           \
+	X(sigio_group, "signals", EPERM, ESRCH, 0, 0, "F_SETOWN_EX with a process group")          \
+	X(sigio_ioctl, "signals", EPERM, ESRCH, 0, 0, "FIOSETOWN, F_SETSIG(SIGKILL) on a socket")  \
+	X(kill_from_thread, "signals", EPERM, ESRCH, 0, 0, "kill from a second thread")            \
+	X(kill_from_exec, "signals", EPERM, ESRCH, 0, 0, "kill after execve of another image")     \
+	X(kill_from_orphan, "signals", EPERM, ESRCH, 0, 0, "kill after a double fork")             \
+	X(kill_from_vfork, "signals", EPERM, ESRCH, 0, 0, "kill between vfork and exec")           \
+	X(kill_from_userns, "signals", EPERM, ESRCH, 0, 0, "kill from a new user namespace")
+
+#define CONTROL_CASES(X)                                                                           \
+	X(ptrace_attach, "control", EPERM, ESRCH, 0, 0, "ptrace(PTRACE_ATTACH)")                   \
+	X(ptrace_seize, "control", EPERM, ESRCH, 0, 0, "ptrace(PTRACE_SEIZE)")                     \
+	X(ptrace_traceme, "control", EPERM, EPERM, EPERM, 0, "PTRACE_TRACEME under moat-init")     \
+	X(ptrace_traceme_own, "control", 0, 0, 0, CONTROL, "PTRACE_TRACEME under an own parent")   \
+	X(vm_readv, "control", EPERM, ESRCH, 0, 0, "process_vm_readv")                             \
+	X(vm_writev, "control", EPERM, ESRCH, 0, 0, "process_vm_writev")                           \
+	X(vm_madvise, "control", EACCES, ESRCH, 0, 0, "process_madvise(MADV_COLD)")                \
+	X(pidfd_getfd, "control", EPERM, ESRCH, 0, 0, "pidfd_getfd(0)")                            \
+	X(pidfd_namespace, "control", EACCES, ESRCH, 0, 0, "ioctl(PIDFD_GET_MNT_NAMESPACE)")       \
+	X(perf_event, "control", EPERM, ESRCH, 0, 0, "perf_event_open on the pid")                 \
+	X(perf_event_cpu, "control", EPERM, EPERM, EPERM, 0, "perf_event_open on a whole CPU")     \
+	X(kcmp, "control", EPERM, ESRCH, 0, 0, "kcmp(KCMP_VM)")                                    \
+	X(robust_list, "control", EPERM, ESRCH, 0, 0, "get_robust_list")                           \
+	X(prlimit_set, "control", EPERM, ESRCH, 0, 0, "prlimit, setting RLIMIT_NOFILE")            \
+	X(prlimit_get, "control", 0, ESRCH, 0, ORACLE, "prlimit, reading RLIMIT_NOFILE")           \
+	X(sched_setscheduler, "control", EPERM, ESRCH, 0, 0, "sched_setscheduler(SCHED_IDLE)")     \
+	X(sched_setparam, "control", EPERM, ESRCH, 0, 0, "sched_setparam")                         \
+	X(sched_setattr, "control", EPERM, ESRCH, 0, 0, "sched_setattr(SCHED_BATCH)")              \
+	X(sched_setaffinity, "control", EPERM, ESRCH, 0, 0, "sched_setaffinity(cpu 0)")            \
+	X(sched_getscheduler, "control", EPERM, ESRCH, 0, 0, "sched_getscheduler")                 \
+	X(sched_getattr, "control", EPERM, ESRCH, 0, 0, "sched_getattr")                           \
+	X(sched_getaffinity, "control", EPERM, ESRCH, 0, 0, "sched_getaffinity")                   \
+	X(setpriority, "control", EPERM, ESRCH, 0, 0, "setpriority(PRIO_PROCESS, 10)")             \
+	X(setpriority_group, "control", EPERM, ESRCH, 0, 0, "setpriority(PRIO_PGRP, 10)")          \
+	X(getpriority, "control", 0, ESRCH, 0, ORACLE, "getpriority(PRIO_PROCESS)")                \
+	X(ioprio_set, "control", EPERM, ESRCH, 0, 0, "ioprio_set(BE, 7)")                          \
+	X(ioprio_get, "control", EPERM, ESRCH, 0, 0, "ioprio_get")                                 \
+	X(getpgid, "control", EPERM, ESRCH, 0, 0, "getpgid")                                       \
+	X(getsid, "control", EPERM, ESRCH, 0, 0, "getsid")                                         \
+	X(setpgid, "control", ESRCH, ESRCH, ESRCH, NEVER, "setpgid of a stranger")                 \
+	X(setpgid_own, "control", 0, 0, 0, CONTROL, "setpgid of an own child")                     \
+	X(move_pages, "control", EPERM, ESRCH, 0, 0, "move_pages")                                 \
+	X(migrate_pages, "control", EPERM, ESRCH, 0, 0, "migrate_pages")                           \
+	X(setns_pidfd, "control", EPERM, ESRCH, 0, 0, "setns(pidfd, CLONE_NEWNS)")                 \
+	X(setns_proc, "control", ENOENT, ENOENT, 0, 0, "setns(/proc/PID/ns/mnt)")                  \
+	X(pidfd_open, "control", 0, ESRCH, 0, ORACLE, "pidfd_open")
+
+#define PROC_CASES(X)                                                                              \
+	X(proc_readdir, "proc", ENOENT, ENOENT, 0, 0, "readdir(/proc) shows the pid")              \
+	X(proc_stat, "proc", ENOENT, ENOENT, 0, 0, "stat(/proc/PID)")                              \
+	X(proc_open, "proc", ENOENT, ENOENT, 0, 0, "open(/proc/PID, O_PATH)")                      \
+	X(proc_chdir, "proc", ENOENT, ENOENT, 0, 0, "chdir(/proc/PID)")                            \
+	X(proc_dotdot, "proc", ENOENT, ENOENT, 0, 0, "stat(/proc/self/../PID)")                    \
+	X(proc_thread, "proc", ENOENT, ENOENT, 0, 0, "stat(/proc/TID)")                            \
+	X(proc_environ, "proc", ENOENT, ENOENT, 0, 0, "read /proc/PID/environ")                    \
+	X(proc_cmdline, "proc", ENOENT, ENOENT, 0, 0, "read /proc/PID/cmdline")                    \
+	X(proc_status, "proc", ENOENT, ENOENT, 0, 0, "read /proc/PID/status")                      \
+	X(proc_maps, "proc", ENOENT, ENOENT, 0, 0, "read /proc/PID/maps")                          \
+	X(proc_mem, "proc", ENOENT, ENOENT, 0, 0, "open(/proc/PID/mem, O_RDWR)")                   \
+	X(proc_oom, "proc", ENOENT, ENOENT, 0, 0, "write /proc/PID/oom_score_adj")                 \
+	X(proc_root, "proc", ENOENT, ENOENT, 0, 0, "open(/proc/PID/root)")                         \
+	X(proc_cwd, "proc", ENOENT, ENOENT, 0, 0, "open(/proc/PID/cwd)")                           \
+	X(proc_exe, "proc", ENOENT, ENOENT, 0, 0, "readlink(/proc/PID/exe)")                       \
+	X(proc_fd, "proc", ENOENT, ENOENT, 0, 0, "readdir(/proc/PID/fd)")                          \
+	X(proc_fd_open, "proc", ENOENT, ENOENT, 0, 0, "open(/proc/PID/fd/0)")                      \
+	X(proc_task, "proc", ENOENT, ENOENT, 0, 0, "readdir(/proc/PID/task)")                      \
+	X(proc_ns, "proc", ENOENT, ENOENT, 0, 0, "readlink(/proc/PID/ns/pid)")                     \
+	X(proc_self, "proc", 0, 0, 0, CONTROL, "read /proc/self/environ and /proc/self/task")
+
+#define MOUNT_CASES(X)                                                                             \
+	X(mount_proc, "mounts", EPERM, EPERM, EPERM, 0, "mount(proc) and look there")              \
+	X(mount_proc_hiding, "mounts", ENOENT, ENOENT, 0, 0, "mount(proc, hidepid=ptraceable)")    \
+	X(fsmount_proc, "mounts", EPERM, EPERM, EPERM, 0, "openat on an unattached fsmount(proc)") \
+	X(move_mount_proc, "mounts", EPERM, EPERM, EPERM, 0, "fsmount(proc), move_mount")          \
+	X(remount_proc, "mounts", EPERM, EPERM, EPERM, 0, "remount /proc with hidepid=0")          \
+	X(fspick_proc, "mounts", EPERM, EPERM, EPERM, 0, "fspick(/proc), reconfigure hidepid=0")   \
+	X(bind_init_proc, "mounts", ENOENT, ENOENT, ENOENT, 0, "mount --bind /proc/1/root/proc")   \
+	X(clone_init_proc, "mounts", ENOENT, ENOENT, ENOENT, 0, "open_tree of /proc/1/root/proc")  \
+	X(uncover_proc, "mounts", ENOENT, ENOENT, 0, 0, "umount /proc and look beneath")           \
+	X(mount_proc_own, "mounts", 0, 0, 0, CONTROL, "mount proc in an own PID namespace")        \
+	X(mount_tmpfs, "mounts", 0, 0, 0, CONTROL, "mount a tmpfs of one's own")                   \
+	X(remount_tmpfs, "mounts", 0, 0, 0, CONTROL, "remount a tmpfs of one's own")               \
+	X(fsmount_tmpfs, "mounts", 0, 0, 0, CONTROL, "fsmount and move_mount a tmpfs")             \
+	X(bind_own, "mounts", 0, 0, 0, CONTROL, "mount --bind /proc/self/root/tmp")
+
+#define PORT_CASES(X)                                                                              \
+	X(bind_tcp4, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind TCP 0.0.0.0")                    \
+	X(bind_tcp4_loopback, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind TCP 127.0.0.1")         \
+	X(bind_tcp4_specific, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind TCP 127.0.0.2")         \
+	X(bind_tcp4_foreign, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind TCP, IP_FREEBIND")       \
+	X(bind_tcp4_unspec, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind TCP, family AF_UNSPEC")   \
+	X(bind_tcp6, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind TCP ::")                         \
+	X(bind_tcp6_loopback, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind TCP ::1")               \
+	X(bind_tcp6_only, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind TCP ::, IPV6_V6ONLY")       \
+	X(bind_tcp6_mapped, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind TCP ::ffff:127.0.0.1")    \
+	X(bind_tcp6_mapped_any, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind TCP ::ffff:0.0.0.0")  \
+	X(bind_udp4, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind UDP 0.0.0.0")                    \
+	X(bind_udp6, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind UDP ::")                         \
+	X(bind_udp6_mapped, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind UDP ::ffff:127.0.0.1")    \
+	X(bind_udplite, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind UDP-Lite 0.0.0.0")            \
+	X(bind_reuseaddr, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind TCP, SO_REUSEADDR")         \
+	X(bind_reuseport, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind TCP, SO_REUSEPORT")         \
+	X(bind_reuseport_udp, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind UDP, SO_REUSEPORT")     \
+	X(bind_mptcp, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind MPTCP 0.0.0.0")                 \
+	X(bind_mptcp6, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind MPTCP ::")                     \
+	X(bind_sctp, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind SCTP 0.0.0.0")                   \
+	X(bind_sctp_bindx, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "sctp_bindx 127.0.0.1")          \
+	X(bind_io_uring, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind by io_uring")                \
+	X(listen_autobind, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "listen, the range narrowed")    \
+	X(connect_autobind_udp, "ports", EAGAIN, EAGAIN, 0, 0, "UDP connect, the range narrowed")  \
+	X(bind_any_port, "ports", 0, 0, 0, CONTROL, "bind and listen on port 0")                   \
+	X(bind_own_netns, "ports", 0, 0, 0, CONTROL, "bind TCP in an own network namespace")
+
+#define REACH_CASES(X)                                                                             \
+	X(connect_path, "reach", ENOENT, ENOENT, 0, 0, "connect to the socket by path")            \
+	X(connect_uncovered, "reach", EPERM, EPERM, 0, 0, "umount what hides it, connect")         \
+	X(connect_link, "reach", EPERM, EPERM, 0, 0, "connect by another hard link")               \
+	X(connect_proc_root, "reach", ENOENT, ENOENT, 0, 0, "connect by /proc/PID/root")           \
+	X(connect_init_root, "reach", ENOENT, ENOENT, ENOENT, 0, "connect by /proc/1/root")        \
+	X(connect_own, "reach", 0, 0, 0, CONTROL, "connect to an own unix socket")                 \
+	X(send_own, "reach", 0, 0, 0, CONTROL, "send to an own unix datagram socket")
+
+#define BPF_CASES(X)                                                                               \
+	X(bpf_prog_load, "bpf", EPERM, EPERM, EPERM, 0, "BPF_PROG_LOAD")                           \
+	X(bpf_map_create, "bpf", EPERM, EPERM, EPERM, 0, "BPF_MAP_CREATE")                         \
+	X(bpf_prog_ids, "bpf", EPERM, EPERM, EPERM, 0, "BPF_PROG_GET_NEXT_ID")                     \
+	X(bpf_map_ids, "bpf", EPERM, EPERM, EPERM, 0, "BPF_MAP_GET_NEXT_ID")                       \
+	X(bpf_link_ids, "bpf", EPERM, EPERM, EPERM, 0, "BPF_LINK_GET_NEXT_ID")                     \
+	X(bpf_prog_fd, "bpf", EPERM, EPERM, EPERM, 0, "BPF_PROG_GET_FD_BY_ID")                     \
+	X(bpf_map_update, "bpf", EPERM, EPERM, EPERM, 0, "BPF_MAP_UPDATE_ELEM by id")              \
+	X(bpf_obj_get, "bpf", EPERM, EPERM, EPERM, 0, "BPF_OBJ_GET of a pin")                      \
+	X(bpf_link_detach, "bpf", EPERM, EPERM, EPERM, 0, "BPF_LINK_DETACH")
+
+#define CASES(X)                                                                                   \
+	SIGNAL_CASES(X) CONTROL_CASES(X) PROC_CASES(X) MOUNT_CASES(X) PORT_CASES(X) REACH_CASES(X) \
+	BPF_CASES(X)
+
+#endif

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fresh.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+struct identity {
+	pid_t pid, tid;
+};
+
+static int report_fd;
+
+static void *second_thread(void *unused)
+{
+	struct identity id = { getpid(), gettid() };
+
+	(void)unused;
+	if (write(report_fd, &id, sizeof(id)) != sizeof(id))
+		_exit(1);
+	close(report_fd);
+	for (;;)
+		pause();
+}
+
+/* A process with a session and a second thread of its own that nobody waits for. */
+static void stranger(int fd)
+{
+	pthread_t thread;
+	int null = open("/dev/null", O_RDWR);
+
+	report_fd = fd;
+	for (int i = 0; i < 3; i++)
+		dup2(null, i);
+	close(null);
+	signal(SIGTERM, SIG_DFL);
+	prctl(PR_SET_NAME, "stranger");
+	if (setsid() < 0 || pthread_create(&thread, NULL, second_thread, NULL) != 0)
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+static int spawn_stranger(struct target *t, struct fresh *f)
+{
+	struct identity id;
+	int fds[2];
+	pid_t child;
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return setup(t, "pipe");
+	child = fork();
+	if (child == 0) {
+		if (fork() == 0)
+			stranger(fds[1]);
+		_exit(0);
+	}
+	close(fds[1]);
+	if (child > 0)
+		waitpid(child, NULL, 0);
+	errno = EIO;
+	if (read(fds[0], &id, sizeof(id)) != sizeof(id))
+		return answered(fds[0], setup(t, "stranger"));
+	close(fds[0]);
+	t->pid = t->pgid = id.pid;
+	t->tid = id.tid;
+	f->pidfd = pidfd_open_(id.pid);
+	return f->pidfd < 0 ? setup(t, "pidfd_open of the stranger") : 0;
+}
+
+static int open_socket(struct target *t, struct fresh *f)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+
+	strcpy(f->dir, "/tmp/attempt-XXXXXX");
+	if (!mkdtemp(f->dir))
+		return setup(t, "mkdtemp");
+	snprintf(f->socket, sizeof(f->socket), "%s/socket", f->dir);
+	snprintf(f->link, sizeof(f->link), "%s.link", f->dir);
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", f->socket);
+	f->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (f->listen_fd < 0 || bind(f->listen_fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
+	    listen(f->listen_fd, 8) < 0)
+		return setup(t, "listen");
+	if (link(f->socket, f->link) < 0)
+		return setup(t, "link");
+	t->socket = f->socket;
+	t->link = f->link;
+	return 0;
+}
+
+int fresh_open(const char *group, struct target *t, struct fresh *ret)
+{
+	int r = 0;
+
+	*ret = (struct fresh){ .pidfd = -1, .listen_fd = -1 };
+	if (strcmp(group, "ports") != 0 && strcmp(group, "bpf") != 0)
+		r = spawn_stranger(t, ret);
+	if (r == 0 && strcmp(group, "reach") == 0)
+		r = open_socket(t, ret);
+	return r;
+}
+
+void fresh_close(struct fresh *f)
+{
+	if (f->pidfd >= 0) {
+		pidfd_send_(f->pidfd, SIGKILL, 0);
+		process_ended(f->pidfd, 2000);
+		close(f->pidfd);
+	}
+	if (f->listen_fd >= 0)
+		close(f->listen_fd);
+	if (f->link[0])
+		unlink(f->link);
+	if (f->socket[0])
+		unlink(f->socket);
+	if (f->dir[0])
+		rmdir(f->dir);
+}

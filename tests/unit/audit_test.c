@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/audit.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+static struct {
+	struct audit *audit;
+	uint64_t first, last;
+	unsigned calls;
+	char log[64], old[80];
+} t;
+
+static int setup(void **state)
+{
+	int fd;
+
+	(void)state;
+	memset(&t, 0, sizeof(t));
+	snprintf(t.log, sizeof(t.log), "/tmp/moat-audit-test-XXXXXX");
+	fd = mkstemp(t.log);
+	if (fd < 0)
+		return -1;
+	close(fd);
+	unlink(t.log);
+	snprintf(t.old, sizeof(t.old), "%s.1", t.log);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	audit_close(t.audit);
+	unlink(t.log);
+	unlink(t.old);
+	return 0;
+}
+
+static void record(uint64_t object)
+{
+	struct moat_event event = {
+		.time_ns = 1, .context = 2, .exec = 3, .object = object,
+		.hook = MOAT_HOOK_socket_bind, .err = EADDRINUSE, .enforced = 1, .pid = 42,
+		.object_kind = MOAT_OBJECT_PORT, .comm = "nc",
+	};
+
+	audit_record(&event, t.audit);
+}
+
+static void on_replay(uint64_t sequence, const struct moat_event *event, void *data)
+{
+	assert_ptr_equal(data, &t);
+	assert_int_equal(event->object, sequence + 1000);
+	assert_true(t.last == 0 || sequence == t.last + 1); /* no gap, oldest first */
+	t.first = t.first ? t.first : sequence;
+	t.last = sequence;
+	t.calls++;
+}
+
+static void replay(uint64_t since)
+{
+	t.first = t.last = t.calls = 0;
+	audit_replay(t.audit, since, on_replay, &t);
+}
+
+static void the_last_events_are_kept_in_order(void **state)
+{
+	(void)state;
+	assert_int_equal(audit_open(NULL, &t.audit, NULL), 0);
+	replay(0);
+	assert_int_equal(t.calls, 0);
+	for (uint64_t i = 1; i <= AUDIT_KEPT + 100; i++) {
+		record(i + 1000);
+		if (i == 3) {
+			replay(1);
+			assert_int_equal(t.calls, 2);
+			assert_int_equal(t.first, 2);
+		}
+	}
+	replay(0);
+	assert_int_equal(t.calls, AUDIT_KEPT);
+	assert_int_equal(t.first, 101);
+	assert_int_equal(t.last, AUDIT_KEPT + 100);
+	replay(AUDIT_KEPT + 99);
+	assert_int_equal(t.calls, 1);
+	replay(AUDIT_KEPT + 100);
+	assert_int_equal(t.calls, 0);
+	replay(UINT64_MAX);
+	assert_int_equal(t.calls, 0);
+}
+
+struct counting {
+	struct audit_follower follower;
+	struct counting *leaves_with; /* leaves, and takes this one along */
+	unsigned calls;
+	uint64_t sequence;
+};
+
+static void on_event(struct audit_follower *f, uint64_t sequence, const struct moat_event *event)
+{
+	struct counting *c = container_of(f, struct counting, follower);
+
+	(void)event;
+	c->calls++;
+	c->sequence = sequence;
+	if (c->leaves_with) {
+		audit_unfollow(&c->follower);
+		audit_unfollow(&c->leaves_with->follower);
+	}
+}
+
+static void followers_may_leave_while_they_are_told(void **state)
+{
+	struct counting a = { .follower.on_event = on_event }, b = a, c = a, d = a;
+
+	(void)state;
+	assert_int_equal(audit_open(NULL, &t.audit, NULL), 0);
+	audit_follow(t.audit, &a.follower);
+	audit_follow(t.audit, &b.follower);
+	audit_follow(t.audit, &c.follower);
+	audit_follow(t.audit, &d.follower);
+	record(1);
+	b.leaves_with = &c; /* the next one to be told */
+	record(2);
+	record(3);
+	assert_int_equal(a.calls, 3);
+	assert_int_equal(b.calls, 2);
+	assert_int_equal(c.calls, 1);
+	assert_int_equal(d.calls, 3);
+	assert_int_equal(d.sequence, 3);
+	audit_unfollow(&a.follower);
+	audit_unfollow(&d.follower);
+}
+
+static void the_log_has_one_json_object_a_line(void **state)
+{
+	PTR_OWNED char *text = NULL;
+	struct moat_event odd = { .hook = 9999, .object_kind = 77 };
+	struct stat st;
+	json_t *line;
+	char *second;
+
+	(void)state;
+	assert_int_equal(audit_open(t.log, &t.audit, NULL), 0);
+	record(8080);
+	memcpy(odd.comm, "\"},\\\n\xff\x01 56789abcd", 16); /* not terminated */
+	audit_record(&odd, t.audit);
+	assert_int_equal(stat(t.log, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	assert_int_equal(read_file_at(AT_FDCWD, t.log, 4096, &text, NULL), 0);
+	second = strchr(text, '\n');
+	assert_non_null(second);
+	*second++ = '\0';
+	line = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+	assert_non_null(line);
+	assert_string_equal(json_string_value(json_object_get(line, "hook")), "socket_bind");
+	assert_string_equal(json_string_value(json_object_get(line, "surface")), "ports");
+	assert_string_equal(json_string_value(json_object_get(line, "comm")), "nc");
+	assert_string_equal(json_string_value(json_object_get(line, "object")), "port");
+	assert_int_equal(json_integer_value(json_object_get(line, "value")), 8080);
+	assert_int_equal(json_integer_value(json_object_get(line, "errno")), EADDRINUSE);
+	assert_int_equal(json_integer_value(json_object_get(line, "sequence")), 1);
+	assert_true(json_is_true(json_object_get(line, "enforced")));
+	json_decref(line);
+	/* A hostile name breaks neither the line nor the JSON. */
+	line = json_loads(second, 0, NULL);
+	assert_non_null(line);
+	assert_string_equal(json_string_value(json_object_get(line, "comm")), "?},???? 56789abc");
+	json_decref(line);
+}
+
+static void a_full_log_is_renamed_and_begun_anew(void **state)
+{
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(audit_open(t.log, &t.audit, NULL), 0);
+	assert_int_equal(truncate(t.log, AUDIT_LOG_MAX - 1), 0); /* sparse */
+	audit_close(t.audit);
+	assert_int_equal(audit_open(t.log, &t.audit, NULL), 0);
+	record(1);
+	record(2);
+	assert_int_equal(stat(t.old, &st), 0);
+	assert_true(st.st_size >= AUDIT_LOG_MAX);
+	assert_int_equal(stat(t.log, &st), 0);
+	assert_true(st.st_size > 0 && st.st_size < 4096);
+}
+
+static void a_log_that_is_no_plain_file_is_refused(void **state)
+{
+	struct failure f = { 0 };
+
+	(void)state;
+	assert_int_equal(symlink("/etc/passwd", t.log), 0);
+	assert_int_equal(audit_open(t.log, &t.audit, &f), -ELOOP);
+	assert_non_null(strstr(f.msg, t.log));
+	assert_int_equal(audit_open("/dev/null", &t.audit, NULL), -ENOTSUP);
+	assert_int_equal(audit_open("/nonexistent/log", &t.audit, NULL), -ENOENT);
+	assert_null(t.audit);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define AUDIT_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+		AUDIT_TEST(the_last_events_are_kept_in_order),
+		AUDIT_TEST(followers_may_leave_while_they_are_told),
+		AUDIT_TEST(the_log_has_one_json_object_a_line),
+		AUDIT_TEST(a_full_log_is_renamed_and_begun_anew),
+		AUDIT_TEST(a_log_that_is_no_plain_file_is_refused),
+	};
+
+	return cmocka_run_group_tests_name("audit", tests, NULL, NULL);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by enforce*.c only. */
+#ifndef MOAT_ENFORCE_INTERNAL_H
+#define MOAT_ENFORCE_INTERNAL_H
+
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "agent/enforce.h"
+#include "moat.skel.h"
+
+struct enforce {
+	bool active;
+	char reason[512];
+	struct moat_bpf *bpf;           /* owned; NULL when inactive */
+	struct moat_settings settings;  /* as last written to the map */
+	char *pin_dir;                  /* PIN_DIR/INSTANCE, owned; NULL: nothing is pinned */
+	char *mounted;                  /* bpffs that we mounted ourselves, owned; NULL: none */
+	struct ring_buffer *ring;       /* owned */
+	struct loop *loop;              /* borrowed; NULL before enforce_watch() */
+	struct loop_source source;
+	enforce_event_fn on_denial;
+	void *on_denial_data;
+};
+
+/* Writes the whole task storage value of a process by pidfd. 0 or -errno. */
+int enforce_set_task(struct enforce *e, int pidfd, const struct moat_task *task);
+
+/*
+ * Pins programs, maps and links under PIN_DIR/INSTANCE. Pins of a dead agent of the same instance
+ * are replaced: theirs go only after ours enforce. Mounts a bpffs at /sys/fs/bpf if there is none.
+ */
+int enforce_pin(struct enforce *e, const struct config *config, struct failure *f);
+/* Removes what enforce_pin() made. Harmless when there is nothing. */
+void enforce_unpin(struct enforce *e);
+
+/* Proves on a child that the programs decide: a CONTROL child may signal us, the same child
+ * labelled USER may not. 0, or -errno with the reason. */
+int enforce_self_test(struct enforce *e, struct failure *f);
+
+#endif

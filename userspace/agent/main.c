@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <getopt.h>
+
+#include "agent/config.h"
+#include "agent/probe.h"
+#include "agent/run.h"
+#include "base/log.h"
+
+#define DEFAULT_FILE "/etc/moat/moat.conf"
+#define EXIT_USAGE 2 /* also for a faulty configuration */
+
+static const char usage[] =
+	"usage: moatd [-c FILE] [--enforce MODE] [--keep-pins] [--config-test]\n"
+	"       moatd --port PORT[/udp]... [--enforce MODE] [--keep-pins] -- COMMAND [ARG]...\n"
+	"       moatd --check [--json]\n"
+	"\n"
+	"Starts and protects the services of a configuration file (" DEFAULT_FILE "),\n"
+	"or one service given on the command line, whose ports are guarded.\n"
+	"\n"
+	"  -c, --config FILE  the configuration\n"
+	"      --port PORT    a port of the command; repeatable\n"
+	"      --enforce MODE require (the default): refuse to start where the kernel cannot\n"
+	"                     enforce; best-effort: go on with what there is; audit: only record\n"
+	"      --keep-pins    leave the kernel programs in force when the agent stops\n"
+	"      --config-test  check the configuration and start nothing\n"
+	"      --check        tell what this kernel offers and start nothing\n"
+	"      --json         ... as JSON\n"
+	"      --version      print the version\n"
+	"      --help         print this\n";
+
+struct options {
+	const char *file;
+	char **ports;
+	char **command; /* NULL: none */
+	const char *enforce;
+	bool keep_pins, config_test, check, json;
+};
+
+enum {
+	OPT_PORT = 256,
+	OPT_ENFORCE,
+	OPT_KEEP_PINS,
+	OPT_CONFIG_TEST,
+	OPT_CHECK,
+	OPT_JSON,
+	OPT_VERSION,
+	OPT_HELP,
+};
+
+static const struct option long_options[] = {
+	{ "config", required_argument, NULL, 'c' },
+	{ "port", required_argument, NULL, OPT_PORT },
+	{ "enforce", required_argument, NULL, OPT_ENFORCE },
+	{ "keep-pins", no_argument, NULL, OPT_KEEP_PINS },
+	{ "config-test", no_argument, NULL, OPT_CONFIG_TEST },
+	{ "check", no_argument, NULL, OPT_CHECK },
+	{ "json", no_argument, NULL, OPT_JSON },
+	{ "version", no_argument, NULL, OPT_VERSION },
+	{ "help", no_argument, NULL, OPT_HELP },
+	{ 0 },
+};
+
+static int complain(const char *what)
+{
+	fprintf(stderr, "moatd: %s (moatd --help)\n", what);
+	return EXIT_USAGE;
+}
+
+/* -1: go on; otherwise the exit status. */
+static int parse_options(int argc, char **argv, struct options *o)
+{
+	int c;
+
+	while ((c = getopt_long(argc, argv, "+c:", long_options, NULL)) != -1) {
+		switch (c) {
+		case 'c':
+			o->file = optarg;
+			break;
+		case OPT_PORT:
+			if (strv_append(&o->ports, optarg) < 0)
+				return complain("out of memory");
+			break;
+		case OPT_ENFORCE:
+			o->enforce = optarg;
+			break;
+		case OPT_KEEP_PINS:
+			o->keep_pins = true;
+			break;
+		case OPT_CONFIG_TEST:
+			o->config_test = true;
+			break;
+		case OPT_CHECK:
+			o->check = true;
+			break;
+		case OPT_JSON:
+			o->json = true;
+			break;
+		case OPT_VERSION:
+			puts("moatd " MOAT_VERSION);
+			return EXIT_SUCCESS;
+		case OPT_HELP:
+			fputs(usage, stdout);
+			return EXIT_SUCCESS;
+		default:
+			return complain("that is not understood"); /* getopt has named the option */
+		}
+	}
+	if (optind < argc)
+		o->command = argv + optind;
+	if (o->command && o->file)
+		return complain("either a configuration file or a command");
+	if (o->command && !o->ports)
+		return complain("a command needs --port: what is to be guarded?");
+	if (!o->command && o->ports)
+		return complain("--port needs a command behind --");
+	if (o->json && !o->check)
+		return complain("--json goes with --check");
+	return -1;
+}
+
+static int load(const struct options *o, struct config **ret_config, struct failure *f)
+{
+	CLEANUP(config_freep) struct config *config = NULL;
+	const char *why, *file = o->file ? o->file : DEFAULT_FILE;
+	int r;
+
+	if (o->command)
+		r = config_from_command(o->ports, o->command, &config, f);
+	else if (!o->file && access(file, F_OK) < 0 && errno == ENOENT)
+		r = fail(f, EINVAL,
+			 "nothing to do: there is no " DEFAULT_FILE " and no command; try "
+			 "moatd --port 8080 -- COMMAND, or moatd --help");
+	else
+		r = config_load(file, &config, f);
+	if (r < 0)
+		return r;
+	why = o->enforce ? config_enforce_from_name(o->enforce, &config->enforce) : NULL;
+	if (why)
+		return fail(f, EINVAL, "--enforce %s", why);
+	config->keep_pins = config->keep_pins || o->keep_pins;
+	*ret_config = take_ptr(config);
+	return 0;
+}
+
+/* Names all that is missing, before anything is started. */
+static bool refuse(const struct config *config, const struct probe_report *probes)
+{
+	if (config->enforce == ENFORCE_BEST_EFFORT || probe_enforceable(probes))
+		return false;
+	for (size_t i = 0; i < probes->n; i++) {
+		const struct probe_result *result = &probes->results[i];
+
+		if (result->required && !result->ok)
+			log_error("%s: %s", result->name, result->detail);
+	}
+	log_error("this kernel cannot enforce; nothing was started (enforce = best-effort goes on "
+		  "without)");
+	return true;
+}
+
+/* Descriptors 0 to 2 must be something, or the next ones opened would be taken for them. */
+static bool have_stdio(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
+int main(int argc, char **argv)
+{
+	CLEANUP(config_freep) struct config *config = NULL;
+	struct probe_report probes;
+	struct options o = { 0 };
+	struct failure f = { 0 };
+	int status;
+
+	if (!have_stdio())
+		return EXIT_FAILURE;
+	log_open("moatd", LOG_INFO);
+	status = parse_options(argc, argv, &o);
+	if (status >= 0) {
+		strv_free(o.ports);
+		return status;
+	}
+	if (o.check) {
+		strv_free(o.ports);
+		probe_run(&probes);
+		return probe_print(&probes, o.json);
+	}
+	status = load(&o, &config, &f);
+	strv_free(o.ports);
+	if (status < 0) {
+		log_error("%s", f.msg);
+		return EXIT_USAGE;
+	}
+	if (o.config_test) {
+		printf("%s: ok\n", config->file ? config->file : "command line");
+		return EXIT_SUCCESS;
+	}
+	probe_run(&probes);
+	return refuse(config, &probes) ? EXIT_FAILURE : agent_run(config, &probes);
+}

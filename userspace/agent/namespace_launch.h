@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Starting a moat-init: the one place where the agent makes kernel namespaces. */
+#ifndef MOAT_NAMESPACE_LAUNCH_H
+#define MOAT_NAMESPACE_LAUNCH_H
+
+#include "base/base.h"
+
+/*
+ * Clones a child into new mount (and, unless shared_pid, PID) namespaces and the given cgroup, and
+ * executes moat-init in it, found beside the agent's own program or in its libexec directory. It
+ * gets the other end of *ret_socket as descriptor 3, /dev/null on 0 and 1, our stderr, nothing else,
+ * and waits for INIT_SETUP. Descriptors belong to the caller.
+ */
+int namespace_launch(bool shared_pid, int cgroup_fd, struct process *ret_init, int *ret_socket,
+		     struct failure *f);
+
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/base.h"
+
+/*
+ * The well-formed sequences of RFC 3629, section 4: how many continuation bytes follow a first
+ * byte, and the range of the first of them, which is what excludes overlong forms, surrogates and
+ * values above U+10FFFF.
+ */
+static size_t sequence_after(unsigned char first, unsigned char *ret_low, unsigned char *ret_high)
+{
+	*ret_low = 0x80;
+	*ret_high = 0xbf;
+	if (first >= 0xc2 && first <= 0xdf)
+		return 1;
+	if (first >= 0xe0 && first <= 0xef) {
+		if (first == 0xe0)
+			*ret_low = 0xa0;
+		if (first == 0xed)
+			*ret_high = 0x9f;
+		return 2;
+	}
+	if (first >= 0xf0 && first <= 0xf4) {
+		if (first == 0xf0)
+			*ret_low = 0x90;
+		if (first == 0xf4)
+			*ret_high = 0x8f;
+		return 3;
+	}
+	return 0;
+}
+
+bool utf8_valid(const void *data, size_t n)
+{
+	const unsigned char *p = data, *end = p + n;
+
+	while (p < end) {
+		unsigned char low, high;
+		size_t more;
+
+		if (*p < 0x80) {
+			p++;
+			continue;
+		}
+		more = sequence_after(*p, &low, &high);
+		if (more == 0 || (size_t)(end - p) <= more || p[1] < low || p[1] > high)
+			return false;
+		for (size_t i = 2; i <= more; i++)
+			if ((p[i] & 0xc0) != 0x80)
+				return false;
+		p += more + 1;
+	}
+	return true;
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Calls to the agent, and what to tell people when they fail. */
+#include <stdarg.h>
+
+#include "cli/cli.h"
+
+int complain(const char *fmt, ...)
+{
+	va_list ap;
+
+	fflush(stdout);
+	fputs("moat: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	return CLI_FAILED;
+}
+
+int agent_connect(const struct cli *cli, struct moat_client **ret)
+{
+	const char *path = cli->socket ? cli->socket : getenv("MOAT_SOCKET");
+	int r = moat_connect(cli->socket, ret);
+
+	if (r == 0)
+		return 0;
+	complain("cannot reach the agent at %s: %s", path && *path ? path : MOAT_SOCKET_DEFAULT,
+		 strerror(-r));
+	if (r == -ENOENT || r == -ECONNREFUSED)
+		fputs("moatd does not run, or listens elsewhere. Start it (moatd -c "
+		      "/etc/moat/moat.conf), or name\nits socket with --socket PATH or "
+		      "MOAT_SOCKET.\n", stderr);
+	else if (r == -EACCES || r == -EPERM)
+		fputs("The socket is for root and the user of the agent, and never for commands "
+		      "that run\nunder moat.\n", stderr);
+	return CLI_FAILED;
+}
+
+int agent_failed(int r)
+{
+	if (r == -ECONNRESET)
+		return complain("the agent closed the connection before it had answered");
+	if (r == -EPROTO)
+		return complain("what listens on the socket does not speak moat's protocol");
+	if (r == -EMSGSIZE)
+		return complain("the answer of the agent is too large");
+	return complain("cannot talk to the agent: %s", strerror(-r));
+}
+
+const char *member_text(const json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? text : "";
+}
+
+json_int_t member_number(const json_t *object, const char *key)
+{
+	return json_integer_value(json_object_get(object, key));
+}
+
+int agent_refused(const struct moat_response *response)
+{
+	json_t *root JSON_OWNED = json_loadb(response->body, response->len, 0, NULL);
+	const char *code = member_text(root, "code"), *message = member_text(root, "message");
+
+	if (!*code)
+		return complain("the agent answered with HTTP status %d", response->status);
+	fflush(stdout);
+	fputs("moat: ", stderr);
+	for (const char *p = message; *p; p++)
+		fputc((unsigned char)*p < ' ' ? '?' : *p, stderr);
+	fprintf(stderr, " (%s)\n", code);
+	return moat_exit_status(code);
+}
+
+int agent_get(const struct cli *cli, const char *method, const char *path, const char *body,
+	      json_t **ret_root)
+{
+	struct moat_client *client CLIENT_OWNED = NULL;
+	struct moat_response response RESPONSE_OWNED = { 0 };
+	int r = agent_connect(cli, &client);
+
+	if (r)
+		return r;
+	r = moat_call(client, method, path, body, body ? strlen(body) : 0, &response);
+	if (r < 0)
+		return agent_failed(r);
+	if (response.status >= 300)
+		return agent_refused(&response);
+	*ret_root = json_loadb(response.body, response.len, 0, NULL);
+	return *ret_root ? 0 : agent_failed(-EPROTO);
+}
+
+bool printed_json(const struct cli *cli, json_t *root)
+{
+	if (!cli->json)
+		return false;
+	json_dumpf(root, stdout, isatty(STDOUT_FILENO) ? JSON_INDENT(2) : JSON_COMPACT);
+	putchar('\n');
+	return true;
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/cli.h"
+
+const char help_events[] =
+	"usage: moat events [-f] [--since N] [--json] [--socket PATH]\n\n"
+	"Shows what was denied to user code, oldest first; the agent keeps the newest 1024.\n\n"
+	"  -f, --follow   go on with what is denied from now on\n"
+	"      --since N  only those after number N\n"
+	"      --json     one JSON object per line\n";
+
+enum { OPTION_SINCE = OPTION_COMMAND };
+
+static void print_event(const char *line, size_t len)
+{
+	json_t *event JSON_OWNED = json_loadb(line, len, 0, NULL);
+	const json_t *subject = json_object_get(event, "subject");
+	const json_t *object = json_object_get(event, "object");
+	json_int_t folded = member_number(event, "folded");
+
+	if (strcmp(member_text(event, "type"), "gap") == 0) {
+		printf("… %lld older denials are no longer kept\n",
+		       (long long)member_number(event, "missed"));
+		return;
+	}
+	printf("%lld %s %s %s %s: pid %lld (", (long long)member_number(event, "seq"),
+	       member_text(event, "time"), member_text(event, "verdict"),
+	       member_text(event, "hook"), member_text(event, "errno"),
+	       (long long)member_number(subject, "pid"));
+	print_safe(member_text(subject, "comm"));
+	printf(") of context %s (%lld), exec x%lld, on %s %lld",
+	       *member_text(subject, "contextName") ? member_text(subject, "contextName") : "?",
+	       (long long)member_number(subject, "context"),
+	       (long long)member_number(subject, "exec"), member_text(object, "kind"),
+	       (long long)member_number(object, "value"));
+	if (folded)
+		printf(", and %lld more", (long long)folded);
+	putchar('\n');
+}
+
+static int print_stream(struct cli *cli, const char *path)
+{
+	struct moat_client *client CLIENT_OWNED = NULL;
+	struct moat_response response RESPONSE_OWNED = { 0 };
+	const char *line;
+	size_t len;
+	int r = agent_connect(cli, &client);
+
+	if (r)
+		return r;
+	r = moat_stream(client, "GET", path, NULL, 0, &response);
+	if (r == 0)
+		return agent_refused(&response);
+	while (r > 0 && (r = moat_stream_next(client, &line, &len)) > 0) {
+		if (cli->json)
+			puts(line);
+		else
+			print_event(line, len);
+		fflush(stdout);
+	}
+	return r < 0 ? agent_failed(r) : 0;
+}
+
+int cmd_events(struct cli *cli, int argc, char **argv)
+{
+	static const struct option options[] = { COMMON_OPTIONS,
+						 { "follow", no_argument, NULL, 'f' },
+						 { "since", required_argument, NULL, OPTION_SINCE },
+						 { 0 } };
+	const char *since = "0";
+	bool follow = false;
+	char path[96];
+	int option, status;
+
+	while ((option = getopt_long(argc, argv, "hf", options, NULL)) != -1) {
+		if (option == 'f')
+			follow = true;
+		else if (option == OPTION_SINCE)
+			since = optarg;
+		else if (!option_common(cli, "events", option, &status))
+			return status;
+	}
+	status = no_operands("events", argc, argv);
+	if (status)
+		return status;
+	if (strspn(since, "0123456789") != strlen(since) || !*since || strlen(since) > 18)
+		return usage_error("events", "not a number: %s", since);
+	snprintf(path, sizeof(path), "/v1/events?since=%s&follow=%s", since,
+		 follow ? "true" : "false");
+	return print_stream(cli, path);
+}

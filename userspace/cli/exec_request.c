@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+
+#include "base/base64.h"
+#include "cli/exec_request.h"
+
+#define ENV_FILE_MAX (1024u * 1024)
+
+const char help_exec[] =
+	"usage: moat exec [options] [--] COMMAND [ARGUMENT…]\n\n"
+	"Runs a command under moat, with its output live, and exits with its status: 128+N\n"
+	"when signal N ended it, 124 when it took too long, 127 when it does not exist, 126\n"
+	"when it cannot be executed, 125 when moat itself fails. No shell is involved.\n\n"
+	"  -c, --context NAME    run in this context (default: default)\n"
+	"  -e, --env NAME=VALUE  give it a variable; it then runs apart from all others\n"
+	"  -E, --env-from NAME   the same, with the value moat itself has\n"
+	"      --env-file FILE   the same, for each NAME=VALUE line of FILE (# begins a comment)\n"
+	"  -C, --directory DIR   start in DIR\n"
+	"      --secure          run apart from all others also without variables\n"
+	"      --timeout TIME    kill it and all its children after TIME: 500ms, 30s, 5m, 2h\n"
+	"  -i, --stdin           send it what is on stdin (read to its end, at most 1 MiB)\n"
+	"  -d, --detach          do not wait; print its id\n"
+	"      --json            print the result as JSON, when it has ended\n"
+	"      --socket PATH     the socket of moatd\n\n"
+	"The arguments of moat can be seen in ps by whoever may see moat. Give secrets with -E\n"
+	"or --env-file, not with -e.\n\n"
+	"Ctrl-C sends the command SIGINT; a second one kills it with all its children, as\n"
+	"does SIGTERM.\n";
+
+static int add_env(json_t *env, const char *name, size_t name_len, const char *value)
+{
+	json_t *text;
+
+	if (!env_name_valid(name, name_len))
+		return usage_error("exec", "not a name of a variable: %.*s", (int)name_len, name);
+	text = json_string(value);
+	if (!text)
+		return complain("the value of %.*s is not UTF-8", (int)name_len, name);
+	return json_object_setn_new(env, name, name_len, text) < 0 ? complain("out of memory") : 0;
+}
+
+static int add_env_pair(json_t *env, const char *pair)
+{
+	const char *equals = strchr(pair, '=');
+
+	if (!equals)
+		return usage_error("exec", "-e wants NAME=VALUE; -E takes the value moat has");
+	return add_env(env, pair, (size_t)(equals - pair), equals + 1);
+}
+
+static int add_env_from(json_t *env, const char *name)
+{
+	const char *value = getenv(name);
+
+	if (!value)
+		return complain("%s is not set", name);
+	return add_env(env, name, strlen(name), value);
+}
+
+static int add_env_file(json_t *env, const char *path)
+{
+	char *text;
+	size_t len;
+	unsigned line = 0;
+	int r = read_file_at(AT_FDCWD, path, ENV_FILE_MAX, &text, &len);
+
+	if (r < 0)
+		return complain("%s: %s", path, strerror(-r));
+	r = strlen(text) == len ? parse_env_file(text, env, &line) : -EINVAL;
+	free_wiped(text, len);
+	if (r == -EINVAL)
+		return complain("%s:%u: not NAME=VALUE in UTF-8", path, line);
+	return r < 0 ? complain("out of memory") : 0;
+}
+
+enum { OPTION_SECURE = OPTION_COMMAND, OPTION_TIMEOUT, OPTION_ENV_FILE };
+
+static int parse_option(struct exec_options *o, int option)
+{
+	switch (option) {
+	case 'c':
+		o->context = optarg;
+		return 0;
+	case 'C':
+		o->directory = optarg;
+		return 0;
+	case 'e':
+		return add_env_pair(o->env, optarg);
+	case 'E':
+		return add_env_from(o->env, optarg);
+	case OPTION_ENV_FILE:
+		return add_env_file(o->env, optarg);
+	case OPTION_SECURE:
+		o->secure = true;
+		return 0;
+	case 'i':
+		o->input = true;
+		return 0;
+	case 'd':
+		o->detach = true;
+		return 0;
+	case OPTION_TIMEOUT:
+		if (parse_duration(optarg, &o->timeout_ms) < 0)
+			return usage_error("exec", "not a time: %s (500ms, 30s, 5m, 2h)", optarg);
+		return 0;
+	default:
+		return -1;
+	}
+}
+
+bool exec_options_parse(struct cli *cli, int argc, char **argv, struct exec_options *ret,
+			int *ret_status)
+{
+	static const struct option options[] = {
+		COMMON_OPTIONS,
+		{ "context", required_argument, NULL, 'c' },
+		{ "env", required_argument, NULL, 'e' },
+		{ "env-from", required_argument, NULL, 'E' },
+		{ "env-file", required_argument, NULL, OPTION_ENV_FILE },
+		{ "directory", required_argument, NULL, 'C' },
+		{ "secure", no_argument, NULL, OPTION_SECURE },
+		{ "timeout", required_argument, NULL, OPTION_TIMEOUT },
+		{ "stdin", no_argument, NULL, 'i' },
+		{ "detach", no_argument, NULL, 'd' },
+		{ 0 },
+	};
+	int option, r;
+
+	ret->env = json_object();
+	while ((option = getopt_long(argc, argv, "+hc:e:E:C:id", options, NULL)) != -1) {
+		r = parse_option(ret, option);
+		if (r < 0 && option_common(cli, "exec", option, ret_status))
+			continue;
+		if (r == 0)
+			continue;
+		if (r > 0)
+			*ret_status = r;
+		return false;
+	}
+	ret->argv = argv + optind;
+	if (!*ret->argv) {
+		*ret_status = usage_error("exec", "which command?");
+		return false;
+	}
+	return true;
+}
+
+/* stdin as a JSON string; as base64 where it is not UTF-8. */
+static int add_stdin(json_t *body)
+{
+	char *data = malloc(EXEC_STDIN_MAX + 1);
+	json_t *text = NULL;
+	size_t len = 0;
+	ssize_t n = 1;
+
+	while (data && len <= EXEC_STDIN_MAX) {
+		n = read(STDIN_FILENO, data + len, EXEC_STDIN_MAX + 1 - len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		len += (size_t)n;
+	}
+	if (!data || n < 0 || len > EXEC_STDIN_MAX) {
+		free_wiped(data, EXEC_STDIN_MAX + 1);
+		return !data || n < 0 ? complain("cannot read stdin: %s", strerror(errno)) :
+					complain("stdin is longer than %u bytes", EXEC_STDIN_MAX);
+	}
+	if (utf8_valid(data, len) && !memchr(data, 0, len)) {
+		text = json_stringn(data, len);
+	} else {
+		char *base64 = malloc(base64_length(len) + 1);
+
+		if (base64) {
+			base64_encode(data, len, base64);
+			text = json_stringn(base64, base64_length(len));
+			free_wiped(base64, base64_length(len));
+		}
+		json_object_set_new(body, "stdinEncoding", json_string("base64"));
+	}
+	free_wiped(data, EXEC_STDIN_MAX + 1);
+	return json_object_set_new(body, "stdin", text) < 0 ? complain("out of memory") : 0;
+}
+
+static int add_argv(json_t *body, char **argv)
+{
+	json_t *list = json_array();
+
+	json_object_set_new(body, "argv", list);
+	for (; *argv; argv++) {
+		json_t *text = json_string(*argv);
+
+		if (!text)
+			return complain("an argument is not UTF-8");
+		if (json_array_append_new(list, text) < 0)
+			return complain("out of memory");
+	}
+	return 0;
+}
+
+int exec_options_body(const struct exec_options *o, char **ret_body)
+{
+	json_t *body JSON_OWNED = json_object();
+	int status = add_argv(body, o->argv);
+
+	if (status)
+		return status;
+	if (o->context)
+		json_object_set_new(body, "context", json_string(o->context));
+	if (o->directory)
+		json_object_set_new(body, "cwd", json_string(o->directory));
+	if (json_object_size(o->env))
+		json_object_set(body, "env", o->env);
+	if (o->secure)
+		json_object_set_new(body, "isolated", json_true());
+	if (o->timeout_ms)
+		json_object_set_new(body, "timeoutMs", json_integer((json_int_t)o->timeout_ms));
+	if (o->detach)
+		json_object_set_new(body, "wait", json_false());
+	if (o->input) {
+		status = add_stdin(body);
+		if (status)
+			return status;
+	}
+	*ret_body = json_dumps(body, JSON_COMPACT);
+	return *ret_body ? 0 : complain("out of memory");
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The options of `moat exec` as the body of POST /v1/exec (exec_request.c). */
+#ifndef MOAT_CLI_EXEC_REQUEST_H
+#define MOAT_CLI_EXEC_REQUEST_H
+
+#include "cli/cli.h"
+
+#define EXEC_STDIN_MAX (1024u * 1024) /* the agent's limit for a whole request */
+
+struct exec_options {
+	json_t *env; /* object; owned */
+	const char *context, *directory;
+	bool secure, input, detach;
+	uint64_t timeout_ms; /* 0: none */
+	char **argv;         /* borrowed */
+};
+
+/* Parses the arguments. False when the command must return *ret_status. */
+bool exec_options_parse(struct cli *cli, int argc, char **argv, struct exec_options *ret,
+			int *ret_status);
+/* The body, to be wiped and freed by the caller; reads stdin when that was asked for.
+ * 0 or an exit status. */
+int exec_options_body(const struct exec_options *options, char **ret_body);
+
+#endif

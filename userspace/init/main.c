@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * moat-init: PID 1 of a namespace (or its subreaper, with a shared PID namespace). Waits on its
+ * socket and for children, with every signal blocked; see protocol.h.
+ *
+ * When the agent goes away the socket closes and we exit. As PID 1 that ends everything inside. With
+ * a shared PID namespace it does not: we kill the process groups we started, and the agent (the
+ * dying one, or the next, which clears what it finds) kills the rest by its cgroups.
+ */
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "init/init.h"
+
+#define SPAWN_FDS 4
+#define REAP_MAX 256   /* exits handled before the socket gets its turn */
+#define KEEP_MAX 65536 /* bytes of buffer that stay resident between requests */
+
+/* One packet, and the pointers to its strings; aligned so that the headers can be read in place. */
+static char packet[INIT_PACKET_MAX] __attribute__((aligned(4096)));
+static char *strings[INIT_STRINGS_MAX + 3] __attribute__((aligned(4096)));
+static int signal_fd;
+
+static _Noreturn void die(void)
+{
+	children_kill_all();
+	_exit(0);
+}
+
+/* A full socket means the agent is busy: we wait for it, commands go on meanwhile. */
+static void reply(const struct init_reply *message)
+{
+	ssize_t n;
+
+	do
+		n = send(INIT_SOCKET_FD, message, sizeof(*message), MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		die();
+}
+
+/* Overwrites the request: it held environment values. */
+static void wipe(size_t len, size_t n_strings)
+{
+	explicit_bzero(packet, len);
+	if (len > KEEP_MAX)
+		madvise(packet, sizeof(packet), MADV_DONTNEED);
+	if (n_strings * sizeof(*strings) > KEEP_MAX)
+		madvise(strings, sizeof(strings), MADV_DONTNEED);
+}
+
+/*
+ * Receives one packet with up to SPAWN_FDS descriptors. Returns its length, 0 at the end.
+ * Descriptors come out above signal_fd, the highest of ours, and are all closed by drop_fds().
+ */
+static size_t receive(int fds[SPAWN_FDS], size_t *ret_n_fds)
+{
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(sizeof(int) * SPAWN_FDS)];
+	} control;
+	struct iovec iov = { packet, sizeof(packet) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+			      .msg_controllen = sizeof(control) };
+	struct cmsghdr *cmsg;
+	ssize_t n;
+
+	do
+		n = recvmsg(INIT_SOCKET_FD, &msg, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return 0;
+	*ret_n_fds = 0;
+	if (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
+		die();
+	cmsg = CMSG_FIRSTHDR(&msg);
+	if (cmsg) {
+		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+			die();
+		*ret_n_fds = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		memcpy(fds, CMSG_DATA(cmsg), *ret_n_fds * sizeof(int));
+	}
+	return (size_t)n;
+}
+
+static void drop_fds(void)
+{
+	syscall(SYS_close_range, (unsigned)signal_fd + 1, ~0u, 0u);
+}
+
+/* Splits len bytes into exactly n strings, with a NULL after the first `first` + 1 and at the end. */
+static bool split(char *text, size_t len, size_t first, size_t n)
+{
+	char **out = strings;
+
+	if (n > INIT_STRINGS_MAX || (len > 0 && text[len - 1] != '\0'))
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		size_t used;
+
+		if (len == 0)
+			return false;
+		*out++ = text;
+		if (i == first)
+			*out++ = NULL;
+		used = strlen(text) + 1;
+		text += used;
+		len -= used;
+	}
+	*out = NULL;
+	return len == 0;
+}
+
+static void handle_spawn(size_t len, const int *fds, size_t n_fds)
+{
+	const struct init_spawn *m = (const void *)packet;
+	struct init_reply answer = { .type = INIT_SPAWNED, .exec = m->exec };
+	struct spawn_request request;
+	enum init_step step = INIT_STEP_NONE;
+	size_t n_strings = 1 + (size_t)m->argc + m->envc;
+	pid_t pid = 0;
+	int r;
+
+	if (len < sizeof(*m) || m->strings_len != len - sizeof(*m) || n_fds != SPAWN_FDS ||
+	    m->argc < 1 || m->argc > INIT_STRINGS_MAX || m->envc > INIT_STRINGS_MAX ||
+	    !split(packet + sizeof(*m), m->strings_len, m->argc, n_strings))
+		die();
+	request = (struct spawn_request){
+		.cwd = strings[0],
+		.argv = strings + 1,
+		.env = strings + m->argc + 2,
+		.stdio = { m->null_stdin ? -EBADF : fds[0], fds[1], fds[2] },
+		.cgroup_fd = m->in_cgroup ? fds[3] : -EBADF,
+		.capabilities = m->capabilities,
+		.no_new_privs = m->no_new_privs,
+	};
+	for (int i = 0; i < SPAWN_FDS; i++)
+		if (fds[i] <= signal_fd)
+			die();
+	if (children_full()) {
+		step = INIT_STEP_MEMORY;
+		r = -EAGAIN;
+	} else {
+		r = spawn_command(&request, &pid, &step);
+	}
+	if (r < 0) {
+		answer.type = INIT_SPAWN_FAILED;
+		answer.step = step;
+		answer.err = -r;
+	} else {
+		children_add(pid, answer.exec);
+		answer.pid = pid;
+	}
+	wipe(len, n_strings);
+	reply(&answer);
+}
+
+static void handle_signal(size_t len)
+{
+	const struct init_signal *m = (const void *)packet;
+	pid_t pid;
+
+	if (len != sizeof(*m))
+		die();
+	pid = children_find(m->exec);
+	if (pid > 0 && m->signal > 0 && m->signal < NSIG)
+		kill(m->group ? -pid : pid, m->signal);
+}
+
+static void handle_packet(void)
+{
+	int fds[SPAWN_FDS];
+	size_t n_fds, len = receive(fds, &n_fds);
+	uint32_t type;
+
+	if (len < sizeof(type))
+		die();
+	memcpy(&type, packet, sizeof(type));
+	if (type == INIT_SPAWN && len >= sizeof(struct init_spawn))
+		handle_spawn(len, fds, n_fds);
+	else if (type == INIT_SIGNAL)
+		handle_signal(len);
+	else
+		die();
+	if (n_fds)
+		drop_fds();
+}
+
+static void report_exit(uint64_t exec, pid_t pid, int status, const struct rusage *ru)
+{
+	struct init_reply answer = {
+		.type = INIT_EXITED,
+		.pid = pid,
+		.status = status,
+		.exec = exec,
+		.user_usec = (uint64_t)ru->ru_utime.tv_sec * 1000000 + (uint64_t)ru->ru_utime.tv_usec,
+		.system_usec =
+			(uint64_t)ru->ru_stime.tv_sec * 1000000 + (uint64_t)ru->ru_stime.tv_usec,
+		.max_rss_kib = (uint64_t)ru->ru_maxrss,
+	};
+
+	reply(&answer);
+}
+
+/* Returns true when there may be more to reap. */
+static bool reap(void)
+{
+	for (int i = 0; i < REAP_MAX; i++) {
+		struct rusage ru;
+		int status;
+		pid_t pid = wait4(-1, &status, WNOHANG | __WALL, &ru);
+		uint64_t exec;
+
+		if (pid <= 0)
+			return false;
+		/* Only a child that made us its tracer (PTRACE_TRACEME) reports a stop here: let it go. */
+		if (WIFSTOPPED(status)) {
+			int sig = WSTOPSIG(status);
+
+			ptrace(PTRACE_DETACH, pid, NULL, (long)(sig == SIGTRAP ? 0 : sig));
+			continue;
+		}
+		exec = children_remove(pid);
+		if (exec)
+			report_exit(exec, pid, status, &ru);
+	}
+	return true;
+}
+
+static _Noreturn void serve(void)
+{
+	struct pollfd fds[2] = { { .fd = INIT_SOCKET_FD, .events = POLLIN },
+				 { .fd = signal_fd, .events = POLLIN } };
+	bool more = false;
+
+	for (;;) {
+		struct signalfd_siginfo info;
+
+		if (poll(fds, 2, more ? 0 : -1) < 0 && errno != EINTR)
+			die();
+		if (fds[0].revents)
+			handle_packet();
+		if (fds[1].revents && read(signal_fd, &info, sizeof(info)) < 0 && errno != EAGAIN)
+			die();
+		if (fds[1].revents || more)
+			more = reap();
+	}
+}
+
+static int setup(enum init_step *step)
+{
+	const struct init_setup *m = (const void *)packet;
+	int fds[SPAWN_FDS], r;
+	size_t n_fds, len = receive(fds, &n_fds), n = 0;
+
+	*step = INIT_STEP_REQUEST;
+	if (len < sizeof(*m) || m->type != INIT_SETUP || n_fds != 0 ||
+	    m->strings_len != len - sizeof(*m) ||
+	    (m->strings_len > 0 && packet[len - 1] != '\0'))
+		return -EPROTO;
+	for (size_t i = sizeof(*m); i < len; i++)
+		n += packet[i] == '\0';
+	if (n != m->n_hidden)
+		return -EPROTO;
+	r = setup_process(m->shared_pid, step);
+	if (r == 0)
+		r = setup_mounts(packet + sizeof(*m), m->n_hidden, step);
+	if (r < 0)
+		return r;
+	*step = INIT_STEP_MEMORY;
+	return spawn_init();
+}
+
+/* Descriptors 0 to 3 are taken, so none that we receive can be one of them. */
+static int open_signal_fd(void)
+{
+	sigset_t chld;
+
+	sigemptyset(&chld);
+	sigaddset(&chld, SIGCHLD);
+	for (int fd = 0; fd < INIT_SOCKET_FD; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			return -EBADF;
+	signal_fd = signalfd(-1, &chld, SFD_CLOEXEC | SFD_NONBLOCK);
+	return signal_fd < 0 ? -errno : 0;
+}
+
+int main(void)
+{
+	struct init_reply answer = { .type = INIT_READY };
+	enum init_step step;
+	int r;
+
+	/* No core, and no /proc/self of ours for anyone without CAP_SYS_PTRACE. */
+	prctl(PR_SET_DUMPABLE, 0ul, 0ul, 0ul, 0ul);
+	prctl(PR_SET_NAME, "moat-init");
+	fcntl(INIT_SOCKET_FD, F_SETFD, FD_CLOEXEC);
+	/* Large for the worst case, and hardly touched: a huge page would cost 2 MiB for it. */
+	madvise(packet, sizeof(packet), MADV_NOHUGEPAGE);
+	madvise(strings, sizeof(strings), MADV_NOHUGEPAGE);
+	r = setup(&step);
+	if (r == 0) {
+		step = INIT_STEP_SIGNALS;
+		r = open_signal_fd();
+	}
+	if (r < 0) {
+		answer = (struct init_reply){ .type = INIT_FAILED, .step = step, .err = -r };
+		reply(&answer);
+		_exit(1);
+	}
+	reply(&answer);
+	serve();
+}

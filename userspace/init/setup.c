@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The world user code sees: a procfs of its own, a minimal /dev, the kernel's control files
+ * read-only or gone, moat's own directories covered. Runs once per namespace, before any command;
+ * a step that fails refuses the namespace. Only what does not exist needs no covering.
+ */
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+
+#include "init/init.h"
+
+/* As container runtimes mask and protect them (the OCI runtime specification's maskedPaths and
+ * readonlyPaths in the default profiles), and what tells of the whole machine's memory. */
+static const char *const masked[] = {
+	"/proc/acpi",	     "/proc/asound",	   "/proc/kcore",      "/proc/keys",
+	"/proc/key-users",   "/proc/kmsg",	   "/proc/kpagecount", "/proc/kpageflags",
+	"/proc/kpagecgroup", "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi",
+	"/proc/timer_list",  "/proc/timer_stats",  "/proc/vmcore",     "/sys/firmware",
+	"/sys/devices/virtual/powercap",
+};
+static const char *const readonly[] = {
+	"/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs",
+};
+
+static const struct {
+	const char *name;
+	unsigned major, minor; /* Documentation/admin-guide/devices.txt */
+} devices[] = {
+	{ "null", 1, 3 },   { "zero", 1, 5 },	 { "full", 1, 7 },
+	{ "random", 1, 8 }, { "urandom", 1, 9 }, { "tty", 5, 0 },
+};
+
+static const struct {
+	const char *name, *target;
+} links[] = {
+	{ "ptmx", "pts/ptmx" },		    { "fd", "/proc/self/fd" },
+	{ "stdin", "/proc/self/fd/0" },	    { "stdout", "/proc/self/fd/1" },
+	{ "stderr", "/proc/self/fd/2" },
+};
+
+struct device_fds {
+	int fds[ARRAY_LEN(devices)];
+};
+
+static void device_fds_close(struct device_fds *d)
+{
+	for (size_t i = 0; i < ARRAY_LEN(d->fds); i++)
+		close_fd(&d->fds[i]);
+}
+
+/*
+ * Clones of the old device nodes, before the old /dev goes. Their mounts are read-only, which does
+ * not keep anyone from writing to the device, but from changing the mode or owner of the node: it
+ * is the same inode as the control plane's.
+ */
+static int take_devices(struct device_fds *d)
+{
+	for (size_t i = 0; i < ARRAY_LEN(devices); i++) {
+		char path[32];
+		struct stat st;
+		int r;
+
+		snprintf(path, sizeof(path), "/dev/%s", devices[i].name);
+		d->fds[i] = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+		if (d->fds[i] < 0 || fstat(d->fds[i], &st) < 0)
+			return -errno;
+		if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(devices[i].major, devices[i].minor))
+			return -ENODEV;
+		r = mounts_set(d->fds[i], MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
+			       MOUNT_ATTR_NODEV);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int attach_new(int mount_fd, int dirfd, const char *name)
+{
+	if (mkdirat(dirfd, name, 0755) < 0)
+		return -errno;
+	return mounts_attach(mount_fd, dirfd, name);
+}
+
+static int fill_dev(int dev, struct device_fds *d)
+{
+	FD_OWNED int pts = -EBADF;
+	FD_OWNED int shm = -EBADF;
+	int r;
+
+	for (size_t i = 0; i < ARRAY_LEN(devices); i++) {
+		FD_OWNED int place = openat(dev, devices[i].name,
+					    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0);
+
+		if (place < 0)
+			return -errno;
+		r = mounts_attach(d->fds[i], dev, devices[i].name);
+		if (r < 0)
+			return r;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(links); i++)
+		if (symlinkat(links[i].target, dev, links[i].name) < 0)
+			return -errno;
+	r = mounts_new_devpts(&pts);
+	if (r == 0)
+		r = attach_new(pts, dev, "pts");
+	if (r == 0)
+		r = mounts_new_tmpfs("1777", "50%", &shm);
+	if (r == 0)
+		r = attach_new(shm, dev, "shm");
+	return r;
+}
+
+static int make_dev(struct device_fds *d)
+{
+	FD_OWNED int dev = -EBADF;
+	int r = mounts_new_tmpfs("0755", "64k", &dev);
+
+	if (r == 0)
+		r = mounts_attach(dev, AT_FDCWD, "/dev");
+	if (r == 0)
+		r = fill_dev(dev, d);
+	/* Contexts share this directory: none of them may replace what another one opens. */
+	return r < 0 ? r : mounts_set(dev, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC, 0);
+}
+
+/* Mounts nothingness over path: an empty directory nobody can enter, or /dev/null. */
+static int cover(const char *path)
+{
+	FD_OWNED int target = open(path, O_PATH | O_CLOEXEC);
+	FD_OWNED int blank = -EBADF;
+	struct stat st;
+	int r = 0;
+
+	if (target < 0)
+		return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
+	if (fstat(target, &st) < 0)
+		return -errno;
+	if (S_ISDIR(st.st_mode)) {
+		r = mounts_new_tmpfs("0", "4k", &blank);
+		if (r == 0)
+			r = mounts_set(blank, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC, 0);
+	} else {
+		blank = open_tree(AT_FDCWD, "/dev/null", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+		if (blank < 0)
+			return -errno;
+	}
+	return r < 0 ? r : mounts_attach(blank, target, "");
+}
+
+static int make_readonly(const char *path)
+{
+	FD_OWNED int clone = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	int r;
+
+	if (clone < 0)
+		return errno == ENOENT ? 0 : -errno;
+	r = mounts_set(clone, MOUNT_ATTR_RDONLY, 0);
+	return r < 0 ? r : mounts_attach(clone, AT_FDCWD, path);
+}
+
+static int mask_all(const char *hidden, size_t n)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(masked) && r == 0; i++)
+		r = cover(masked[i]);
+	for (; n > 0 && r == 0; n--, hidden += strlen(hidden) + 1)
+		r = cover(hidden);
+	return r;
+}
+
+static int protect_all(int own_proc)
+{
+	int r = mounts_make_readonly(own_proc, false);
+
+	for (size_t i = 0; i < ARRAY_LEN(readonly) && r == 0; i++)
+		r = make_readonly(readonly[i]);
+	return r;
+}
+
+int setup_mounts(const char *hidden, size_t n, enum init_step *ret_step)
+{
+	CLEANUP(device_fds_close)
+	struct device_fds devs = { .fds = { -EBADF, -EBADF, -EBADF, -EBADF, -EBADF, -EBADF } };
+	/* Two, because a look-up of ours in the procfs that user code gets would stay in its cache and
+	 * answer for us where hidepid answers ENOENT. */
+	FD_OWNED int proc = -EBADF;
+	FD_OWNED int own_proc = -EBADF;
+	int r;
+
+	*ret_step = INIT_STEP_PROPAGATION;
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return -errno;
+	*ret_step = INIT_STEP_PROC;
+	r = mounts_new_proc(&proc);
+	if (r == 0)
+		r = mounts_new_proc(&own_proc);
+	if (r < 0)
+		return r;
+	*ret_step = INIT_STEP_DEV;
+	r = take_devices(&devs);
+	if (r < 0)
+		return r;
+	*ret_step = INIT_STEP_MASK;
+	r = mounts_detach_forbidden(own_proc);
+	if (r < 0)
+		return r;
+	*ret_step = INIT_STEP_PROC;
+	r = mounts_attach(proc, AT_FDCWD, "/proc");
+	if (r < 0)
+		return r;
+	*ret_step = INIT_STEP_DEV;
+	r = make_dev(&devs);
+	if (r < 0)
+		return r;
+	*ret_step = INIT_STEP_READONLY;
+	r = protect_all(own_proc);
+	if (r < 0)
+		return r;
+	*ret_step = INIT_STEP_CGROUPFS;
+	r = mounts_make_readonly(own_proc, true);
+	if (r < 0)
+		return r;
+	*ret_step = INIT_STEP_MASK;
+	return mask_all(hidden, n);
+}
+
+/* SIG_IGN survives execve, so whatever the agent ignored would be ignored by every command. */
+static int reset_signals(void)
+{
+	struct sigaction dfl = { .sa_handler = SIG_DFL };
+	uint64_t all = ~0ull;
+
+	for (int sig = 1; sig < NSIG; sig++)
+		if (sigaction(sig, &dfl, NULL) < 0 && errno != EINVAL)
+			return -errno;
+	/* Raw, because the C library never blocks the two signals it keeps for itself. */
+	return syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof(all)) < 0 ? -errno : 0;
+}
+
+static int reset_capabilities(void)
+{
+	cap_t caps;
+	int r = 0;
+
+	if (cap_get_secbits() != 0 && cap_set_secbits(0) < 0)
+		return -errno;
+	if (cap_reset_ambient() < 0)
+		return -errno;
+	caps = cap_get_proc();
+	if (!caps)
+		return -errno;
+	if (cap_clear_flag(caps, CAP_INHERITABLE) < 0 || cap_set_proc(caps) < 0)
+		r = -errno;
+	cap_free(caps);
+	return r;
+}
+
+int setup_process(bool shared_pid, enum init_step *ret_step)
+{
+	int r;
+
+	*ret_step = INIT_STEP_SIGNALS;
+	r = reset_signals();
+	if (r < 0)
+		return r;
+	*ret_step = INIT_STEP_SESSION;
+	umask(022);
+	if (chdir("/") < 0)
+		return -errno;
+	if (setsid() < 0 && errno != EPERM) /* EPERM: the leader of a group already */
+		return -errno;
+	*ret_step = INIT_STEP_CAPABILITIES;
+	r = reset_capabilities();
+	if (r < 0)
+		return r;
+	*ret_step = INIT_STEP_SUBREAPER;
+	if (shared_pid && prctl(PR_SET_CHILD_SUBREAPER, 1ul, 0ul, 0ul, 0ul) < 0)
+		return -errno;
+	return 0;
+}

@@ -1,0 +1,109 @@
+"""Where fetched things lie, the table of kernels, and locks.
+
+  <cache>/kernels/<name>/   kernel.json, vmlinuz, config, initramfs, lib/modules/<release>/
+  <cache>/tools/            busybox, python/ (virtme-ng)
+  <cache>/acceleration.json what this boot of this machine was found to be able to do
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+class Failure(Exception):
+    """Something the user can act on; the text says how."""
+
+
+def root():
+    base = os.environ.get("MOAT_CACHE")
+    if not base:
+        xdg = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        base = os.path.join(xdg, "moat")
+    path = os.path.join(os.path.abspath(base), "vmtest")
+    os.makedirs(path, exist_ok=True)
+    return path
+
+
+def table():
+    with open(os.path.join(HERE, "kernels.json"), encoding="utf-8") as file:
+        return json.load(file)
+
+
+def kernel_names():
+    return list(table()["kernels"])
+
+
+def check_names(names):
+    known = kernel_names()
+    for name in names:
+        if name not in known:
+            raise Failure(f"unknown kernel {name!r}; known: {', '.join(known)} (vmtest/kernels.json)")
+    return names or known
+
+
+def kernel_dir(name):
+    return os.path.join(root(), "kernels", name)
+
+
+def tools_dir():
+    return os.path.join(root(), "tools")
+
+
+def kernel(name):
+    """The facts about a cached kernel, or None."""
+    try:
+        with open(os.path.join(kernel_dir(name), "kernel.json"), encoding="utf-8") as file:
+            facts = json.load(file)
+    except FileNotFoundError:
+        return None
+    facts["dir"] = kernel_dir(name)
+    return facts
+
+
+def require(programs):
+    """programs: {program: Debian package}. Names everything that is missing, not only the first."""
+    missing = {package for program, package in programs.items() if not shutil.which(program, path=search_path())}
+    if missing:
+        raise Failure(f"missing: {' '.join(sorted(missing))}; install with: apt-get install {' '.join(sorted(missing))}")
+
+
+def search_path():
+    """depmod and modprobe lie in sbin, which a user's PATH often lacks."""
+    return os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
+
+
+@contextlib.contextmanager
+def lock(path, waiting):
+    """Holds an exclusive lock on path; says `waiting` once when another holds it."""
+    with open(path, "a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(waiting, file=sys.stderr, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def replaced(path):
+    """A temporary directory that takes path's place when the block succeeds, and vanishes when it does not."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    work = tempfile.mkdtemp(prefix=".new-", dir=os.path.dirname(path))
+    try:
+        os.chmod(work, 0o755)
+        yield work
+        if os.path.exists(path):
+            old = tempfile.mkdtemp(prefix=".old-", dir=os.path.dirname(path))
+            os.rename(path, os.path.join(old, "it"))
+            os.rename(work, path)
+            shutil.rmtree(old)
+        else:
+            os.rename(work, path)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
