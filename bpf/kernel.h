@@ -18,9 +18,16 @@
 #include <bpf/bpf_tracing.h>
 
 #define PROC_SUPER_MAGIC 0x9fa0
+#define BPF_FS_MAGIC 0xcafe4a11
+#define CGROUP_SUPER_MAGIC 0x27e0eb
+#define CGROUP2_SUPER_MAGIC 0x63677270
+#define MAY_WRITE 2
+#define S_IFMT 0170000
+#define S_IFREG 0100000
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
+#define AF_PACKET 17
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -38,6 +45,7 @@ struct task_struct {
 	int pid;
 	int tgid;
 	char comm[16];
+	struct nsproxy *nsproxy;
 };
 
 /* include/linux/proc_fs.h; one proc_fs_info per superblock */
@@ -57,7 +65,24 @@ struct super_block {
 };
 
 struct inode {
+	unsigned short i_mode;
+	unsigned long i_ino;
 	struct super_block *i_sb;
+};
+
+struct pid;
+
+struct proc_inode {
+	struct pid *pid;
+	struct inode vfs_inode;
+};
+
+struct qstr {
+	const unsigned char *name;
+};
+
+struct dentry {
+	struct qstr d_name;
 };
 
 struct vfsmount {
@@ -66,9 +91,11 @@ struct vfsmount {
 
 struct path {
 	struct vfsmount *mnt;
+	struct dentry *dentry;
 };
 
 struct file {
+	struct path f_path;
 	struct inode *f_inode;
 };
 
@@ -86,8 +113,53 @@ struct fown_struct___apart {
 	struct file *file;
 };
 
+struct list_head {
+	struct list_head *next;
+};
+
 struct net {
 	unsigned long long net_cookie;
+	struct list_head dev_base_head;
+};
+
+struct in_ifaddr {
+	struct in_ifaddr *ifa_next;
+	__be32 ifa_local;
+	__be32 ifa_broadcast;
+};
+
+struct in_device {
+	struct in_ifaddr *ifa_list;
+};
+
+struct in6_addr {
+	union {
+		__be32 u6_addr32[4];
+	} in6_u;
+};
+
+struct inet6_ifaddr {
+	struct in6_addr addr;
+	struct list_head if_list;
+};
+
+struct inet6_dev {
+	struct list_head addr_list;
+};
+
+struct net_device {
+	struct list_head dev_list;
+	struct in_device *ip_ptr;
+	struct inet6_dev *ip6_ptr;
+};
+
+struct msghdr {
+	void *msg_name;
+	int msg_namelen;
+};
+
+struct nsproxy {
+	struct net *net_ns;
 };
 
 typedef struct {
@@ -128,6 +200,7 @@ struct sockaddr {
 struct kernel_siginfo;
 struct cred;
 struct rlimit;
+struct user_namespace;
 
 #include "moat/abi.h"
 

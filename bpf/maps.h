@@ -40,7 +40,7 @@ struct {
 	__type(value, struct moat_port);
 } ports SEC(".maps") __weak;
 
-/* PID namespaces with protected tasks in them, by namespace inode; see proc.bpf.c. */
+/* PID namespaces with protected tasks in them, by namespace inode; see fs.bpf.c. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);

@@ -10,7 +10,7 @@
  * therefore remembered per file, or refused with ENOMEM where they cannot be.
  *
  * Hooks: task_kill, file_fcntl, file_ioctl, file_free_security, file_send_sigiotask,
- * ptrace_access_check (also what hides /proc entries, see proc.bpf.c), ptrace_traceme,
+ * ptrace_access_check (also what hides /proc entries, see fs.bpf.c), ptrace_traceme,
  * task_setrlimit, task_setnice, task_setscheduler, task_getscheduler, task_setioprio,
  * task_getioprio, task_setpgid, task_getpgid, task_getsid, task_movememory, perf_event_alloc.
  */

@@ -116,9 +116,16 @@ struct moat_settings {
 	X(socket_bind, "ports", EADDRINUSE)                                                        \
 	X(sctp_bind_connect, "ports", EADDRINUSE)                                                  \
 	X(socket_listen, "ports", EADDRINUSE)                                                      \
+	X(socket_connect, "reach", ECONNREFUSED)                                                   \
+	X(socket_sendmsg, "reach", ECONNREFUSED)                                                   \
+	X(socket_create, "reach", EPERM)                                                           \
 	X(unix_stream_connect, "reach", EPERM)                                                     \
 	X(unix_may_send, "reach", EPERM)                                                           \
-	X(bpf, "self", EPERM)
+	X(bpf, "self", EPERM)                                                                      \
+	X(capable, "self", EPERM)                                                                  \
+	X(locked_down, "self", EPERM)                                                              \
+	X(path_notify, "self", EPERM)                                                              \
+	X(file_open, "self", EPERM)
 
 enum moat_hook {
 #define MOAT_HOOK_ENUM(name, surface, err) MOAT_HOOK_##name,
@@ -147,6 +154,10 @@ enum moat_object {
 	MOAT_OBJECT_PROC = 3,  /* object = device number of the procfs */
 	MOAT_OBJECT_SOCKET = 4,
 	MOAT_OBJECT_BPF = 5,   /* object = bpf(2) command */
+	MOAT_OBJECT_CAPABILITY = 6, /* object = number of the capability */
+	MOAT_OBJECT_FILE = 7,       /* object = inode number */
+	MOAT_OBJECT_MOUNT = 8,      /* object = device number of the file system */
+	MOAT_OBJECT_KERNEL = 9,     /* object = enum lockdown_reason, include/linux/security.h */
 };
 
 /* A record in the `events` ring: one denial, and how many were folded into it. */

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What user code sees of the machine, of other contexts and of moat."""
 
+import ctypes
+import os
+import socket
+
 from lib import places, procs, unixhttp
 from lib.tap import test
 
@@ -82,6 +86,61 @@ def mounts(session):
         assert not [each for each in table if each[3] == "devtmpfs" and each[0] == "/"], (context, table)
         proc = [each for each in table if each[3] == "proc" and each[0] == "/"]
         assert len(proc) == 1 and proc[0][1] == "/proc" and "hidepid=ptraceable" in proc[0][4], (context, proc)
+
+
+# Gets a descriptor of the machine's own /proc and tries what it is good for.
+WITH_DESCRIPTOR = """
+import array, ctypes, errno, os, socket, sys
+pid, name = sys.argv[1], sys.argv[2]
+sock = socket.socket(socket.AF_UNIX)
+sock.connect(name)
+_, [(_, _, data)], _, _ = sock.recvmsg(1, socket.CMSG_SPACE(8))
+directory, tree = array.array("i", data)
+libc = ctypes.CDLL(None, use_errno=True)
+def attempt(what, call):
+    try:
+        call()
+        print(what, "ok")
+    except OSError as error:
+        print(what, errno.errorcode[error.errno])
+def move():
+    os.mkdir(place)
+    if libc.syscall(429, tree, b"", -100, place.encode(), 4) < 0:  # move_mount, MOVE_MOUNT_F_EMPTY_PATH
+        raise OSError(ctypes.get_errno(), "")
+place = f"/tmp/place-{os.getpid()}"
+attempt("stat", lambda: os.stat(pid, dir_fd=directory))
+attempt("open", lambda: os.open(pid + "/environ", os.O_RDONLY, dir_fd=directory))
+attempt("chdir", lambda: os.fchdir(directory))
+attempt("move", move)
+"""
+
+
+def leaked_procfs(session, context):
+    """What user code gets done with descriptors of the machine's own procfs, passed to it over a unix socket."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    name = f"/tmp/leak-{os.getpid()}-{context}"
+    directory = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
+    tree = libc.syscall(428, -100, b"/proc", 1 | os.O_CLOEXEC)  # open_tree, OPEN_TREE_CLONE
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(name)
+        server.listen()
+        server.settimeout(20)
+        identifier = session.api.start(places.PYTHON, "-c", WITH_DESCRIPTOR, str(session.agent.pid), name, context=context)
+        connection, _ = server.accept()
+        with connection:
+            socket.send_fds(connection, [b"x"], [directory, tree])
+            ended = procs.wait_until(lambda: (p := session.api.process(identifier))["state"] == "ended" and p, 20, "it ended")
+    os.close(directory)
+    os.close(tree)
+    os.unlink(name)
+    return dict(line.split() for line in ended["stdout"].splitlines()), ended
+
+
+@test("a descriptor of the machine's own /proc that reaches user code is of no use to it", needs=("moat", "lsm"))
+def leaked_proc(session):
+    for context in ("full", "shared"):
+        answers, ended = leaked_procfs(session, context)
+        assert answers == {"stat": "EPERM", "open": "EPERM", "chdir": "EPERM", "move": "EPERM"}, (context, answers, ended)
 
 
 @test("cgroupfs is read-only for user code", needs=("moat",))

@@ -72,9 +72,9 @@ def restart_gap(session):
     gaps = 0
     end = time.monotonic() + seconds - session.patience
     while time.monotonic() < end:
-        os.kill(session.agent.service("http")["pid"] or before["pid"], signal.SIGKILL)
+        os.kill(session.agent.wait_ready("http", 30 * session.patience)["pid"], signal.SIGKILL)
         gaps += procs.wait_until(lambda: not taken(HTTP_PORT) or None, 10, "the port is free") is True
-        session.agent.wait_ready("http", 30 * session.patience)
+    session.agent.wait_ready("http", 30 * session.patience)
     for identifier in grabbers:
         ended = procs.wait_until(
             lambda identifier=identifier: (p := session.api.process(identifier))["state"] == "ended" and p,

@@ -66,44 +66,46 @@ static struct config *accepted(const char *text)
 	return config;
 }
 
+static const char everything[] =
+	"\xef\xbb\xbf# comment\n"
+	"; another\n"
+	"\n"
+	"[moat]\r\n"
+	"instance = box-1\r\n"
+	"state_dir=/run/box/\n"
+	"\tsocket : /run/box/api.sock   \n"
+	"pin_dir = /sys/fs/bpf/box\n"
+	"cgroup_dir = /sys/fs/cgroup/box\n"
+	"audit_log = /var/log/moat.log\n"
+	"enforce = audit\n"
+	"keep_pins = yes\n"
+	"[service web]\n"
+	"  command = bun run 'a ; b' ';' x \\; \"\\\"q\\\\\" '' # y\n"
+	"  port = 8080\n"
+	"  port = 5353/udp\n"
+	"  port = 5353/tcp\n"
+	"  reachable = yes\n"
+	"  ready = tcp:8080\n"
+	"  restart = on-failure\n"
+	"  env = A=b\n"
+	"  env = B=\n"
+	"  env = C=b = c ; d\n"
+	"  env = A=e\n"
+	"  directory = /srv\n"
+	"[context aws]\n"
+	"namespace = private\n"
+	"pid = shared\n"
+	"capabilities = cap_chown, CAP_KILL\n"
+	"no_new_privs = no\n"
+	"env = K=v\n"
+	"directory = /home\n"
+	"[context default]\n"
+	"capabilities = none";
+
 static void every_key_is_read(void **state)
 {
-	struct config *c = accepted("\xef\xbb\xbf# comment\n"
-				    "; another\n"
-				    "\n"
-				    "[moat]\r\n"
-				    "instance = box-1\r\n"
-				    "state_dir=/run/box/\n"
-				    "\tsocket : /run/box/api.sock   \n"
-				    "pin_dir = /sys/fs/bpf/box\n"
-				    "cgroup_dir = /sys/fs/cgroup/box\n"
-				    "audit_log = /var/log/moat.log\n"
-				    "enforce = audit\n"
-				    "keep_pins = yes\n"
-				    "[service web]\n"
-				    "  command = bun run 'a ; b' ';' x \\; \"\\\"q\\\\\" '' # y\n"
-				    "  port = 8080\n"
-				    "  port = 5353/udp\n"
-				    "  port = 5353/tcp\n"
-				    "  reachable = yes\n"
-				    "  ready = tcp:8080\n"
-				    "  restart = on-failure\n"
-				    "  env = A=b\n"
-				    "  env = B=\n"
-				    "  env = C=b = c ; d\n"
-				    "  env = A=e\n"
-				    "  directory = /srv\n"
-				    "[context aws]\n"
-				    "namespace = private\n"
-				    "pid = shared\n"
-				    "capabilities = cap_chown, CAP_KILL\n"
-				    "no_new_privs = no\n"
-				    "env = K=v\n"
-				    "directory = /home\n"
-				    "[context default]\n"
-				    "capabilities = none");
+	struct config *c = accepted(everything);
 	const struct config_service *s = &c->services[0];
-	const struct config_context *x = config_find_context(c, "aws");
 
 	(void)state;
 	assert_string_equal(c->file, path);
@@ -137,6 +139,15 @@ static void every_key_is_read(void **state)
 	assert_string_equal(env_get(s->env, "B"), "");
 	assert_string_equal(env_get(s->env, "C"), "b = c ; d");
 	assert_string_equal(s->directory, "/srv");
+	config_free(c);
+}
+
+static void every_key_of_a_context_is_read(void **state)
+{
+	struct config *c = accepted(everything);
+	const struct config_context *x = config_find_context(c, "aws");
+
+	(void)state;
 	assert_int_equal(c->n_contexts, 2);
 	assert_string_equal(c->contexts[0].name, "default");
 	assert_int_equal(c->contexts[0].capabilities, 0);
@@ -196,105 +207,105 @@ static void socket_and_state_dir_follow_each_other(void **state)
 
 #define SERVICE "[service a]\ncommand = x\n"
 
+static const struct {
+	const char *text;
+	unsigned line;
+	const char *reason;
+} faults[] = {
+	{ "[moat]\nenforce = audit\nenforced = yes\n", 3, "unknown key enforced" },
+	{ "[moat]\ncommand = x\n", 2, "unknown key command" },
+	{ SERVICE "namespace = user\n", 3, "unknown key namespace" },
+	{ "port = 80\n", 1, "key port stands in no section" },
+	{ "\n\n[servce a]\n", 3,
+	  "unknown section: there are [moat], [service NAME] and [context NAME]" },
+	{ "[moat x]\n", 1,
+	  "unknown section: there are [moat], [service NAME] and [context NAME]" },
+	{ "[]\n", 1,
+	  "unknown section: there are [moat], [service NAME] and [context NAME]" },
+	{ "[service a b]\n", 1,
+	  "unknown section: there are [moat], [service NAME] and [context NAME]" },
+	{ "[service]\n", 1,
+	  "the name of a service must be 1 to 32 of a-z, 0-9 and -, and not begin with -" },
+	{ "[service A]\n", 1,
+	  "the name of a service must be 1 to 32 of a-z, 0-9 and -, and not begin with -" },
+	{ "[context -a]\n", 1,
+	  "the name of a context must be 1 to 32 of a-z, 0-9 and -, and not begin with -" },
+	{ "[context a/../b]\n", 1,
+	  "the name of a context must be 1 to 32 of a-z, 0-9 and -, and not begin with -" },
+	{ "[service aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]\n", 1,
+	  "the name of a service must be 1 to 32 of a-z, 0-9 and -, and not begin with -" },
+	{ "[moat]\ninstance = ../x\n", 2,
+	  "instance must be 1 to 32 of a-z, 0-9 and -, and not begin with -" },
+	{ "[moat\n", 1, "a section line must end with ]" },
+	{ "[moat] enforce = audit\n", 1, "a section line must end with ]" },
+	{ "[moat]\nenforce\n", 2, "neither [section] nor key = value" },
+	{ "[moat]\nenforce = maybe\n", 2, "enforce must be require, best-effort or audit" },
+	{ "[moat]\nenforce = audit ; really\n", 2,
+	  "enforce must be require, best-effort or audit" },
+	{ "[moat]\nkeep_pins = true\n", 2, "keep_pins must be yes or no" },
+	{ "[moat]\nenforce = audit\nenforce = require\n", 3,
+	  "enforce is given twice in this section" },
+	{ "[moat]\n[moat]\n", 2, "section [moat] is there already, in line 1" },
+	{ SERVICE "\n[service a]\ncommand = y\n", 4,
+	  "service a is there already, in line 1" },
+	{ "[context default]\n[context default]\n", 2,
+	  "context default is there already, in line 1" },
+	{ "[context b]\n[context b]\n", 2, "context b is there already, in line 1" },
+	{ "[moat]\npin_dir = moat\n", 2, "pin_dir must be an absolute path" },
+	{ "[moat]\npin_dir = /a/../b\n", 2, "pin_dir must not have . or .. in the path" },
+	{ "[moat]\npin_dir = /a/.\n", 2, "pin_dir must not have . or .. in the path" },
+	{ "[moat]\naudit_log =\n", 2, "audit_log must be an absolute path" },
+	{ "\n[service a]\nport = 80\n[moat]\n", 2, "service a has no command" },
+	{ "[service a]\n[service b]\ncommand = x\n", 1, "service a has no command" },
+	{ "[service a]\ncommand =\n", 2, "command is empty" },
+	{ "[service a]\ncommand = ''\n", 2, "command is empty" },
+	{ "[service a]\ncommand = x 'y\n", 2, "command has an unterminated '" },
+	{ "[service a]\ncommand = x \"y\\\"\n", 2, "command has an unterminated \"" },
+	{ "[service a]\ncommand = x \\\n", 2, "command ends with a \\" },
+	{ "[service a]\ncommand = x | y\n", 2,
+	  "command has a shell operator, and no shell runs it: quote it to pass it on" },
+	{ "[service a]\ncommand = x 2>&1\n", 2,
+	  "command has a shell operator, and no shell runs it: quote it to pass it on" },
+	{ SERVICE "port = 0\n", 3, "port must be 1 to 65535, with /udp behind it for UDP" },
+	{ SERVICE "port = 65536\n", 3,
+	  "port must be 1 to 65535, with /udp behind it for UDP" },
+	{ SERVICE "port = 99999999999999999999\n", 3,
+	  "port must be 1 to 65535, with /udp behind it for UDP" },
+	{ SERVICE "port = 80a\n", 3,
+	  "port must be 1 to 65535, with /udp behind it for UDP" },
+	{ SERVICE "port = -80\n", 3,
+	  "port must be 1 to 65535, with /udp behind it for UDP" },
+	{ SERVICE "port = 80/sctp\n", 3,
+	  "port must be 1 to 65535, with /udp behind it for UDP" },
+	{ SERVICE "port = 80, 81\n", 3,
+	  "port must be 1 to 65535, with /udp behind it for UDP" },
+	{ SERVICE "port =\n", 3, "port must be 1 to 65535, with /udp behind it for UDP" },
+	{ SERVICE "port = 80\nport = 80/tcp\n", 4, "port 80 is given twice" },
+	{ SERVICE "port = 80\n[service b]\ncommand = y\nport = 81\nport = 80\n", 7,
+	  "port 80 belongs to service a already (line 3)" },
+	{ SERVICE "port = 80\n[service b]\ncommand = y\nport = 80/udp\n", 6,
+	  "port 80 belongs to service a already (line 3)" },
+	{ SERVICE "ready = 80\n", 3, "ready must be tcp:PORT" },
+	{ SERVICE "ready = tcp:80/udp\n", 3, "ready must be tcp:PORT" },
+	{ SERVICE "restart = never\n", 3, "restart must be always, on-failure or no" },
+	{ SERVICE "directory = srv\n", 3, "directory must be an absolute path" },
+	{ "[context a]\nnamespace = host\n", 2,
+	  "namespace must be user, secure or private" },
+	{ "[context a]\npid = host\n", 2, "pid must be private or shared" },
+	{ "[context a]\ncapabilities = cap_nonsense\n", 2,
+	  "capabilities must be container-default, all, none, or names such as cap_chown" },
+	{ "[context a]\ncapabilities = 7\n", 2,
+	  "capabilities must be container-default, all, none, or names such as cap_chown" },
+	{ "[context a]\ncapabilities =\n", 2,
+	  "capabilities must name a capability (none: no capabilities)" },
+	{ "[moat]\n\n\xff = x\n", 3, "not UTF-8 text" },
+};
+
 static void each_error_names_its_line(void **state)
 {
-	static const struct {
-		const char *text;
-		unsigned line;
-		const char *reason;
-	} cases[] = {
-		{ "[moat]\nenforce = audit\nenforced = yes\n", 3, "unknown key enforced" },
-		{ "[moat]\ncommand = x\n", 2, "unknown key command" },
-		{ SERVICE "namespace = user\n", 3, "unknown key namespace" },
-		{ "port = 80\n", 1, "key port stands in no section" },
-		{ "\n\n[servce a]\n", 3,
-		  "unknown section: there are [moat], [service NAME] and [context NAME]" },
-		{ "[moat x]\n", 1,
-		  "unknown section: there are [moat], [service NAME] and [context NAME]" },
-		{ "[]\n", 1,
-		  "unknown section: there are [moat], [service NAME] and [context NAME]" },
-		{ "[service a b]\n", 1,
-		  "unknown section: there are [moat], [service NAME] and [context NAME]" },
-		{ "[service]\n", 1,
-		  "the name of a service must be 1 to 32 of a-z, 0-9 and -, and not begin with -" },
-		{ "[service A]\n", 1,
-		  "the name of a service must be 1 to 32 of a-z, 0-9 and -, and not begin with -" },
-		{ "[context -a]\n", 1,
-		  "the name of a context must be 1 to 32 of a-z, 0-9 and -, and not begin with -" },
-		{ "[context a/../b]\n", 1,
-		  "the name of a context must be 1 to 32 of a-z, 0-9 and -, and not begin with -" },
-		{ "[service aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]\n", 1,
-		  "the name of a service must be 1 to 32 of a-z, 0-9 and -, and not begin with -" },
-		{ "[moat]\ninstance = ../x\n", 2,
-		  "instance must be 1 to 32 of a-z, 0-9 and -, and not begin with -" },
-		{ "[moat\n", 1, "a section line must end with ]" },
-		{ "[moat] enforce = audit\n", 1, "a section line must end with ]" },
-		{ "[moat]\nenforce\n", 2, "neither [section] nor key = value" },
-		{ "[moat]\nenforce = maybe\n", 2, "enforce must be require, best-effort or audit" },
-		{ "[moat]\nenforce = audit ; really\n", 2,
-		  "enforce must be require, best-effort or audit" },
-		{ "[moat]\nkeep_pins = true\n", 2, "keep_pins must be yes or no" },
-		{ "[moat]\nenforce = audit\nenforce = require\n", 3,
-		  "enforce is given twice in this section" },
-		{ "[moat]\n[moat]\n", 2, "section [moat] is there already, in line 1" },
-		{ SERVICE "\n[service a]\ncommand = y\n", 4,
-		  "service a is there already, in line 1" },
-		{ "[context default]\n[context default]\n", 2,
-		  "context default is there already, in line 1" },
-		{ "[context b]\n[context b]\n", 2, "context b is there already, in line 1" },
-		{ "[moat]\npin_dir = moat\n", 2, "pin_dir must be an absolute path" },
-		{ "[moat]\npin_dir = /a/../b\n", 2, "pin_dir must not have . or .. in the path" },
-		{ "[moat]\npin_dir = /a/.\n", 2, "pin_dir must not have . or .. in the path" },
-		{ "[moat]\naudit_log =\n", 2, "audit_log must be an absolute path" },
-		{ "\n[service a]\nport = 80\n[moat]\n", 2, "service a has no command" },
-		{ "[service a]\n[service b]\ncommand = x\n", 1, "service a has no command" },
-		{ "[service a]\ncommand =\n", 2, "command is empty" },
-		{ "[service a]\ncommand = ''\n", 2, "command is empty" },
-		{ "[service a]\ncommand = x 'y\n", 2, "command has an unterminated '" },
-		{ "[service a]\ncommand = x \"y\\\"\n", 2, "command has an unterminated \"" },
-		{ "[service a]\ncommand = x \\\n", 2, "command ends with a \\" },
-		{ "[service a]\ncommand = x | y\n", 2,
-		  "command has a shell operator, and no shell runs it: quote it to pass it on" },
-		{ "[service a]\ncommand = x 2>&1\n", 2,
-		  "command has a shell operator, and no shell runs it: quote it to pass it on" },
-		{ SERVICE "port = 0\n", 3, "port must be 1 to 65535, with /udp behind it for UDP" },
-		{ SERVICE "port = 65536\n", 3,
-		  "port must be 1 to 65535, with /udp behind it for UDP" },
-		{ SERVICE "port = 99999999999999999999\n", 3,
-		  "port must be 1 to 65535, with /udp behind it for UDP" },
-		{ SERVICE "port = 80a\n", 3,
-		  "port must be 1 to 65535, with /udp behind it for UDP" },
-		{ SERVICE "port = -80\n", 3,
-		  "port must be 1 to 65535, with /udp behind it for UDP" },
-		{ SERVICE "port = 80/sctp\n", 3,
-		  "port must be 1 to 65535, with /udp behind it for UDP" },
-		{ SERVICE "port = 80, 81\n", 3,
-		  "port must be 1 to 65535, with /udp behind it for UDP" },
-		{ SERVICE "port =\n", 3, "port must be 1 to 65535, with /udp behind it for UDP" },
-		{ SERVICE "port = 80\nport = 80/tcp\n", 4, "port 80 is given twice" },
-		{ SERVICE "port = 80\n[service b]\ncommand = y\nport = 81\nport = 80\n", 7,
-		  "port 80 belongs to service a already (line 3)" },
-		{ SERVICE "port = 80\n[service b]\ncommand = y\nport = 80/udp\n", 6,
-		  "port 80 belongs to service a already (line 3)" },
-		{ SERVICE "ready = 80\n", 3, "ready must be tcp:PORT" },
-		{ SERVICE "ready = tcp:80/udp\n", 3, "ready must be tcp:PORT" },
-		{ SERVICE "restart = never\n", 3, "restart must be always, on-failure or no" },
-		{ SERVICE "directory = srv\n", 3, "directory must be an absolute path" },
-		{ "[context a]\nnamespace = host\n", 2,
-		  "namespace must be user, secure or private" },
-		{ "[context a]\npid = host\n", 2, "pid must be private or shared" },
-		{ "[context a]\ncapabilities = cap_nonsense\n", 2,
-		  "capabilities must be container-default, all, none, or names such as cap_chown" },
-		{ "[context a]\ncapabilities = 7\n", 2,
-		  "capabilities must be container-default, all, none, or names such as cap_chown" },
-		{ "[context a]\ncapabilities =\n", 2,
-		  "capabilities must name a capability (none: no capabilities)" },
-		{ "[moat]\n\n\xff = x\n", 3, "not UTF-8 text" },
-	};
-
 	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
-		refused(cases[i].text, cases[i].line, cases[i].reason);
+	for (size_t i = 0; i < ARRAY_LEN(faults); i++)
+		refused(faults[i].text, faults[i].line, faults[i].reason);
 }
 
 static void of_several_errors_the_first_line_is_named(void **state)
@@ -505,6 +516,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_key_is_read),
+		cmocka_unit_test(every_key_of_a_context_is_read),
 		cmocka_unit_test(an_empty_file_has_the_defaults),
 		cmocka_unit_test(socket_and_state_dir_follow_each_other),
 		cmocka_unit_test(each_error_names_its_line),

@@ -62,7 +62,8 @@ static bool receive(struct init_reply *reply)
 
 static void set_up(uint32_t shared_pid)
 {
-	struct init_setup setup = { .type = INIT_SETUP, .shared_pid = shared_pid };
+	struct init_setup setup = { .type = INIT_SETUP, .shared_pid = shared_pid,
+				    .capabilities = ~0ull };
 	struct init_reply reply;
 
 	send_raw(&setup, sizeof(setup), NULL, 0);

@@ -68,6 +68,12 @@ static enum MHD_Result queue(struct api_request *r, unsigned status, struct MHD_
 	return result;
 }
 
+static void set_busy(struct api_peer *peer, bool busy)
+{
+	peer->api->n_busy += busy - peer->busy;
+	peer->busy = busy;
+}
+
 enum MHD_Result api_respond(struct api_request *r, unsigned status)
 {
 	struct jbuf reply = r->reply;
@@ -83,7 +89,7 @@ enum MHD_Result api_respond(struct api_request *r, unsigned status)
 	if (!response)
 		jbuf_free(&reply);
 	/* From here the client has to take the answer; see on_deadline(). */
-	r->peer->busy = false;
+	set_busy(r->peer, false);
 	r->peer->deadline_ns = now_ns() + API_REQUEST_NS;
 	return queue(r, status, response, "application/json");
 }
@@ -200,7 +206,7 @@ void api_on_completed(void *cls, struct MHD_Connection *connection, void **reque
 	if (r->suspended)
 		loop_remove(r->api->agent->loop, &r->hangup);
 	list_remove(&r->link);
-	r->peer->busy = false;
+	set_busy(r->peer, false);
 	r->peer->deadline_ns = now_ns() + API_IDLE_NS;
 	list_remove(&r->peer->idle);
 	list_append(&r->api->idle, &r->peer->idle);
@@ -239,13 +245,12 @@ static void too_large(struct api_request *r)
 	r->error.limit = API_BODY_MAX;
 }
 
-/* A body that is announced too large is refused before it is sent. */
-static bool announced_too_large(struct api_request *r)
+static unsigned long long announced(struct api_request *r)
 {
 	const char *text = MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND,
 						       "Content-Length");
 
-	return text && strtoull(text, NULL, 10) > API_BODY_MAX;
+	return text ? strtoull(text, NULL, 10) : 0;
 }
 
 /* The headers have arrived. */
@@ -274,15 +279,15 @@ static enum MHD_Result begin(struct api *api, struct MHD_Connection *connection,
 		api_error_set(&r->error, MOAT_E_FORBIDDEN, "this process may not use the API");
 		return api_refuse(r);
 	}
-	if (announced_too_large(r)) {
-		too_large(r);
-		return api_refuse(r);
-	}
 	r->route = api_route_find(r, method, url);
 	r->failed = !r->route;
 	if (r->route)
 		MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, check_query, r);
-	return MHD_YES;
+	if (announced(r) > API_BODY_MAX)
+		too_large(r);
+	/* An answer before the end of the body ends the connection, and many clients see a broken
+	 * pipe instead of it: a body that is only somewhat too large is read and thrown away. */
+	return announced(r) > API_DISCARD_MAX ? api_refuse(r) : MHD_YES;
 }
 
 static enum MHD_Result take_body(struct api_request *r, const char *data, size_t n)
@@ -327,11 +332,17 @@ static enum MHD_Result answer(struct api_request *r)
 		r->failed = true;
 		api_error_set(&r->error, MOAT_E_SHUTTING_DOWN, "the agent stops");
 	}
+	if (!r->failed && !r->handled && r->route->waits && r->api->n_busy >= API_BUSY_MAX) {
+		r->failed = true;
+		api_error_set(&r->error, MOAT_E_TOO_MANY_PROCESSES, "%u requests wait already",
+			      API_BUSY_MAX);
+		r->error.limit = API_BUSY_MAX;
+	}
 	if (r->failed)
 		return api_refuse(r);
 	if (!r->handled) {
 		r->handled = true;
-		r->peer->busy = true;
+		set_busy(r->peer, true);
 		result = r->route->handle(r);
 		body_free(r);
 		return result;

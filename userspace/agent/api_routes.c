@@ -4,15 +4,15 @@
 static const char *const events_query[] = { "since", "follow", NULL };
 
 static const struct api_route routes[] = {
-	{ "POST", "/v1/exec", NULL, api_exec_handle },
-	{ "GET", "/v1/processes", NULL, api_processes_list },
-	{ "GET", "/v1/processes/{id}", NULL, api_process_get },
-	{ "DELETE", "/v1/processes/{id}", NULL, api_process_kill },
-	{ "POST", "/v1/processes/{id}/signal", NULL, api_process_signal },
-	{ "GET", "/v1/services", NULL, api_services_list },
-	{ "GET", "/v1/status", NULL, api_status_get },
-	{ "GET", "/v1/health", NULL, api_health_get },
-	{ "GET", "/v1/events", events_query, api_events_get },
+	{ "POST", "/v1/exec", NULL, true, api_exec_handle },
+	{ "GET", "/v1/processes", NULL, false, api_processes_list },
+	{ "GET", "/v1/processes/{id}", NULL, false, api_process_get },
+	{ "DELETE", "/v1/processes/{id}", NULL, false, api_process_kill },
+	{ "POST", "/v1/processes/{id}/signal", NULL, false, api_process_signal },
+	{ "GET", "/v1/services", NULL, false, api_services_list },
+	{ "GET", "/v1/status", NULL, false, api_status_get },
+	{ "GET", "/v1/health", NULL, false, api_health_get },
+	{ "GET", "/v1/events", events_query, true, api_events_get },
 };
 
 /* Matches segment by segment; what stands for {id} goes to id. */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/cgroup.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
@@ -10,6 +9,7 @@
 
 #include <linux/magic.h>
 
+#include "agent/cgroup_file.h"
 #include "agent/cgroup_find.h"
 #include "base/list.h"
 #include "base/log.h"
@@ -51,55 +51,6 @@ struct cgroup {
 
 /* Directories and files */
 
-/* The value after "key " in a flat-keyed file. 0 or -errno; -ENOENT: no such key. */
-static int read_key(int fd, const char *key, uint64_t *ret_value)
-{
-	char text[1024];
-	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
-	size_t len = strlen(key);
-
-	if (n < 0)
-		return -errno;
-	text[n] = '\0';
-	for (char *line = text; line; line = strchr(line, '\n')) {
-		line += *line == '\n';
-		if (strncmp(line, key, len) == 0 && line[len] == ' ') {
-			*ret_value = strtoull(line + len + 1, NULL, 10);
-			return 0;
-		}
-	}
-	return -ENOENT;
-}
-
-/* Fails closed: what cannot be read counts as populated. */
-static bool populated(int events)
-{
-	uint64_t value;
-
-	return read_key(events, "populated", &value) < 0 || value != 0;
-}
-
-/* Calls fn for each child directory of dir. */
-static int for_each_child(int dir, void (*fn)(int dir, const char *name))
-{
-	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct dirent *entry;
-	DIR *d;
-
-	if (fd < 0)
-		return -errno;
-	d = fdopendir(fd);
-	if (!d) {
-		close(fd);
-		return -ENOMEM;
-	}
-	while ((entry = readdir(d)))
-		if (entry->d_type == DT_DIR && entry->d_name[0] != '.')
-			fn(dir, entry->d_name);
-	closedir(d);
-	return 0;
-}
-
 /* Everything but the agent's own place, which a kill of the whole instance would include. */
 static void kill_child(int dir, const char *name)
 {
@@ -120,7 +71,7 @@ static void remove_child(int dir, const char *name)
 	FD_OWNED int child = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (child >= 0)
-		(void)for_each_child(child, remove_child);
+		(void)cgroup_for_each_child(child, remove_child);
 	if (unlinkat(dir, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
 		log_warning("cannot remove cgroup %s: %s", name, strerror(errno));
 }
@@ -133,7 +84,7 @@ static int wait_empty(int dir)
 
 	if (events < 0)
 		return -errno;
-	while (populated(events)) {
+	while (cgroup_events_populated(events)) {
 		struct pollfd p = { .fd = events, .events = POLLPRI };
 		uint64_t now = now_ns();
 
@@ -146,36 +97,6 @@ static int wait_empty(int dir)
 
 /* Controllers */
 
-/* Adds what is there of memory and pids to dir/cgroup.subtree_control; *ret_enabled says what is to
- * be written to undo it ("" when they were on). -EBUSY: processes sit in dir itself. */
-static int enable_controllers(int dir, char **ret_disable)
-{
-	static const char *const wanted[] = { "memory", "pids" };
-	PTR_OWNED char *have = NULL, *on = NULL, *add = NULL, *undo = NULL;
-	int r = read_file_at(dir, "cgroup.controllers", 4096, &have, NULL);
-
-	if (r == 0)
-		r = read_file_at(dir, "cgroup.subtree_control", 4096, &on, NULL);
-	if (r < 0)
-		return r;
-	add = calloc(1, 64);
-	undo = calloc(1, 64);
-	if (!add || !undo)
-		return -ENOMEM;
-	for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
-		if (!strstr(have, wanted[i]) || strstr(on, wanted[i]))
-			continue;
-		snprintf(add + strlen(add), 64 - strlen(add), "+%s ", wanted[i]);
-		snprintf(undo + strlen(undo), 64 - strlen(undo), "-%s ", wanted[i]);
-	}
-	r = *add ? write_file_at(dir, "cgroup.subtree_control", add) : 0;
-	if (r < 0)
-		return r;
-	if (ret_disable)
-		*ret_disable = take_ptr(undo);
-	return 0;
-}
-
 /*
  * A cgroup with controllers for its children may hold no process itself ("no internal processes"
  * in the kernel's cgroup-v2.rst). Where the agent is what stands in the way, as in a container, it
@@ -185,14 +106,14 @@ static void get_controllers(struct cgroups *c, int base)
 {
 	FD_OWNED int leaf = -EBADF;
 	PTR_OWNED char *on = NULL;
-	int r = enable_controllers(base, &c->enabled);
+	int r = cgroup_enable_controllers(base, &c->enabled);
 
 	if (r == -EBUSY) {
 		if (mkdirat(c->dir, AGENT_DIR, 0755) < 0 && errno != EEXIST)
 			return;
 		leaf = openat(c->dir, AGENT_DIR, O_PATH | O_DIRECTORY | O_CLOEXEC);
 		if (leaf >= 0 && write_file_at(leaf, "cgroup.procs", "0") == 0) {
-			r = enable_controllers(base, &c->enabled);
+			r = cgroup_enable_controllers(base, &c->enabled);
 			c->moved = r == 0;
 			if (r < 0)
 				(void)write_file_at(base, "cgroup.procs", "0");
@@ -201,7 +122,7 @@ static void get_controllers(struct cgroups *c, int base)
 			(void)unlinkat(c->dir, AGENT_DIR, AT_REMOVEDIR);
 	}
 	if (r == 0)
-		r = enable_controllers(c->dir, NULL);
+		r = cgroup_enable_controllers(c->dir, NULL);
 	if (r < 0)
 		log_info("no memory and pids controllers for %s: %s", c->path, strerror(-r));
 	if (read_file_at(c->dir, "cgroup.subtree_control", 4096, &on, NULL) == 0)
@@ -230,11 +151,11 @@ static int clear_instance(struct cgroups *c, struct failure *f)
 {
 	int r;
 
-	(void)for_each_child(c->dir, kill_child);
+	(void)cgroup_for_each_child(c->dir, kill_child);
 	r = wait_empty(c->dir);
 	if (r < 0)
 		return fail(f, -r, "processes of an earlier agent do not die in %s", c->path);
-	(void)for_each_child(c->dir, remove_child);
+	(void)cgroup_for_each_child(c->dir, remove_child);
 	return 0;
 }
 
@@ -337,11 +258,11 @@ void cgroups_close(struct cgroups *c)
 	free_all(&c->in_use);
 	free_all(&c->dying);
 	if (c->dir >= 0) {
-		(void)for_each_child(c->dir, kill_child);
+		(void)cgroup_for_each_child(c->dir, kill_child);
 		give_controllers_back(c);
 		if (wait_empty(c->dir) == -ETIMEDOUT)
 			log_warning("processes do not die in %s", c->path);
-		(void)for_each_child(c->dir, remove_child);
+		(void)cgroup_for_each_child(c->dir, remove_child);
 		close_fd(&c->dir);
 		if (rmdir(c->path) < 0)
 			log_warning("cannot remove cgroup %s: %s", c->path, strerror(errno));
@@ -373,7 +294,7 @@ static uint64_t oom_kills(const struct cgroup *g)
 		return 0;
 	fd = openat(g->dir, "memory.events", O_RDONLY | O_CLOEXEC);
 	if (fd >= 0)
-		(void)read_key(fd, "oom_kill", &count);
+		(void)cgroup_read_key(fd, "oom_kill", &count);
 	return count;
 }
 
@@ -486,7 +407,7 @@ void cgroup_put(struct cgroup *g)
 	if (!g)
 		return;
 	(void)cgroup_watch_empty(g, NULL, NULL);
-	if (!populated(g->events)) {
+	if (!cgroup_events_populated(g->events)) {
 		reclaim(g);
 		return;
 	}
@@ -507,6 +428,17 @@ void cgroup_put(struct cgroup *g)
 int cgroup_fd(const struct cgroup *cgroup)
 {
 	return cgroup->dir;
+}
+
+struct cgroup *cgroup_by_fd(struct cgroups *cgroups, int fd)
+{
+	list_for_each(pos, &cgroups->in_use) {
+		struct cgroup *g = list_entry(pos, struct cgroup, link);
+
+		if (g->dir == fd)
+			return g;
+	}
+	return NULL;
 }
 
 /*
@@ -533,10 +465,11 @@ bool cgroup_populated(struct cgroup *cgroup)
 	uint64_t descendants;
 	char byte;
 
-	if (!populated(cgroup->events))
+	if (!cgroup_events_populated(cgroup->events))
 		return false;
 	stat = openat(cgroup->dir, "cgroup.stat", O_RDONLY | O_CLOEXEC);
-	if (stat < 0 || read_key(stat, "nr_descendants", &descendants) < 0 || descendants > 0)
+	if (stat < 0 || cgroup_read_key(stat, "nr_descendants", &descendants) < 0 ||
+	    descendants > 0)
 		return true;
 	procs = openat(cgroup->dir, "cgroup.procs", O_RDONLY | O_CLOEXEC);
 	return procs < 0 || read(procs, &byte, 1) != 0;
@@ -557,7 +490,7 @@ static void on_cgroup_events(struct loop_source *source, uint32_t events)
 
 	(void)events;
 	/* Reading is also what makes the descriptor wait for the next change. */
-	if (!populated(g->events))
+	if (!cgroup_events_populated(g->events))
 		tell_empty(g);
 }
 
@@ -579,7 +512,7 @@ int cgroup_watch_empty(struct cgroup *g, cgroup_empty_fn on_empty, void *data)
 		return 0;
 	/* In this order: a change after the reading is an event, so that none is lost. */
 	r = loop_add(loop, &g->source, g->events, EPOLLPRI, on_cgroup_events);
-	if (r == 0 && !populated(g->events)) {
+	if (r == 0 && !cgroup_events_populated(g->events)) {
 		loop_remove(loop, &g->source);
 		r = loop_timer_set(loop, &g->soon, 0, on_soon);
 	}

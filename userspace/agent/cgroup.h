@@ -39,6 +39,8 @@ void cgroup_put(struct cgroup *cgroup);
 
 /* O_DIRECTORY descriptor for CLONE_INTO_CGROUP; borrowed. */
 int cgroup_fd(const struct cgroup *cgroup);
+/* The one given out whose cgroup_fd() it is, or NULL. A search, for rare occasions. */
+struct cgroup *cgroup_by_fd(struct cgroups *cgroups, int fd);
 /*
  * cgroup.kill: SIGKILL to everything in it, atomically against fork. 0 or -errno. From then on
  * nothing can be started in it (recent kernels kill that, too): put it and get another one. Do not

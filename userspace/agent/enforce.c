@@ -80,6 +80,30 @@ static int fill_settings(struct enforce *e, const struct config *config, struct 
 	return 0;
 }
 
+static bool is_configured(const struct config *config, uint16_t port)
+{
+	for (size_t i = 0; i < config->n_services; i++)
+		for (size_t j = 0; j < config->services[i].n_ports; j++)
+			if (config->services[i].ports[j].port == port)
+				return true;
+	return false;
+}
+
+/* Ports that the last agent guarded and that the configuration no longer names. */
+static void release_ports(struct enforce *e, const struct config *config)
+{
+	int fd = bpf_map__fd(e->bpf->maps.ports);
+	struct moat_port_key key, next;
+	int r = bpf_map_get_next_key(fd, NULL, &next);
+
+	while (r == 0) {
+		key = next;
+		r = bpf_map_get_next_key(fd, &key, &next);
+		if (key.netns != e->settings.netns || !is_configured(config, key.port))
+			bpf_map_delete_elem(fd, &key);
+	}
+}
+
 static int guard_ports(struct enforce *e, const struct config *config, struct failure *f)
 {
 	for (size_t i = 0; i < config->n_services; i++) {
@@ -96,6 +120,7 @@ static int guard_ports(struct enforce *e, const struct config *config, struct fa
 				return fail(f, -r, "cannot guard port %u", key.port);
 		}
 	}
+	release_ports(e, config);
 	return 0;
 }
 
@@ -116,18 +141,38 @@ static pid_t pidfd_pid(int pidfd)
 	return r > 0 ? r : -ESRCH;
 }
 
-/* Declares the PID namespace of a process to hold protected tasks (see bpf/proc.bpf.c). */
-static int protect_pid_namespace(struct enforce *e, pid_t pid)
+/* Declares the PID namespace of a process to hold protected tasks (see bpf/fs.bpf.c). */
+static int protect_pid_namespace(struct enforce *e, pid_t pid, uint32_t *ret_inum)
 {
 	uint32_t inum, one = 1;
 	char path[64];
 	struct stat st;
+	int r;
 
 	snprintf(path, sizeof(path), "/proc/%d/ns/pid", pid);
 	if (stat(path, &st) < 0)
 		return -errno;
 	inum = st.st_ino;
-	return bpf_map_update_elem(bpf_map__fd(e->bpf->maps.pid_namespaces), &inum, &one, BPF_ANY);
+	r = bpf_map_update_elem(bpf_map__fd(e->bpf->maps.pid_namespaces), &inum, &one, BPF_ANY);
+	if (r == 0)
+		*ret_inum = inum;
+	return r;
+}
+
+/* What the last agent declared: its namespaces are gone by now. */
+static void forget_stale_namespaces(struct enforce *e)
+{
+	int fd = bpf_map__fd(e->bpf->maps.pid_namespaces);
+	uint32_t inum, next;
+	int r = bpf_map_get_next_key(fd, NULL, &next);
+
+	while (r == 0) {
+		inum = next;
+		r = bpf_map_get_next_key(fd, &inum, &next);
+		if (inum != e->own_pid_ns)
+			bpf_map_delete_elem(fd, &inum);
+	}
+	e->stale_namespaces = false;
 }
 
 int enforce_set_task(struct enforce *e, int pidfd, const struct moat_task *task)
@@ -146,11 +191,11 @@ static int label_self(struct enforce *e, struct failure *f)
 	r = enforce_set_task(e, pidfd, &task);
 	if (r < 0)
 		return fail(f, -r, "cannot label moatd");
-	r = protect_pid_namespace(e, getpid());
+	r = protect_pid_namespace(e, getpid(), &e->own_pid_ns);
 	return r < 0 ? fail(f, -r, "cannot protect the PID namespace of moatd") : 0;
 }
 
-static int load(struct enforce *e, struct failure *f)
+static int load(struct enforce *e, const struct config *config, struct failure *f)
 {
 	int r;
 
@@ -160,6 +205,9 @@ static int load(struct enforce *e, struct failure *f)
 	e->bpf = moat_bpf__open();
 	if (!e->bpf)
 		return fail(f, errno, "cannot open the BPF object: %s", libbpf_said);
+	r = enforce_adopt(e, config, f);
+	if (r < 0)
+		return r;
 	r = moat_bpf__load(e->bpf);
 	if (r < 0)
 		return fail(f, -r, "the kernel refused the BPF LSM programs (%s)", libbpf_said);
@@ -170,7 +218,7 @@ static int start(struct enforce *e, const struct config *config, struct failure 
 {
 	int r;
 
-	r = load(e, f);
+	r = load(e, config, f);
 	if (r < 0)
 		return r;
 	r = fill_settings(e, config, f);
@@ -251,19 +299,28 @@ enum moat_mode enforce_mode(const struct enforce *e)
 	return e->active ? (enum moat_mode)e->settings.mode : MOAT_MODE_OFF;
 }
 
-int enforce_label_init(struct enforce *e, int pidfd)
+int enforce_label_init(struct enforce *e, int pidfd, uint32_t *ret_pid_ns)
 {
 	struct moat_task task = { .label = { .role = MOAT_ROLE_INIT } };
 	pid_t pid;
 	int r;
 
+	*ret_pid_ns = 0;
 	if (!e->active)
 		return 0;
+	if (e->stale_namespaces)
+		forget_stale_namespaces(e);
 	pid = pidfd_pid(pidfd);
 	if (pid < 0)
 		return pid;
 	r = enforce_set_task(e, pidfd, &task);
-	return r < 0 ? r : protect_pid_namespace(e, pid);
+	return r < 0 ? r : protect_pid_namespace(e, pid, ret_pid_ns);
+}
+
+void enforce_forget_init(struct enforce *e, uint32_t pid_ns)
+{
+	if (e->active && pid_ns && pid_ns != e->own_pid_ns)
+		bpf_map_delete_elem(bpf_map__fd(e->bpf->maps.pid_namespaces), &pid_ns);
 }
 
 int enforce_announce(struct enforce *e, int init_pidfd, const struct moat_label *label)

@@ -31,8 +31,11 @@ bool enforce_active(const struct enforce *e);
 const char *enforce_reason(const struct enforce *e);
 enum moat_mode enforce_mode(const struct enforce *e);
 
-/* Labels a freshly made, single-threaded process INIT. 0 or -errno. */
-int enforce_label_init(struct enforce *e, int pidfd);
+/* Labels a freshly made, single-threaded process INIT and declares its PID namespace (by its inode
+ * number, 0 when inactive) to hold protected tasks. 0 or -errno. */
+int enforce_label_init(struct enforce *e, int pidfd, uint32_t *ret_pid_ns);
+/* Takes the declaration back when that moat-init is gone: the kernel uses the numbers again. */
+void enforce_forget_init(struct enforce *e, uint32_t pid_ns);
 
 /* Announces the label of the next child of a moat-init. Must be followed by exactly one
  * INIT_SPAWN whose answer is awaited before the next announcement. 0 or -errno. */

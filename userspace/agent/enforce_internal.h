@@ -19,6 +19,8 @@ struct enforce {
 	struct moat_settings settings;  /* as last written to the map */
 	char *pin_dir;                  /* PIN_DIR/INSTANCE, owned; NULL: nothing is pinned */
 	char *mounted;                  /* bpffs that we mounted ourselves, owned; NULL: none */
+	bool stale_namespaces;          /* adopted: pid_namespaces still names those of the last agent */
+	uint32_t own_pid_ns;            /* inode number of the agent's PID namespace */
 	struct ring_buffer *ring;       /* owned */
 	struct loop *loop;              /* borrowed; NULL before enforce_watch() */
 	struct loop_source source;
@@ -30,8 +32,15 @@ struct enforce {
 int enforce_set_task(struct enforce *e, int pidfd, const struct moat_task *task);
 
 /*
- * Pins programs, maps and links under PIN_DIR/INSTANCE. Pins of a dead agent of the same instance
- * are replaced: theirs go only after ours enforce. Mounts a bpffs at /sys/fs/bpf if there is none.
+ * Before the programs are loaded: takes over the maps that an agent of the same instance left
+ * pinned when it died, with their labels, ports and counters. 0 also when there are none; -EPROTO
+ * where they are of another layout, which must be removed by hand.
+ */
+int enforce_adopt(struct enforce *e, const struct config *config, struct failure *f);
+
+/*
+ * Pins programs, maps and links under PIN_DIR/INSTANCE. The pins of a dead agent of the same
+ * instance are replaced: its programs go only after ours enforce. Mounts a bpffs at /sys/fs/bpf if there is none.
  */
 int enforce_pin(struct enforce *e, const struct config *config, struct failure *f);
 /* Removes what enforce_pin() made. Harmless when there is nothing. */

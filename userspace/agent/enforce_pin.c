@@ -77,16 +77,25 @@ static void remove_pins(const char *dir)
 	rmdir(dir);
 }
 
+#define PIN_PATH_MAX 512
+
 /* bpffs allows no '.' in names; libbpf names its data sections "moat_bpf.bss". */
-static int pin_one(int fd, const char *dir, const char *kind, const char *name, struct failure *f)
+static void pin_path(char path[PIN_PATH_MAX], const char *dir, const char *kind, const char *name)
 {
-	char path[512], safe[128];
+	char safe[128];
 
 	snprintf(safe, sizeof(safe), "%s", name);
 	for (char *c = safe; *c; c++)
 		if (*c == '.')
 			*c = '_';
-	snprintf(path, sizeof(path), "%s/%s/%s", dir, kind, safe);
+	snprintf(path, PIN_PATH_MAX, "%s/%s/%s", dir, kind, safe);
+}
+
+static int pin_one(int fd, const char *dir, const char *kind, const char *name, struct failure *f)
+{
+	char path[PIN_PATH_MAX];
+
+	pin_path(path, dir, kind, name);
 	if (bpf_obj_pin(fd, path) < 0)
 		return fail(f, errno, "cannot pin %s", path);
 	return 0;
@@ -121,6 +130,52 @@ static int pin_beside(struct enforce *e, const char *dir, struct failure *f)
 			return fail(f, -r, "cannot make %s", path);
 	}
 	return pin_all(e, dir, f);
+}
+
+static bool same_layout(const struct bpf_map *map, int fd)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t len = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(fd, &info, &len) == 0 && info.type == bpf_map__type(map) &&
+	       info.key_size == bpf_map__key_size(map) &&
+	       info.value_size == bpf_map__value_size(map) &&
+	       info.max_entries == bpf_map__max_entries(map);
+}
+
+static int adopt_map(struct enforce *e, struct bpf_map *map, const char *path, struct failure *f)
+{
+	FD_OWNED int fd = bpf_obj_get(path);
+	int r;
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : fail(f, errno, "cannot open the pin %s", path);
+	if (!same_layout(map, fd))
+		return fail(f, EPROTO, "%s was left by a version of moat with another layout; "
+			    "remove its directory to start without its labels", path);
+	r = bpf_map__reuse_fd(map, fd);
+	if (r < 0)
+		return fail(f, -r, "cannot take over the map %s", path);
+	e->stale_namespaces = true;
+	return 0;
+}
+
+int enforce_adopt(struct enforce *e, const struct config *config, struct failure *f)
+{
+	struct bpf_object_skeleton *s = e->bpf->skeleton;
+	PTR_OWNED char *dir = NULL;
+	char path[PIN_PATH_MAX];
+	int r = 0;
+
+	if (asprintf(&dir, "%s/%s", config->pin_dir, config->instance) < 0)
+		return fail(f, ENOMEM, "pin directory");
+	for (int i = 0; i < s->map_cnt && r == 0; i++) {
+		pin_path(path, dir, "maps", s->maps[i].name);
+		r = adopt_map(e, *s->maps[i].map, path, f);
+	}
+	if (r == 0 && e->stale_namespaces)
+		log_info("taking over the labels, ports and counters in %s", dir);
+	return r;
 }
 
 int enforce_pin(struct enforce *e, const struct config *config, struct failure *f)

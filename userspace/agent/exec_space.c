@@ -57,6 +57,7 @@ struct opening {
 	struct execs *execs;
 	char **hidden;
 	struct failure *f;
+	uint64_t capabilities; /* of all contexts together */
 	/* Made at most once each. */
 	struct exec_space *user[2], *secure[2]; /* [shared_pid] */
 	int r;
@@ -67,7 +68,8 @@ static struct exec_space *space_open(struct opening *o, const char *name, bool s
 	struct execs *execs = o->execs;
 	struct exec_space *space = &execs->spaces[execs->n_spaces];
 	const struct namespace_options options = {
-		.name = name, .shared_pid = shared, .hidden = o->hidden
+		.name = name, .shared_pid = shared, .hidden = o->hidden,
+		.capabilities = o->capabilities,
 	};
 
 	*space = (struct exec_space){ .execs = execs, .per_exec = per_exec };
@@ -93,6 +95,11 @@ static struct exec_space *secure_space(struct opening *o, bool shared)
 		o->secure[shared] =
 			space_open(o, shared ? "secure-shared" : "secure", shared, true);
 	return o->secure[shared];
+}
+
+static void add_capabilities(struct context *c, void *data)
+{
+	((struct opening *)data)->capabilities |= c->config->capabilities;
 }
 
 static void give_spaces(struct context *c, void *data)
@@ -130,6 +137,7 @@ int exec_spaces_open(struct execs *execs, struct failure *f)
 	execs->spaces = calloc(execs->config->n_contexts + 4, sizeof(*execs->spaces));
 	if (!execs->spaces)
 		o.r = fail(f, ENOMEM, "cannot make namespaces");
+	contexts_for_each(execs->contexts, add_capabilities, &o);
 	if (o.r == 0)
 		user_space(&o, false);
 	if (o.r == 0)

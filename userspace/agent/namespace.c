@@ -35,14 +35,17 @@ struct namespace {
 	char *name;
 	bool shared_pid;
 	char **hidden;
+	uint64_t capabilities;
 	struct enforce *enforce;
 	struct loop *loop;
+	struct cgroups *cgroups;
 	struct cgroup *cgroup;
 	namespace_exit_fn on_exit;
 	void *data;
 
 	enum state state;
 	struct process init;
+	uint32_t pid_ns; /* its inode number, while declared to the kernel programs */
 	int socket;
 	struct loop_source on_socket, on_death;
 	struct loop_timer retry, watchdog;
@@ -158,14 +161,16 @@ static void watch_pending(struct namespace *ns);
 static void on_watchdog(struct loop_timer *timer)
 {
 	struct namespace *ns = container_of(timer, struct namespace, watchdog);
+	struct cgroup *g;
 
 	if (!ns->pending)
 		return;
 	if (now_ns() - ns->pending_ns >= SPAWN_MS * NSEC_PER_MSEC) {
 		log_warning("namespace %s: a command did not start in %d s, it is killed", ns->name,
 			    SPAWN_MS / 1000);
-		if (ns->pending->cgroup_fd >= 0)
-			(void)write_file_at(ns->pending->cgroup_fd, "cgroup.kill", "1");
+		g = cgroup_by_fd(ns->cgroups, ns->pending->cgroup_fd);
+		if (g)
+			(void)cgroup_kill(g);
 	}
 	watch_pending(ns);
 }
@@ -335,6 +340,8 @@ static void reap(struct namespace *ns)
 	(void)waitid((idtype_t)P_PIDFD, (id_t)ns->init.pidfd, &info, WEXITED | WNOHANG);
 	loop_remove(ns->loop, &ns->on_death);
 	close_fd(&ns->init.pidfd);
+	enforce_forget_init(ns->enforce, ns->pid_ns);
+	ns->pid_ns = 0;
 	ns->init.pid = 0;
 	ns->state = DOWN;
 }
@@ -380,7 +387,8 @@ static int send_setup(struct namespace *ns)
 	struct init_setup *m = (void *)packet;
 	size_t at = sizeof(*m);
 
-	*m = (struct init_setup){ .type = INIT_SETUP, .shared_pid = ns->shared_pid };
+	*m = (struct init_setup){ .type = INIT_SETUP, .shared_pid = ns->shared_pid,
+				  .capabilities = ns->capabilities };
 	for (char **h = ns->hidden; *h; h++, m->n_hidden++) {
 		if (at + strlen(*h) + 1 > sizeof(packet))
 			return -E2BIG;
@@ -400,7 +408,7 @@ static int ns_launch(struct namespace *ns, struct failure *f)
 	ns->state = STARTING;
 	ns->started_ns = now_ns();
 	/* The child waits for INIT_SETUP; only the label makes what it starts USER. */
-	r = enforce_label_init(ns->enforce, ns->init.pidfd);
+	r = enforce_label_init(ns->enforce, ns->init.pidfd, &ns->pid_ns);
 	if (r == 0)
 		r = send_setup(ns);
 	if (r == 0)
@@ -454,7 +462,9 @@ int namespace_start(const struct namespace_options *options, struct enforce *enf
 
 	if (!ns)
 		return fail(f, ENOMEM, "cannot make namespace %s", options->name);
-	*ns = (struct namespace){ .shared_pid = options->shared_pid, .enforce = enforce,
+	*ns = (struct namespace){ .shared_pid = options->shared_pid,
+				  .capabilities = options->capabilities, .enforce = enforce,
+				  .cgroups = cgroups,
 				  .loop = loop, .on_exit = on_exit, .data = data,
 				  .socket = -EBADF, .init.pidfd = -EBADF };
 	ns->on_socket.fd = ns->on_death.fd = -EBADF;

@@ -18,6 +18,7 @@ struct namespace_options {
 	const char *name;  /* "user", "secure", "user-shared", "context-NAME" */
 	bool shared_pid;   /* stays in the agent's PID namespace */
 	char *const *hidden; /* NULL-terminated absolute paths user code must not see */
+	uint64_t capabilities; /* all that any command in it may get */
 };
 
 /* One command to start. Owned by the caller, must live until on_spawned (or cancellation). */

@@ -23,8 +23,8 @@
 int setup_mounts(const char *hidden, size_t n, enum init_step *ret_step);
 
 /* Makes this process what its children may inherit: no dispositions, no ambient capabilities, no
- * securebits, umask 022, own session; not dumpable. */
-int setup_process(bool shared_pid, enum init_step *ret_step);
+ * securebits, capabilities at most those given in the bounding set, umask 022, own session. */
+int setup_process(bool shared_pid, uint64_t capabilities, enum init_step *ret_step);
 
 /* --- mounts.c ------------------------------------------------------------------------------ */
 

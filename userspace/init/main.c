@@ -248,10 +248,13 @@ static _Noreturn void serve(void)
 			die();
 		if (fds[0].revents)
 			handle_packet();
-		if (fds[1].revents && read(signal_fd, &info, sizeof(info)) < 0 && errno != EAGAIN)
-			die();
+		/* First the exit, which somebody waits for; then what told of it. SIGCHLDs are not
+		 * counted: one that comes in between belongs to a child that is still there for the
+		 * second look. */
 		if (fds[1].revents || more)
 			more = reap();
+		if (fds[1].revents && read(signal_fd, &info, sizeof(info)) > 0)
+			more = reap() || more;
 	}
 }
 
@@ -270,7 +273,7 @@ static int setup(enum init_step *step)
 		n += packet[i] == '\0';
 	if (n != m->n_hidden)
 		return -EPROTO;
-	r = setup_process(m->shared_pid, step);
+	r = setup_process(m->shared_pid, m->capabilities, step);
 	if (r == 0)
 		r = setup_mounts(packet + sizeof(*m), m->n_hidden, step);
 	if (r < 0)

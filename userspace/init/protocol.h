@@ -74,6 +74,8 @@ struct init_setup {
 	uint32_t shared_pid; /* 1: not PID 1; becomes a child subreaper instead */
 	uint32_t n_hidden;
 	uint32_t strings_len;
+	uint64_t capabilities; /* all that any INIT_SPAWN will ask for; the rest leaves the bounding
+				* set here, once, instead of in each child */
 };
 
 /*

@@ -244,7 +244,7 @@ static int reset_signals(void)
 	return syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof(all)) < 0 ? -errno : 0;
 }
 
-static int reset_capabilities(void)
+static int reset_capabilities(uint64_t bounding)
 {
 	cap_t caps;
 	int r = 0;
@@ -253,6 +253,9 @@ static int reset_capabilities(void)
 		return -errno;
 	if (cap_reset_ambient() < 0)
 		return -errno;
+	for (cap_value_t cap = 0; cap < cap_max_bits() && cap < 64; cap++)
+		if (!(bounding & (1ull << cap)) && cap_get_bound(cap) == 1 && cap_drop_bound(cap) < 0)
+			return -errno;
 	caps = cap_get_proc();
 	if (!caps)
 		return -errno;
@@ -262,7 +265,7 @@ static int reset_capabilities(void)
 	return r;
 }
 
-int setup_process(bool shared_pid, enum init_step *ret_step)
+int setup_process(bool shared_pid, uint64_t capabilities, enum init_step *ret_step)
 {
 	int r;
 
@@ -277,7 +280,7 @@ int setup_process(bool shared_pid, enum init_step *ret_step)
 	if (setsid() < 0 && errno != EPERM) /* EPERM: the leader of a group already */
 		return -errno;
 	*ret_step = INIT_STEP_CAPABILITIES;
-	r = reset_capabilities();
+	r = reset_capabilities(capabilities);
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_SUBREAPER;

@@ -118,7 +118,7 @@ def running(command, descriptors, errors):
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
                                pass_fds=descriptors, start_new_session=True, preexec_fn=die_with_parent)
     try:
-        yield
+        yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -172,7 +172,14 @@ def pump(streams, deadline, tick):
     return True
 
 
-def why_it_died(console, stderr):
+def ended_by_itself(process):
+    """qemu's exit status once its ends of the pipes are closed; None when it is alive all the same."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return process.wait(5)
+    return None
+
+
+def why_it_died(console, stderr, ended):
     with open(console, errors="replace", encoding="utf-8") as file:
         text = file.read()
     panic = re.search(r"Kernel panic - not syncing: .*", text)
@@ -181,7 +188,11 @@ def why_it_died(console, stderr):
     guest = re.findall(r"vmtest: guest: (.*)", text)
     if guest:
         return guest[-1].strip()
-    return f"the machine died: {stderr}" if stderr else "the machine went down before the command ended"
+    if stderr:
+        return f"the machine died: {stderr}"
+    if ended is not None and ended < 0:
+        return f"qemu was killed by signal {-ended}"
+    return "the machine went down before the command ended"
 
 
 def boot(kernel, script, options, sinks, console, acceleration):
@@ -201,7 +212,7 @@ def boot(kernel, script, options, sinks, console, acceleration):
         files = {"initramfs": f"/proc/self/fd/{image.fileno()}", "console": console, "out": pipes[0][1], "err": pipes[1][1],
                  "results": options.results}
         command = qemu_command(kernel, files, options, acceleration)
-        with running(command, [image.fileno(), files["out"], files["err"]], errors):
+        with running(command, [image.fileno(), files["out"], files["err"]], errors) as process:
             for _, writer in pipes:
                 os.close(writer)
             streams = [Stream(pipe[0], mark, sink) for pipe, sink in zip(pipes, sinks)]
@@ -209,9 +220,11 @@ def boot(kernel, script, options, sinks, console, acceleration):
             result.status = streams[0].status
             if not in_time:
                 result.status, result.why = None, f"timed out after {options.timeout} s"
+            elif result.status is None:
+                ended = ended_by_itself(process)
         if result.status is None and not result.why:
             errors.seek(0)
-            result.why = why_it_died(console, errors.read().decode(errors="replace").strip())
+            result.why = why_it_died(console, errors.read().decode(errors="replace").strip(), ended)
     result.seconds = time.monotonic() - start
     return result
 

@@ -32,6 +32,12 @@ def parent(pid):
     return int(stat_fields(pid)[1])
 
 
+def cgroup(pid):
+    """Path in cgroup2, from its root."""
+    with open(f"/proc/{pid}/cgroup", encoding="utf-8") as file:
+        return next(line.strip().partition("::")[2] for line in file if line.startswith("0::"))
+
+
 def alive(pid, started):
     fields = stat_fields(pid)
     return bool(fields) and int(fields[19]) == started and fields[0] not in (b"Z", b"X")

@@ -64,7 +64,10 @@ class Client:
             body = json.dumps(body).encode()
             headers.setdefault("Content-Type", "application/json")
         try:
-            connection.request(method, path, body=body, headers=headers)
+            try:
+                connection.request(method, path, body=body, headers=headers)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # answered before everything was sent: what it said is still to be read
             response = connection.getresponse()
             return Reply(response.status, response.read())
         finally:

@@ -184,6 +184,7 @@ static const struct option options[] = {
 	{ "tid", required_argument, NULL, 't' },    { "port", required_argument, NULL, 'P' },
 	{ "socket", required_argument, NULL, 's' }, { "link", required_argument, NULL, 'l' },
 	{ "pin", required_argument, NULL, 'b' },    { "fresh", no_argument, NULL, 'f' },
+	{ "listener", required_argument, NULL, 'T' }, { "cgroup", required_argument, NULL, 'c' },
 	{ "enforced", no_argument, NULL, 'e' },     { "list", no_argument, NULL, 'L' },
 	{ 0 },
 };
@@ -202,6 +203,8 @@ static int parse(int argc, char **argv, struct target *t)
 		case 's': t->socket = optarg; break;
 		case 'l': t->link = optarg; break;
 		case 'b': t->pin = optarg; break;
+		case 'T': t->listener = (uint16_t)atoi(optarg); break;
+		case 'c': t->cgroup = optarg; break;
 		case 'f': t->fresh = true; break;
 		case 'e': t->enforced = true; break;
 		case 'L': return 1;
@@ -222,7 +225,7 @@ static int parse(int argc, char **argv, struct target *t)
 
 int main(int argc, char **argv)
 {
-	struct target t = { 0 };
+	struct target t = { .cgroup = "" };
 	int r, status = 0;
 
 	/* The image that attempt_kill_from_exec turns itself into. */
@@ -232,6 +235,7 @@ int main(int argc, char **argv)
 	if (r < 0) {
 		fputs("usage: attempt --list\n"
 		      "       attempt [--fresh] [--enforced] [--pid N] [--pgid N] [--tid N] [--port N]\n"
+		      "               [--listener PORT] [--cgroup PATH]\n"
 		      "               [--socket PATH] [--link PATH] [--pin PATH] CASE|@GROUP|all…\n",
 		      stderr);
 		return 2;

@@ -28,7 +28,9 @@
 /* What is attacked. Borrowed by the case; it may change its copy. */
 struct target {
 	pid_t pid, pgid, tid; /* tid: a thread of pid that is not its leader, or pid itself */
-	uint16_t port;
+	uint16_t port;        /* to be bound */
+	uint16_t listener;    /* somebody listens on it, over TCP */
+	const char *cgroup;   /* of somebody else, relative to the root of cgroup2: "/moat-x/y" */
 	const char *socket;   /* path of a listening unix socket */
 	const char *link;     /* another hard link of the same socket */
 	const char *pin;      /* a pinned BPF map */

@@ -115,6 +115,7 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(mount_tmpfs, "mounts", 0, 0, 0, CONTROL, "mount a tmpfs of one's own")                   \
 	X(remount_tmpfs, "mounts", 0, 0, 0, CONTROL, "remount a tmpfs of one's own")               \
 	X(fsmount_tmpfs, "mounts", 0, 0, 0, CONTROL, "fsmount and move_mount a tmpfs")             \
+	X(move_proc_own, "mounts", 0, 0, 0, CONTROL, "open_tree and move_mount of one's own /proc") \
 	X(bind_own, "mounts", 0, 0, 0, CONTROL, "mount --bind /proc/self/root/tmp")
 
 #define PORT_CASES(X)                                                                              \
@@ -165,8 +166,42 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(bpf_obj_get, "bpf", EPERM, EPERM, EPERM, 0, "BPF_OBJ_GET of a pin")                      \
 	X(bpf_link_detach, "bpf", EPERM, EPERM, EPERM, 0, "BPF_LINK_DETACH")
 
+#define SERVICE_CASES(X)                                                                           \
+	X(reach_tcp4, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "connect TCP 127.0.0.1")        \
+	X(reach_tcp4_other_loopback, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "connect TCP 127.3.2.1") \
+	X(reach_tcp4_any, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "connect TCP 0.0.0.0")      \
+	X(reach_tcp4_own_address, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "connect TCP to an own address") \
+	X(reach_tcp6_mapped, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "connect TCP ::ffff:127.0.0.1") \
+	X(reach_mptcp, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "connect MPTCP 127.0.0.1")     \
+	X(reach_udp_connect, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "connect UDP 127.0.0.1") \
+	X(reach_udp_sendto, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "sendto UDP 127.0.0.1")   \
+	X(reach_fastopen, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "sendto TCP, MSG_FASTOPEN") \
+	X(reach_packet, "service", EPERM, EPERM, EPERM, 0, "a packet socket")
+
+#define KERNEL_CASES(X)                                                                            \
+	X(sysctl_write, "kernel", EPERM, EPERM, EPERM, 0, "open a sysctl for writing")             \
+	X(sysrq_write, "kernel", EPERM, EPERM, EPERM, 0, "open /proc/sysrq-trigger for writing")   \
+	X(cgroup_list, "kernel", EPERM, EPERM, EPERM, 0, "read cgroup.procs")                      \
+	X(cgroup_migrate, "kernel", EPERM, EPERM, EPERM, 0, "open cgroup.procs for writing")       \
+	X(cgroup_kill, "kernel", EPERM, EPERM, ENOENT, 0, "open cgroup.kill of the service")        \
+	X(cgroup_freeze, "kernel", EPERM, EPERM, ENOENT, 0, "open cgroup.freeze of the service")    \
+	X(cgroup_make, "kernel", EPERM, EPERM, EPERM, 0, "make a cgroup")                          \
+	X(cgroup_read, "kernel", 0, 0, 0, CONTROL, "read cgroup.controllers")                      \
+	X(bpffs_mount, "kernel", EPERM, EPERM, EPERM, 0, "mount a bpffs")                          \
+	X(bpffs_fsmount, "kernel", EPERM, EPERM, EPERM, 0, "open an unattached fsmount(bpf)")      \
+	X(tracefs, "kernel", EPERM, EPERM, EPERM, 0, "mount tracefs and read it")                  \
+	X(dev_mem, "kernel", EPERM, EPERM, EPERM, 0, "mknod and open /dev/mem")                    \
+	X(ioperm, "kernel", EPERM, EPERM, EPERM, 0, "ioperm")                                      \
+	X(module_load, "kernel", EPERM, EPERM, EPERM, 0, "init_module")                            \
+	X(module_unload, "kernel", EPERM, EPERM, EPERM, 0, "delete_module")                        \
+	X(kexec, "kernel", EPERM, EPERM, EPERM, 0, "kexec_load")                                   \
+	X(reboot, "kernel", EPERM, EPERM, EPERM, 0, "reboot")                                      \
+	X(fanotify_permission, "kernel", EPERM, EPERM, EPERM, 0, "a fanotify permission mark")     \
+	X(fanotify_notify, "kernel", 0, 0, 0, CONTROL, "a fanotify notification mark")             \
+	X(proc_write_own, "kernel", 0, 0, 0, CONTROL, "write /proc/self/oom_score_adj")
+
 #define CASES(X)                                                                                   \
 	SIGNAL_CASES(X) CONTROL_CASES(X) PROC_CASES(X) MOUNT_CASES(X) PORT_CASES(X) REACH_CASES(X) \
-	BPF_CASES(X)
+	SERVICE_CASES(X) KERNEL_CASES(X) BPF_CASES(X)
 
 #endif

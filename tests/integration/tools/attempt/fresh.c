@@ -5,8 +5,10 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <netinet/in.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -94,12 +96,42 @@ static int open_socket(struct target *t, struct fresh *f)
 	return 0;
 }
 
+static int open_listener(struct target *t, struct fresh *f)
+{
+	struct sockaddr_in addr = { .sin_family = AF_INET };
+	socklen_t len = sizeof(addr);
+
+	f->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (f->listen_fd < 0 || bind(f->listen_fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
+	    listen(f->listen_fd, 8) < 0 || getsockname(f->listen_fd, (struct sockaddr *)&addr, &len) < 0)
+		return setup(t, "listen");
+	t->listener = ntohs(addr.sin_port);
+	return 0;
+}
+
+/* An empty cgroup of nobody's; where moat forbids the making, the root has to do. */
+static void open_cgroup(struct target *t, struct fresh *f)
+{
+	static char name[32];
+	const char *root = access("/sys/fs/cgroup/cgroup.procs", F_OK) == 0 ?
+				   "/sys/fs/cgroup" : "/sys/fs/cgroup/unified";
+
+	snprintf(name, sizeof(name), "/attempt-%d", getpid());
+	snprintf(f->cgroup_path, sizeof(f->cgroup_path), "%s%s", root, name);
+	f->cgroup = mkdir(f->cgroup_path, 0700) == 0;
+	t->cgroup = f->cgroup ? name : "";
+}
+
 int fresh_open(const char *group, struct target *t, struct fresh *ret)
 {
 	int r = 0;
 
 	*ret = (struct fresh){ .pidfd = -1, .listen_fd = -1 };
-	if (strcmp(group, "ports") != 0 && strcmp(group, "bpf") != 0)
+	if (strcmp(group, "service") == 0)
+		return open_listener(t, ret);
+	if (strcmp(group, "kernel") == 0)
+		open_cgroup(t, ret);
+	else if (strcmp(group, "ports") != 0 && strcmp(group, "bpf") != 0)
 		r = spawn_stranger(t, ret);
 	if (r == 0 && strcmp(group, "reach") == 0)
 		r = open_socket(t, ret);
@@ -108,6 +140,8 @@ int fresh_open(const char *group, struct target *t, struct fresh *ret)
 
 void fresh_close(struct fresh *f)
 {
+	if (f->cgroup)
+		rmdir(f->cgroup_path);
 	if (f->pidfd >= 0) {
 		pidfd_send_(f->pidfd, SIGKILL, 0);
 		process_ended(f->pidfd, 2000);

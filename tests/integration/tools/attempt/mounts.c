@@ -3,9 +3,11 @@
 #include "attempt.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #define PLACE "/tmp" /* where cases mount, in a mount namespace of their own */
 
@@ -124,24 +126,32 @@ int attempt_clone_init_proc(struct target *t)
 	return tree < 0 ? -errno : answered(tree, look(t, tree));
 }
 
+/* Whether the process is in what is mounted on /proc now, if that is a procfs at all. */
+static int look_at_proc(struct target *t)
+{
+	struct statfs fs;
+	char path[64];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%d", t->pid);
+	if (statfs("/proc", &fs) < 0 || stat(path, &st) < 0)
+		return -errno;
+	return fs.f_type == PROC_SUPER_MAGIC ? 0 : -ENOENT;
+}
+
 /* Takes mounts off /proc until the process appears or none is left. */
 int attempt_uncover_proc(struct target *t)
 {
-	char path[64];
-	struct stat st;
 	int r = own_mounts(t);
 
 	if (r < 0)
 		return r;
 	if (t->fresh && mount("cover", "/proc", "tmpfs", 0, NULL) < 0)
 		return setup(t, "mount(tmpfs)");
-	snprintf(path, sizeof(path), "/proc/%d", t->pid);
-	while (stat(path, &st) < 0) {
-		r = -errno;
+	while ((r = look_at_proc(t)) < 0)
 		if (umount2("/proc", MNT_DETACH) < 0)
-			return r;
-	}
-	return 0;
+			break;
+	return r;
 }
 
 static int mount_proc_as_init(struct target *t)
@@ -179,6 +189,16 @@ int attempt_fsmount_tmpfs(struct target *t)
 		return r;
 	mnt = new_mount("tmpfs");
 	return mnt < 0 ? mnt : answered(mnt, attach(mnt));
+}
+
+int attempt_move_proc_own(struct target *t)
+{
+	int tree, r = own_mounts(t);
+
+	if (r < 0)
+		return r;
+	tree = open_tree(AT_FDCWD, "/proc", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+	return tree < 0 ? setup(t, "open_tree") : answered(tree, attach(tree));
 }
 
 int attempt_bind_own(struct target *t)

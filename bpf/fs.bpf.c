@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Surface: /proc.
+ * Surface: /proc, and the other file systems that are doors to the kernel.
  *
  * Policy: moat-init mounts /proc with hidepid=ptraceable, so that the kernel asks
  * ptrace_access_check (task.bpf.c) before it names a process in readdir, lookup or stat, also to
@@ -9,8 +9,11 @@
  * fsmount, bind mount, umount of what covered it, descriptor), except a procfs of a PID namespace
  * that user code made itself: everybody in there is its own child.
  *
+ * Beside it, the two other control file systems: user code has no use of a bpffs at all and writes
+ * nothing to cgroupfs, and of a procfs writes only what belongs to a process (see self.bpf.c).
+ *
  * Hooks: inode_permission (decides), sb_kern_mount, sb_remount, move_mount (refuse early, with a
- * clear error, what could not be used, and keep the options of the common /proc as they are).
+ * clear error, what could not be used, and keep the options of the common mounts as they are).
  */
 #include "verdict.h"
 
@@ -60,47 +63,87 @@ static __always_inline int use_proc(__u32 hook, const struct super_block *sb)
 	return deny(hook, EPERM, MOAT_OBJECT_PROC, sb->s_dev);
 }
 
+/* sysctl, sysrq-trigger and the like: files of a procfs that belong to no process. */
+static __always_inline bool is_kernel_file(struct inode *inode)
+{
+	struct proc_inode *pi;
+
+	if ((inode->i_mode & S_IFMT) != S_IFREG)
+		return false;
+	pi = (void *)inode - bpf_core_field_offset(struct proc_inode, vfs_inode);
+	return !BPF_CORE_READ(pi, pid);
+}
+
+enum door { DOOR_NONE, DOOR_PROC, DOOR_CGROUP, DOOR_BPF };
+
+static __always_inline enum door door_of(const struct super_block *sb)
+{
+	switch (sb->s_magic) {
+	case PROC_SUPER_MAGIC:
+		return DOOR_PROC;
+	case CGROUP_SUPER_MAGIC:
+	case CGROUP2_SUPER_MAGIC:
+		return DOOR_CGROUP;
+	case BPF_FS_MAGIC:
+		return DOOR_BPF;
+	default:
+		return DOOR_NONE;
+	}
+}
+
 SEC("lsm/inode_permission")
 int BPF_PROG(moat_inode_permission, struct inode *inode, int mask, int ret)
 {
+	enum door door;
+
 	if (ret)
 		return ret;
-	if (inode->i_sb->s_magic != PROC_SUPER_MAGIC)
+	door = door_of(inode->i_sb);
+	if (door == DOOR_NONE || !user_subject())
 		return 0;
-	return use_proc(MOAT_HOOK_inode_permission, inode->i_sb);
+	if (door == DOOR_PROC && !((mask & MAY_WRITE) && is_kernel_file(inode)))
+		return use_proc(MOAT_HOOK_inode_permission, inode->i_sb);
+	if (door == DOOR_CGROUP && !(mask & MAY_WRITE))
+		return allow(MOAT_HOOK_inode_permission);
+	return deny(MOAT_HOOK_inode_permission, EPERM, MOAT_OBJECT_FILE, inode->i_ino);
+}
+
+/* Mounting one of them, or moving or binding such a mount. */
+static __always_inline int use_mount(__u32 hook, const struct super_block *sb)
+{
+	enum door door = door_of(sb);
+
+	if (door == DOOR_NONE || door == DOOR_CGROUP || !user_subject())
+		return 0;
+	if (door == DOOR_PROC)
+		return use_proc(hook, sb);
+	return deny(hook, EPERM, MOAT_OBJECT_MOUNT, sb->s_dev);
 }
 
 SEC("lsm/sb_kern_mount")
 int BPF_PROG(moat_sb_kern_mount, struct super_block *sb, int ret)
 {
-	if (ret)
-		return ret;
-	if (sb->s_magic != PROC_SUPER_MAGIC)
-		return 0;
-	return use_proc(MOAT_HOOK_sb_kern_mount, sb);
+	return ret ? ret : use_mount(MOAT_HOOK_sb_kern_mount, sb);
 }
 
 SEC("lsm/move_mount")
 int BPF_PROG(moat_move_mount, const struct path *from, const struct path *to, int ret)
 {
-	struct super_block *sb;
-
-	if (ret)
-		return ret;
-	sb = from->mnt->mnt_sb;
-	if (sb->s_magic != PROC_SUPER_MAGIC)
-		return 0;
-	return use_proc(MOAT_HOOK_move_mount, sb);
+	return ret ? ret : use_mount(MOAT_HOOK_move_mount, from->mnt->mnt_sb);
 }
 
+/* Options belong to the superblock, so they are the control plane's as well. */
 SEC("lsm/sb_remount")
 int BPF_PROG(moat_sb_remount, struct super_block *sb, void *options, int ret)
 {
+	enum door door;
+
 	if (ret)
 		return ret;
-	if (sb->s_magic != PROC_SUPER_MAGIC || !user_subject())
+	door = door_of(sb);
+	if (door == DOOR_NONE || !user_subject())
 		return 0;
-	if (proc_is_own(sb->s_fs_info))
+	if (door == DOOR_PROC && proc_is_own(sb->s_fs_info))
 		return allow(MOAT_HOOK_sb_remount);
-	return deny(MOAT_HOOK_sb_remount, EPERM, MOAT_OBJECT_PROC, sb->s_dev);
+	return deny(MOAT_HOOK_sb_remount, EPERM, MOAT_OBJECT_MOUNT, sb->s_dev);
 }

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Surface: the control plane's ports and the agent's socket.
+ * Surface: the control plane's ports. (Reaching them: reach.bpf.c.)
  *
  * Policy: user code cannot bind a guarded port, over any transport, address family or address, in
  * the control plane's network namespace, whether its service runs or not. The answer is EADDRINUSE,
  * what a program expects of a port that is taken. In a network namespace of its own it may. Ports
  * that the kernel picks (autobind) never are guarded ones: the agent reserves those that fall in
  * the ephemeral range, and listen(2) is checked all the same.
- * User code cannot connect or send to the agent's socket: EPERM.
  *
  * The address is judged by the family of the socket, not of the address: inet_bind takes AF_UNSPEC
  * for AF_INET, and the port lies at the same place in sockaddr_in and sockaddr_in6.
  *
- * Hooks: socket_bind, sctp_bind_connect, socket_listen, unix_stream_connect, unix_may_send.
+ * Hooks: socket_bind, sctp_bind_connect, socket_listen.
  */
 #include "verdict.h"
 
@@ -90,34 +89,4 @@ int BPF_PROG(moat_socket_listen, struct socket *sock, int backlog, int ret)
 	if (!sk || !is_inet(sk) || !user_subject())
 		return 0;
 	return use_port(MOAT_HOOK_socket_listen, sk, sk->__sk_common.skc_num);
-}
-
-static __always_inline int reach_socket(__u32 hook, struct sock *other)
-{
-	struct moat_socket *s;
-
-	if (!user_subject())
-		return 0;
-	s = bpf_sk_storage_get(&sockets, other, 0, 0);
-	if (!s || !s->guarded)
-		return allow(hook);
-	return deny(hook, EPERM, MOAT_OBJECT_SOCKET, 0);
-}
-
-SEC("lsm/unix_stream_connect")
-int BPF_PROG(moat_unix_stream_connect, struct sock *sock, struct sock *other, struct sock *newsk,
-	     int ret)
-{
-	return ret ? ret : reach_socket(MOAT_HOOK_unix_stream_connect, other);
-}
-
-SEC("lsm/unix_may_send")
-int BPF_PROG(moat_unix_may_send, struct socket *sock, struct socket *other, int ret)
-{
-	struct sock *sk;
-
-	if (ret)
-		return ret;
-	sk = other->sk;
-	return sk ? reach_socket(MOAT_HOOK_unix_may_send, sk) : 0;
 }

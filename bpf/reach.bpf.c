@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Surface: reaching the control plane over a socket.
+ *
+ * Policy: user code in the control plane's network namespace cannot connect or send to a guarded
+ * port of this machine, unless the service says reachable = yes: ECONNREFUSED, as if nobody
+ * listened. Ports of the same number elsewhere are not ours. It cannot listen in on the wire either:
+ * no packet sockets. Nor can it reach the agent's socket: EPERM.
+ *
+ * "This machine" is what the kernel's own address lists say at that moment, read here and now: a
+ * copy kept by the agent could be raced by adding an address.
+ *
+ * Hooks: socket_connect, socket_sendmsg (UDP, and MSG_FASTOPEN, which never calls connect),
+ * socket_create, unix_stream_connect, unix_may_send.
+ */
+#include "verdict.h"
+
+#define DEVICES_MAX 256
+#define ADDRESSES_MAX 256 /* per device */
+
+/* What user space passes: an IPv4 or an IPv6 address behind the same port field. */
+struct destination {
+	__u16 family;
+	__u16 port; /* network byte order */
+	__be32 v4;  /* sin_addr; of IPv6, the flow label */
+	__be32 v6[4];
+	__u32 scope;
+};
+
+struct search {
+	struct list_head *head, *at; /* devices, then addresses of one of them */
+	__be32 v4;
+	__be32 v6[4];
+	__u32 is_v6, found;
+	struct in_ifaddr *ifa;
+};
+
+#define entry_of(node, type, member) \
+	((type *)((void *)(node)-bpf_core_field_offset(type, member)))
+
+/* BPF_CORE_READ() would relocate our own struct search as well: its argument is no plain variable. */
+static __always_inline struct list_head *next_of(struct list_head *node)
+{
+	return BPF_CORE_READ(node, next);
+}
+
+static long match_v6(__u32 i, struct search *s)
+{
+	struct inet6_ifaddr *ifa;
+	__be32 a[4];
+
+	if (!s->at || s->at == s->head)
+		return 1;
+	ifa = entry_of(s->at, struct inet6_ifaddr, if_list);
+	BPF_CORE_READ_INTO(&a, ifa, addr.in6_u.u6_addr32);
+	if (a[0] == s->v6[0] && a[1] == s->v6[1] && a[2] == s->v6[2] && a[3] == s->v6[3]) {
+		s->found = 1;
+		return 1;
+	}
+	s->at = next_of(s->at);
+	return 0;
+}
+
+static long match_v4(__u32 i, struct search *s)
+{
+	struct in_ifaddr *ifa = s->ifa;
+
+	if (!ifa)
+		return 1;
+	if (BPF_CORE_READ(ifa, ifa_local) == s->v4 || BPF_CORE_READ(ifa, ifa_broadcast) == s->v4) {
+		s->found = 1;
+		return 1;
+	}
+	s->ifa = BPF_CORE_READ(ifa, ifa_next);
+	return 0;
+}
+
+static long match_device(__u32 i, struct search *s)
+{
+	struct net_device *dev;
+	struct search inner = *s;
+
+	if (!s->at || s->at == s->head)
+		return 1;
+	dev = entry_of(s->at, struct net_device, dev_list);
+	if (s->is_v6) {
+		struct inet6_dev *in6 = BPF_CORE_READ(dev, ip6_ptr);
+
+		inner.head = (void *)in6 + bpf_core_field_offset(struct inet6_dev, addr_list);
+		inner.at = in6 ? BPF_CORE_READ(in6, addr_list.next) : NULL;
+		bpf_loop(ADDRESSES_MAX, match_v6, &inner, 0);
+	} else {
+		struct in_device *in = BPF_CORE_READ(dev, ip_ptr);
+
+		inner.ifa = in ? BPF_CORE_READ(in, ifa_list) : NULL;
+		bpf_loop(ADDRESSES_MAX, match_v4, &inner, 0);
+	}
+	s->found = inner.found;
+	s->at = next_of(s->at);
+	return s->found & 1; /* the verifier wants to see 0 or 1 */
+}
+
+static __always_inline bool is_assigned(struct net *net, struct search *s)
+{
+	s->head = (void *)net + bpf_core_field_offset(struct net, dev_base_head);
+	s->at = next_of(s->head);
+	bpf_loop(DEVICES_MAX, match_device, s, 0);
+	return s->found;
+}
+
+/* Any, loopback, multicast, limited broadcast: without asking the devices. */
+static __always_inline bool v4_is_local(struct net *net, __be32 address)
+{
+	struct search s = { .v4 = address };
+	__u32 a = __builtin_bswap32(address);
+
+	if (a == 0 || (a >> 24) == 127 || (a >> 28) == 14 || a == 0xffffffff)
+		return true;
+	return is_assigned(net, &s);
+}
+
+static __always_inline bool v6_is_local(struct net *net, const __be32 a[4])
+{
+	struct search s = { .is_v6 = 1 };
+
+	if (!a[0] && !a[1] && a[2] == __builtin_bswap32(0xffff))
+		return v4_is_local(net, a[3]);
+	if (!a[0] && !a[1] && !a[2] && (!a[3] || a[3] == __builtin_bswap32(1)))
+		return true;
+	if ((__builtin_bswap32(a[0]) >> 24) == 0xff)
+		return true;
+	__builtin_memcpy(s.v6, a, sizeof(s.v6));
+	return is_assigned(net, &s);
+}
+
+/* The one question of this file; only a guarded port costs more than two look-ups. */
+static __noinline int reach_port(__u32 hook, struct sock *sk, const void *address)
+{
+	struct moat_port_key key = {};
+	struct destination d = {};
+	struct moat_port *port;
+	struct net *net;
+	bool local;
+
+	if (bpf_probe_read_kernel(&d, sizeof(d), address))
+		return deny(hook, ECONNREFUSED, MOAT_OBJECT_PORT, 0);
+	net = BPF_CORE_READ(sk, __sk_common.skc_net.net);
+	key.netns = BPF_CORE_READ(net, net_cookie);
+	key.port = __builtin_bswap16(d.port);
+	port = bpf_map_lookup_elem(&ports, &key);
+	if (!port || port->reachable)
+		return allow(hook);
+	/* an IPv6 socket takes IPv4 addresses only as mapped ones, whatever the family says */
+	local = d.family == AF_INET6 ? v6_is_local(net, d.v6) : v4_is_local(net, d.v4);
+	return local ? deny(hook, ECONNREFUSED, MOAT_OBJECT_PORT, key.port) : allow(hook);
+}
+
+static __always_inline bool is_inet(struct sock *sk)
+{
+	__u16 family = sk->__sk_common.skc_family;
+
+	return family == AF_INET || family == AF_INET6;
+}
+
+SEC("lsm/socket_connect")
+int BPF_PROG(moat_socket_connect, struct socket *sock, struct sockaddr *address, int addrlen,
+	     int ret)
+{
+	struct sock *sk;
+
+	if (ret)
+		return ret;
+	sk = sock->sk;
+	if (!sk || !is_inet(sk) || !user_subject())
+		return 0;
+	return reach_port(MOAT_HOOK_socket_connect, sk, address);
+}
+
+SEC("lsm/socket_sendmsg")
+int BPF_PROG(moat_socket_sendmsg, struct socket *sock, struct msghdr *msg, int size, int ret)
+{
+	struct sock *sk;
+
+	if (ret)
+		return ret;
+	if (!msg->msg_name)
+		return 0;
+	sk = sock->sk;
+	if (!sk || !is_inet(sk) || !user_subject())
+		return 0;
+	return reach_port(MOAT_HOOK_socket_sendmsg, sk, msg->msg_name);
+}
+
+SEC("lsm/socket_create")
+int BPF_PROG(moat_socket_create, int family, int type, int protocol, int kern, int ret)
+{
+	const struct moat_settings *s = moat_settings();
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (ret)
+		return ret;
+	if (family != AF_PACKET || kern || !user_subject())
+		return 0;
+	if (s && task->nsproxy->net_ns->net_cookie != s->netns)
+		return allow(MOAT_HOOK_socket_create);
+	return deny(MOAT_HOOK_socket_create, EPERM, MOAT_OBJECT_SOCKET, family);
+}
+
+static __always_inline int reach_socket(__u32 hook, struct sock *other)
+{
+	struct moat_socket *s;
+
+	if (!user_subject())
+		return 0;
+	s = bpf_sk_storage_get(&sockets, other, 0, 0);
+	if (!s || !s->guarded)
+		return allow(hook);
+	return deny(hook, EPERM, MOAT_OBJECT_SOCKET, 0);
+}
+
+SEC("lsm/unix_stream_connect")
+int BPF_PROG(moat_unix_stream_connect, struct sock *sock, struct sock *other, struct sock *newsk,
+	     int ret)
+{
+	return ret ? ret : reach_socket(MOAT_HOOK_unix_stream_connect, other);
+}
+
+SEC("lsm/unix_may_send")
+int BPF_PROG(moat_unix_may_send, struct socket *sock, struct socket *other, int ret)
+{
+	struct sock *sk;
+
+	if (ret)
+		return ret;
+	sk = other->sk;
+	return sk ? reach_socket(MOAT_HOOK_unix_may_send, sk) : 0;
+}

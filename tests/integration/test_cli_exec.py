@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""moat exec while it waits, and the options that concern its input and environment."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+
+from lib import procs
+from lib.tap import test
+
+
+def start_cli(session, *arguments):
+    environment = {"PATH": "/usr/bin:/bin", "MOAT_SOCKET": session.agent.socket}
+    return subprocess.Popen([os.path.join(session.build, "moat"), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, env=environment)
+
+
+def find_process(session, *argv):
+    found = [each for each in session.api.get("/v1/processes")["processes"] if each["argv"] == list(argv) and each["state"] != "ended"]
+    return found[-1] if found else None
+
+
+@test("Ctrl-C reaches the command as SIGINT; the command decides, and moat exec tells", needs=("moat",))
+def interrupt(session):
+    argv = ("/bin/sh", "-c", "trap 'echo caught; exit 5' INT; echo ready; while :; do sleep 0.1; done")
+    cli = start_cli(session, "exec", "--", *argv)
+    assert cli.stdout.readline() == b"ready\n"
+    cli.send_signal(signal.SIGINT)
+    out, err = cli.communicate(timeout=20)
+    assert (cli.returncode, out) == (5, b"caught\n"), (cli.returncode, out, err)
+
+
+@test("a second Ctrl-C, or SIGTERM, kills the whole tree", needs=("moat",), timeout=60)
+def kill_by_cli(session):
+    argv = ("/bin/sh", "-c", "trap '' INT TERM; sleep 86422 & echo ready; wait; wait")
+    for signals in ([signal.SIGINT, signal.SIGINT], [signal.SIGTERM], [signal.SIGHUP]):
+        cli = start_cli(session, "exec", "--", *argv)
+        assert cli.stdout.readline() == b"ready\n"
+        for each in signals:
+            cli.send_signal(each)
+            time.sleep(0.3)
+        out, err = cli.communicate(timeout=20)
+        assert cli.returncode == 137 and out == b"", (signals, cli.returncode, out, err)
+        assert find_process(session, *argv) is None
+
+
+@test("a reader that goes away ends the command, as in a pipeline", needs=("moat",))
+def broken_pipe(session):
+    cli = start_cli(session, "exec", "--", "/usr/bin/yes", "86433")
+    assert cli.stdout.readline() == b"86433\n"
+    cli.stdout.close()
+    assert cli.wait(timeout=20) == 128 + signal.SIGPIPE
+    procs.wait_until(lambda: find_process(session, "/usr/bin/yes", "86433") is None, 10, "yes to be gone")
+
+
+@test("moat exec -i, -E, --env-file, -C and -d do what they say", needs=("moat",))
+def cli_options(session):
+    def moat(*arguments, stdin=b"", **environment):
+        done = subprocess.run([os.path.join(session.build, "moat"), *arguments], input=stdin, capture_output=True, check=False,
+                              env={"MOAT_SOCKET": session.agent.socket, **environment}, timeout=30)
+        return done.returncode, done.stdout, done.stderr
+
+    data = random.Random(2).randbytes(200000)
+    assert moat("exec", "-i", "--", "/bin/cat", stdin=data)[:2] == (0, data)
+    assert moat("exec", "--", "/bin/cat", stdin=data)[:2] == (0, b"")
+    assert moat("exec", "-E", "TOKEN", "--", "/bin/sh", "-c", "echo $TOKEN", TOKEN="from-env")[:2] == (0, b"from-env\n")
+    assert moat("exec", "-E", "TOKEN", "--", "/bin/true")[0] == 125
+    path = os.path.join(session.scratch, "env")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("# comment\nA=1\nB=two words\n")
+    assert moat("exec", "--env-file", path, "--", "/bin/sh", "-c", "echo $A $B")[:2] == (0, b"1 two words\n")
+    assert moat("exec", "-C", "/usr", "--", "/bin/pwd")[:2] == (0, b"/usr\n")
+    status_, out, _ = moat("exec", "-d", "--", "/bin/sh", "-c", "echo logged; echo err >&2; exec sleep 86444")
+    assert status_ == 0 and out.startswith(b"x"), out
+    identifier = out.decode().strip()
+    procs.wait_until(lambda: moat("logs", identifier)[1:] == (b"logged\n", b"err\n"), 10, "its output")
+    assert moat("kill", "-s", "TERM", identifier)[0] == 0
+    assert moat("exec", "-i", "--", "/bin/cat", stdin=b"x" * 1100000)[0] == 125

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Ways to the kernel beneath everything, and to the files it is controlled by. */
+#include "attempt.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/reboot.h>
+#include <sched.h>
+#include <sys/fanotify.h>
+#include <sys/io.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#define PLACE "/tmp" /* where cases mount, in a mount namespace of their own */
+
+static int open_once(const char *path, int flags)
+{
+	int fd = open(path, flags | O_CLOEXEC);
+
+	return fd < 0 ? -errno : answered(fd, 0);
+}
+
+/* The answer of something that not every kernel was built with; beyond: the errno that tells that
+ * the call got past the check, 0: none. */
+static int optional(long r, int beyond)
+{
+	if (r >= 0 || (beyond && errno == beyond))
+		return 0;
+	return errno == ENOSYS || errno == ENXIO || errno == ENOENT ? -NOT_HERE : -errno;
+}
+
+/* Read-only mounts are no obstacle to who may remount. */
+static int open_writable(struct target *t, const char *mountpoint, const char *path)
+{
+	int r = own_mounts(t);
+
+	if (r < 0)
+		return r;
+	mount(NULL, mountpoint, NULL, MS_REMOUNT | MS_BIND, NULL);
+	return open_once(path, O_WRONLY);
+}
+
+int attempt_sysctl_write(struct target *t)
+{
+	return open_writable(t, "/proc/sys", "/proc/sys/kernel/panic");
+}
+
+int attempt_sysrq_write(struct target *t)
+{
+	int r = open_writable(t, "/proc/sysrq-trigger", "/proc/sysrq-trigger");
+
+	return r == -ENOENT ? -NOT_HERE : r;
+}
+
+static const char *cgroup_root(void)
+{
+	return access("/sys/fs/cgroup/cgroup.procs", F_OK) == 0 ? "/sys/fs/cgroup" :
+								  "/sys/fs/cgroup/unified";
+}
+
+static int cgroup_open(struct target *t, const char *group, const char *file, int flags)
+{
+	char path[512];
+	int r = own_mounts(t);
+
+	if (r < 0)
+		return r;
+	mount(NULL, cgroup_root(), NULL, MS_REMOUNT | MS_BIND, NULL);
+	snprintf(path, sizeof(path), "%s%s/%s", cgroup_root(), group, file);
+	return open_once(path, flags);
+}
+
+int attempt_cgroup_list(struct target *t)
+{
+	return cgroup_open(t, "", "cgroup.procs", O_RDONLY);
+}
+
+int attempt_cgroup_migrate(struct target *t)
+{
+	return cgroup_open(t, "", "cgroup.procs", O_WRONLY);
+}
+
+int attempt_cgroup_kill(struct target *t)
+{
+	return cgroup_open(t, t->cgroup, "cgroup.kill", O_WRONLY);
+}
+
+int attempt_cgroup_freeze(struct target *t)
+{
+	return cgroup_open(t, t->cgroup, "cgroup.freeze", O_WRONLY);
+}
+
+int attempt_cgroup_make(struct target *t)
+{
+	char path[512];
+	int r = own_mounts(t);
+
+	if (r < 0)
+		return r;
+	mount(NULL, cgroup_root(), NULL, MS_REMOUNT | MS_BIND, NULL);
+	snprintf(path, sizeof(path), "%s/attempt-%d", cgroup_root(), getpid());
+	if (mkdir(path, 0700) < 0)
+		return -errno;
+	return answer(rmdir(path));
+}
+
+static int mount_here(struct target *t, const char *type)
+{
+	int r = own_mounts(t);
+
+	return r < 0 ? r : answer(mount(type, PLACE, type, 0, NULL));
+}
+
+int attempt_bpffs_mount(struct target *t)
+{
+	return mount_here(t, "bpf");
+}
+
+int attempt_bpffs_fsmount(struct target *t)
+{
+	int mnt, fd, fs = fsopen("bpf", FSOPEN_CLOEXEC);
+
+	if (fs < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return answered(fs, setup(t, "fsopen(bpf)"));
+	mnt = fsmount(fs, FSMOUNT_CLOEXEC, 0);
+	if (mnt < 0)
+		return answered(fs, setup(t, "fsmount(bpf)"));
+	fd = openat(mnt, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	close(fs);
+	return answered(mnt, fd < 0 ? -errno : answered(fd, 0));
+}
+
+int attempt_tracefs(struct target *t)
+{
+	int r = mount_here(t, "tracefs");
+
+	return r < 0 ? setup(t, "mount(tracefs)") : open_once(PLACE "/available_tracers", O_RDONLY);
+}
+
+int attempt_dev_mem(struct target *t)
+{
+	int fd;
+
+	if (mount_here(t, "tmpfs") < 0)
+		return setup(t, "mount(tmpfs)");
+	if (mknod(PLACE "/mem", S_IFCHR | 0600, makedev(1, 1)) < 0)
+		return setup(t, "mknod");
+	fd = open(PLACE "/mem", O_RDONLY | O_CLOEXEC);
+	return answered(fd, optional(fd, 0));
+}
+
+int attempt_ioperm(struct target *t)
+{
+	(void)t;
+#if defined(__x86_64__)
+	return optional(ioperm(0x80, 1, 1), 0);
+#else
+	return -NOT_HERE;
+#endif
+}
+
+/* Getting as far as "there is no such module" is getting past the check. */
+int attempt_module_unload(struct target *t)
+{
+	long r = syscall(SYS_delete_module, "no_such_module_here", O_NONBLOCK);
+
+	(void)t;
+	return optional(r, ENOENT);
+}
+
+/* And so is "this is no module". */
+int attempt_module_load(struct target *t)
+{
+	long r = syscall(SYS_init_module, "not a module", 12ul, "");
+
+	(void)t;
+	return optional(r, ENOEXEC);
+}
+
+/* No segments: unloads an image that is not loaded. */
+int attempt_kexec(struct target *t)
+{
+	long r = syscall(SYS_kexec_load, 0ul, 0ul, NULL, 0ul);
+
+	(void)t;
+	return optional(r, 0);
+}
+
+/* The one command of reboot(2) that changes nothing where it is the default. */
+int attempt_reboot(struct target *t)
+{
+	(void)t;
+	return answer(reboot(LINUX_REBOOT_CMD_CAD_OFF));
+}
+
+int attempt_fanotify_permission(struct target *t)
+{
+	int r, fd = fanotify_init(FAN_CLASS_CONTENT | FAN_CLOEXEC, O_RDONLY);
+
+	if (fd < 0)
+		return errno == ENOSYS ? -NOT_HERE : setup(t, "fanotify_init");
+	r = answer(fanotify_mark(fd, FAN_MARK_ADD, FAN_OPEN_PERM, AT_FDCWD, "/etc/hostname"));
+	return answered(fd, r == -EINVAL ? -NOT_HERE : r);
+}
+
+int attempt_fanotify_notify(struct target *t)
+{
+	int fd = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC, O_RDONLY);
+
+	if (fd < 0)
+		return errno == ENOSYS ? -NOT_HERE : setup(t, "fanotify_init");
+	return answered(fd, answer(fanotify_mark(fd, FAN_MARK_ADD, FAN_OPEN, AT_FDCWD, "/etc/hostname")));
+}
+
+int attempt_proc_write_own(struct target *t)
+{
+	(void)t;
+	return open_once("/proc/self/oom_score_adj", O_WRONLY);
+}
+
+int attempt_cgroup_read(struct target *t)
+{
+	return cgroup_open(t, "", "cgroup.controllers", O_RDONLY);
+}

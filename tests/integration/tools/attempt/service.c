@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Ways to talk to, or to listen in on, a port of the control plane. */
+#include "attempt.h"
+
+#include <arpa/inet.h>
+#include <linux/if_ether.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#define PROTO_MPTCP 262
+
+union address {
+	struct sockaddr any;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+};
+
+static socklen_t address_of(int domain, const char *host, uint16_t port, union address *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	ret->any.sa_family = (sa_family_t)domain;
+	ret->v4.sin_port = htons(port); /* sin6_port lies at the same place */
+	if (domain == AF_INET)
+		inet_pton(AF_INET, host, &ret->v4.sin_addr);
+	else
+		inet_pton(AF_INET6, host, &ret->v6.sin6_addr);
+	return domain == AF_INET ? sizeof(ret->v4) : sizeof(ret->v6);
+}
+
+static int reach(struct target *t, int domain, int type, int protocol, const char *host)
+{
+	union address a;
+	socklen_t len = address_of(domain, host, t->listener, &a);
+	int fd = socket(domain, type | SOCK_CLOEXEC, protocol);
+
+	if (fd < 0)
+		return errno == EPROTONOSUPPORT ? -NOT_HERE : setup(t, "socket");
+	return answered(fd, answer(connect(fd, &a.any, len)));
+}
+
+/* An address of this machine that is not a loopback one: what the route to anywhere would use. */
+static int own_address(struct target *t, char host[INET_ADDRSTRLEN])
+{
+	union address a, mine;
+	socklen_t len = address_of(AF_INET, "192.0.2.1", 9, &a), mine_len = sizeof(mine);
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return setup(t, "socket");
+	if (connect(fd, &a.any, len) < 0 || getsockname(fd, &mine.any, &mine_len) < 0)
+		return answered(fd, -NOT_HERE); /* no network but loopback */
+	inet_ntop(AF_INET, &mine.v4.sin_addr, host, INET_ADDRSTRLEN);
+	return answered(fd, 0);
+}
+
+int attempt_reach_tcp4(struct target *t)
+{
+	return reach(t, AF_INET, SOCK_STREAM, 0, "127.0.0.1");
+}
+
+int attempt_reach_tcp4_other_loopback(struct target *t)
+{
+	return reach(t, AF_INET, SOCK_STREAM, 0, "127.3.2.1");
+}
+
+int attempt_reach_tcp4_any(struct target *t)
+{
+	return reach(t, AF_INET, SOCK_STREAM, 0, "0.0.0.0");
+}
+
+int attempt_reach_tcp4_own_address(struct target *t)
+{
+	char host[INET_ADDRSTRLEN];
+	int r = own_address(t, host);
+
+	return r < 0 ? r : reach(t, AF_INET, SOCK_STREAM, 0, host);
+}
+
+int attempt_reach_tcp6_mapped(struct target *t)
+{
+	return reach(t, AF_INET6, SOCK_STREAM, 0, "::ffff:127.0.0.1");
+}
+
+int attempt_reach_mptcp(struct target *t)
+{
+	return reach(t, AF_INET, SOCK_STREAM, PROTO_MPTCP, "127.0.0.1");
+}
+
+int attempt_reach_udp_connect(struct target *t)
+{
+	return reach(t, AF_INET, SOCK_DGRAM, 0, "127.0.0.1");
+}
+
+static int send_to(struct target *t, int type, int flags)
+{
+	union address a;
+	socklen_t len = address_of(AF_INET, "127.0.0.1", t->listener, &a);
+	int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return setup(t, "socket");
+	return answered(fd, answer(sendto(fd, "x", 1, flags, &a.any, len)));
+}
+
+int attempt_reach_udp_sendto(struct target *t)
+{
+	return send_to(t, SOCK_DGRAM, 0);
+}
+
+int attempt_reach_fastopen(struct target *t)
+{
+	return send_to(t, SOCK_STREAM, MSG_FASTOPEN);
+}
+
+int attempt_reach_packet(struct target *t)
+{
+	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL));
+
+	(void)t;
+	return fd < 0 ? -errno : answered(fd, 0);
+}
