@@ -201,6 +201,7 @@ struct kernel_siginfo;
 struct cred;
 struct rlimit;
 struct user_namespace;
+struct linux_binprm;
 
 #include "moat/abi.h"
 

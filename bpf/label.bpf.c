@@ -6,7 +6,11 @@
  * with the label announced for it, used once; without an announcement there is no child. A child
  * that cannot be labelled is not created.
  *
- * Hooks: task_alloc (EPERM, ENOMEM), task_free.
+ * Until it executes its program a child of moat-init shares moat-init's memory and descriptors
+ * (userspace/init/spawn.c), so whoever could trace or stop it would have moat-init: it is marked
+ * as newborn, and nobody may touch it.
+ *
+ * Hooks: task_alloc (EPERM, ENOMEM), bprm_committed_creds (the new memory is in place), task_free.
  */
 #include "verdict.h"
 
@@ -51,11 +55,25 @@ int BPF_PROG(moat_task_alloc, struct task_struct *task, unsigned long clone_flag
 		if (!t || t->next.role != MOAT_ROLE_USER)
 			return deny(MOAT_HOOK_task_alloc, EPERM, MOAT_OBJECT_NONE, 0);
 		label = t->next;
+		label.flags |= MOAT_LABEL_NEWBORN;
 		t->next.role = MOAT_ROLE_NONE;
 	}
 	if (label.role == MOAT_ROLE_USER)
 		allow(MOAT_HOOK_task_alloc);
 	return set_label(task, &label);
+}
+
+SEC("lsm/bprm_committed_creds")
+int BPF_PROG(moat_bprm_committed_creds, struct linux_binprm *bprm)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct moat_task *t = bpf_task_storage_get(&tasks, task, 0, 0);
+
+	if (!t || !(t->label.flags & MOAT_LABEL_NEWBORN))
+		return 0;
+	t->label.flags &= ~MOAT_LABEL_NEWBORN;
+	back_up(task, &t->label);
+	return 0;
 }
 
 SEC("lsm/task_free")

@@ -56,6 +56,8 @@ static __always_inline bool may_touch(const struct moat_label *subject,
 {
 	if (!target || target->role != MOAT_ROLE_USER || target->context != subject->context)
 		return false;
+	if (target->flags & MOAT_LABEL_NEWBORN)
+		return false;
 	if ((subject->flags | target->flags) & MOAT_LABEL_PER_EXEC)
 		return target->exec == subject->exec;
 	return true;

@@ -25,6 +25,7 @@ enum moat_role {
 
 /* moat_label.flags */
 #define MOAT_LABEL_PER_EXEC 1u /* touch only tasks of the same exec, not of the whole context */
+#define MOAT_LABEL_NEWBORN 2u  /* still runs on moat-init's memory: nobody may touch it */
 
 /*
  * The label of a task. `context` and `exec` are numbers that the agent hands out, from 1 up,

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clients that go away, floods and garbage: no input ends the agent, and nothing of it stays."""
 
-import json
 import os
 import random
 import resource
@@ -26,13 +25,17 @@ def gone(session):
         for raw in raws:
             raw.socket.close()
         # An answer to nobody: the connection is gone long before the command is.
+        argv = ["/bin/sh", "-c", f"sleep 0.5; echo x >> {marker}", accept]
         raw = Raw(session)
-        raw.send(http("POST", "/v1/exec", exec_body("/bin/sh", "-c", f"sleep 0.5; echo x >> {marker}"), f"Accept: {accept}"))
-        time.sleep(0.2)
+        raw.send(http("POST", "/v1/exec", exec_body(*argv), f"Accept: {accept}"))
+        procs.wait_until(lambda: any(each["argv"] == argv for each in session.api.get("/v1/processes")["processes"]),
+                         20 * session.patience, "the command to start")
         raw.socket.close()
-    procs.wait_until(lambda: session.exec("/bin/cat", marker).out == "x\nx\n", 20, "both commands to end")
+    procs.wait_until(lambda: session.exec("/bin/cat", marker).out == "x\nx\n", 20 * session.patience,
+                     "both commands to end")
     session.exec("/bin/rm", "-f", marker)
-    procs.wait_until(lambda: session.api.get("/v1/status")["connections"] <= 2, 10, "the connections to be closed")
+    procs.wait_until(lambda: session.api.get("/v1/status")["connections"] <= 2, 10 * session.patience,
+                     "the connections to be closed")
     settles(session, before)
     unharmed(session)
 
@@ -45,7 +48,8 @@ def gone_for_good(session):
     procs.wait_until(lambda: session.api.get("/v1/status")["connections"] >= 20, 10, "the connections")
     for raw in raws:
         raw.socket.close()
-    procs.wait_until(lambda: session.api.get("/v1/status")["connections"] <= 2, 10, "the connections to be closed")
+    procs.wait_until(lambda: session.api.get("/v1/status")["connections"] <= 2, 10 * session.patience,
+                     "the connections to be closed")
     left = [each for each in session.api.get("/v1/processes")["processes"] if each["argv"] == ["/bin/sleep", "86411"]]
     for each in left:
         session.api.kill(each["id"])

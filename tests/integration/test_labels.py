@@ -94,3 +94,31 @@ def numbers(session):
     assert {role1, role2, role3} == {USER}, seen
     assert first == second != third and first > 0 and third > 0, seen
     assert len({exec1, exec2, exec3}) == 3, seen
+
+
+# Looks at the memory of whatever it can see, again and again; the fork of moat-init has moat-init's until it executes.
+WATCH_BIRTHS = """
+import os, time
+end, seen = time.monotonic() + float(os.sys.argv[1]), set()
+while time.monotonic() < end:
+    for pid in os.listdir("/proc"):
+        if pid.isdigit():
+            try:
+                seen.add(os.readlink(f"/proc/{pid}/exe").rpartition("/")[2])
+            except OSError:
+                pass
+print(*sorted(seen))
+"""
+
+
+@test("nobody sees a newborn command before it has memory of its own: until then it is a piece of moat-init", needs=("moat", "lsm"),
+      timeout=120)
+def newborn(session):
+    for context in ("full", "shared"):
+        seconds = 4 * session.patience
+        identifier = session.api.start(places.PYTHON, "-c", WATCH_BIRTHS, str(seconds), context=context)
+        while session.api.process(identifier)["state"] != "ended":
+            session.exec("/bin/sleep", "0.01", context=context)
+        seen = session.api.process(identifier)["stdout"].split()
+        assert "sleep" in seen, f"the births were not watched: {seen}"
+        assert "moat-init" not in seen, seen

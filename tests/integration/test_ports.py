@@ -72,8 +72,10 @@ def restart_gap(session):
     gaps = 0
     end = time.monotonic() + seconds - session.patience
     while time.monotonic() < end:
-        os.kill(session.agent.wait_ready("http", 30 * session.patience)["pid"], signal.SIGKILL)
+        pid = session.agent.wait_ready("http", 30 * session.patience)["pid"]
+        os.kill(pid, signal.SIGKILL)
         gaps += procs.wait_until(lambda: not taken(HTTP_PORT) or None, 10, "the port is free") is True
+        procs.wait_until(lambda pid=pid: session.agent.service("http")["pid"] != pid, 10, "the agent has noticed")
     session.agent.wait_ready("http", 30 * session.patience)
     for identifier in grabbers:
         ended = procs.wait_until(

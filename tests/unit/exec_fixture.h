@@ -35,7 +35,7 @@ struct fixture {
 	struct cgroups *cgroups;
 	struct execs *execs;
 	struct loop_timer give_up, pause;
-	bool gave_up;
+	bool gave_up, pause_over;
 };
 
 static struct fixture fx;
@@ -149,14 +149,17 @@ static inline void run_loop(void)
 static void on_pause_over(struct loop_timer *timer)
 {
 	(void)timer;
+	fx.pause_over = true;
 	loop_stop(fx.loop);
 }
 
 /* Lets the agent do its work for a while. */
 static inline void run_for(unsigned ms)
 {
+	fx.pause_over = false;
 	assert_int_equal(loop_timer_set(fx.loop, &fx.pause, ms * NSEC_PER_MSEC, on_pause_over), 0);
-	run_loop();
+	while (!fx.pause_over) /* commands that end stop the loop, too */
+		run_loop();
 }
 
 /* What became of a command. out and err are terminated copies of the capture. */

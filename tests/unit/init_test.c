@@ -376,6 +376,8 @@ static bool memory_has(pid_t pid, const char *needle)
 
 		if (sscanf(line, "%lx-%lx %7s", &from, &to, mode) != 3 || mode[1] != 'w')
 			continue;
+		if (to - from > 256ul << 20) /* the shadow memory of a sanitizer */
+			continue;
 		for (; from < to; from += 4096) {
 			static char page[4096 + 64]; /* a little of the next one */
 			ssize_t n = pread(mem, page, sizeof(page), (off_t)from);
@@ -428,7 +430,9 @@ static void it_is_small_and_holds_nothing_of_the_agent(void **state)
 	at = strstr(text, "Anonymous:");
 	assert_non_null(at);
 	assert_int_equal(sscanf(at, "Anonymous: %lu", &private_kib), 1);
+#ifndef __SANITIZE_ADDRESS__
 	assert_true(private_kib > 0 && private_kib < 512);
+#endif
 	for (int fd = 0; fd < 64; fd++) {
 		snprintf(path, sizeof(path), "/proc/%d/fd/%d", peer.init.pid, fd);
 		assert_int_equal(faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW), fd <= 4 ? 0 : -1);

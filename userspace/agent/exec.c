@@ -249,6 +249,8 @@ static void describe_failure(struct api_error *e, const struct exec *x, int err,
 			      strerror(err));
 	else if (step == INIT_STEP_DIRECTORY)
 		api_error_set(e, MOAT_E_BAD_DIRECTORY, "%.128s: %s", x->cwd, strerror(err));
+	else if (step == INIT_STEP_REQUEST)
+		exec_describe_errno(e, -err);
 	else if (step == INIT_STEP_NONE && x->execs->closing)
 		api_error_set(e, MOAT_E_SHUTTING_DOWN, "the agent stops");
 	else if (step == INIT_STEP_NONE)

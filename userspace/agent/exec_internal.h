@@ -88,6 +88,9 @@ struct exec {
 	uint64_t user_usec, system_usec, max_rss_kib;
 };
 
+/* exec_start.c: describes -errno from within the agent, before anything runs. Returns -EINVAL. */
+int exec_describe_errno(struct api_error *e, int err);
+
 /* exec_space.c: the namespaces the configuration needs; contexts get theirs. 0 or -errno. */
 int exec_spaces_open(struct execs *execs, struct failure *f);
 void exec_spaces_close(struct execs *execs);
@@ -100,7 +103,8 @@ void exec_on_timer(struct loop_timer *timer);
 void exec_free(struct exec *x);
 
 /* exec_output.c */
-int exec_output_open(struct exec *x, const void *stdin_data, size_t stdin_len);
+int exec_stdin_open(struct exec *x, const void *data, size_t n);
+int exec_output_open(struct exec *x);
 void exec_output_started(struct exec *x); /* closes the command's ends, starts reading */
 void exec_output_drain(struct exec *x);   /* takes what the pipes hold now, not what comes later */
 void exec_output_close(struct exec *x);

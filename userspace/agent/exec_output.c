@@ -10,7 +10,7 @@
 #define CAPTURE_FIRST 4096u
 
 /* A file of its own in memory, which goes with the command. 0 or -errno. */
-static int open_stdin(struct exec *x, const void *data, size_t n)
+int exec_stdin_open(struct exec *x, const void *data, size_t n)
 {
 	int r;
 
@@ -23,15 +23,13 @@ static int open_stdin(struct exec *x, const void *data, size_t n)
 	return r;
 }
 
-int exec_output_open(struct exec *x, const void *stdin_data, size_t stdin_len)
+int exec_output_open(struct exec *x)
 {
-	int r = stdin_data ? open_stdin(x, stdin_data, stdin_len) : 0;
-
-	if (r < 0)
-		return r;
 	for (int i = 0; i < 2; i++) {
 		int ends[2];
 
+		if (x->out[i].fd >= 0)
+			continue;
 		if (pipe2(ends, O_CLOEXEC) < 0)
 			return -errno;
 		x->out[i].fd = ends[0];

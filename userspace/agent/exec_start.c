@@ -23,8 +23,7 @@ static int refuse_value(struct api_error *e, const char *field, const char *mess
 	return -EINVAL;
 }
 
-/* -errno from within the agent, before anything runs. */
-static int refuse_errno(struct api_error *e, int err)
+int exec_describe_errno(struct api_error *e, int err)
 {
 	switch (err) {
 	case -ENOMEM:
@@ -32,7 +31,7 @@ static int refuse_errno(struct api_error *e, int err)
 		break;
 	case -EMFILE:
 	case -ENFILE:
-	case -EAGAIN: /* cgroup.max.descendants */
+	case -EBUSY: /* cgroup.max.descendants, as namespace_spawn() passes it on */
 		api_error_set(e, MOAT_E_TOO_MANY_PROCESSES, "no resources for another command: %s",
 			      strerror(-err));
 		break;
@@ -60,6 +59,26 @@ static int check_request(const struct exec_request *request, struct api_error *e
 	return 0;
 }
 
+/* Its turn has come: pipes and a cgroup. */
+static int prepare_spawn(struct namespace_spawn *spawn)
+{
+	struct exec *x = container_of(spawn, struct exec, spawn);
+	struct failure f = { 0 };
+	int r = 0;
+
+	if (!x->cgroup)
+		r = cgroup_get(x->execs->cgroups, NULL, &x->cgroup, &f);
+	if (r == 0 && x->out[1].fd < 0)
+		r = exec_output_open(x);
+	if (r < 0)
+		return r;
+	spawn->stdio[0] = x->stdin_fd;
+	spawn->stdio[1] = x->out[EXEC_STDOUT].child_end;
+	spawn->stdio[2] = x->out[EXEC_STDERR].child_end;
+	spawn->cgroup_fd = cgroup_fd(x->cgroup);
+	return 0;
+}
+
 static void fill_spawn(struct exec *x, const struct context *c)
 {
 	x->spawn = (struct namespace_spawn){
@@ -73,10 +92,10 @@ static void fill_spawn(struct exec *x, const struct context *c)
 		.argv = x->argv,
 		.env = x->env,
 		.cwd = x->cwd,
-		.stdio = { x->stdin_fd, x->out[0].child_end, x->out[1].child_end },
-		.cgroup_fd = cgroup_fd(x->cgroup),
+		.cgroup_fd = -EBADF,
 		.capabilities = c->config->capabilities,
 		.no_new_privs = c->config->no_new_privs,
+		.prepare = prepare_spawn,
 		.on_spawned = exec_on_spawned,
 	};
 }
@@ -96,11 +115,10 @@ static struct exec *exec_new(struct execs *execs)
 	return x;
 }
 
-/* Copies and makes all a command needs; on failure the caller frees x. 0 or -errno. */
-static int prepare(struct exec *x, const struct exec_request *request)
+/* Copies all a command needs; on failure the caller frees x. 0 or -errno. */
+static int copy_request(struct exec *x, const struct exec_request *request)
 {
 	const struct context *c = x->context;
-	struct failure f = { 0 };
 	int r;
 
 	r = context_env_build(NULL, request->argv, &x->argv, &x->argv_size);
@@ -111,10 +129,8 @@ static int prepare(struct exec *x, const struct exec_request *request)
 	x->cwd = strdup(request->cwd ? request->cwd : c->directory);
 	if (!x->cwd)
 		return -ENOMEM;
-	r = exec_output_open(x, request->stdin_data, request->stdin_len);
-	if (r < 0)
-		return r;
-	return cgroup_get(x->execs->cgroups, NULL, &x->cgroup, &f);
+	return request->stdin_data ?
+		       exec_stdin_open(x, request->stdin_data, request->stdin_len) : 0;
 }
 
 static void enter(struct exec *x)
@@ -149,7 +165,7 @@ static int submit(struct exec *x, uint64_t timeout_ms, struct api_error *e)
 		return api_error_set(e, MOAT_E_NAMESPACE_LOST, "namespace %s is being made again",
 				     x->space->name);
 	if (r < 0)
-		return refuse_errno(e, r);
+		return exec_describe_errno(e, r);
 	enter(x);
 	/* Without a timer the limit could not be kept: the command must not go on without it. */
 	if (timeout_ms && loop_timer_set(x->execs->loop, &x->timer, timeout_ms * NSEC_PER_MSEC,
@@ -182,15 +198,15 @@ int exec_start(struct execs *execs, const struct exec_request *request,
 	}
 	x = exec_new(execs);
 	if (!x)
-		return refuse_errno(e, -ENOMEM);
+		return exec_describe_errno(e, -ENOMEM);
 	x->context = c;
 	x->observer = observer;
 	x->space = request->isolated || (request->env && request->env[0]) ? c->secure : c->plain;
 	x->number = ++execs->last_number;
 	snprintf(x->id, sizeof(x->id), "x%llu", (unsigned long long)x->number);
-	r = prepare(x, request);
+	r = copy_request(x, request);
 	if (r < 0) {
-		r = refuse_errno(e, r);
+		r = exec_describe_errno(e, r);
 	} else {
 		fill_spawn(x, c);
 		r = submit(x, request->timeout_ms, e);

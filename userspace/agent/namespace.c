@@ -197,6 +197,9 @@ static int try_send(struct namespace *ns, struct namespace_spawn *s)
 
 	if (ns->state != READY || ns->pending || ns->congested)
 		return -EAGAIN;
+	r = s->prepare ? s->prepare(s) : 0;
+	if (r < 0) /* not ours to wait for */
+		return r == -EAGAIN ? -EBUSY : r;
 	r = send_spawn(ns, s);
 	if (r == -EAGAIN)
 		set_congested(ns, true);

@@ -33,6 +33,10 @@ struct namespace_spawn {
 	int cgroup_fd;            /* borrowed; -EBADF: none */
 	uint64_t capabilities;
 	bool no_new_privs;
+	/* Called when its turn has come, right before it is sent; may be NULL. Takes what a waiting
+	 * command does without (stdio, cgroup_fd), so that a thousand of them cost little. On -errno
+	 * it is not sent. May be called again if it did not fit into the socket. */
+	int (*prepare)(struct namespace_spawn *spawn);
 	/* err 0: runs, pid is in the namespace; else a positive errno with the step. Called exactly
 	 * once, from the loop. */
 	void (*on_spawned)(struct namespace_spawn *spawn, int err, enum init_step step, pid_t pid);

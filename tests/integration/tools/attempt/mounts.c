@@ -3,11 +3,10 @@
 #include "attempt.h"
 
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 
 #define PLACE "/tmp" /* where cases mount, in a mount namespace of their own */
 
@@ -126,17 +125,27 @@ int attempt_clone_init_proc(struct target *t)
 	return tree < 0 ? -errno : answered(tree, look(t, tree));
 }
 
-/* Whether the process is in what is mounted on /proc now, if that is a procfs at all. */
+/*
+ * Whether the process is in what is mounted on /proc now, if that is a procfs of this kernel: there
+ * we find ourselves. (A virtual machine's root may have been copied from, or be, another machine's.)
+ */
 static int look_at_proc(struct target *t)
 {
-	struct statfs fs;
-	char path[64];
+	char path[64], own[16], comm[16] = "";
 	struct stat st;
+	int fd;
 
 	snprintf(path, sizeof(path), "/proc/%d", t->pid);
-	if (statfs("/proc", &fs) < 0 || stat(path, &st) < 0)
+	if (stat(path, &st) < 0)
 		return -errno;
-	return fs.f_type == PROC_SUPER_MAGIC ? 0 : -ENOENT;
+	snprintf(own, sizeof(own), "me-%d", getpid());
+	prctl(PR_SET_NAME, own);
+	fd = open("/proc/self/comm", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (read(fd, comm, sizeof(comm) - 1) < 0)
+		return answered(fd, -errno);
+	return answered(fd, strncmp(own, comm, strlen(own)) == 0 ? 0 : -ENOENT);
 }
 
 /* Takes mounts off /proc until the process appears or none is left. */
