@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/run.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
@@ -213,6 +214,7 @@ static int open_modules(struct run *run, struct failure *f)
 		r = reserve_ports(run, f);
 	if (r == 0)
 		r = enforce_open(config, &agent->enforce, f);
+	malloc_trim(0); /* libbpf has read the type information of the whole kernel */
 	if (r == 0 && !enforce_active(agent->enforce))
 		log_warning("not enforced by the kernel: %s", enforce_reason(agent->enforce));
 	if (r == 0)
