@@ -188,6 +188,20 @@ struct perf_event {
 	struct hw_perf_event hw;
 };
 
+#if defined(__TARGET_ARCH_x86)
+struct pt_regs___x86 {
+	unsigned long orig_ax;
+};
+#define syscall_number(regs) BPF_CORE_READ((struct pt_regs___x86 *)(regs), orig_ax)
+#elif defined(__TARGET_ARCH_arm64)
+struct pt_regs___arm64 {
+	int syscallno;
+};
+#define syscall_number(regs) BPF_CORE_READ((struct pt_regs___arm64 *)(regs), syscallno)
+#else
+#error "syscall_number: which field of struct pt_regs?"
+#endif
+
 #pragma clang attribute pop
 
 /* user-space layout, read from a kernel copy of it: family (2 bytes), then the port for both inets */

@@ -24,6 +24,7 @@
 enum {
 	CAP_SYS_MODULE = 16,
 	CAP_SYS_RAWIO = 17,
+	CAP_SYS_ADMIN = 21,
 	CAP_SYS_BOOT = 22,
 	CAP_MAC_OVERRIDE = 32,
 	CAP_MAC_ADMIN = 33,
@@ -57,13 +58,30 @@ static __always_inline bool dangerous_capability(int cap)
 	return cap >= 0 && cap < 64 && (mask & (1ull << cap));
 }
 
+/*
+ * CAP_SYS_ADMIN is also taken for PERFMON, which since 6.13 opens other tasks' memory to
+ * process_madvise(2) unasked (mm_access() in kernel/fork.c). Without it ptrace_access_check decides.
+ */
+#define SYS_PROCESS_MADVISE 440 /* the same on every architecture, and for 32-bit callers */
+#define X32_SYSCALL_BIT 0x40000000
+
+static __always_inline bool opens_memory(int cap)
+{
+	struct pt_regs *regs;
+
+	if (cap != CAP_SYS_ADMIN)
+		return false;
+	regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	return (syscall_number(regs) & ~X32_SYSCALL_BIT) == SYS_PROCESS_MADVISE;
+}
+
 SEC("lsm/capable")
 int BPF_PROG(moat_capable, const struct cred *cred, struct user_namespace *ns, int cap,
 	     unsigned int opts, int ret)
 {
 	if (ret)
 		return ret;
-	if (!dangerous_capability(cap) || !user_subject())
+	if ((!dangerous_capability(cap) && !opens_memory(cap)) || !user_subject())
 		return 0;
 	return deny(MOAT_HOOK_capable, EPERM, MOAT_OBJECT_CAPABILITY, cap);
 }

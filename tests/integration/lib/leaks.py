@@ -50,6 +50,29 @@ def cgroup_members(name):
     return found
 
 
+def clear(instance):
+    """Kills and removes what an agent that did not end by itself has left. Best effort."""
+    for top in cgroups("moat-" + instance):
+        try:
+            with open(os.path.join(top, "cgroup.kill"), "w", encoding="ascii") as file:
+                file.write("1")
+        except OSError:
+            continue
+        for _ in range(100):
+            for directory, _, _ in os.walk(top, topdown=False):
+                try:
+                    os.rmdir(directory)
+                except OSError:
+                    pass  # its processes are not gone yet
+            if not os.path.exists(top):
+                break
+            time.sleep(0.02)
+    for directory, _, names in os.walk(os.path.join(BPFFS, instance), topdown=False):
+        for name in names:
+            os.unlink(os.path.join(directory, name))
+        os.rmdir(directory)
+
+
 class Snapshot:
     def __init__(self, instance, whole_machine):
         """whole_machine: nobody else starts processes here (a virtual machine)."""

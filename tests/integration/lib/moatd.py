@@ -100,14 +100,17 @@ class Moatd:
         return status, self.before.wait_for_none(self.members, self.socket, self.process.pid)
 
     def kill(self):
-        """Leaves things behind, by its nature."""
+        """For when stop() is out of the question: ends the agent and clears away what it then leaves."""
         if self.process and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
         self.unlink_alias()
+        leaks.clear(self.instance)
+        shutil.rmtree(self.state_dir, ignore_errors=True)
 
     def remove_files(self):
         shutil.rmtree(self.directory, ignore_errors=True)
+        shutil.rmtree(self.state_dir, ignore_errors=True)
 
 
 def refuse(build, text, *arguments, seconds=30):

@@ -22,8 +22,9 @@ def attempt(build):
 
 def bun(build):
     """Bun's own binary, without Node in front of it; None when it is not installed."""
-    for directory in (os.environ.get("MOAT_NODE_MODULES"), os.path.join(build, "node_modules"),
-                      os.path.join(SOURCE, "build/node_modules")):
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    for directory in (os.environ.get("MOAT_NODE_MODULES"), os.path.join(cache, "moat/node/node_modules"),
+                      os.path.join(build, "node_modules")):
         for name in ("bun.exe", "bun"):
             path = os.path.join(directory or "/nonexistent", "bun/bin", name)
             if os.access(path, os.X_OK):

@@ -59,9 +59,9 @@ class Session:
     def prepare(self, needs):
         """Before a test's clock starts."""
         if "bun" in needs and not places.bun(self.build):
-            self.missing("Bun is not installed: npm install --prefix build bun")
+            self.missing("Bun is not installed: make deps-test")
         if "jupyter" in needs and not places.jupyter():
-            self.missing("Jupyter is not installed: apt-get install jupyter-server")
+            self.missing("Jupyter is not installed: make deps-test")
         if needs & {"moat", "lsm", "jupyter", "bun"}:
             self.start()
         if "lsm" in needs:
@@ -181,7 +181,10 @@ env = HOME={self.scratch}
 
     def close(self):
         if self.agent:
-            self.agent.kill()
+            try:
+                self.agent.stop(10)
+            except Exception:
+                self.agent.kill()
             self.agent.remove_files()
         shutil.rmtree(self.scratch, ignore_errors=True)
 

@@ -3,6 +3,7 @@
 #include "attempt.h"
 
 #include <arpa/inet.h>
+#include <ifaddrs.h>
 #include <linux/if_ether.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -38,19 +39,24 @@ static int reach(struct target *t, int domain, int type, int protocol, const cha
 	return answered(fd, answer(connect(fd, &a.any, len)));
 }
 
-/* An address of this machine that is not a loopback one: what the route to anywhere would use. */
+/* An address of this machine that is no loopback address. */
 static int own_address(struct target *t, char host[INET_ADDRSTRLEN])
 {
-	union address a, mine;
-	socklen_t len = address_of(AF_INET, "192.0.2.1", 9, &a), mine_len = sizeof(mine);
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifaddrs *list;
+	int r = -NOT_HERE;
 
-	if (fd < 0)
-		return setup(t, "socket");
-	if (connect(fd, &a.any, len) < 0 || getsockname(fd, &mine.any, &mine_len) < 0)
-		return answered(fd, -NOT_HERE); /* no network but loopback */
-	inet_ntop(AF_INET, &mine.v4.sin_addr, host, INET_ADDRSTRLEN);
-	return answered(fd, 0);
+	if (getifaddrs(&list) < 0)
+		return setup(t, "getifaddrs");
+	for (struct ifaddrs *i = list; i && r < 0; i = i->ifa_next) {
+		struct sockaddr_in *a = (struct sockaddr_in *)i->ifa_addr;
+
+		if (!a || a->sin_family != AF_INET || ntohl(a->sin_addr.s_addr) >> 24 == 127)
+			continue;
+		inet_ntop(AF_INET, &a->sin_addr, host, INET_ADDRSTRLEN);
+		r = 0;
+	}
+	freeifaddrs(list);
+	return r;
 }
 
 int attempt_reach_tcp4(struct target *t)
