@@ -104,8 +104,8 @@ DEPS_BUILD := gcc make pkg-config clang bpftool libc6-dev libbpf-dev libelf-dev 
               libmicrohttpd-dev libjansson-dev libinih-dev
 DEPS_TEST  := libcmocka-dev python3 procps psmisc netcat-openbsd curl iproute2 util-linux strace \
               bubblewrap jupyter-server
-DEPS_VM    := qemu-system-x86 udev kmod file python3 python3-argcomplete python3-requests \
-              python3-pkg-resources debian-archive-keyring
+DEPS_DEMO  := python3 procps
+DEPS_VM    := qemu-system-x86 kmod python3 debian-archive-keyring
 
 export MOAT_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/moat
 export MOAT_NODE_MODULES ?= $(MOAT_CACHE)/node/node_modules
@@ -126,11 +126,11 @@ endef
 help: ## this list
 	@awk -F':.*## ' '/^[a-z_.-]+:.*## /{printf "  %-22s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-demo: deps-build ## show moat at work, in a VM where this kernel cannot enforce
+demo: deps-build deps-demo ## show moat at work, in a VM where this kernel cannot enforce
 	@$(MAKE) --no-print-directory all $(O)/tests/integration/tools/attempt
 	@if $(O)/moatd --check >/dev/null 2>&1; then tests/integration/demo --build $(O); else \
 		echo "this kernel cannot enforce ($(O)/moatd --check says why): booting Linux 6.12 in a VM"; \
-		$(MAKE) --no-print-directory deps-vm && \
+		$(MAKE) --no-print-directory deps-vm KERNELS=6.12 && \
 		vmtest/run --kernel 6.12 --plain -- tests/integration/demo --build $(O); fi
 
 check: deps ## install what is missing, build, run every test; ends in the counts
@@ -155,6 +155,9 @@ deps: deps-build deps-test deps-vm ## install everything that building and testi
 
 deps-build: ## install what building needs
 	$(call apt_install,$(DEPS_BUILD))
+
+deps-demo:
+	$(call apt_install,$(DEPS_DEMO))
 
 deps-test:
 	$(call apt_install,$(DEPS_TEST) $(if $(shell command -v npm),,npm))
@@ -205,6 +208,6 @@ clean: ## remove what was built
 	rm -rf $(O)
 
 .PHONY: all help demo check check-unit check-integration check-vm tests bench deps deps-build \
-        deps-test deps-vm lint format coverage install uninstall clean
+        deps-demo deps-test deps-vm lint format coverage install uninstall clean
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

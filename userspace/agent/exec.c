@@ -292,6 +292,7 @@ void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step
 	x->state = EXEC_RUNNING;
 	x->pid = pid;
 	exec_output_started(x);
+	exec_output_spare(x->execs);
 	if (x->killed)
 		(void)kill_tree(x);
 	if (o && o->on_started)
@@ -349,6 +350,8 @@ int execs_open(const struct config *config, struct enforce *enforce, struct cgro
 	execs->enforce = enforce;
 	execs->cgroups = cgroups;
 	execs->loop = loop;
+	for (int i = 0; i < 2; i++)
+		execs->spare[i][0] = execs->spare[i][1] = -EBADF;
 	list_init(&execs->all);
 	list_init(&execs->ended);
 	r = contexts_open(config, &execs->contexts);
@@ -396,5 +399,9 @@ void execs_close(struct execs *execs)
 	}
 	exec_spaces_close(execs);
 	contexts_free(execs->contexts);
+	for (int i = 0; i < 2; i++) {
+		close_fd(&execs->spare[i][0]);
+		close_fd(&execs->spare[i][1]);
+	}
 	free(execs);
 }

@@ -33,6 +33,7 @@ struct execs {
 	struct exec_space *spaces;
 	size_t n_spaces;
 	bool closing, walking;
+	int spare[2][2]; /* pipes for the next command: our end, its end; -EBADF: none */
 
 	struct list all;   /* in the order started */
 	struct list ended; /* reclaimed, in the order ended */
@@ -105,6 +106,7 @@ void exec_free(struct exec *x);
 /* exec_output.c */
 int exec_stdin_open(struct exec *x, const void *data, size_t n);
 int exec_output_open(struct exec *x);
+void exec_output_spare(struct execs *execs);
 void exec_output_started(struct exec *x); /* closes the command's ends, starts reading */
 void exec_output_drain(struct exec *x);   /* takes what the pipes hold now, not what comes later */
 void exec_output_close(struct exec *x);

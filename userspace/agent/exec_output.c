@@ -23,22 +23,51 @@ int exec_stdin_open(struct exec *x, const void *data, size_t n)
 	return r;
 }
 
+/* Our end alone is non-blocking: the flag belongs to the open file, and each end is one. */
+static int pipe_open(int *ret_ours, int *ret_child_end)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	if (fcntl(ends[0], F_SETFL, O_RDONLY | O_NONBLOCK) < 0) {
+		int r = -errno;
+
+		close(ends[0]);
+		close(ends[1]);
+		return r;
+	}
+	*ret_ours = ends[0];
+	*ret_child_end = ends[1];
+	return 0;
+}
+
 int exec_output_open(struct exec *x)
 {
-	for (int i = 0; i < 2; i++) {
-		int ends[2];
+	struct execs *execs = x->execs;
+	int r = 0;
 
-		if (x->out[i].fd >= 0)
+	for (int i = 0; i < 2 && r == 0; i++) {
+		struct exec_pipe *p = &x->out[i];
+
+		if (p->fd >= 0)
 			continue;
-		if (pipe2(ends, O_CLOEXEC) < 0)
-			return -errno;
-		x->out[i].fd = ends[0];
-		x->out[i].child_end = ends[1];
-		/* Ours alone: the flag belongs to the open file, and each end is one. */
-		if (fcntl(ends[0], F_SETFL, O_RDONLY | O_NONBLOCK) < 0)
-			return -errno;
+		if (execs->spare[i][0] >= 0) {
+			p->fd = take_fd(&execs->spare[i][0]);
+			p->child_end = take_fd(&execs->spare[i][1]);
+		} else {
+			r = pipe_open(&p->fd, &p->child_end);
+		}
 	}
-	return 0;
+	return r;
+}
+
+/* While a command runs there is time to make the pipes of the next one. */
+void exec_output_spare(struct execs *execs)
+{
+	for (int i = 0; i < 2; i++)
+		if (execs->spare[i][0] < 0)
+			(void)pipe_open(&execs->spare[i][0], &execs->spare[i][1]);
 }
 
 static void pipe_close(struct exec *x, struct exec_pipe *p)
