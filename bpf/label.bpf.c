@@ -44,6 +44,10 @@ int BPF_PROG(moat_task_alloc, struct task_struct *task, unsigned long clone_flag
 
 	if (ret)
 		return ret;
+	/* While a new agent replaces an old one's programs both run, on the same maps: the first of
+	 * them has labelled the child and used up the announcement. */
+	if (bpf_task_storage_get(&tasks, task, 0, 0))
+		return 0;
 	l = t ? &t->label : label_of(parent);
 	if (!l || l->role == MOAT_ROLE_NONE)
 		return 0;

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The end of the agent. Nothing runs after this module."""
+"""The end of the common agent. No module that needs it runs after this one."""
 
 import os
 import socket
