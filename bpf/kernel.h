@@ -219,4 +219,11 @@ struct linux_binprm;
 
 #include "moat/abi.h"
 
+static __always_inline bool is_inet(const struct sock *sk)
+{
+	__u16 family = sk->__sk_common.skc_family;
+
+	return family == AF_INET || family == AF_INET6;
+}
+
 #endif

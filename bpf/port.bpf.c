@@ -24,13 +24,6 @@ static __always_inline bool port_is_guarded(const struct sock *sk, __u16 port)
 	return bpf_map_lookup_elem(&ports, &key);
 }
 
-static __always_inline bool is_inet(const struct sock *sk)
-{
-	__u16 family = sk->__sk_common.skc_family;
-
-	return family == AF_INET || family == AF_INET6;
-}
-
 static __always_inline int use_port(__u32 hook, const struct sock *sk, __u16 port)
 {
 	if (!port || !port_is_guarded(sk, port))

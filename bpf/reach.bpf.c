@@ -155,13 +155,6 @@ static __noinline int reach_port(__u32 hook, struct sock *sk, const void *addres
 	return local ? deny(hook, ECONNREFUSED, MOAT_OBJECT_PORT, key.port) : allow(hook);
 }
 
-static __always_inline bool is_inet(struct sock *sk)
-{
-	__u16 family = sk->__sk_common.skc_family;
-
-	return family == AF_INET || family == AF_INET6;
-}
-
 SEC("lsm/socket_connect")
 int BPF_PROG(moat_socket_connect, struct socket *sock, struct sockaddr *address, int addrlen,
 	     int ret)

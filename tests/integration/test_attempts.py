@@ -46,17 +46,7 @@ def expected(technique, context, target):
 
 
 def acceptable(technique, context, target):
-    """
-    The kernel judges a /proc entry when it is first looked up, not when it is found in the dentry cache. moat-init has looked
-    itself up in the procfs that its commands use: what is beneath may then answer EPERM, and the bare entry can be named.
-    """
-    wanted = {expected(technique, context, target), attempts.NOT_HERE}
-    about_init = target.startswith("moat-init") or "/proc/1/" in technique.text
-    if "ENOENT" in wanted and about_init:
-        wanted.add("EPERM")
-        if technique.name == "proc_open":
-            wanted.add("ok")
-    return wanted
+    return {expected(technique, context, target), attempts.NOT_HERE}
 
 
 def check_answers(technique):

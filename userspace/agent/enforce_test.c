@@ -57,7 +57,7 @@ static int judge(struct enforce *e, int fd, int pidfd, struct failure *f)
 	if (r < 0)
 		return fail(f, -r, "self-test: cannot label the child");
 	r = ask(fd);
-	if (r != expected || refusals(e) != before + 1)
+	if (r != expected || refusals(e) <= before) /* others may be refused meanwhile */
 		return fail(f, EPROTO,
 			    "self-test: the programs are attached but do not decide; is bpf in "
 			    "/sys/kernel/security/lsm (lsm= on the kernel command line)? got %d", r);

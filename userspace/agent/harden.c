@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
+#include "base/signals.h"
 
 #define OOM_FILE "/proc/self/oom_score_adj"
 #define OOM_SCORE "-900"
@@ -66,12 +67,9 @@ void harden_self(void)
 
 int harden_undo_in_child(void)
 {
-	struct sigaction action = { .sa_handler = SIG_DFL };
 	sigset_t none;
 
-	/* Fails for the two that cannot be changed and for those libc keeps for itself. */
-	for (int i = 1; i < NSIG; i++)
-		(void)sigaction(i, &action, NULL);
+	reset_dispositions();
 	sigemptyset(&none);
 	if (sigprocmask(SIG_SETMASK, &none, NULL) < 0)
 		return -errno;

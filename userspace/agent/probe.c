@@ -207,16 +207,23 @@ static int in_child(int (*fn)(void))
 	return WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
 }
 
+/* ENOTBLK: they can be made, but "/" is no mount, as in a bare chroot(2): it cannot be made private. */
 static int try_namespaces(void)
 {
-	return unshare(CLONE_NEWPID | CLONE_NEWNS) < 0 ? errno : 0;
+	if (unshare(CLONE_NEWPID | CLONE_NEWNS) < 0)
+		return errno;
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return errno == EINVAL ? ENOTBLK : errno;
+	return 0;
 }
 
 static bool probe_namespaces(struct probe_result *p)
 {
 	int err = in_child(try_namespaces);
 
-	if (err)
+	if (err == ENOTBLK)
+		FOUND(p, "the root directory is no mount point: bind-mount a chroot onto itself first");
+	else if (err)
 		FOUND(p, "unshare(CLONE_NEWPID|CLONE_NEWNS): %s", strerror(err));
 	else
 		FOUND(p, "PID and mount namespaces can be made");

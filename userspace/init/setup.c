@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
+#include "base/signals.h"
 #include "init/init.h"
 
 /* As container runtimes mask and protect them (the OCI runtime specification's maskedPaths and
@@ -231,15 +232,11 @@ int setup_mounts(const char *hidden, size_t n, enum init_step *ret_step)
 	return mask_all(hidden, n);
 }
 
-/* SIG_IGN survives execve, so whatever the agent ignored would be ignored by every command. */
 static int reset_signals(void)
 {
-	struct sigaction dfl = { .sa_handler = SIG_DFL };
 	uint64_t all = ~0ull;
 
-	for (int sig = 1; sig < NSIG; sig++)
-		if (sigaction(sig, &dfl, NULL) < 0 && errno != EINVAL)
-			return -errno;
+	reset_dispositions();
 	/* Raw, because the C library never blocks the two signals it keeps for itself. */
 	return syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof(all)) < 0 ? -errno : 0;
 }
