@@ -9,8 +9,9 @@
  * fsmount, bind mount, umount of what covered it, descriptor), except a procfs of a PID namespace
  * that user code made itself: everybody in there is its own child.
  *
- * Beside it, the two other control file systems: user code has no use of a bpffs at all and writes
- * nothing to cgroupfs, and of a procfs writes only what belongs to a process (see self.bpf.c).
+ * Beside it, the other control file systems: user code has no use at all of a bpffs and of
+ * binfmt_misc (which would have a service execute a program of its choice), writes nothing to
+ * cgroupfs, and of a procfs writes only what belongs to a process (see self.bpf.c).
  *
  * Hooks: inode_permission (decides), sb_kern_mount, sb_remount, move_mount (refuse early, with a
  * clear error, what could not be used, and keep the options of the common mounts as they are).
@@ -74,7 +75,7 @@ static __always_inline bool is_kernel_file(struct inode *inode)
 	return !BPF_CORE_READ(pi, pid);
 }
 
-enum door { DOOR_NONE, DOOR_PROC, DOOR_CGROUP, DOOR_BPF };
+enum door { DOOR_NONE, DOOR_PROC, DOOR_CGROUP, DOOR_CLOSED };
 
 static __always_inline enum door door_of(const struct super_block *sb)
 {
@@ -85,7 +86,8 @@ static __always_inline enum door door_of(const struct super_block *sb)
 	case CGROUP2_SUPER_MAGIC:
 		return DOOR_CGROUP;
 	case BPF_FS_MAGIC:
-		return DOOR_BPF;
+	case BINFMTFS_MAGIC:
+		return DOOR_CLOSED;
 	default:
 		return DOOR_NONE;
 	}

@@ -19,6 +19,7 @@
 
 #define PROC_SUPER_MAGIC 0x9fa0
 #define BPF_FS_MAGIC 0xcafe4a11
+#define BINFMTFS_MAGIC 0x42494e4d
 #define CGROUP_SUPER_MAGIC 0x27e0eb
 #define CGROUP2_SUPER_MAGIC 0x63677270
 #define MAY_WRITE 2
@@ -28,6 +29,13 @@
 #define AF_INET 2
 #define AF_INET6 10
 #define AF_PACKET 17
+#define AF_RDS 21
+#define AF_TIPC 30
+#define AF_RXRPC 33
+#define AF_SMC 43
+#define SOCK_RAW 3
+#define IPPROTO_ICMP 1
+#define IPPROTO_ICMPV6 58
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -185,6 +193,7 @@ struct hw_perf_event {
 };
 
 struct perf_event {
+	struct perf_event *parent;
 	struct hw_perf_event hw;
 };
 

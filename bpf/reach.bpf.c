@@ -4,11 +4,13 @@
  *
  * Policy: user code in the control plane's network namespace cannot connect or send to a guarded
  * port of this machine, unless the service says reachable = yes: ECONNREFUSED, as if nobody
- * listened. Ports of the same number elsewhere are not ours. It cannot listen in on the wire either:
- * no packet sockets. Nor can it reach the agent's socket: EPERM.
+ * listened. Ports of the same number elsewhere are not ours. It cannot listen in on the wire either,
+ * nor use families that get around the hooks: see bypasses_hooks(). Nor can it reach the agent's
+ * socket: EPERM.
  *
  * "This machine" is what the kernel's own address lists say at that moment, read here and now: a
- * copy kept by the agent could be raced by adding an address.
+ * copy kept by the agent could be raced by adding an address. Where they are too long to be searched
+ * every address counts as ours.
  *
  * Hooks: socket_connect, socket_sendmsg (UDP, and MSG_FASTOPEN, which never calls connect),
  * socket_create, unix_stream_connect, unix_may_send.
@@ -89,11 +91,13 @@ static long match_device(__u32 i, struct search *s)
 		inner.head = (void *)in6 + bpf_core_field_offset(struct inet6_dev, addr_list);
 		inner.at = in6 ? BPF_CORE_READ(in6, addr_list.next) : NULL;
 		bpf_loop(ADDRESSES_MAX, match_v6, &inner, 0);
+		inner.found |= inner.at && inner.at != inner.head; /* too many to tell */
 	} else {
 		struct in_device *in = BPF_CORE_READ(dev, ip_ptr);
 
 		inner.ifa = in ? BPF_CORE_READ(in, ifa_list) : NULL;
 		bpf_loop(ADDRESSES_MAX, match_v4, &inner, 0);
+		inner.found |= inner.ifa != NULL;
 	}
 	s->found = inner.found;
 	s->at = next_of(s->at);
@@ -105,7 +109,7 @@ static __always_inline bool is_assigned(struct net *net, struct search *s)
 	s->head = (void *)net + bpf_core_field_offset(struct net, dev_base_head);
 	s->at = next_of(s->head);
 	bpf_loop(DEVICES_MAX, match_device, s, 0);
-	return s->found;
+	return s->found || s->at != s->head;
 }
 
 /* Any, loopback, multicast, limited broadcast: without asking the devices. */
@@ -184,6 +188,27 @@ int BPF_PROG(moat_socket_sendmsg, struct socket *sock, struct msghdr *msg, int s
 	return reach_port(MOAT_HOOK_socket_sendmsg, sk, msg->msg_name);
 }
 
+/*
+ * Sockets that read everybody's packets (packet sockets; raw ones but for ping), and families that
+ * bind and connect TCP or UDP sockets of their own inside the kernel, where no hook is asked.
+ */
+static __always_inline bool bypasses_hooks(int family, int type, int protocol)
+{
+	switch (family) {
+	case AF_PACKET:
+	case AF_RDS:
+	case AF_TIPC:
+	case AF_RXRPC:
+	case AF_SMC:
+		return true;
+	case AF_INET:
+	case AF_INET6:
+		return type == SOCK_RAW && protocol != IPPROTO_ICMP && protocol != IPPROTO_ICMPV6;
+	default:
+		return false;
+	}
+}
+
 SEC("lsm/socket_create")
 int BPF_PROG(moat_socket_create, int family, int type, int protocol, int kern, int ret)
 {
@@ -192,7 +217,7 @@ int BPF_PROG(moat_socket_create, int family, int type, int protocol, int kern, i
 
 	if (ret)
 		return ret;
-	if (family != AF_PACKET || kern || !user_subject())
+	if (kern || !bypasses_hooks(family, type, protocol) || !user_subject())
 		return 0;
 	if (s && task->nsproxy->net_ns->net_cookie != s->netns)
 		return allow(MOAT_HOOK_socket_create);

@@ -12,10 +12,11 @@
  *  - does not change or look into what the kernel runs: modules, kexec, raw memory and ports,
  *    tracing, all that lockdown knows of;
  *  - lacks the capabilities that would get past the other hooks, see dangerous_capability();
- *  - cannot hold other processes up with fanotify permission events.
+ *  - cannot hold other processes up with fanotify permission events;
+ *  - is not handed other mount namespaces.
  * The answer is EPERM.
  *
- * Hooks: bpf, capable, locked_down, path_notify, file_open; inode_permission, sb_kern_mount,
+ * Hooks: bpf, capable, sb_umount, file_ioctl, file_ioctl_compat, locked_down, path_notify, file_open; inode_permission, sb_kern_mount,
  * sb_remount and move_mount are in fs.bpf.c.
  */
 #include "verdict.h"
@@ -84,6 +85,50 @@ int BPF_PROG(moat_capable, const struct cred *cred, struct user_namespace *ns, i
 	if ((!dangerous_capability(cap) && !opens_memory(cap)) || !user_subject())
 		return 0;
 	return deny(MOAT_HOOK_capable, EPERM, MOAT_OBJECT_CAPABILITY, cap);
+}
+
+/* Nobody in a mount namespace of moat-init's finds a bpffs there; this is for who found another. */
+SEC("lsm/sb_umount")
+int BPF_PROG(moat_sb_umount, struct vfsmount *mnt, int flags, int ret)
+{
+	if (ret)
+		return ret;
+	if (!user_subject())
+		return 0;
+	if (mnt->mnt_sb->s_magic != BPF_FS_MAGIC)
+		return allow(MOAT_HOOK_sb_umount);
+	return deny(MOAT_HOOK_sb_umount, EPERM, MOAT_OBJECT_MOUNT, mnt->mnt_sb->s_dev);
+}
+
+/*
+ * NS_MNT_GET_NEXT and NS_MNT_GET_PREV (6.12) hand out mount namespaces, also the control plane's, to
+ * whoever has CAP_SYS_ADMIN; type and number of the request, whatever the size of its argument.
+ */
+#define NS_MNT_GET_NEXT 0xb70b
+#define NS_MNT_GET_PREV 0xb70c
+
+static __always_inline int use_ioctl(unsigned int cmd)
+{
+	unsigned int request = cmd & 0xffff;
+
+	if (request != NS_MNT_GET_NEXT && request != NS_MNT_GET_PREV)
+		return 0;
+	if (!user_subject())
+		return 0;
+	return deny(MOAT_HOOK_file_ioctl, EPERM, MOAT_OBJECT_KERNEL, cmd);
+}
+
+SEC("lsm/file_ioctl")
+int BPF_PROG(moat_file_ioctl, struct file *file, unsigned int cmd, unsigned long arg, int ret)
+{
+	return ret ? ret : use_ioctl(cmd);
+}
+
+/* Loaded where the kernel has the hook; others ask file_ioctl for 32-bit callers as well. */
+SEC("?lsm/file_ioctl_compat")
+int BPF_PROG(moat_file_ioctl_compat, struct file *file, unsigned int cmd, unsigned long arg, int ret)
+{
+	return ret ? ret : use_ioctl(cmd);
 }
 
 SEC("lsm/locked_down")

@@ -6,20 +6,15 @@
  * kill(2) would look the task up again, for ever).
  *
  * SIGIO is sent from wherever the event happens, so the running task means nothing there: the
- * subject is who made itself or another the file's owner. F_SETOWN and FIOSETOWN by user code are
- * therefore remembered per file, or refused with ENOMEM where they cannot be.
+ * subject is who made the receiver the owner of the file, by whatever call (F_SETOWN, FIOSETOWN also
+ * from 32-bit code, O_ASYNC on a terminal, leases). That is remembered per file.
  *
- * Hooks: task_kill, file_fcntl, file_ioctl, file_free_security, file_send_sigiotask,
+ * Hooks: task_kill, file_set_fowner, file_free_security, file_send_sigiotask,
  * ptrace_access_check (also what hides /proc entries, see fs.bpf.c), ptrace_traceme,
  * task_setrlimit, task_setnice, task_setscheduler, task_getscheduler, task_setioprio,
  * task_getioprio, task_setpgid, task_getpgid, task_getsid, task_movememory, perf_event_alloc.
  */
 #include "verdict.h"
-
-#define F_SETOWN 8
-#define F_SETOWN_EX 15
-#define FIOSETOWN 0x8901
-#define SIOCSPGRP 0x8902
 
 static __always_inline int touch(__u32 hook, struct task_struct *target)
 {
@@ -123,48 +118,37 @@ int BPF_PROG(moat_perf_event_alloc, struct perf_event *event, int ret)
 		return ret;
 	if (!subject)
 		return 0;
+	if (event->parent) /* inherited by a child that has no label yet; the original was judged */
+		return allow(MOAT_HOOK_perf_event_alloc);
 	target = event->hw.target;
 	if (target && may_touch(subject, label_of(target)))
 		return allow(MOAT_HOOK_perf_event_alloc);
 	return deny(MOAT_HOOK_perf_event_alloc, EPERM, MOAT_OBJECT_TASK, target ? target->tgid : 0);
 }
 
-/* How many files are in file_owners: spares every other close of a file the look-up. */
-static __u64 n_file_owners;
+/* Whether file_owners ever held anything: spares every close of a file the look-up until then. */
+static bool owners_known;
+/* An owner could not be noted: from then on no SIGIO reaches a labelled task unless its owner is. */
+static bool owner_lost;
 
-static __always_inline int remember_owner(__u32 hook, struct file *file)
+SEC("lsm/file_set_fowner")
+int BPF_PROG(moat_file_set_fowner, struct file *file)
 {
 	const struct moat_label *subject = user_subject();
 	__u64 address = (__u64)file;
 	struct moat_label label;
 
-	if (!subject)
+	if (!subject) {
+		if (owners_known)
+			bpf_map_delete_elem(&file_owners, &address);
 		return 0;
+	}
 	label = *subject;
-	__sync_fetch_and_add(&n_file_owners, 1);
+	owners_known = true;
 	if (bpf_map_update_elem(&file_owners, &address, &label, BPF_ANY))
-		return deny(hook, ENOMEM, MOAT_OBJECT_NONE, 0);
-	return allow(hook);
-}
-
-SEC("lsm/file_fcntl")
-int BPF_PROG(moat_file_fcntl, struct file *file, unsigned int cmd, unsigned long arg, int ret)
-{
-	if (ret)
-		return ret;
-	if (cmd != F_SETOWN && cmd != F_SETOWN_EX)
-		return 0;
-	return remember_owner(MOAT_HOOK_file_fcntl, file);
-}
-
-SEC("lsm/file_ioctl")
-int BPF_PROG(moat_file_ioctl, struct file *file, unsigned int cmd, unsigned long arg, int ret)
-{
-	if (ret)
-		return ret;
-	if (cmd != FIOSETOWN && cmd != SIOCSPGRP)
-		return 0;
-	return remember_owner(MOAT_HOOK_file_ioctl, file);
+		owner_lost = true;
+	allow(MOAT_HOOK_file_set_fowner);
+	return 0;
 }
 
 SEC("lsm/file_free_security")
@@ -172,7 +156,7 @@ int BPF_PROG(moat_file_free_security, struct file *file)
 {
 	__u64 address = (__u64)file;
 
-	if (n_file_owners)
+	if (owners_known)
 		bpf_map_delete_elem(&file_owners, &address);
 	return 0;
 }
@@ -196,9 +180,9 @@ int BPF_PROG(moat_file_send_sigiotask, struct task_struct *tsk, struct fown_stru
 	if (ret)
 		return ret;
 	subject = bpf_map_lookup_elem(&file_owners, &address);
-	if (!subject)
+	if (!subject && (!owner_lost || !label_of(tsk)))
 		return 0;
-	if (may_touch(subject, label_of(tsk)))
+	if (subject && may_touch(subject, label_of(tsk)))
 		return allow(MOAT_HOOK_file_send_sigiotask);
 	return deny(MOAT_HOOK_file_send_sigiotask, EPERM, MOAT_OBJECT_TASK, tsk->tgid);
 }

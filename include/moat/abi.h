@@ -94,8 +94,7 @@ struct moat_settings {
 #define MOAT_HOOKS(X)                                                                              \
 	X(task_alloc, "label", EPERM)                                                              \
 	X(task_kill, "signals", EPERM)                                                             \
-	X(file_fcntl, "signals", ENOMEM)                                                           \
-	X(file_ioctl, "signals", ENOMEM)                                                           \
+	X(file_set_fowner, "signals", EPERM)                                                       \
 	X(file_send_sigiotask, "signals", EPERM)                                                   \
 	X(ptrace_access_check, "proc", EPERM)                                                      \
 	X(ptrace_traceme, "control", EPERM)                                                        \
@@ -125,6 +124,8 @@ struct moat_settings {
 	X(bpf, "self", EPERM)                                                                      \
 	X(capable, "self", EPERM)                                                                  \
 	X(locked_down, "self", EPERM)                                                              \
+	X(sb_umount, "self", EPERM)                                                                \
+	X(file_ioctl, "self", EPERM)                                                               \
 	X(path_notify, "self", EPERM)                                                              \
 	X(file_open, "self", EPERM)
 
@@ -158,7 +159,7 @@ enum moat_object {
 	MOAT_OBJECT_CAPABILITY = 6, /* object = number of the capability */
 	MOAT_OBJECT_FILE = 7,       /* object = inode number */
 	MOAT_OBJECT_MOUNT = 8,      /* object = device number of the file system */
-	MOAT_OBJECT_KERNEL = 9,     /* object = enum lockdown_reason, include/linux/security.h */
+	MOAT_OBJECT_KERNEL = 9,     /* object = enum lockdown_reason (linux/security.h), or ioctl(2) request */
 };
 
 /* A record in the `events` ring: one denial, and how many were folded into it. */

@@ -97,10 +97,12 @@ const char *config_value_env(const char *text, char ***env)
 
 uint64_t config_capabilities_default(void)
 {
+	/* That of container engines less CAP_MKNOD, which they back with a device cgroup: without one
+	 * a device node of the disk is the disk. */
 	static const cap_value_t set[] = {
 		CAP_CHOWN,  CAP_DAC_OVERRIDE,     CAP_FOWNER,     CAP_FSETID,  CAP_KILL,
 		CAP_SETGID, CAP_SETUID,           CAP_SETPCAP,    CAP_NET_RAW, CAP_SYS_CHROOT,
-		CAP_MKNOD,  CAP_NET_BIND_SERVICE, CAP_AUDIT_WRITE, CAP_SETFCAP,
+		CAP_NET_BIND_SERVICE, CAP_AUDIT_WRITE, CAP_SETFCAP,
 	};
 	uint64_t mask = 0;
 

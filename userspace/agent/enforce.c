@@ -14,6 +14,8 @@
 
 #include "base/log.h"
 
+#define RECORDS_PER_TURN 256 /* of the event loop */
+
 /* The last lines libbpf wrote: the reason of a failed load, for the person who reads the error. */
 static char libbpf_said[256];
 
@@ -195,6 +197,16 @@ static int label_self(struct enforce *e, struct failure *f)
 	return r < 0 ? fail(f, -r, "cannot protect the PID namespace of moatd") : 0;
 }
 
+/* Programs for hooks that not every supported kernel has; by its own account, never by version. */
+static void choose_programs(struct moat_bpf *bpf)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+
+	if (btf && btf__find_by_name_kind(btf, "bpf_lsm_file_ioctl_compat", BTF_KIND_FUNC) > 0)
+		bpf_program__set_autoload(bpf->progs.moat_file_ioctl_compat, true);
+	btf__free(btf);
+}
+
 static int load(struct enforce *e, const struct config *config, struct failure *f)
 {
 	int r;
@@ -205,6 +217,7 @@ static int load(struct enforce *e, const struct config *config, struct failure *
 	e->bpf = moat_bpf__open();
 	if (!e->bpf)
 		return fail(f, errno, "cannot open the BPF object: %s", libbpf_said);
+	choose_programs(e->bpf);
 	r = enforce_adopt(e, config, f);
 	if (r < 0)
 		return r;
@@ -421,14 +434,16 @@ static int on_record(void *data, void *record, size_t size)
 
 	if (size >= sizeof(struct moat_event))
 		e->on_denial(record, e->on_denial_data);
-	return 0;
+	return ++e->n_records < RECORDS_PER_TURN ? 0 : -EAGAIN;
 }
 
 static void on_ring_ready(struct loop_source *source, uint32_t events)
 {
 	struct enforce *e = container_of(source, struct enforce, source);
 
+	/* A flood of denials must not keep the loop from everything else: the descriptor stays ready. */
 	(void)events;
+	e->n_records = 0;
 	ring_buffer__consume(e->ring);
 }
 

@@ -21,6 +21,7 @@ struct enforce {
 	char *mounted;                  /* bpffs that we mounted ourselves, owned; NULL: none */
 	bool stale_namespaces;          /* adopted: pid_namespaces still names those of the last agent */
 	uint32_t own_pid_ns;            /* inode number of the agent's PID namespace */
+	unsigned n_records;             /* handled in this turn of the loop */
 	struct ring_buffer *ring;       /* owned */
 	struct loop *loop;              /* borrowed; NULL before enforce_watch() */
 	struct loop_source source;

@@ -109,6 +109,8 @@ static int pin_all(struct enforce *e, const char *dir, struct failure *f)
 	for (int i = 0; i < s->map_cnt && r == 0; i++)
 		r = pin_one(bpf_map__fd(*s->maps[i].map), dir, "maps", s->maps[i].name, f);
 	for (int i = 0; i < s->prog_cnt && r == 0; i++) {
+		if (!*s->progs[i].link) /* not for this kernel */
+			continue;
 		r = pin_one(bpf_program__fd(*s->progs[i].prog), dir, "programs", s->progs[i].name, f);
 		if (r == 0)
 			r = pin_one(bpf_link__fd(*s->progs[i].link), dir, "links",

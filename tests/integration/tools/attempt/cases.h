@@ -176,7 +176,10 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(reach_udp_connect, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "connect UDP 127.0.0.1") \
 	X(reach_udp_sendto, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "sendto UDP 127.0.0.1")   \
 	X(reach_fastopen, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "sendto TCP, MSG_FASTOPEN") \
-	X(reach_packet, "service", EPERM, EPERM, EPERM, 0, "a packet socket")
+	X(reach_packet, "service", EPERM, EPERM, EPERM, 0, "a packet socket")                      \
+	X(reach_raw, "service", EPERM, EPERM, EPERM, 0, "a raw TCP socket")                        \
+	X(reach_smc, "service", EPERM, EPERM, EPERM, 0, "an SMC socket")                           \
+	X(ping_socket, "service", 0, 0, 0, CONTROL, "a raw ICMP socket")
 
 #define KERNEL_CASES(X)                                                                            \
 	X(sysctl_write, "kernel", EPERM, EPERM, EPERM, 0, "open a sysctl for writing")             \
@@ -189,6 +192,8 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(cgroup_read, "kernel", 0, 0, 0, CONTROL, "read cgroup.controllers")                      \
 	X(bpffs_mount, "kernel", EPERM, EPERM, EPERM, 0, "mount a bpffs")                          \
 	X(bpffs_fsmount, "kernel", EPERM, EPERM, EPERM, 0, "open an unattached fsmount(bpf)")      \
+	X(binfmt_misc, "kernel", EPERM, EPERM, EPERM, 0, "mount binfmt_misc")                      \
+	X(mount_namespaces, "kernel", EPERM, EPERM, EPERM, 0, "ioctl(NS_MNT_GET_PREV)")            \
 	X(tracefs, "kernel", EPERM, EPERM, EPERM, 0, "mount tracefs and read it")                  \
 	X(dev_mem, "kernel", EPERM, EPERM, EPERM, 0, "mknod and open /dev/mem")                    \
 	X(ioperm, "kernel", EPERM, EPERM, EPERM, 0, "ioperm")                                      \

@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <sys/fanotify.h>
 #include <sys/io.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
@@ -130,6 +131,35 @@ int attempt_bpffs_fsmount(struct target *t)
 	fd = openat(mnt, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	close(fs);
 	return answered(mnt, fd < 0 ? -errno : answered(fd, 0));
+}
+
+int attempt_binfmt_misc(struct target *t)
+{
+	int r = mount_here(t, "binfmt_misc");
+
+	return r == -ENODEV ? -NOT_HERE : r;
+}
+
+/* linux/nsfs.h of 6.12: from one mount namespace to the one before it. */
+struct mnt_ns {
+	uint32_t size, nr_mounts;
+	uint64_t id;
+};
+
+int attempt_mount_namespaces(struct target *t)
+{
+	struct mnt_ns info = { .size = sizeof(info) };
+	int r, fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return setup(t, "open(/proc/self/ns/mnt)");
+	r = ioctl(fd, _IOR(0xb7, 12, struct mnt_ns), &info);
+	if (r >= 0)
+		close(r);
+	if (r < 0 && errno == ENOTTY)
+		return answered(fd, -NOT_HERE);
+	/* "there is none before this one" is an answer, too */
+	return answered(fd, r < 0 && errno != ENOENT ? -errno : 0);
 }
 
 int attempt_tracefs(struct target *t)

@@ -125,3 +125,31 @@ int attempt_reach_packet(struct target *t)
 	(void)t;
 	return fd < 0 ? -errno : answered(fd, 0);
 }
+
+static int make_socket(int domain, int type, int protocol)
+{
+	int fd = socket(domain, type | SOCK_CLOEXEC, protocol);
+
+	if (fd < 0 && (errno == EAFNOSUPPORT || errno == EPROTONOSUPPORT))
+		return -NOT_HERE;
+	return fd < 0 ? -errno : answered(fd, 0);
+}
+
+int attempt_reach_raw(struct target *t)
+{
+	(void)t;
+	return make_socket(AF_INET, SOCK_RAW, IPPROTO_TCP);
+}
+
+/* Binds and connects a TCP socket of its own inside the kernel. */
+int attempt_reach_smc(struct target *t)
+{
+	(void)t;
+	return make_socket(AF_SMC, SOCK_STREAM, 0);
+}
+
+int attempt_ping_socket(struct target *t)
+{
+	(void)t;
+	return make_socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
+}
