@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads one Debian suite with apt, beside the system's own configuration: nothing is installed, no system state changes.
 
 The mirror and its keyring are those that the system's sources name, so proxies, mirrors and credentials keep working.

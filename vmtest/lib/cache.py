@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where fetched things lie, the table of kernels, and locks.
 
   <cache>/kernels/<name>/   kernel.json, vmlinuz, config, initramfs, lib/modules/<release>/

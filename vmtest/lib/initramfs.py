@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The initramfs: virtme-ng's, with what the root of the guest needs, plus this folder's own /init and one run's settings.
 
 A later cpio archive overrides an earlier one, so the part that depends only on the kernel is made once, when it is fetched.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the user sees: live output, the verdict on one kernel, the summary."""
 
 import os

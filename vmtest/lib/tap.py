@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads TAP and decides. Only what the tests of this project write is understood: results, skips, one plan, a bail-out."""
 
 import re
