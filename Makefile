@@ -87,11 +87,11 @@ $(O)/gen/moat.skel.h: $(O)/moat.bpf.o
 
 $(O)/tests/unit/%: tests/unit/%.c $(BASE_OBJ) $(filter-out %/main.o,$(AGENT_OBJ)) $(filter-out %/main.o,$(INIT_OBJ)) $(O)/libmoat.a
 	@mkdir -p $(@D)
-	$(call say,UNIT,$@) $(CC) $(ALL_CFLAGS) -Itests/unit -o $@ $^ $(LDFLAGS) $(AGENT_LIBS) -lcmocka
+	$(call say,UNIT,$@) $(CC) $(ALL_CFLAGS) -Itests/unit -o $@ $< $(filter %.o %.a,$^) $(LDFLAGS) $(AGENT_LIBS) -lcmocka
 
 $(O)/tests/%: tests/%.c
 	@mkdir -p $(@D)
-	$(call say,CC,$@) $(CC) $(ALL_CFLAGS) -o $@ $(filter %.c,$^) $(LDFLAGS)
+	$(call say,CC,$@) $(CC) $(ALL_CFLAGS) -o $@ $(sort $(filter %.c,$^)) $(LDFLAGS)
 
 # Static: it also runs where no library can be reached. Not built with sanitizers.
 $(O)/tests/integration/tools/attempt: $(wildcard tests/integration/tools/attempt/*)
