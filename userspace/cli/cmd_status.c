@@ -72,7 +72,7 @@ static void print_numbers(const json_t *root)
 
 	puts("\nnamespaces:");
 	json_array_foreach(json_object_get(root, "namespaces"), i, ns)
-		printf("  %-12spid %lld\n", member_text(ns, "name"),
+		printf("  %-14s pid %lld\n", member_text(ns, "name"),
 		       (long long)member_number(ns, "pid"));
 	printf("\ncommands: %lld running, %lld started, %lld ended, %lld timed out, "
 	       "%lld failed to start\n", (long long)member_number(execs, "running"),
