@@ -13,19 +13,6 @@ static uint64_t unix_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-static const char *enforce_setting(enum enforce_mode mode)
-{
-	switch (mode) {
-	case ENFORCE_REQUIRE:
-		return "require";
-	case ENFORCE_BEST_EFFORT:
-		return "best-effort";
-	case ENFORCE_AUDIT:
-		break;
-	}
-	return "audit";
-}
-
 static const char *mode_name(const struct enforce *e)
 {
 	if (!enforce_active(e))
@@ -203,7 +190,7 @@ enum MHD_Result api_status_get(struct api_request *r)
 	jbuf_add_unsigned(b, "uptimeMs",
 			  now > agent->started_unix_ms ? now - agent->started_unix_ms : 0);
 	jbuf_add_text(b, "kernel", agent->probes.kernel);
-	jbuf_add_text(b, "enforce", enforce_setting(agent->config->enforce));
+	jbuf_add_text(b, "enforce", config_enforce_name(agent->config->enforce));
 	write_enforcement(b, agent);
 	write_not_enforced(b, agent);
 	write_layers(b, agent);

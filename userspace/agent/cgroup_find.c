@@ -3,24 +3,9 @@
 
 #include <fcntl.h>
 
+#include "base/mountinfo.h"
+
 #define PROC_FILE_MAX (4u * 1024 * 1024)
-
-/* Undoes the \ooo of mountinfo in place. */
-static void unescape(char *s)
-{
-	char *out = s;
-
-	while (*s) {
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' &&
-		    s[3] >= '0' && s[3] <= '7') {
-			*out++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
-			s += 4;
-		} else {
-			*out++ = *s++;
-		}
-	}
-	*out = '\0';
-}
 
 /*
  * Splits one line of mountinfo: "id parent major:minor root mountpoint options [tag…] - type …".
@@ -42,8 +27,8 @@ static bool parse_mount(char *line, char **ret_root, char **ret_point)
 	field = field ? strtok_r(NULL, " ", &save) : NULL;
 	if (!field || strcmp(field, "cgroup2") != 0)
 		return false;
-	unescape(root);
-	unescape(point);
+	mountinfo_unescape(root);
+	mountinfo_unescape(point);
 	*ret_root = root;
 	*ret_point = point;
 	return true;

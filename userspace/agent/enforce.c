@@ -39,18 +39,11 @@ static int keep_libbpf_message(enum libbpf_print_level level, const char *fmt, v
  * The lock in question is a per-CPU variable that only such kernels have; those that gained a
  * separate helper for programs that may recurse look up without it. Unknown: assume the worst.
  */
-static bool needs_backup_labels(void)
+static bool needs_backup_labels(const struct btf *kernel)
 {
-	struct btf *btf = btf__load_vmlinux_btf();
-	bool needed = true;
-
-	if (!btf)
-		return true;
-	if (btf__find_by_name_kind(btf, "bpf_task_storage_get_recur", BTF_KIND_FUNC) > 0 ||
-	    btf__find_by_name_kind(btf, "bpf_task_storage_busy", BTF_KIND_VAR) < 0)
-		needed = false;
-	btf__free(btf);
-	return needed;
+	return !kernel ||
+	       (btf__find_by_name_kind(kernel, "bpf_task_storage_get_recur", BTF_KIND_FUNC) <= 0 &&
+		btf__find_by_name_kind(kernel, "bpf_task_storage_busy", BTF_KIND_VAR) >= 0);
 }
 
 static int own_netns_cookie(__u64 *ret_cookie)
@@ -67,7 +60,7 @@ static int fill_settings(struct enforce *e, const struct config *config, struct 
 {
 	struct moat_settings settings = {
 		.mode = config->enforce == ENFORCE_AUDIT ? MOAT_MODE_AUDIT : MOAT_MODE_ENFORCE,
-		.backup_labels = needs_backup_labels(),
+		.backup_labels = e->settings.backup_labels,
 	};
 	uint32_t zero = 0;
 	int r;
@@ -197,14 +190,16 @@ static int label_self(struct enforce *e, struct failure *f)
 	return r < 0 ? fail(f, -r, "cannot protect the PID namespace of moatd") : 0;
 }
 
-/* Programs for hooks that not every supported kernel has; by its own account, never by version. */
-static void choose_programs(struct moat_bpf *bpf)
+/* What differs between supported kernels, by their own account (BTF), never by version. */
+static void suit_kernel(struct enforce *e)
 {
-	struct btf *btf = btf__load_vmlinux_btf();
+	struct btf *kernel = btf__load_vmlinux_btf();
 
-	if (btf && btf__find_by_name_kind(btf, "bpf_lsm_file_ioctl_compat", BTF_KIND_FUNC) > 0)
-		bpf_program__set_autoload(bpf->progs.moat_file_ioctl_compat, true);
-	btf__free(btf);
+	e->settings.backup_labels = needs_backup_labels(kernel);
+	if (kernel &&
+	    btf__find_by_name_kind(kernel, "bpf_lsm_file_ioctl_compat", BTF_KIND_FUNC) > 0)
+		bpf_program__set_autoload(e->bpf->progs.moat_file_ioctl_compat, true);
+	btf__free(kernel);
 }
 
 static int load(struct enforce *e, const struct config *config, struct failure *f)
@@ -217,7 +212,7 @@ static int load(struct enforce *e, const struct config *config, struct failure *
 	e->bpf = moat_bpf__open();
 	if (!e->bpf)
 		return fail(f, errno, "cannot open the BPF object: %s", libbpf_said);
-	choose_programs(e->bpf);
+	suit_kernel(e);
 	r = enforce_adopt(e, config, f);
 	if (r < 0)
 		return r;

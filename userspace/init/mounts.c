@@ -11,6 +11,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
+#include "base/mountinfo.h"
 #include "init/init.h"
 
 #define ROUNDS 16 /* each peels one layer off stacked mounts */
@@ -83,23 +84,6 @@ static int read_all(int dirfd, const char *path, char **ret_text)
 	return 0;
 }
 
-/* The kernel writes space, tab, newline and backslash as \ooo. */
-static void unescape(char *s)
-{
-	char *out = s;
-
-	while (*s) {
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' &&
-		    s[3] >= '0' && s[3] <= '7') {
-			*out++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
-			s += 4;
-		} else {
-			*out++ = *s++;
-		}
-	}
-	*out = '\0';
-}
-
 /* "36 35 98:0 /root /path rw,noatime optional… - type source super": proc_pid_mountinfo(5). */
 static int parse_line(char *line, struct mount_entry *ret)
 {
@@ -117,7 +101,7 @@ static int parse_line(char *line, struct mount_entry *ret)
 	else
 		return -EBADMSG;
 	type[strcspn(type, " ")] = '\0';
-	unescape(field[4]);
+	mountinfo_unescape(field[4]);
 	*ret = (struct mount_entry){
 		.id = strtoull(field[0], NULL, 10),
 		.path = field[4],
