@@ -259,10 +259,17 @@ def kvm_boots(kernel):
     return result.status == 0
 
 
-def acceleration(kernel):
-    if os.environ.get("MOAT_VM_ACCEL", "kvm") != "tcg" and kvm_boots(kernel):
+def acceleration(kernel, count_instructions):
+    if not count_instructions and os.environ.get("MOAT_VM_ACCEL", "kvm") != "tcg" and kvm_boots(kernel):
         return ["-accel", "kvm"]
     # Translated code has to be thrown away less often than with the default size.
     # One thread for all processors: with a thread for each, code that the guest's kernel patches while another processor
     # runs it (static keys, BPF trampolines) is seen there too late now and then, and the guest dies of "Oops: int3".
-    return ["-accel", "tcg,thread=single,tb-size=512"]
+    emulation = ["-accel", "tcg,thread=single,tb-size=512"]
+    # A nanosecond of the guest's for each instruction; when all its processors sleep, time jumps.
+    counting = ["-icount", "shift=0,sleep=off"]
+    # After cmpxchg16b QEMU 7.2 has garbage in the flags; in this mode an interrupt can come right there, and the guest
+    # double-faults. Older kernels do without; from 7.0 on task storage cannot be allocated without (kmalloc_nolock).
+    if int(kernel["release"].split(".")[0]) < 7:
+        counting += ["-global", "max-x86_64-cpu.cx16=off"]
+    return emulation + (counting if count_instructions else [])
