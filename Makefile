@@ -95,15 +95,19 @@ $(O)/tests/%: tests/%.c
 
 # Static: it also runs where no library can be reached. Not built with sanitizers.
 $(O)/tests/integration/tools/attempt: $(wildcard tests/integration/tools/attempt/*)
-$(O)/tests/integration/tools/attempt: LDFLAGS += -static
-$(O)/tests/integration/tools/attempt: SANFLAGS =
+$(O)/tests/integration/tools/attempt $(O)/tests/integration/tools/hog: LDFLAGS += -static
+$(O)/tests/integration/tools/attempt $(O)/tests/integration/tools/hog: SANFLAGS =
+
+# Static: how fast it starts is part of what it measures.
+$(O)/tests/bench/hook_bench: LDFLAGS += -static
+$(O)/tests/bench/hook_bench: SANFLAGS =
 
 # What the Debian packages are for: building; the integration tests' tools and control planes;
 # booting other kernels. bun comes from npm, kernels from apt without being installed (vmtest/fetch).
 DEPS_BUILD := gcc make pkg-config clang bpftool libc6-dev libbpf-dev libelf-dev zlib1g-dev libcap-dev \
               libmicrohttpd-dev libjansson-dev libinih-dev
-DEPS_TEST  := libcmocka-dev python3 procps psmisc netcat-openbsd curl iproute2 util-linux strace \
-              bubblewrap jupyter-server
+DEPS_TEST  := libcmocka-dev python3 e2fsprogs kmod mount procps psmisc netcat-openbsd curl iproute2 util-linux strace gdb \
+              git bubblewrap python3-pip jupyter-server python3-prometheus-client
 DEPS_DEMO  := python3 procps
 DEPS_VM    := qemu-system-x86 kmod python3 debian-archive-keyring
 
@@ -150,6 +154,9 @@ tests: $(UNIT_BIN) $(TOOL_BIN)
 
 bench: all tests ## exec latency beside posix_spawn, nsenter, unshare, bubblewrap (VM=6.12: in a VM)
 	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --plain --) tests/bench/run --build $(O)
+
+bench-hooks: all tests ## what the kernel hooks cost an operation (VM=6.12: in a VM)
+	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --icount --plain --) tests/bench/hooks --build $(O) $(if $(VM),--rounds 12)
 
 deps: deps-build deps-test deps-vm ## install everything that building and testing need
 
@@ -207,7 +214,7 @@ uninstall: ## remove what install put there
 clean: ## remove what was built
 	rm -rf $(O)
 
-.PHONY: all help demo check check-unit check-integration check-vm tests bench deps deps-build \
+.PHONY: all help demo check check-unit check-integration check-vm tests bench bench-hooks deps deps-build \
         deps-demo deps-test deps-vm lint format coverage install uninstall clean
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

@@ -1,68 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Surface: /proc, and the other file systems that are doors to the kernel.
+ * Surface: permission to use a file: /proc, other doors to the kernel, devices, protected files.
  *
- * Policy: moat-init mounts /proc with hidepid=ptraceable, so that the kernel asks
+ * Policy for /proc: moat-init mounts it with hidepid=ptraceable, so that the kernel asks
  * ptrace_access_check (task.bpf.c) before it names a process in readdir, lookup or stat, also to
  * root, and answers ENOENT where that refuses. User code gets no other view of those processes: a
  * procfs that is mounted without hidepid=ptraceable is closed to it, however it got there (mount,
  * fsmount, bind mount, umount of what covered it, descriptor), except a procfs of a PID namespace
- * that user code made itself: everybody in there is its own child.
+ * that user code made itself: everybody in there is its own child. Of a procfs it writes only what
+ * belongs to a process: no sysctl, no sysrq-trigger.
  *
- * Beside it, the other control file systems: user code has no use at all of a bpffs and of
- * binfmt_misc (which would have a service execute a program of its choice), writes nothing to
- * cgroupfs, and of a procfs writes only what belongs to a process (see self.bpf.c).
+ * The other control file systems (door.h) it may read or not even enter, and in cgroupfs it reads no
+ * list of processes, which would name hidden ones. It opens no block device, which would get beneath
+ * every file system, and no terminal, console, keyboard or watchdog of the machine. Files and
+ * directories that are protected (protect.h) it does not open for writing, and makes or removes nothing
+ * in them.
  *
- * Hooks: inode_permission (decides), sb_kern_mount, sb_remount, move_mount (refuse early, with a
- * clear error, what could not be used, and keep the options of the common mounts as they are).
+ * Hooks: inode_permission, file_open (cgroup.procs by name).
  */
-#include "verdict.h"
-
-#define PID_NS_LEVELS_MAX 33 /* MAX_PID_NS_LEVEL + 1, include/linux/pid_namespace.h */
-
-/*
- * Whether ns was made by user code: not one of those that hold protected tasks, but beneath one.
- * Anything else (the container's parent, a sibling) is foreign.
- */
-static __noinline bool pid_ns_is_own(struct pid_namespace *ns)
-{
-	__u32 inum = BPF_CORE_READ(ns, ns.inum);
-
-	if (bpf_map_lookup_elem(&pid_namespaces, &inum))
-		return false;
-	for (int i = 0; i < PID_NS_LEVELS_MAX; i++) {
-		ns = BPF_CORE_READ(ns, parent);
-		if (!ns)
-			return false;
-		inum = BPF_CORE_READ(ns, ns.inum);
-		if (bpf_map_lookup_elem(&pid_namespaces, &inum))
-			return true;
-	}
-	return false;
-}
-
-static __always_inline bool proc_is_own(void *fs_info)
-{
-	return pid_ns_is_own(BPF_CORE_READ((struct proc_fs_info *)fs_info, pid_ns));
-}
-
-static __always_inline bool proc_is_hiding(void *fs_info)
-{
-	return BPF_CORE_READ((struct proc_fs_info *)fs_info, hide_pid) == HIDEPID_NOT_PTRACEABLE;
-}
-
-/* For superblocks already known to be a procfs. */
-static __always_inline int use_proc(__u32 hook, const struct super_block *sb)
-{
-	void *fs_info;
-
-	if (!user_subject())
-		return 0;
-	fs_info = sb->s_fs_info;
-	if (proc_is_hiding(fs_info) || proc_is_own(fs_info))
-		return allow(hook);
-	return deny(hook, EPERM, MOAT_OBJECT_PROC, sb->s_dev);
-}
+#include "door.h"
+#include "protect.h"
 
 /* sysctl, sysrq-trigger and the like: files of a procfs that belong to no process. */
 static __always_inline bool is_kernel_file(struct inode *inode)
@@ -75,22 +32,60 @@ static __always_inline bool is_kernel_file(struct inode *inode)
 	return !BPF_CORE_READ(pi, pid);
 }
 
-enum door { DOOR_NONE, DOOR_PROC, DOOR_CGROUP, DOOR_CLOSED };
-
-static __always_inline enum door door_of(const struct super_block *sb)
+static __always_inline int use_door(enum door door, struct inode *inode, int mask)
 {
-	switch (sb->s_magic) {
-	case PROC_SUPER_MAGIC:
-		return DOOR_PROC;
-	case CGROUP_SUPER_MAGIC:
-	case CGROUP2_SUPER_MAGIC:
-		return DOOR_CGROUP;
-	case BPF_FS_MAGIC:
-	case BINFMTFS_MAGIC:
-		return DOOR_CLOSED;
+	if (!user_subject())
+		return 0;
+	if (door == DOOR_PROC && !((mask & MAY_WRITE) && is_kernel_file(inode)))
+		return use_proc(MOAT_HOOK_inode_permission, inode->i_sb);
+	if (door == DOOR_READ && !(mask & MAY_WRITE))
+		return allow(MOAT_HOOK_inode_permission);
+	return deny(MOAT_HOOK_inode_permission, EPERM, MOAT_OBJECT_FILE, inode->i_ino);
+}
+
+/* Character devices, from Documentation/admin-guide/devices.txt; raw memory is locked_down's. */
+static __always_inline bool is_machine_device(__u32 device)
+{
+	__u32 major = device >> 20, minor = device & 0xfffff;
+
+	switch (major) {
+	case 4:  /* virtual consoles and serial terminals */
+	case 7:  /* what is on a virtual console */
+	case 13: /* keyboards and mice */
+		return true;
+	case 5:
+		return minor == 1; /* /dev/console */
+	case 10:
+		return minor == 130 || minor == 231; /* watchdog, snapshot (hibernation) */
 	default:
-		return DOOR_NONE;
+		return false;
 	}
+}
+
+static __always_inline bool is_closed_device(struct inode *inode, __u32 type)
+{
+	return type == S_IFBLK || (type == S_IFCHR && is_machine_device(inode->i_rdev));
+}
+
+/* Most calls are look-ups of a path: they ask for neither reading nor writing. */
+static __always_inline int use_file(struct inode *inode, int mask)
+{
+	__u32 type;
+
+	if (!(mask & (MAY_READ | MAY_WRITE)))
+		return 0;
+	type = inode->i_mode & S_IFMT;
+	if (is_closed_device(inode, type)) {
+		if (!user_subject())
+			return 0;
+		return deny(MOAT_HOOK_inode_permission, EPERM, MOAT_OBJECT_DEVICE, inode->i_rdev);
+	}
+	/* writing to a socket, a FIFO or a device changes nothing of the file */
+	if (!(mask & MAY_WRITE) || (type != S_IFREG && type != S_IFDIR) || !user_subject())
+		return 0;
+	if (!device_has_marks(inode->i_sb->s_dev) || !inode_is_protected(inode))
+		return allow(MOAT_HOOK_inode_permission);
+	return deny(MOAT_HOOK_inode_permission, EPERM, MOAT_OBJECT_FILE, inode->i_ino);
 }
 
 SEC("lsm/inode_permission")
@@ -101,51 +96,43 @@ int BPF_PROG(moat_inode_permission, struct inode *inode, int mask, int ret)
 	if (ret)
 		return ret;
 	door = door_of(inode->i_sb);
-	if (door == DOOR_NONE || !user_subject())
-		return 0;
-	if (door == DOOR_PROC && !((mask & MAY_WRITE) && is_kernel_file(inode)))
-		return use_proc(MOAT_HOOK_inode_permission, inode->i_sb);
-	if (door == DOOR_CGROUP && !(mask & MAY_WRITE))
-		return allow(MOAT_HOOK_inode_permission);
-	return deny(MOAT_HOOK_inode_permission, EPERM, MOAT_OBJECT_FILE, inode->i_ino);
+	return door == DOOR_NONE ? use_file(inode, mask) : use_door(door, inode, mask);
 }
 
-/* Mounting one of them, or moving or binding such a mount. */
-static __always_inline int use_mount(__u32 hook, const struct super_block *sb)
-{
-	enum door door = door_of(sb);
+/* A file name, zero-padded, as two words: compared without a loop. */
+union name {
+	char text[16];
+	__u64 words[2];
+};
 
-	if (door == DOOR_NONE || door == DOOR_CGROUP || !user_subject())
-		return 0;
-	if (door == DOOR_PROC)
-		return use_proc(hook, sb);
-	return deny(hook, EPERM, MOAT_OBJECT_MOUNT, sb->s_dev);
+static __always_inline bool is(const union name *a, union name b)
+{
+	return a->words[0] == b.words[0] && a->words[1] == b.words[1];
 }
 
-SEC("lsm/sb_kern_mount")
-int BPF_PROG(moat_sb_kern_mount, struct super_block *sb, int ret)
+/* In version 2, and "tasks" in version 1. */
+static __always_inline bool lists_processes(const union name *name)
 {
-	return ret ? ret : use_mount(MOAT_HOOK_sb_kern_mount, sb);
+	return is(name, (union name){ "cgroup.procs" }) ||
+	       is(name, (union name){ "cgroup.threads" }) || is(name, (union name){ "tasks" });
 }
 
-SEC("lsm/move_mount")
-int BPF_PROG(moat_move_mount, const struct path *from, const struct path *to, int ret)
+SEC("lsm/file_open")
+int BPF_PROG(moat_file_open, struct file *file, int ret)
 {
-	return ret ? ret : use_mount(MOAT_HOOK_move_mount, from->mnt->mnt_sb);
-}
-
-/* Options belong to the superblock, so they are the control plane's as well. */
-SEC("lsm/sb_remount")
-int BPF_PROG(moat_sb_remount, struct super_block *sb, void *options, int ret)
-{
-	enum door door;
+	struct inode *inode = file->f_inode;
+	unsigned long magic = inode->i_sb->s_magic;
+	union name name = {};
 
 	if (ret)
 		return ret;
-	door = door_of(sb);
-	if (door == DOOR_NONE || !user_subject())
+	if (magic != CGROUP2_SUPER_MAGIC && magic != CGROUP_SUPER_MAGIC)
 		return 0;
-	if (door == DOOR_PROC && proc_is_own(sb->s_fs_info))
-		return allow(MOAT_HOOK_sb_remount);
-	return deny(MOAT_HOOK_sb_remount, EPERM, MOAT_OBJECT_MOUNT, sb->s_dev);
+	if (!user_subject())
+		return 0;
+	bpf_probe_read_kernel_str(name.text, sizeof(name.text),
+				  BPF_CORE_READ(file, f_path.dentry, d_name.name));
+	if (!lists_processes(&name))
+		return allow(MOAT_HOOK_file_open);
+	return deny(MOAT_HOOK_file_open, EPERM, MOAT_OBJECT_FILE, inode->i_ino);
 }

@@ -22,9 +22,25 @@
 #define BINFMTFS_MAGIC 0x42494e4d
 #define CGROUP_SUPER_MAGIC 0x27e0eb
 #define CGROUP2_SUPER_MAGIC 0x63677270
+#define SYSFS_MAGIC 0x62656572
+#define DEBUGFS_MAGIC 0x64626720
+#define TRACEFS_MAGIC 0x74726163
+#define SECURITYFS_MAGIC 0x73636673
+#define SELINUX_MAGIC 0xf97cff8c
+#define SMACK_MAGIC 0x43415d53
+#define CONFIGFS_MAGIC 0x62656570
+#define EFIVARFS_MAGIC 0xde5e81e4
+#define PSTOREFS_MAGIC 0x6165676c
+#define FUSE_CTL_SUPER_MAGIC 0x65735543
+#define RDTGROUP_SUPER_MAGIC 0x7655821
+#define NFSD_SUPER_MAGIC 0x6e667364
 #define MAY_WRITE 2
+#define MAY_READ 4
 #define S_IFMT 0170000
 #define S_IFREG 0100000
+#define S_IFBLK 0060000
+#define S_IFDIR 0040000
+#define S_IFCHR 0020000
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
@@ -49,11 +65,16 @@ struct pid_namespace {
 	unsigned int level;
 };
 
+struct user_namespace {
+	int level;
+};
+
 struct task_struct {
 	int pid;
 	int tgid;
 	char comm[16];
 	struct nsproxy *nsproxy;
+	struct bpf_local_storage *bpf_storage;
 };
 
 /* include/linux/proc_fs.h; one proc_fs_info per superblock */
@@ -66,16 +87,30 @@ struct proc_fs_info {
 	enum proc_hidepid hide_pid;
 };
 
+struct block_device;
+
 struct super_block {
 	unsigned long s_magic;
 	unsigned int s_dev;
+	struct block_device *s_bdev;
 	void *s_fs_info;
+};
+
+struct hlist_node {
+	struct hlist_node *next;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
 };
 
 struct inode {
 	unsigned short i_mode;
+	unsigned int i_rdev;
+	unsigned int i_generation;
 	unsigned long i_ino;
 	struct super_block *i_sb;
+	struct hlist_head i_dentry;
 };
 
 struct pid;
@@ -90,7 +125,27 @@ struct qstr {
 };
 
 struct dentry {
+	unsigned int d_flags;
+	struct dentry *d_parent;
 	struct qstr d_name;
+	struct inode *d_inode;
+};
+
+/* the entry in its inode's list of names: inside a union of a name … */
+struct dentry___named_union {
+	union {
+		struct hlist_node d_alias;
+	} d_u;
+};
+
+/* … or, in 7.2, without one */
+struct dentry___nameless_union {
+	struct hlist_node d_alias;
+};
+
+/* up to 6.14 or so a macro, which no BTF knows */
+enum dentry_flags {
+	DCACHE_MOUNTED = 1,
 };
 
 struct vfsmount {
@@ -197,16 +252,37 @@ struct perf_event {
 	struct hw_perf_event hw;
 };
 
+/* Which system call runs, and by which of the machine's two tables it is numbered. */
 #if defined(__TARGET_ARCH_x86)
+#define X32_SYSCALL_BIT 0x40000000ul
+#define TS_COMPAT 2 /* arch/x86/include/asm/thread_info.h */
 struct pt_regs___x86 {
 	unsigned long orig_ax;
 };
-#define syscall_number(regs) BPF_CORE_READ((struct pt_regs___x86 *)(regs), orig_ax)
+struct thread_info___x86 {
+	unsigned int status;
+};
+struct task_struct___x86 {
+	struct thread_info___x86 thread_info;
+};
+#define syscall_number(regs) \
+	(BPF_CORE_READ((struct pt_regs___x86 *)(regs), orig_ax) & ~X32_SYSCALL_BIT)
+#define is_compat_call(task) \
+	(BPF_CORE_READ((struct task_struct___x86 *)(task), thread_info.status) & TS_COMPAT)
 #elif defined(__TARGET_ARCH_arm64)
+#define TIF_32BIT (1ul << 22) /* arch/arm64/include/asm/thread_info.h */
 struct pt_regs___arm64 {
 	int syscallno;
 };
+struct thread_info___arm64 {
+	unsigned long flags;
+};
+struct task_struct___arm64 {
+	struct thread_info___arm64 thread_info;
+};
 #define syscall_number(regs) BPF_CORE_READ((struct pt_regs___arm64 *)(regs), syscallno)
+#define is_compat_call(task) \
+	(BPF_CORE_READ((struct task_struct___arm64 *)(task), thread_info.flags) & TIF_32BIT)
 #else
 #error "syscall_number: which field of struct pt_regs?"
 #endif
@@ -223,8 +299,11 @@ struct sockaddr {
 struct kernel_siginfo;
 struct cred;
 struct rlimit;
-struct user_namespace;
 struct linux_binprm;
+struct iattr;
+struct mnt_idmap;
+struct posix_acl;
+struct file_kattr;
 
 #include "moat/abi.h"
 

@@ -38,12 +38,15 @@ SEC("lsm/task_alloc")
 int BPF_PROG(moat_task_alloc, struct task_struct *task, unsigned long clone_flags, int ret)
 {
 	struct task_struct *parent = bpf_get_current_task_btf();
-	struct moat_task *t = bpf_task_storage_get(&tasks, parent, 0, 0);
 	struct moat_label label = {};
 	const struct moat_label *l;
+	struct moat_task *t;
 
 	if (ret)
 		return ret;
+	if (!parent->bpf_storage)
+		return 0;
+	t = bpf_task_storage_get(&tasks, parent, 0, 0);
 	/* While a new agent replaces an old one's programs both run, on the same maps: the first of
 	 * them has labelled the child and used up the announcement. */
 	if (bpf_task_storage_get(&tasks, task, 0, 0))
@@ -71,8 +74,11 @@ SEC("lsm/bprm_committed_creds")
 int BPF_PROG(moat_bprm_committed_creds, struct linux_binprm *bprm)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct moat_task *t = bpf_task_storage_get(&tasks, task, 0, 0);
+	struct moat_task *t;
 
+	if (!task->bpf_storage)
+		return 0;
+	t = bpf_task_storage_get(&tasks, task, 0, 0);
 	if (!t || !(t->label.flags & MOAT_LABEL_NEWBORN))
 		return 0;
 	t->label.flags &= ~MOAT_LABEL_NEWBORN;

@@ -29,9 +29,12 @@ static __always_inline bool labels_are_backed_up(void)
 
 static __always_inline const struct moat_label *label_of(struct task_struct *task)
 {
-	struct moat_task *t = bpf_task_storage_get(&tasks, task, 0, 0);
 	__u64 address = (__u64)task;
+	struct moat_task *t;
 
+	if (!task->bpf_storage) /* whoever has a label has a storage, whatever the look-up says */
+		return NULL;
+	t = bpf_task_storage_get(&tasks, task, 0, 0);
 	if (t)
 		return &t->label;
 	if (!labels_are_backed_up())

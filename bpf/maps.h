@@ -48,6 +48,24 @@ struct {
 	__type(value, __u32);
 } pid_namespaces SEC(".maps") __weak;
 
+/* See file.bpf.c. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 262144);
+	__type(key, struct moat_inode_key);
+	__type(value, struct moat_inode);
+} protected SEC(".maps") __weak;
+
+/* Superblocks that user code made, by address; see mount.bpf.c. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, __u64);
+	__type(value, __u32);
+} superblocks SEC(".maps") __weak;
+
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -77,6 +95,14 @@ struct {
 	__type(key, __u32);
 	__type(value, struct moat_drops);
 } drops SEC(".maps") __weak;
+
+/* Those of execs that were refused something lately. Preallocated: a denial allocates nothing. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, struct moat_window);
+} windows SEC(".maps") __weak;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

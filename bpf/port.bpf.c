@@ -11,6 +11,9 @@
  * The address is judged by the family of the socket, not of the address: inet_bind takes AF_UNSPEC
  * for AF_INET, and the port lies at the same place in sockaddr_in and sockaddr_in6.
  *
+ * A unix socket with an abstract name, which has no file and so no permissions, is guarded as soon as the
+ * control plane binds it (reach.bpf.c refuses to connect).
+ *
  * Hooks: socket_bind, sctp_bind_connect, socket_listen.
  */
 #include "verdict.h"
@@ -43,6 +46,26 @@ static __always_inline int bind_address(__u32 hook, const struct sock *sk, const
 	return use_port(hook, sk, __builtin_bswap16(a.sa_port));
 }
 
+/* unix(7): a name that begins with a zero byte, or none, for which the kernel picks an abstract one. */
+static __always_inline int guard_abstract(struct sock *sk, const void *address, int addrlen)
+{
+	const struct moat_label *l = label_of(bpf_get_current_task_btf());
+	struct moat_socket *s;
+	char first = 0;
+
+	if (!l || l->role != MOAT_ROLE_CONTROL)
+		return 0;
+	if (addrlen > (int)sizeof(__u16))
+		bpf_probe_read_kernel(&first, sizeof(first), address + sizeof(__u16));
+	if (first)
+		return 0;
+	s = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!s)
+		return -ENOMEM;
+	s->guarded = 1;
+	return 0;
+}
+
 SEC("lsm/socket_bind")
 int BPF_PROG(moat_socket_bind, struct socket *sock, struct sockaddr *address, int addrlen, int ret)
 {
@@ -51,7 +74,11 @@ int BPF_PROG(moat_socket_bind, struct socket *sock, struct sockaddr *address, in
 	if (ret)
 		return ret;
 	sk = sock->sk;
-	return sk ? bind_address(MOAT_HOOK_socket_bind, sk, address) : 0;
+	if (!sk)
+		return 0;
+	if (sk->__sk_common.skc_family == AF_UNIX)
+		return guard_abstract(sk, address, addrlen);
+	return bind_address(MOAT_HOOK_socket_bind, sk, address);
 }
 
 /*

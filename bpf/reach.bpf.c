@@ -6,7 +6,7 @@
  * port of this machine, unless the service says reachable = yes: ECONNREFUSED, as if nobody
  * listened. Ports of the same number elsewhere are not ours. It cannot listen in on the wire either,
  * nor use families that get around the hooks: see bypasses_hooks(). Nor can it reach the agent's
- * socket: EPERM.
+ * socket, or a unix socket to which the control plane gave an abstract name: EPERM.
  *
  * "This machine" is what the kernel's own address lists say at that moment, read here and now: a
  * copy kept by the agent could be raced by adding an address. Where they are too long to be searched
@@ -212,13 +212,15 @@ static __always_inline bool bypasses_hooks(int family, int type, int protocol)
 SEC("lsm/socket_create")
 int BPF_PROG(moat_socket_create, int family, int type, int protocol, int kern, int ret)
 {
-	const struct moat_settings *s = moat_settings();
-	struct task_struct *task = bpf_get_current_task_btf();
+	const struct moat_settings *s;
+	struct task_struct *task;
 
 	if (ret)
 		return ret;
 	if (kern || !bypasses_hooks(family, type, protocol) || !user_subject())
 		return 0;
+	s = moat_settings();
+	task = bpf_get_current_task_btf();
 	if (s && task->nsproxy->net_ns->net_cookie != s->netns)
 		return allow(MOAT_HOOK_socket_create);
 	return deny(MOAT_HOOK_socket_create, EPERM, MOAT_OBJECT_SOCKET, family);

@@ -18,8 +18,11 @@
 
 static __always_inline int touch(__u32 hook, struct task_struct *target)
 {
-	const struct moat_label *subject = user_subject();
+	const struct moat_label *subject;
 
+	if (target == bpf_get_current_task_btf())
+		return 0;
+	subject = user_subject();
 	if (!subject)
 		return 0;
 	if (may_touch(subject, label_of(target)))
@@ -127,7 +130,7 @@ int BPF_PROG(moat_perf_event_alloc, struct perf_event *event, int ret)
 }
 
 /* Whether file_owners ever held anything: spares every close of a file the look-up until then. */
-static bool owners_known;
+bool owners_known;
 /* An owner could not be noted: from then on no SIGIO reaches a labelled task unless its owner is. */
 static bool owner_lost;
 

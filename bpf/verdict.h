@@ -8,7 +8,7 @@
 
 #include "label.h"
 
-/* Audit records per task and second; what is above is folded into the next record. */
+/* Audit records per exec and second, however many tasks it has; what is above is folded into the next. */
 #define RECORDS_PER_WINDOW 20
 #define WINDOW_NS 1000000000ull
 
@@ -25,34 +25,43 @@ static __always_inline void drop(bool ring_full)
 		d->folded++;
 }
 
-/* True when this task may write another record now; *ret_folded: denials to fold into it. */
-static __always_inline bool record_allowed(struct moat_task *t, __u64 now, __u32 *ret_folded)
+static __always_inline struct moat_window *window_of(__u64 exec, __u64 now)
 {
-	if (!t)
-		return true;
-	if (now - t->window_ns >= WINDOW_NS) {
-		t->window_ns = now;
-		t->events = 0;
+	struct moat_window fresh = { .start_ns = now };
+
+	if (!bpf_map_lookup_elem(&windows, &exec))
+		bpf_map_update_elem(&windows, &exec, &fresh, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&windows, &exec);
+}
+
+/* True when this exec may write another record now; *ret_folded: denials to fold into it. */
+static __always_inline bool record_allowed(__u64 exec, __u64 now, __u32 *ret_folded)
+{
+	struct moat_window *w = window_of(exec, now);
+
+	if (!w)
+		return false;
+	if (now - w->start_ns >= WINDOW_NS) {
+		w->start_ns = now;
+		w->records = 0;
 	}
-	if (t->events >= RECORDS_PER_WINDOW) {
-		t->folded++;
+	if (__sync_fetch_and_add(&w->records, 1) >= RECORDS_PER_WINDOW) {
+		__sync_fetch_and_add(&w->folded, 1);
 		return false;
 	}
-	t->events++;
-	*ret_folded = t->folded;
-	t->folded = 0;
+	*ret_folded = __sync_lock_test_and_set(&w->folded, 0);
 	return true;
 }
 
 static __noinline void record(__u32 hook, __s32 err, __u32 kind, __u64 object, bool enforced)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct moat_task *t = bpf_task_storage_get(&tasks, task, 0, 0);
+	const struct moat_label *l = label_of(bpf_get_current_task_btf());
 	__u64 now = bpf_ktime_get_boot_ns();
+	__u64 exec = l ? l->exec : 0;
 	struct moat_event *e;
 	__u32 folded = 0;
 
-	if (!record_allowed(t, now, &folded)) {
+	if (!record_allowed(exec, now, &folded)) {
 		drop(false);
 		return;
 	}
@@ -62,8 +71,8 @@ static __noinline void record(__u32 hook, __s32 err, __u32 kind, __u64 object, b
 		return;
 	}
 	e->time_ns = now;
-	e->context = t ? t->label.context : 0;
-	e->exec = t ? t->label.exec : 0;
+	e->context = l ? l->context : 0;
+	e->exec = exec;
 	e->object = object;
 	e->hook = hook;
 	e->err = err;

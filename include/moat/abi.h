@@ -40,15 +40,21 @@ struct moat_label {
 
 /*
  * Value of the `tasks` task-local-storage map (the key, from user space, is a pidfd).
- * `next` is used with role INIT only: the label for the next child, consumed by its creation;
- * next.role is NONE when nothing is announced, and a child of INIT is then refused with EPERM.
+ * `next` is an announcement, used up by what it announces. Role INIT: the label for the next child;
+ * next.role is NONE when nothing is announced, and a child is then refused with EPERM. Role CONTROL:
+ * next.flags are the MOAT_PROTECT_* flags, and next.context the epoch, for the next inode that this
+ * task adds an inotify watch for (bpf/file.bpf.c).
  */
 struct moat_task {
 	struct moat_label label;
 	struct moat_label next;
-	__u64 window_ns; /* start of the running audit window of this task */
-	__u32 events;    /* audit records written in this window */
-	__u32 folded;    /* denials not written since the last record */
+};
+
+/* Value of `windows`, by exec: how many denials of its tasks are recorded. */
+struct moat_window {
+	__u64 start_ns; /* of the running second */
+	__u64 records;  /* written in it */
+	__u64 folded;   /* denials since the last record */
 };
 
 /*
@@ -68,11 +74,33 @@ struct moat_port {
 	__u32 reachable; /* 1: user code may connect to it */
 };
 
-/* Value of `sockets`, socket-local storage on the agent's own listening socket. */
+/* Value of `sockets`, socket-local storage of unix sockets: the agent's own, and those that the control
+ * plane binds to an abstract name. */
 struct moat_socket {
 	__u32 guarded; /* 1: user code may not connect or send to it */
 	__u32 pad;
 };
+
+/*
+ * Key of `protected`: an inode that user code may not change, wherever and by whatever name it finds
+ * it. With inode 0: the device has such inodes; only then is it searched for them.
+ */
+struct moat_inode_key {
+	__u64 inode;
+	__u32 device; /* of the superblock, as the kernel encodes it */
+	__u32 pad;
+};
+
+#define MOAT_PROTECT_TREE 1u /* this file, or this directory with everything beneath it */
+#define MOAT_PROTECT_PATH 2u /* a directory on the way to one: may not be moved or removed */
+
+struct moat_inode {
+	__u32 flags;      /* MOAT_PROTECT_* */
+	__u32 generation; /* tells the inode from a later one of the same number */
+	__u64 epoch; /* of the agent that last said so; what an older one said is removed */
+};
+
+#define MOAT_EPOCH_ANY (~0ull) /* marked by the kernel programs: whoever is the agent */
 
 enum moat_mode {
 	MOAT_MODE_OFF = 0,     /* nothing is judged; labels are still kept */
@@ -109,10 +137,28 @@ struct moat_settings {
 	X(task_getsid, "control", EPERM)                                                           \
 	X(task_movememory, "control", EPERM)                                                       \
 	X(perf_event_alloc, "control", EPERM)                                                      \
-	X(sb_kern_mount, "proc", EPERM)                                                            \
-	X(sb_remount, "proc", EPERM)                                                               \
-	X(move_mount, "proc", EPERM)                                                               \
-	X(inode_permission, "proc", EPERM)                                                         \
+	X(sb_kern_mount, "mounts", EPERM)                                                          \
+	X(sb_set_mnt_opts, "mounts", EPERM)                                                        \
+	X(sb_remount, "mounts", EPERM)                                                             \
+	X(sb_mount, "mounts", EPERM)                                                               \
+	X(move_mount, "mounts", EPERM)                                                             \
+	X(sb_umount, "mounts", EPERM)                                                              \
+	X(inode_permission, "files", EPERM)                                                        \
+	X(inode_unlink, "files", EPERM)                                                            \
+	X(inode_rmdir, "files", EPERM)                                                             \
+	X(inode_rename, "files", EPERM)                                                            \
+	X(inode_link, "files", EPERM)                                                              \
+	X(inode_setattr, "files", EPERM)                                                           \
+	X(inode_setxattr, "files", EPERM)                                                          \
+	X(inode_removexattr, "files", EPERM)                                                       \
+	X(inode_set_acl, "files", EPERM)                                                           \
+	X(inode_remove_acl, "files", EPERM)                                                        \
+	X(inode_file_setattr, "files", EPERM)                                                      \
+	X(file_ioctl, "files", EPERM)                                                              \
+	X(file_lock, "files", EPERM)                                                               \
+	X(file_fcntl, "files", EPERM)                                                              \
+	X(file_open, "files", EPERM)                                                               \
+	X(path_notify, "files", EPERM)                                                             \
 	X(socket_bind, "ports", EADDRINUSE)                                                        \
 	X(sctp_bind_connect, "ports", EADDRINUSE)                                                  \
 	X(socket_listen, "ports", EADDRINUSE)                                                      \
@@ -124,10 +170,8 @@ struct moat_settings {
 	X(bpf, "self", EPERM)                                                                      \
 	X(capable, "self", EPERM)                                                                  \
 	X(locked_down, "self", EPERM)                                                              \
-	X(sb_umount, "self", EPERM)                                                                \
-	X(file_ioctl, "self", EPERM)                                                               \
-	X(path_notify, "self", EPERM)                                                              \
-	X(file_open, "self", EPERM)
+	X(syslog, "self", EPERM)                                                                   \
+	X(kernel_module_request, "self", EPERM)
 
 enum moat_hook {
 #define MOAT_HOOK_ENUM(name, surface, err) MOAT_HOOK_##name,
@@ -146,7 +190,7 @@ struct moat_counter {
 /* Value of `drops`, a per-CPU array with one element. */
 struct moat_drops {
 	__u64 ring_full; /* denials whose record found no room */
-	__u64 folded;    /* denials folded into a later record by the per-task rate limit */
+	__u64 folded;    /* denials folded into a later record by the rate limit of an exec */
 };
 
 enum moat_object {
@@ -160,6 +204,7 @@ enum moat_object {
 	MOAT_OBJECT_FILE = 7,       /* object = inode number */
 	MOAT_OBJECT_MOUNT = 8,      /* object = device number of the file system */
 	MOAT_OBJECT_KERNEL = 9,     /* object = enum lockdown_reason (linux/security.h), or ioctl(2) request */
+	MOAT_OBJECT_DEVICE = 10,    /* object = number of the device, major << 20 | minor */
 };
 
 /* A record in the `events` ring: one denial, and how many were folded into it. */
@@ -171,7 +216,7 @@ struct moat_event {
 	__u32 hook;    /* enum moat_hook */
 	__s32 err;     /* the errno, positive */
 	__u32 enforced; /* 0: audit mode, the call went on */
-	__u32 folded;  /* earlier denials of this task without a record of their own */
+	__u32 folded;  /* earlier denials of this exec without a record of their own */
 	__u32 pid;     /* tgid of the subject, initial PID namespace */
 	__u32 object_kind;
 	char comm[16]; /* of the subject */
@@ -180,11 +225,14 @@ struct moat_event {
 #ifndef __cplusplus
 #define MOAT_ABI_SIZE(type, size) _Static_assert(sizeof(struct type) == (size), #type)
 MOAT_ABI_SIZE(moat_label, 24);
-MOAT_ABI_SIZE(moat_task, 64);
+MOAT_ABI_SIZE(moat_task, 48);
+MOAT_ABI_SIZE(moat_window, 24);
 MOAT_ABI_SIZE(moat_port_key, 16);
 MOAT_ABI_SIZE(moat_port, 8);
 MOAT_ABI_SIZE(moat_socket, 8);
 MOAT_ABI_SIZE(moat_settings, 16);
+MOAT_ABI_SIZE(moat_inode_key, 16);
+MOAT_ABI_SIZE(moat_inode, 16);
 MOAT_ABI_SIZE(moat_counter, 24);
 MOAT_ABI_SIZE(moat_drops, 16);
 MOAT_ABI_SIZE(moat_event, 72);

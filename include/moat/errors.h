@@ -20,6 +20,7 @@
 	X(NO_SUCH_CONTEXT, 404, 125)                                                               \
 	X(NO_SUCH_PROCESS, 404, 125)                                                               \
 	X(METHOD_NOT_ALLOWED, 405, 125)                                                            \
+	X(ENFORCEMENT_INACTIVE, 409, 125) /* the kernel enforces nothing: there is no mode to set */ \
 	X(BODY_TOO_LARGE, 413, 125)    /* details.limit, bytes */                                  \
 	X(ARGUMENTS_TOO_LARGE, 413, 125) /* argv + env; details.limit, bytes */                    \
 	X(COMMAND_NOT_FOUND, 422, 127) /* details.errno, details.step */                           \

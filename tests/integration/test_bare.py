@@ -11,7 +11,8 @@ from lib.tap import Skip, test
 
 def bare(session, name):
     if not session.bare:
-        session.bare = attempts.run(places.attempt(session.build), "--fresh", "--port", str(FREE_PORT), "all")
+        session.bare = attempts.run(places.attempt(session.build), "--fresh", "--port", str(FREE_PORT),
+                                    *session.machine_arguments(), "all")
     return session.bare.get(name, "no answer")
 
 

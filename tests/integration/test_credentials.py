@@ -143,6 +143,19 @@ def wiped(session):
     assert count_in_memory(session.agent.pid, value.encode()) == 0
 
 
+@test("what it has printed stays in the agent's memory while it is listed, and not once it is forgotten", needs=("moat",), timeout=90)
+def output_wiped(session):
+    halves = ["printed-", "fedcba9876543210"]
+    program = "import sys; print((sys.argv[1] + sys.argv[2] + ' ') * int(sys.argv[3]))"
+    identifiers = [session.exec(places.PYTHON, "-c", program, *halves, times, env={NAME: VALUE}).id for times in ("1", "20000")]
+    needle = "".join(halves).encode()
+    assert count_in_memory(session.agent.pid, needle) >= 20001  # the search finds it where it is
+    for _ in range(256):
+        session.exec("/bin/true")
+    assert all(session.api.request("GET", f"/v1/processes/{each}").status == 404 for each in identifiers)
+    assert count_in_memory(session.agent.pid, needle) == 0
+
+
 def count_in_memory(pid, needle):
     found = 0
     with open(f"/proc/{pid}/maps", encoding="utf-8") as maps, open(f"/proc/{pid}/mem", "rb") as memory:

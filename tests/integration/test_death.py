@@ -6,12 +6,14 @@ its PID namespace along; where the PID namespace is shared, what had left the co
 agent clears the cgroups. This module has an agent of its own, after the common one has stopped.
 """
 
+import ctypes
 import os
 import signal
+import struct
 import tempfile
 import time
 
-from lib import attempts, moatd, places, procs
+from lib import attempts, labels, moatd, places, procs
 from lib.session import FREE_PORT
 from lib.tap import test
 
@@ -20,7 +22,7 @@ PORT = FREE_PORT + 10
 # Out of its process group, so that it outlives moat-init; tries all the time and writes down what is new, with the time.
 ATTACKER = """
 import errno, os, socket, sys, time
-pid, port, path = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+pid, port, path, code = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
 if os.fork() or os.setsid() and os.fork():
     os._exit(0)
 def answer(call):
@@ -35,7 +37,8 @@ def bind():
         each.bind(("127.0.0.1", port))
 with open(path, "a", buffering=1) as out:
     while True:
-        print(time.monotonic(), answer(lambda: os.kill(pid, 0)), answer(bind), answer(lambda: os.listdir(f"/proc/{pid}")), file=out)
+        print(time.monotonic(), answer(lambda: os.kill(pid, 0)), answer(bind), answer(lambda: os.listdir(f"/proc/{pid}")),
+              answer(lambda: os.close(os.open(code, os.O_WRONLY))), file=out)
         time.sleep(0.01)
 """
 
@@ -48,7 +51,7 @@ def techniques(agent, session, pid):
 
 def answers(path, after=0.0):
     with open(path, encoding="utf-8") as file:
-        lines = [line.split() for line in file.read().splitlines() if line.count(" ") == 3]
+        lines = [line.split() for line in file.read().splitlines() if line.count(" ") == 4]
     return [tuple(each[1:]) for each in lines if float(each[0]) > after]
 
 
@@ -56,19 +59,30 @@ def denied(agent, hook):
     return next(each["denied"] for each in agent.api().get("/v1/status")["hooks"] if each["hook"] == hook)
 
 
+def pin_other_layout(path):
+    """As another version of moat would have left it: an array of three."""
+    os.unlink(path)
+    created = labels.bpf(labels.MAP_CREATE, struct.pack("<IIII", 2, 4, 8, 3))
+    name = ctypes.create_string_buffer(path.encode())
+    labels.bpf(labels.OBJ_PIN, struct.pack("<QI", ctypes.addressof(name), created))
+    os.close(created)
+
+
 @test("enforcement outlives the agent, and the next one takes it over without a gap", needs=(), timeout=120)
 def taken_over(session):
     session.require(session.vm, "needs BPF LSM")
     instance = f"death-{os.getpid()}"
-    sections = (f"[service spare]\ncommand = /bin/sleep 1000000\nport = {PORT}\n"
+    directory = tempfile.mkdtemp(prefix="moat-death-")
+    path, code = os.path.join(directory, "answers"), os.path.join(directory, "code")
+    open(code, "w", encoding="ascii").close()
+    sections = (f"[service spare]\ncommand = /bin/sleep 1000000\nport = {PORT}\nprotect = {code}\n"
                 "[context shared]\npid = shared\ncapabilities = all\n")
     agent = moatd.Moatd(session.build, instance, sections)
-    path = os.path.join(tempfile.mkdtemp(prefix="moat-death-"), "answers")
     try:
         agent.start(60 * session.patience)
         service = agent.wait_ready("spare", 20)["pid"]
         started = procs.start_time(service)
-        agent.api().exec(places.PYTHON, "-c", ATTACKER, str(service), str(PORT), path, context="shared")
+        agent.api().exec(places.PYTHON, "-c", ATTACKER, str(service), str(PORT), path, code, context="shared")
         procs.wait_until(lambda: os.path.exists(path) and len(answers(path)) > 5, 20, "the attacker attacks")
         before = denied(agent, "task_kill")
 
@@ -79,14 +93,15 @@ def taken_over(session):
         procs.wait_until(lambda: len(answers(path, killed)) > 20, 20, "the attacker goes on without the agent")
         assert procs.alive(service, started), "the service died with the agent"
         assert os.path.exists(f"/sys/fs/bpf/moat/{instance}/links/moat_task_kill")
+        pin_other_layout(f"/sys/fs/bpf/moat/{instance}/maps/drops")
 
         agent.start(60 * session.patience)
-        assert "taking over" in agent.log(), agent.log()
+        assert "taking over" in agent.log() and "maps/drops is another version's" in agent.log(), agent.log()
         assert denied(agent, "task_kill") > before, "the counters began anew"
         after = agent.wait_ready("spare", 20)["pid"]
         got = techniques(agent, session, after)
         assert got == {"kill_kill": "EPERM", "bind_tcp4": "EADDRINUSE", "mount_proc_own": "ok"}, got
-        assert set(answers(path)) == {("EPERM", "EADDRINUSE", "ENOENT")}, set(answers(path))
+        assert set(answers(path)) == {("EPERM", "EADDRINUSE", "ENOENT", "EPERM")}, set(answers(path))
         status, left = agent.stop()
         assert status == 0 and not left, (status, left)
     finally:

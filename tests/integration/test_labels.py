@@ -1,40 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kernel's labels, read as the agent reads them: from the pinned task storage, by pidfd."""
 
-import ctypes
 import os
-import struct
 
 from lib import places, procs
+from lib.labels import CONTROL, INIT, USER, label
 from lib.tap import test
-
-NONE, CONTROL, INIT, USER = range(4)
-OBJ_GET, LOOKUP = 7, 1  # commands of bpf(2)
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-def bpf(command, attributes):
-    buffer = ctypes.create_string_buffer(attributes.ljust(128, b"\0"), 128)
-    result = libc.syscall(321, command, buffer, 128)
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return result
-
-
-def label(session, pid):
-    """(role, context, exec) of a process; None without a label."""
-    path = ctypes.create_string_buffer(f"/sys/fs/bpf/moat/{session.instance}/maps/tasks".encode())
-    tasks, pidfd = bpf(OBJ_GET, struct.pack("<Q", ctypes.addressof(path))), os.pidfd_open(pid)
-    key, value = ctypes.create_string_buffer(struct.pack("<i", pidfd), 4), ctypes.create_string_buffer(64)
-    try:
-        bpf(LOOKUP, struct.pack("<IIQQ", tasks, 0, ctypes.addressof(key), ctypes.addressof(value)))
-    except FileNotFoundError:
-        return None
-    finally:
-        os.close(tasks)
-        os.close(pidfd)
-    role, _flags, context, number = struct.unpack_from("<IIQQ", value.raw)
-    return role, context, number
 
 
 def descendants(pid):

@@ -3,7 +3,9 @@
 
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <cmocka.h>
@@ -52,13 +54,14 @@ static void record(uint64_t object)
 	audit_record(&event, t.audit);
 }
 
-static void on_replay(uint64_t sequence, const struct moat_event *event, void *data)
+static void on_replay(const struct audit_entry *entry, void *data)
 {
 	assert_ptr_equal(data, &t);
-	assert_int_equal(event->object, sequence + 1000);
-	assert_true(t.last == 0 || sequence == t.last + 1); /* no gap, oldest first */
-	t.first = t.first ? t.first : sequence;
-	t.last = sequence;
+	assert_int_equal(entry->type, AUDIT_DENIAL);
+	assert_int_equal(entry->denial.object, entry->sequence + 1000);
+	assert_true(t.last == 0 || entry->sequence == t.last + 1); /* no gap, oldest first */
+	t.first = t.first ? t.first : entry->sequence;
+	t.last = entry->sequence;
 	t.calls++;
 }
 
@@ -101,13 +104,12 @@ struct counting {
 	uint64_t sequence;
 };
 
-static void on_event(struct audit_follower *f, uint64_t sequence, const struct moat_event *event)
+static void on_entry(struct audit_follower *f, const struct audit_entry *entry)
 {
 	struct counting *c = container_of(f, struct counting, follower);
 
-	(void)event;
 	c->calls++;
-	c->sequence = sequence;
+	c->sequence = entry->sequence;
 	if (c->leaves_with) {
 		audit_unfollow(&c->follower);
 		audit_unfollow(&c->leaves_with->follower);
@@ -116,7 +118,7 @@ static void on_event(struct audit_follower *f, uint64_t sequence, const struct m
 
 static void followers_may_leave_while_they_are_told(void **state)
 {
-	struct counting a = { .follower.on_event = on_event }, b = a, c = a, d = a;
+	struct counting a = { .follower.on_entry = on_entry }, b = a, c = a, d = a;
 
 	(void)state;
 	assert_int_equal(audit_open(NULL, &t.audit, NULL), 0);
@@ -158,6 +160,7 @@ static void the_log_has_one_json_object_a_line(void **state)
 	*second++ = '\0';
 	line = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
 	assert_non_null(line);
+	assert_string_equal(json_string_value(json_object_get(line, "type")), "denial");
 	assert_string_equal(json_string_value(json_object_get(line, "hook")), "socket_bind");
 	assert_string_equal(json_string_value(json_object_get(line, "surface")), "ports");
 	assert_string_equal(json_string_value(json_object_get(line, "comm")), "nc");
@@ -172,6 +175,62 @@ static void the_log_has_one_json_object_a_line(void **state)
 	assert_non_null(line);
 	assert_string_equal(json_string_value(json_object_get(line, "comm")), "?},???? 56789abc");
 	json_decref(line);
+}
+
+static void a_switch_of_the_mode_is_a_record_of_its_own_type(void **state)
+{
+	const struct audit_mode mode = { .pid = 42, .uid = 7, .from = MOAT_MODE_ENFORCE,
+					 .to = MOAT_MODE_AUDIT };
+	struct counting follower = { .follower.on_entry = on_entry };
+	PTR_OWNED char *text = NULL;
+	json_t *line;
+
+	(void)state;
+	assert_int_equal(audit_open(t.log, &t.audit, NULL), 0);
+	record(1);
+	audit_follow(t.audit, &follower.follower);
+	audit_record_mode(t.audit, &mode);
+	audit_unfollow(&follower.follower);
+	assert_int_equal(follower.sequence, 2);
+	assert_int_equal(read_file_at(AT_FDCWD, t.log, 4096, &text, NULL), 0);
+	line = json_loads(strchr(text, '\n'), JSON_REJECT_DUPLICATES, NULL);
+	assert_non_null(line);
+	assert_int_equal(json_integer_value(json_object_get(line, "sequence")), 2);
+	assert_string_equal(json_string_value(json_object_get(line, "type")), "mode");
+	assert_string_equal(json_string_value(json_object_get(line, "from")), "enforce");
+	assert_string_equal(json_string_value(json_object_get(line, "to")), "audit");
+	assert_int_equal(json_integer_value(json_object_get(line, "pid")), 42);
+	assert_int_equal(json_integer_value(json_object_get(line, "uid")), 7);
+	assert_true(json_integer_value(json_object_get(line, "time")) > 1600000000000);
+	assert_null(json_object_get(line, "hook"));
+	json_decref(line);
+}
+
+static void what_the_log_cannot_take_is_counted(void **state)
+{
+	struct rlimit limit, small;
+
+	(void)state;
+	assert_int_equal(audit_open(t.log, &t.audit, NULL), 0);
+	record(1);
+	assert_int_equal(audit_log_drops(t.audit), 0);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	small = (struct rlimit){ .rlim_cur = 1, .rlim_max = limit.rlim_max };
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	record(2);
+	record(3);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	record(4);
+	assert_int_equal(audit_log_drops(t.audit), 2);
+}
+
+static void every_object_kind_of_the_abi_has_a_name(void **state)
+{
+	(void)state;
+	for (uint32_t kind = MOAT_OBJECT_NONE; kind <= MOAT_OBJECT_DEVICE; kind++)
+		assert_string_not_equal(audit_object_name(kind), "unknown");
+	assert_string_equal(audit_object_name(MOAT_OBJECT_DEVICE + 1), "unknown");
 }
 
 static void a_full_log_is_renamed_and_begun_anew(void **state)
@@ -211,6 +270,9 @@ int main(void)
 		AUDIT_TEST(the_last_events_are_kept_in_order),
 		AUDIT_TEST(followers_may_leave_while_they_are_told),
 		AUDIT_TEST(the_log_has_one_json_object_a_line),
+		AUDIT_TEST(a_switch_of_the_mode_is_a_record_of_its_own_type),
+		AUDIT_TEST(what_the_log_cannot_take_is_counted),
+		AUDIT_TEST(every_object_kind_of_the_abi_has_a_name),
 		AUDIT_TEST(a_full_log_is_renamed_and_begun_anew),
 		AUDIT_TEST(a_log_that_is_no_plain_file_is_refused),
 	};

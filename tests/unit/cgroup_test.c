@@ -1,92 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* On the real cgroup2 of this machine, in the test's own cgroup; leaves nothing there. */
-#include "agent/cgroup.h"
+#include "cgroup_fixture.h"
 
-#include <fcntl.h>
-#include <sched.h>
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-
-#include <linux/sched.h>
-
-#include <cmocka.h>
-
-#include "agent/cgroup_find.h"
-
-#define INSTANCE "unit-cgroup-test"
+static const struct config config = { .instance = (char *)"unit-cgroup-test" };
 
 static struct {
-	struct loop *loop;
-	struct cgroups *cgroups;
 	struct loop_timer timeout;
 	unsigned empties;
 	struct cgroup *empty;
-} t;
+} seen;
 
 static int setup(void **state)
 {
 	struct failure f = { 0 };
 
-	(void)state;
-	memset(&t, 0, sizeof(t));
-	if (loop_new(&t.loop) < 0)
+	memset(&seen, 0, sizeof(seen));
+	if (setup_loop(state) < 0)
 		return -1;
-	if (cgroups_open(INSTANCE, NULL, t.loop, &t.cgroups, &f) < 0) {
+	if (cgroups_open(&config, t.loop, &t.cgroups, &f) < 0) {
 		print_error("%s\n", f.msg);
 		return -1;
 	}
 	return 0;
-}
-
-/* Each test leaves the instance's directory gone, whatever it did. */
-static int teardown(void **state)
-{
-	char path[4096];
-	int r = 0;
-
-	(void)state;
-	if (t.cgroups) {
-		snprintf(path, sizeof(path), "%s", cgroups_path(t.cgroups));
-		cgroups_close(t.cgroups);
-		r = access(path, F_OK) < 0 && errno == ENOENT ? 0 : -1;
-	}
-	loop_free(t.loop);
-	while (waitpid(-1, NULL, WNOHANG) > 0)
-		;
-	return r;
-}
-
-/* A child in the cgroup that waits for a signal, after making `more` of its kind. */
-static pid_t spawn_in(struct cgroup *g, unsigned more)
-{
-	struct clone_args args = {
-		.flags = CLONE_INTO_CGROUP,
-		.exit_signal = SIGCHLD,
-		.cgroup = (uint64_t)cgroup_fd(g),
-	};
-	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
-
-	if (pid == 0) {
-		while (more-- > 0)
-			if (syscall(SYS_fork) == 0)
-				break;
-		for (;;)
-			pause();
-	}
-	assert_true(pid > 0);
-	return pid;
-}
-
-static int wait_for(pid_t pid)
-{
-	int status;
-
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	return status;
 }
 
 static void on_timeout(struct loop_timer *timer)
@@ -97,26 +32,18 @@ static void on_timeout(struct loop_timer *timer)
 
 static void on_empty(struct cgroup *g, void *data)
 {
-	t.empties++;
-	t.empty = g;
-	assert_ptr_equal(data, &t);
+	seen.empties++;
+	seen.empty = g;
+	assert_ptr_equal(data, &seen);
 	loop_stop(t.loop);
 }
 
 /* Runs the loop until on_empty(), or so long. */
 static void run_ms(unsigned ms)
 {
-	assert_int_equal(loop_timer_set(t.loop, &t.timeout, ms * NSEC_PER_MSEC, on_timeout), 0);
+	assert_int_equal(loop_timer_set(t.loop, &seen.timeout, ms * NSEC_PER_MSEC, on_timeout), 0);
 	assert_int_equal(loop_run(t.loop), 0);
-	loop_timer_cancel(t.loop, &t.timeout);
-}
-
-static bool exists(const char *name)
-{
-	char path[4096];
-
-	snprintf(path, sizeof(path), "%s/%s", cgroups_path(t.cgroups), name);
-	return access(path, F_OK) == 0;
+	loop_timer_cancel(t.loop, &seen.timeout);
 }
 
 /* The kernel may report emptiness late; the directory goes with it. */
@@ -133,10 +60,10 @@ static void a_named_cgroup_is_made_and_removed(void **state)
 
 	(void)state;
 	assert_int_equal(cgroup_get(t.cgroups, "service-x", &g, NULL), 0);
-	assert_true(exists("service-x"));
+	assert_true(exists("control/service-x"));
 	assert_false(cgroup_populated(g));
 	cgroup_put(g);
-	assert_false(exists("service-x"));
+	assert_false(exists("control/service-x"));
 }
 
 static void kill_ends_the_whole_tree(void **state)
@@ -145,14 +72,14 @@ static void kill_ends_the_whole_tree(void **state)
 	pid_t pid;
 
 	(void)state;
-	assert_int_equal(cgroup_get(t.cgroups, NULL, &g, NULL), 0);
+	assert_int_equal(cgroup_get_exec(t.cgroups, NULL, &g, NULL), 0);
 	pid = spawn_in(g, 20);
 	assert_true(cgroup_populated(g));
 	assert_int_equal(cgroup_kill(g), 0);
-	assert_int_equal(cgroup_watch_empty(g, on_empty, &t), 0);
+	assert_int_equal(cgroup_watch_empty(g, on_empty, &seen), 0);
 	run_ms(5000);
-	assert_int_equal(t.empties, 1);
-	assert_ptr_equal(t.empty, g);
+	assert_int_equal(seen.empties, 1);
+	assert_ptr_equal(seen.empty, g);
 	assert_false(cgroup_populated(g));
 	assert_int_equal(wait_for(pid), SIGKILL);
 	cgroup_put(g);
@@ -166,7 +93,7 @@ static void populated_is_false_as_soon_as_the_last_one_is_reaped(void **state)
 		struct cgroup *g;
 		pid_t pid;
 
-		assert_int_equal(cgroup_get(t.cgroups, NULL, &g, NULL), 0);
+		assert_int_equal(cgroup_get_exec(t.cgroups, NULL, &g, NULL), 0);
 		pid = spawn_in(g, 0);
 		assert_true(cgroup_populated(g));
 		kill(pid, SIGKILL);
@@ -181,13 +108,13 @@ static void an_empty_cgroup_calls_back_from_the_loop(void **state)
 	struct cgroup *g;
 
 	(void)state;
-	assert_int_equal(cgroup_get(t.cgroups, NULL, &g, NULL), 0);
-	assert_int_equal(cgroup_watch_empty(g, on_empty, &t), 0);
-	assert_int_equal(t.empties, 0);
+	assert_int_equal(cgroup_get_exec(t.cgroups, NULL, &g, NULL), 0);
+	assert_int_equal(cgroup_watch_empty(g, on_empty, &seen), 0);
+	assert_int_equal(seen.empties, 0);
 	run_ms(1000);
-	assert_int_equal(t.empties, 1);
+	assert_int_equal(seen.empties, 1);
 	run_ms(30);
-	assert_int_equal(t.empties, 1); /* once */
+	assert_int_equal(seen.empties, 1); /* once */
 	cgroup_put(g);
 }
 
@@ -197,14 +124,14 @@ static void a_cancelled_watch_is_silent(void **state)
 	pid_t pid;
 
 	(void)state;
-	assert_int_equal(cgroup_get(t.cgroups, NULL, &g, NULL), 0);
+	assert_int_equal(cgroup_get_exec(t.cgroups, NULL, &g, NULL), 0);
 	pid = spawn_in(g, 0);
-	assert_int_equal(cgroup_watch_empty(g, on_empty, &t), 0);
+	assert_int_equal(cgroup_watch_empty(g, on_empty, &seen), 0);
 	assert_int_equal(cgroup_watch_empty(g, NULL, NULL), 0);
 	kill(pid, SIGKILL);
 	wait_for(pid);
 	run_ms(50);
-	assert_int_equal(t.empties, 0);
+	assert_int_equal(seen.empties, 0);
 	cgroup_put(g);
 }
 
@@ -214,13 +141,13 @@ static void an_empty_exec_cgroup_is_used_again(void **state)
 	struct stat a, b, c;
 
 	(void)state;
-	assert_int_equal(cgroup_get(t.cgroups, NULL, &first, NULL), 0);
+	assert_int_equal(cgroup_get_exec(t.cgroups, NULL, &first, NULL), 0);
 	assert_int_equal(fstat(cgroup_fd(first), &a), 0);
 	cgroup_put(first);
-	assert_int_equal(cgroup_get(t.cgroups, NULL, &second, NULL), 0);
+	assert_int_equal(cgroup_get_exec(t.cgroups, NULL, &second, NULL), 0);
 	assert_int_equal(fstat(cgroup_fd(second), &b), 0);
 	assert_int_equal(a.st_ino, b.st_ino);
-	assert_int_equal(cgroup_get(t.cgroups, NULL, &third, NULL), 0);
+	assert_int_equal(cgroup_get_exec(t.cgroups, NULL, &third, NULL), 0);
 	assert_int_equal(fstat(cgroup_fd(third), &c), 0);
 	assert_int_not_equal(b.st_ino, c.st_ino);
 	cgroup_put(second);
@@ -234,14 +161,14 @@ static void a_killed_cgroup_is_not_used_again(void **state)
 	pid_t pid;
 
 	(void)state;
-	assert_int_equal(cgroup_get(t.cgroups, NULL, &g, NULL), 0);
-	snprintf(name, sizeof(name), "exec-1");
+	assert_int_equal(cgroup_get_exec(t.cgroups, NULL, &g, NULL), 0);
+	snprintf(name, sizeof(name), "user/exec-1");
 	assert_true(exists(name));
 	assert_int_equal(cgroup_kill(g), 0);
 	cgroup_put(g);
 	run_until_gone(name);
 	/* And what is started in the next one lives. */
-	assert_int_equal(cgroup_get(t.cgroups, NULL, &g, NULL), 0);
+	assert_int_equal(cgroup_get_exec(t.cgroups, NULL, &g, NULL), 0);
 	pid = spawn_in(g, 0);
 	run_ms(20);
 	assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
@@ -256,11 +183,11 @@ static void put_kills_what_is_left(void **state)
 	pid_t pid;
 
 	(void)state;
-	assert_int_equal(cgroup_get(t.cgroups, NULL, &g, NULL), 0);
+	assert_int_equal(cgroup_get_exec(t.cgroups, NULL, &g, NULL), 0);
 	pid = spawn_in(g, 3);
 	cgroup_put(g);
 	assert_int_equal(wait_for(pid), SIGKILL);
-	run_until_gone("exec-1");
+	run_until_gone("user/exec-1");
 }
 
 static void a_name_can_be_taken_again_while_the_old_one_dies(void **state)
@@ -297,25 +224,20 @@ static void descendants_are_killed_and_removed_too(void **state)
 	assert_true(cgroup_populated(g));
 	cgroup_put(g);
 	assert_int_equal(wait_for(pid), SIGKILL);
-	run_until_gone("service-x");
+	run_until_gone("control/service-x");
 }
 
 static void opening_clears_what_a_dead_agent_left(void **state)
 {
-	struct cgroups *second = NULL;
+	FD_OWNED int pidfd = die_as_an_agent(&config);
+	struct pollfd dead = { .fd = pidfd, .events = POLLIN };
 	struct failure f = { 0 };
-	struct cgroup *g;
-	pid_t pid;
 
 	(void)state;
-	assert_int_equal(cgroup_get(t.cgroups, "service-x", &g, NULL), 0);
-	pid = spawn_in(g, 0);
-	/* As a new agent would, after the old one died without a word. */
-	assert_int_equal(cgroups_open(INSTANCE, NULL, t.loop, &second, &f), 0);
-	assert_int_equal(wait_for(pid), SIGKILL);
-	assert_false(exists("service-x"));
-	cgroups_close(second);
-	assert_int_equal(mkdir(cgroups_path(t.cgroups), 0755), 0); /* for teardown */
+	assert_int_equal(poll(&dead, 1, 20), 0);
+	assert_int_equal(cgroups_open(&config, t.loop, &t.cgroups, &f), 0);
+	assert_int_equal(poll(&dead, 1, 1000), 1);
+	assert_false(exists("control/service-x"));
 }
 
 static void closing_kills_everything(void **state)
@@ -325,7 +247,7 @@ static void closing_kills_everything(void **state)
 
 	(void)state;
 	assert_int_equal(cgroup_get(t.cgroups, "service-x", &g, NULL), 0);
-	assert_int_equal(cgroup_get(t.cgroups, NULL, &h, NULL), 0);
+	assert_int_equal(cgroup_get_exec(t.cgroups, NULL, &h, NULL), 0);
 	a = spawn_in(g, 2);
 	b = spawn_in(h, 2);
 	cgroups_close(t.cgroups);
@@ -336,14 +258,17 @@ static void closing_kills_everything(void **state)
 
 static void a_base_that_is_no_cgroup2_is_refused(void **state)
 {
+	const struct config tmp = { .instance = (char *)"x", .cgroup_dir = (char *)"/tmp" };
+	const struct config nowhere = { .instance = (char *)"x",
+					.cgroup_dir = (char *)"/nonexistent" };
 	struct cgroups *c = NULL;
 	struct failure f = { 0 };
 
 	(void)state;
-	assert_int_equal(cgroups_open("x", "/tmp", t.loop, &c, &f), -EINVAL);
+	assert_int_equal(cgroups_open(&tmp, t.loop, &c, &f), -EINVAL);
 	assert_string_equal(f.msg, "/tmp is not on a cgroup2 file system");
 	memset(&f, 0, sizeof(f));
-	assert_int_equal(cgroups_open("x", "/nonexistent", t.loop, &c, &f), -ENOENT);
+	assert_int_equal(cgroups_open(&nowhere, t.loop, &c, &f), -ENOENT);
 	assert_null(c);
 	assert_int_equal(access("/tmp/moat-x", F_OK), -1);
 }
@@ -355,7 +280,7 @@ static void oom_kills_are_counted_or_said_not_to_be(void **state)
 	int r;
 
 	(void)state;
-	assert_int_equal(cgroup_get(t.cgroups, NULL, &g, NULL), 0);
+	assert_int_equal(cgroup_get_exec(t.cgroups, NULL, &g, NULL), 0);
 	r = cgroup_oom_kills(g, &count);
 	if (cgroups_have_memory(t.cgroups)) {
 		assert_int_equal(r, 0);
@@ -426,7 +351,8 @@ int main(void)
 		CGROUP_TEST(put_kills_what_is_left),
 		CGROUP_TEST(a_name_can_be_taken_again_while_the_old_one_dies),
 		CGROUP_TEST(descendants_are_killed_and_removed_too),
-		CGROUP_TEST(opening_clears_what_a_dead_agent_left),
+		cmocka_unit_test_setup_teardown(opening_clears_what_a_dead_agent_left, setup_loop,
+						teardown),
 		CGROUP_TEST(closing_kills_everything),
 		CGROUP_TEST(a_base_that_is_no_cgroup2_is_refused),
 		CGROUP_TEST(oom_kills_are_counted_or_said_not_to_be),

@@ -79,6 +79,10 @@ static const char everything[] =
 	"audit_log = /var/log/moat.log\n"
 	"enforce = audit\n"
 	"keep_pins = yes\n"
+	"user_memory_max = 3G\n"
+	"user_pids_max = 4000\n"
+	"user_cpu_max = infinity\n"
+	"memory_reserve = 100M\n"
 	"[service web]\n"
 	"  command = bun run 'a ; b' ';' x \\; \"\\\"q\\\\\" '' # y\n"
 	"  port = 8080\n"
@@ -92,6 +96,9 @@ static const char everything[] =
 	"  env = C=b = c ; d\n"
 	"  env = A=e\n"
 	"  directory = /srv\n"
+	"  protect = /srv/code/\n"
+	"  protect = //etc///web.conf//\n"
+	"  protect = /\n"
 	"[context aws]\n"
 	"namespace = private\n"
 	"pid = shared\n"
@@ -99,6 +106,9 @@ static const char everything[] =
 	"no_new_privs = no\n"
 	"env = K=v\n"
 	"directory = /home\n"
+	"memory_max = 65536K\n"
+	"pids_max = 1\n"
+	"cpu_max = 1.25\n"
 	"[context default]\n"
 	"capabilities = none";
 
@@ -117,9 +127,13 @@ static void every_key_is_read(void **state)
 	assert_string_equal(c->audit_log, "/var/log/moat.log");
 	assert_int_equal(c->enforce, ENFORCE_AUDIT);
 	assert_true(c->keep_pins);
+	assert_int_equal(c->user_limits[LIMIT_MEMORY], UINT64_C(3) << 30);
+	assert_int_equal(c->user_limits[LIMIT_PIDS], 4000);
+	assert_int_equal(c->user_limits[LIMIT_CPU], CONFIG_NO_LIMIT);
+	assert_int_equal(c->memory_reserve, 100 << 20);
 	assert_int_equal(c->n_services, 1);
 	assert_string_equal(s->name, "web");
-	assert_int_equal(s->line, 13);
+	assert_int_equal(s->line, 17);
 	assert_int_equal(strv_len(s->argv), 10);
 	assert_string_equal(s->argv[2], "a ; b");
 	assert_string_equal(s->argv[3], ";");
@@ -130,7 +144,7 @@ static void every_key_is_read(void **state)
 	assert_int_equal(s->n_ports, 3);
 	assert_int_equal(s->ports[1].port, 5353);
 	assert_true(s->ports[1].udp && !s->ports[0].udp && !s->ports[2].udp);
-	assert_int_equal(s->ports[1].line, 16);
+	assert_int_equal(s->ports[1].line, 20);
 	assert_true(s->reachable);
 	assert_int_equal(s->ready_port, 8080);
 	assert_int_equal(s->restart, RESTART_ON_FAILURE);
@@ -138,6 +152,10 @@ static void every_key_is_read(void **state)
 	assert_string_equal(env_get(s->env, "A"), "e");
 	assert_string_equal(env_get(s->env, "B"), "");
 	assert_string_equal(env_get(s->env, "C"), "b = c ; d");
+	assert_int_equal(strv_len(s->protect), 3);
+	assert_string_equal(s->protect[0], "/srv/code");
+	assert_string_equal(s->protect[1], "/etc/web.conf");
+	assert_string_equal(s->protect[2], "/");
 	assert_string_equal(s->directory, "/srv");
 	config_free(c);
 }
@@ -158,6 +176,9 @@ static void every_key_of_a_context_is_read(void **state)
 	assert_string_equal(env_get(x->env, "K"), "v");
 	assert_string_equal(x->directory, "/home");
 	assert_null(config_find_context(c, "gcp"));
+	assert_int_equal(x->limits[LIMIT_MEMORY], 64 << 20);
+	assert_int_equal(x->limits[LIMIT_PIDS], 1);
+	assert_int_equal(x->limits[LIMIT_CPU], 1250);
 	config_free(c);
 }
 
@@ -174,6 +195,9 @@ static void an_empty_file_has_the_defaults(void **state)
 	assert_null(c->audit_log);
 	assert_int_equal(c->enforce, ENFORCE_REQUIRE);
 	assert_false(c->keep_pins);
+	for (enum config_limit i = 0; i < LIMIT_COUNT; i++)
+		assert_true(c->user_limits[i] == 0 && c->contexts[0].limits[i] == 0);
+	assert_int_equal(c->memory_reserve, 0);
 	assert_int_equal(c->n_services, 0);
 	assert_int_equal(c->n_contexts, 1);
 	assert_string_equal(c->contexts[0].name, "default");
@@ -289,11 +313,27 @@ static const struct {
 	{ SERVICE "ready = tcp:80/udp\n", 3, "ready must be tcp:PORT" },
 	{ SERVICE "restart = never\n", 3, "restart must be always, on-failure or no" },
 	{ SERVICE "directory = srv\n", 3, "directory must be an absolute path" },
+	{ SERVICE "protect = srv\n", 3, "protect must be an absolute path" },
+	{ SERVICE "protect =\n", 3, "protect must be an absolute path" },
+	{ SERVICE "protect = /a\nprotect = /srv/../etc\n", 4,
+	  "protect must not have . or .. in the path" },
+	{ "[moat]\nprotect = /etc\n", 2, "unknown key protect" },
+	{ "[context a]\nprotect = /etc\n", 2, "unknown key protect" },
 	{ "[context a]\nnamespace = host\n", 2,
 	  "namespace must be user, secure or private" },
 	{ "[context a]\npid = host\n", 2, "pid must be private or shared" },
 	{ "[context a]\ncapabilities = cap_nonsense\n", 2,
 	  "capabilities must be container-default, all, none, or names such as cap_chown" },
+	{ "[moat]\nmemory_max = 1G\n", 2, "unknown key memory_max" },
+	{ "[context a]\nuser_pids_max = 5\n", 2, "unknown key user_pids_max" },
+	{ "[context a]\nmemory_max = 64\n", 2,
+	  "memory_max must be a size of at least 1M, such as 512M or 2G, or infinity" },
+	{ "[context a]\npids_max = 0\n", 2,
+	  "pids_max must be a number from 1 to 4194304, or infinity" },
+	{ "[context a]\ncpu_max = 0\n", 2,
+	  "cpu_max must be a number of CPUs such as 2 or 0.5, or infinity" },
+	{ "[moat]\nmemory_reserve = infinity\n", 2,
+	  "memory_reserve must be a size of at least 1M, such as 512M or 2G, or none" },
 	{ "[context a]\ncapabilities = 7\n", 2,
 	  "capabilities must be container-default, all, none, or names such as cap_chown" },
 	{ "[context a]\ncapabilities =\n", 2,
@@ -392,32 +432,36 @@ static void nothing_in_a_command_is_expanded(void **state)
 	config_free(c);
 }
 
-static void too_many_of_anything_is_refused(void **state)
+/* head and n lines, with a number each. */
+static void too_many(const char *head, const char *line, unsigned n, unsigned where,
+		     const char *reason)
 {
 	PTR_OWNED char *text = NULL;
 	size_t size = 0;
 	FILE *f = open_memstream(&text, &size);
 
+	fputs(head, f);
+	for (unsigned i = 1; i <= n; i++) {
+		const char *number = strchr(line, '#');
+
+		fprintf(f, "%.*s%u%s\n", (int)(number - line), line, i, number + 1);
+	}
+	fclose(f);
+	refused(text, where, reason);
+}
+
+static void too_many_of_anything_is_refused(void **state)
+{
 	(void)state;
-	for (unsigned i = 0; i <= CONFIG_SERVICES_MAX; i++)
-		fprintf(f, "[service s%u]\ncommand = x\n", i);
-	fclose(f);
-	refused(text, 2 * CONFIG_SERVICES_MAX + 1, "more than 64 services");
-
-	free_ptr(&text);
-	f = open_memstream(&text, &size);
-	for (unsigned i = 0; i < CONFIG_CONTEXTS_MAX; i++)
-		fprintf(f, "[context c%u]\n", i);
-	fclose(f);
-	refused(text, CONFIG_CONTEXTS_MAX, "more than 256 contexts"); /* "default" is one of them */
-
-	free_ptr(&text);
-	f = open_memstream(&text, &size);
-	fputs(SERVICE, f);
-	for (unsigned i = 0; i <= CONFIG_PORTS_MAX; i++)
-		fprintf(f, "port = %u\n", i + 1);
-	fclose(f);
-	refused(text, 2 + CONFIG_PORTS_MAX + 1, "port is one too many for this service");
+	too_many("", "[service s#]\ncommand = x", CONFIG_SERVICES_MAX + 1,
+		 2 * CONFIG_SERVICES_MAX + 1, "more than 64 services");
+	/* "default" is one of them. */
+	too_many("", "[context c#]", CONFIG_CONTEXTS_MAX, CONFIG_CONTEXTS_MAX,
+		 "more than 256 contexts");
+	too_many(SERVICE, "port = #", CONFIG_PORTS_MAX + 1, 2 + CONFIG_PORTS_MAX + 1,
+		 "port is one too many for this service");
+	too_many(SERVICE, "protect = /srv/#", CONFIG_PROTECT_MAX + 1, 2 + CONFIG_PROTECT_MAX + 1,
+		 "protect is one too many for this service");
 }
 
 static void a_file_that_cannot_be_read_says_why(void **state)
@@ -501,17 +545,6 @@ static void enforce_modes_have_one_name_each(void **state)
 	}
 }
 
-static void all_means_what_the_kernel_knows(void **state)
-{
-	uint64_t mask = 0;
-
-	(void)state;
-	assert_null(config_value_capabilities("all", &mask));
-	assert_int_equal(mask, (UINT64_C(1) << cap_max_bits()) - 1);
-	assert_null(config_value_capabilities("container-default", &mask));
-	assert_int_equal(mask, config_capabilities_default());
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -532,7 +565,6 @@ int main(void)
 		cmocka_unit_test(the_command_form_makes_one_service),
 		cmocka_unit_test(the_command_form_refuses_bad_ports),
 		cmocka_unit_test(enforce_modes_have_one_name_each),
-		cmocka_unit_test(all_means_what_the_kernel_knows),
 	};
 
 	return cmocka_run_group_tests_name("config", tests, make_file, remove_file);

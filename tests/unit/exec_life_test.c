@@ -280,6 +280,54 @@ static void one_of_many_ended(struct exec_observer *o, struct exec *exec)
 		loop_stop(fx.loop);
 }
 
+static uint64_t spawned(const struct execs_stats *stats)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(stats->spawn.buckets); i++)
+		n += stats->spawn.buckets[i];
+	return n;
+}
+
+static void each_end_is_counted_once_by_its_result(void **state)
+{
+	static const struct {
+		const char *context, *script; /* script NULL: a program that does not exist */
+		uint64_t timeout_ms;
+		enum context_namespace ns;
+		enum execs_counter counter;
+	} cases[] = {
+		{ NULL, "exit 3", 0, CONTEXT_USER, EXECS_EXITED },
+		{ NULL, "kill -KILL $$", 0, CONTEXT_USER, EXECS_SIGNALLED },
+		{ NULL, "exec sleep 100", 100, CONTEXT_USER, EXECS_TIMED_OUT },
+		{ "secure", "exit 0", 0, CONTEXT_SECURE, EXECS_EXITED },
+		{ "private", "exit 0", 0, CONTEXT_PRIVATE, EXECS_EXITED },
+		{ "private", NULL, 0, CONTEXT_PRIVATE, EXECS_FAILED },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		const struct exec_request request = {
+			.context = cases[i].context,
+			.argv = cases[i].script ? ARGV("/bin/sh", "-c", cases[i].script) :
+						  ARGV("/nonexistent"),
+			.timeout_ms = cases[i].timeout_ms,
+		};
+		struct execs_stats before, after;
+		OUTCOME r = { 0 };
+
+		print_message("# %s\n", cases[i].script ? cases[i].script : "(cannot be executed)");
+		execs_get_stats(fx.execs, &before);
+		run_request(&r, &request);
+		execs_get_stats(fx.execs, &after);
+		before.counts[cases[i].ns][EXECS_STARTED]++;
+		before.counts[cases[i].ns][cases[i].counter]++;
+		assert_memory_equal(before.counts, after.counts, sizeof(before.counts));
+		assert_int_equal(spawned(&after) - spawned(&before), cases[i].script != NULL);
+		assert_int_equal(after.contexts, fx.config->n_contexts);
+	}
+}
+
 static void a_thousand_at_once_are_all_told_their_own_result(void **state)
 {
 	enum { MANY = 1000 };
@@ -310,8 +358,14 @@ static void a_thousand_at_once_are_all_told_their_own_result(void **state)
 	free(all);
 	run_for(200);
 	execs_get_stats(fx.execs, &after);
-	assert_int_equal(after.ended - before.ended, MANY);
-	assert_int_equal(after.running, 0);
+	for (int ns = CONTEXT_USER; ns <= CONTEXT_SECURE; ns++) {
+		const uint64_t *was = before.counts[ns], *is = after.counts[ns];
+
+		assert_int_equal(is[EXECS_STARTED] - was[EXECS_STARTED], MANY / 2);
+		assert_int_equal(is[EXECS_EXITED] - was[EXECS_EXITED], MANY / 2);
+	}
+	assert_int_equal(execs_total(&after, EXECS_RUNNING, EXECS_RUNNING), 0);
+	assert_int_equal(spawned(&after) - spawned(&before), MANY);
 	execs_for_each(fx.execs, count_exec, &listed);
 	assert_int_equal(listed, EXEC_ENDED_MAX);
 }
@@ -348,11 +402,11 @@ static void too_many_are_refused_and_nothing_else_happens(void **state)
 	}
 	for (int i = 0; i < 100; i++) {
 		execs_get_stats(fx.execs, &stats);
-		if (stats.running == 0)
+		if (execs_total(&stats, EXECS_RUNNING, EXECS_RUNNING) == 0)
 			break;
 		run_for(200);
 	}
-	assert_int_equal(stats.running, 0);
+	assert_int_equal(execs_total(&stats, EXECS_RUNNING, EXECS_RUNNING), 0);
 	assert_int_equal(count_processes(mark), 0);
 	setrlimit(RLIMIT_NOFILE, &limit);
 	free(all);
@@ -371,6 +425,7 @@ int main(void)
 		cmocka_unit_test(paused_output_is_not_read),
 		cmocka_unit_test(unobserved_exec_goes_on),
 		cmocka_unit_test(lost_namespace_is_reported_and_made_again),
+		cmocka_unit_test(each_end_is_counted_once_by_its_result),
 		cmocka_unit_test(a_thousand_at_once_are_all_told_their_own_result),
 		cmocka_unit_test(too_many_are_refused_and_nothing_else_happens),
 	};

@@ -448,13 +448,14 @@ static int open_group(void **state)
 {
 	struct failure f = { 0 };
 	char name[32];
+	const struct config config = { .instance = name };
 
 	(void)state;
 	log_open("unit", LOG_WARNING);
 	place_moat_init();
 	peer.socket = peer.init.pidfd = -EBADF;
 	snprintf(name, sizeof(name), "unit-init-%d", (int)getpid());
-	if (loop_new(&peer.loop) < 0 || cgroups_open(name, NULL, peer.loop, &peer.cgroups, &f) < 0 ||
+	if (loop_new(&peer.loop) < 0 || cgroups_open(&config, peer.loop, &peer.cgroups, &f) < 0 ||
 	    cgroup_get(peer.cgroups, "init-test", &peer.cgroup, &f) < 0) {
 		print_error("%s\n", f.msg);
 		return -1;

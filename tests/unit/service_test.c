@@ -36,12 +36,13 @@ static int setup(void **state)
 
 	(void)state;
 	memset(&t, 0, sizeof(t));
+	t.config.instance = (char *)INSTANCE;
 	t.config.services = t.list;
 	snprintf(t.dir, sizeof(t.dir), "/tmp/moat-service-test-XXXXXX");
 	if (!mkdtemp(t.dir) || loop_new(&t.loop) < 0)
 		return -1;
 	snprintf(t.out, sizeof(t.out), "%s/out", t.dir);
-	if (cgroups_open(INSTANCE, NULL, t.loop, &t.cgroups, &f) < 0) {
+	if (cgroups_open(&t.config, t.loop, &t.cgroups, &f) < 0) {
 		print_error("%s\n", f.msg);
 		return -1;
 	}

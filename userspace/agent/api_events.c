@@ -1,45 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * GET /v1/events?since=N&follow=true: denials as NDJSON. Lines are made when the client can take
- * them, from what the audit module keeps: a slow client costs no memory, it sees a "gap" instead.
+ * GET /v1/events?since=N&follow=true: what audit.c keeps, as NDJSON. Lines are made when the
+ * client can take them: a slow client costs no memory, it sees a "gap" instead.
  */
-#include <time.h>
-
 #include "agent/api_internal.h"
 #include "agent/audit.h"
 
 #define EVENTS_BATCH (32u * 1024) /* bytes per refill */
 
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
-}
-
-static const char *object_kind(uint32_t kind)
-{
-	switch (kind) {
-	case MOAT_OBJECT_TASK:
-		return "task";
-	case MOAT_OBJECT_PORT:
-		return "port";
-	case MOAT_OBJECT_PROC:
-		return "proc";
-	case MOAT_OBJECT_SOCKET:
-		return "socket";
-	case MOAT_OBJECT_BPF:
-		return "bpf";
-	default:
-		return "none";
-	}
-}
-
 static void write_subject(struct jbuf *b, const struct moat_event *event, struct execs *execs)
 {
-	jbuf_key(b, "subject");
-	jbuf_open(b, '{');
+	jbuf_add_open(b, "subject", '{');
 	jbuf_add_unsigned(b, "pid", event->pid);
 	jbuf_key(b, "comm");
 	jbuf_text_n(b, event->comm, strnlen(event->comm, sizeof(event->comm)));
@@ -49,47 +20,61 @@ static void write_subject(struct jbuf *b, const struct moat_event *event, struct
 	jbuf_close(b, '}');
 }
 
-static void write_event(struct jbuf *b, uint64_t sequence, const struct moat_event *event,
-			struct execs *execs)
+static void write_denial(struct jbuf *b, const struct moat_event *event, struct execs *execs)
 {
-	/* The kernel's clock counts from boot; suspended time included. */
-	uint64_t age = clock_ns(CLOCK_BOOTTIME) - event->time_ns;
 	const char *name = strerrorname_np(event->err);
 
-	jbuf_open(b, '{');
-	jbuf_add_unsigned(b, "seq", sequence);
-	jbuf_add_text(b, "type", "denial");
-	jbuf_add_time(b, "time", (clock_ns(CLOCK_REALTIME) - age) / NSEC_PER_MSEC);
 	jbuf_add_text(b, "hook", enforce_hook_name(event->hook));
 	jbuf_add_text(b, "surface", enforce_hook_surface(event->hook));
 	jbuf_add_text(b, "verdict", event->enforced ? "denied" : "would-deny");
 	jbuf_add_text(b, "errno", name ? name : "unknown");
 	write_subject(b, event, execs);
-	jbuf_key(b, "object");
-	jbuf_open(b, '{');
-	jbuf_add_text(b, "kind", object_kind(event->object_kind));
+	jbuf_add_open(b, "object", '{');
+	jbuf_add_text(b, "kind", audit_object_name(event->object_kind));
 	jbuf_add_unsigned(b, "value", event->object);
 	jbuf_close(b, '}');
 	jbuf_add_unsigned(b, "folded", event->folded);
+}
+
+static void write_mode(struct jbuf *b, const struct audit_mode *mode)
+{
+	jbuf_add_text(b, "from", enforce_mode_name(mode->from));
+	jbuf_add_text(b, "to", enforce_mode_name(mode->to));
+	jbuf_add_open(b, "caller", '{');
+	jbuf_add_signed(b, "pid", mode->pid);
+	jbuf_add_unsigned(b, "uid", mode->uid);
+	jbuf_close(b, '}');
+}
+
+static void write_entry(struct jbuf *b, const struct audit_entry *entry, struct execs *execs)
+{
+	jbuf_open(b, '{');
+	jbuf_add_unsigned(b, "seq", entry->sequence);
+	jbuf_add_text(b, "type", audit_type_name(entry->type));
+	jbuf_add_time(b, "time", entry->unix_ms);
+	if (entry->type == AUDIT_DENIAL)
+		write_denial(b, &entry->denial, execs);
+	else
+		write_mode(b, &entry->mode);
 	jbuf_close(b, '}');
 	jbuf_newline(b);
 }
 
-static void on_kept(uint64_t sequence, const struct moat_event *event, void *data)
+static void on_kept(const struct audit_entry *entry, void *data)
 {
 	struct api_request *r = data;
 
 	if (r->reply.len >= EVENTS_BATCH)
 		return; /* the rest with the next refill */
-	if (sequence > r->since + 1) {
+	if (entry->sequence > r->since + 1) {
 		jbuf_open(&r->reply, '{');
 		jbuf_add_text(&r->reply, "type", "gap");
-		jbuf_add_unsigned(&r->reply, "missed", sequence - r->since - 1);
+		jbuf_add_unsigned(&r->reply, "missed", entry->sequence - r->since - 1);
 		jbuf_close(&r->reply, '}');
 		jbuf_newline(&r->reply);
 	}
-	write_event(&r->reply, sequence, event, r->api->agent->execs);
-	r->since = sequence;
+	write_entry(&r->reply, entry, r->api->agent->execs);
+	r->since = entry->sequence;
 }
 
 static void refill(struct api_request *r)
@@ -108,10 +93,9 @@ struct events_follower {
 	struct api_request *request;
 };
 
-static void on_event(struct audit_follower *f, uint64_t sequence, const struct moat_event *event)
+static void on_entry(struct audit_follower *f, const struct audit_entry *entry)
 {
-	(void)sequence;
-	(void)event;
+	(void)entry;
 	api_resume(container_of(f, struct events_follower, follower)->request);
 }
 
@@ -166,7 +150,7 @@ enum MHD_Result api_events_get(struct api_request *r)
 			api_error_set(&r->error, MOAT_E_OUT_OF_MEMORY, "out of memory");
 			return api_refuse(r);
 		}
-		f->follower.on_event = on_event;
+		f->follower.on_entry = on_entry;
 		f->request = r;
 		r->follower = &f->follower;
 		audit_follow(r->api->agent->audit, r->follower);

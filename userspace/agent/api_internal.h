@@ -10,6 +10,8 @@
  *   api_process.c  /v1/processes
  *   api_status.c   /v1/status, /v1/services, /v1/health
  *   api_events.c   /v1/events
+ *   api_mode.c     /v1/mode
+ *   api_metrics.c  /metrics
  *
  * A request is answered at once or suspended: then libmicrohttpd forgets about its connection until
  * api_resume(), and only the disappearance of the client is watched. Everything that comes from a
@@ -47,6 +49,7 @@ struct api {
 	struct list idle;        /* struct api_peer.idle, longest idle first */
 	struct api_peer *accepting;
 	unsigned n_peers, n_refused, n_busy;
+	uint64_t answers[6]; /* by the first digit of the HTTP status */
 	bool listening, draining;
 };
 
@@ -133,8 +136,9 @@ enum MHD_Result api_on_request(void *cls, struct MHD_Connection *connection, con
 			       size_t *upload_size, void **request);
 void api_on_completed(void *cls, struct MHD_Connection *connection, void **request,
 		      enum MHD_RequestTerminationCode why);
-/* Answers with r->reply, which is taken. */
+/* Answers with r->reply, which is taken: one JSON value, or (200) text of another type. */
 enum MHD_Result api_respond(struct api_request *r, unsigned status);
+enum MHD_Result api_respond_text(struct api_request *r, const char *type);
 /* Answers with r->error. */
 enum MHD_Result api_refuse(struct api_request *r);
 /* Answers with an NDJSON stream of r->reply. */
@@ -167,6 +171,9 @@ enum MHD_Result api_process_signal(struct api_request *r);
 enum MHD_Result api_services_list(struct api_request *r);
 enum MHD_Result api_status_get(struct api_request *r);
 enum MHD_Result api_health_get(struct api_request *r);
+enum MHD_Result api_mode_get(struct api_request *r);
+enum MHD_Result api_mode_put(struct api_request *r);
+enum MHD_Result api_metrics_get(struct api_request *r);
 enum MHD_Result api_events_get(struct api_request *r);
 void api_events_detach(struct api_request *r);
 
@@ -175,5 +182,13 @@ void api_events_detach(struct api_request *r);
 void api_write_result(struct jbuf *b, const struct exec_info *info, bool output);
 /* "key": text, or base64 with "keyEncoding". cut: an incomplete sequence at the end is left out. */
 void api_write_output(struct jbuf *b, const char *key, const char *data, size_t n, bool cut);
+
+/* ---- api_metrics.c ---- */
+/* NAME{LABEL="VALUE",…} value, a line of the text exposition format. labels: names and values in
+ * turn, up to a NULL; values are escaped. */
+void api_write_sample(struct jbuf *b, const char *name, const char *const *labels,
+		      const char *value);
+/* The _bucket, _sum and _count of a histogram, in seconds. */
+void api_write_histogram(struct jbuf *b, const char *name, const struct histogram *h);
 
 #endif

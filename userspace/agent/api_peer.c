@@ -34,7 +34,7 @@ static int open_peer(int fd, pid_t pid, int *ret_pidfd)
 	if (errno != ENOPROTOOPT)
 		return -errno;
 	/* Before 6.5. The pid cannot have become a process of the control plane unnoticed: user
-	 * code never gets this far while enforcement is active. */
+	 * code never gets this far while moat enforces, and is promised to be kept off only then. */
 	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (pidfd < 0)
 		return -errno;
@@ -70,7 +70,10 @@ bool api_cgroup_is_user(const char *text, const char *instance_dir)
 	len = strlen(slash);
 	while ((at = strstr(at, slash))) {
 		at += len;
-		if (*at == '/' && strncmp(at, "/service-", 9) != 0)
+		if (*at != '/' || strncmp(at, "/control/service-", 17) == 0)
+			continue;
+		/* Of "control" itself: the agent, and who came into the container after it. */
+		if (strncmp(at, "/control", 8) != 0 || (at[8] != '\n' && at[8] != '\0'))
 			return true;
 	}
 	return false;

@@ -48,6 +48,7 @@ void api_write_result(struct jbuf *b, const struct exec_info *info, bool output)
 	jbuf_add_text(b, "id", info->id);
 	write_status(b, info);
 	if (output) {
+		(void)jbuf_reserve(b, out->kept + err->kept); /* at once, most often */
 		api_write_output(b, "stdout", out->data, out->kept,
 				 running || out->total > out->kept);
 		api_write_output(b, "stderr", err->data, err->kept,
@@ -78,8 +79,7 @@ static void write_process(struct jbuf *b, const struct exec_info *info)
 {
 	jbuf_add_text(b, "state", state_name(info));
 	jbuf_add_text(b, "namespace", info->ns);
-	jbuf_key(b, "argv");
-	jbuf_open(b, '[');
+	jbuf_add_open(b, "argv", '[');
 	for (size_t i = 0; info->argv && info->argv[i]; i++)
 		jbuf_text(b, info->argv[i]);
 	jbuf_close(b, ']');
@@ -107,8 +107,7 @@ enum MHD_Result api_processes_list(struct api_request *r)
 	struct jbuf *b = &r->reply;
 
 	jbuf_open(b, '{');
-	jbuf_key(b, "processes");
-	jbuf_open(b, '[');
+	jbuf_add_open(b, "processes", '[');
 	execs_for_each(r->api->agent->execs, list_one, b);
 	jbuf_close(b, ']');
 	jbuf_close(b, '}');

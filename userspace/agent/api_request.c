@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One request from its headers to its last byte out. */
+#include <malloc.h>
 #include <sys/epoll.h>
 
 #include "agent/api_internal.h"
@@ -36,8 +37,7 @@ void api_write_error(struct jbuf *b, const struct api_error *error)
 	jbuf_add_text(b, "message", error->message);
 	if (error->err || error->step || error->field[0] || error->offset >= 0 ||
 	    error->limit >= 0) {
-		jbuf_key(b, "details");
-		jbuf_open(b, '{');
+		jbuf_add_open(b, "details", '{');
 		if (error->err)
 			jbuf_add_signed(b, "errno", error->err);
 		if (error->step)
@@ -64,6 +64,7 @@ static enum MHD_Result queue(struct api_request *r, unsigned status, struct MHD_
 	    (!r->allow[0] ||
 	     MHD_add_response_header(response, "Allow", r->allow) == MHD_YES))
 		result = MHD_queue_response(r->connection, status, response);
+	r->api->answers[status / 100] += result == MHD_YES;
 	MHD_destroy_response(response);
 	return result;
 }
@@ -74,24 +75,46 @@ static void set_busy(struct api_peer *peer, bool busy)
 	peer->busy = busy;
 }
 
-enum MHD_Result api_respond(struct api_request *r, unsigned status)
+/* An answer holds what a command has printed. */
+static void free_reply(void *data)
+{
+	free_wiped(data, malloc_usable_size(data));
+}
+
+static enum MHD_Result respond(struct api_request *r, unsigned status, const char *type)
 {
 	struct jbuf reply = r->reply;
 	struct MHD_Response *response;
+	char *fitting;
 
 	r->reply = (struct jbuf){ 0 };
-	jbuf_newline(&reply);
 	if (reply.failed) {
 		jbuf_free(&reply);
 		return MHD_NO; /* no memory even for an error: hang up */
 	}
-	response = MHD_create_response_from_buffer(reply.len, reply.data, MHD_RESPMEM_MUST_FREE);
+	/* Smaller stays in its place; what was never written need not be wiped either. */
+	fitting = realloc(reply.data, reply.len);
+	if (fitting)
+		reply.data = fitting;
+	response = MHD_create_response_from_buffer_with_free_callback(reply.len, reply.data,
+								      free_reply);
 	if (!response)
 		jbuf_free(&reply);
 	/* From here the client has to take the answer; see on_deadline(). */
 	set_busy(r->peer, false);
 	r->peer->deadline_ns = now_ns() + API_REQUEST_NS;
-	return queue(r, status, response, "application/json");
+	return queue(r, status, response, type);
+}
+
+enum MHD_Result api_respond(struct api_request *r, unsigned status)
+{
+	jbuf_newline(&r->reply);
+	return respond(r, status, "application/json");
+}
+
+enum MHD_Result api_respond_text(struct api_request *r, const char *type)
+{
+	return respond(r, 200, type);
 }
 
 enum MHD_Result api_refuse(struct api_request *r)

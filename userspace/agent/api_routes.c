@@ -12,7 +12,10 @@ static const struct api_route routes[] = {
 	{ "GET", "/v1/services", NULL, false, api_services_list },
 	{ "GET", "/v1/status", NULL, false, api_status_get },
 	{ "GET", "/v1/health", NULL, false, api_health_get },
+	{ "GET", "/v1/mode", NULL, false, api_mode_get },
+	{ "PUT", "/v1/mode", NULL, false, api_mode_put },
 	{ "GET", "/v1/events", events_query, true, api_events_get },
+	{ "GET", "/metrics", NULL, false, api_metrics_get },
 };
 
 /* Matches segment by segment; what stands for {id} goes to id. */

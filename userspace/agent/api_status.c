@@ -13,32 +13,16 @@ static uint64_t unix_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-static const char *mode_name(const struct enforce *e)
-{
-	if (!enforce_active(e))
-		return "off";
-	switch (enforce_mode(e)) {
-	case MOAT_MODE_ENFORCE:
-		return "enforce";
-	case MOAT_MODE_AUDIT:
-		return "audit";
-	case MOAT_MODE_OFF:
-		break;
-	}
-	return "off";
-}
-
 static bool enforcing(const struct enforce *e)
 {
-	return enforce_active(e) && enforce_mode(e) == MOAT_MODE_ENFORCE;
+	return enforce_mode(e) == MOAT_MODE_ENFORCE;
 }
 
 static void write_enforcement(struct jbuf *b, const struct agent *agent)
 {
-	jbuf_key(b, "enforcement");
-	jbuf_open(b, '{');
+	jbuf_add_open(b, "enforcement", '{');
 	jbuf_add_bool(b, "active", enforce_active(agent->enforce));
-	jbuf_add_text(b, "mode", mode_name(agent->enforce));
+	jbuf_add_text(b, "mode", enforce_mode_name(enforce_mode(agent->enforce)));
 	jbuf_add_text(b, "reason", enforce_reason(agent->enforce));
 	jbuf_close(b, '}');
 }
@@ -52,8 +36,7 @@ static void write_not_enforced(struct jbuf *b, const struct agent *agent)
 #undef HOOK_SURFACE
 	};
 
-	jbuf_key(b, "notEnforced");
-	jbuf_open(b, '[');
+	jbuf_add_open(b, "notEnforced", '[');
 	for (size_t i = 0; !enforcing(agent->enforce) && i < ARRAY_LEN(surfaces); i++) {
 		size_t first = 0;
 
@@ -93,10 +76,8 @@ static void write_layer(struct jbuf *b, const struct agent *agent, const char *l
 	const struct probe_report *probes = &agent->probes;
 	size_t ok = 0, n = 0;
 
-	jbuf_key(b, layer);
-	jbuf_open(b, '{');
-	jbuf_key(b, "checks");
-	jbuf_open(b, '[');
+	jbuf_add_open(b, layer, '{');
+	jbuf_add_open(b, "checks", '[');
 	for (size_t i = 0; i < probes->n; i++) {
 		if (strcmp(probes->results[i].layer, layer) != 0)
 			continue;
@@ -113,8 +94,7 @@ static void write_layers(struct jbuf *b, const struct agent *agent)
 {
 	const struct probe_report *probes = &agent->probes;
 
-	jbuf_key(b, "layers");
-	jbuf_open(b, '{');
+	jbuf_add_open(b, "layers", '{');
 	for (size_t i = 0; i < probes->n; i++) {
 		size_t first = 0;
 
@@ -124,6 +104,47 @@ static void write_layers(struct jbuf *b, const struct agent *agent)
 			write_layer(b, agent, probes->results[i].layer);
 	}
 	jbuf_close(b, '}');
+}
+
+static void add_limit(struct jbuf *b, const char *key, uint64_t limit)
+{
+	if (limit == CONFIG_NO_LIMIT)
+		jbuf_add_null(b, key);
+	else
+		jbuf_add_unsigned(b, key, limit);
+}
+
+static void write_limits_of(const struct cgroup_limits *limits, void *data)
+{
+	struct jbuf *b = data;
+
+	jbuf_open(b, '{');
+	jbuf_add_text(b, "context", limits->context);
+	add_limit(b, "memoryMax", limits->max[LIMIT_MEMORY]);
+	add_limit(b, "pidsMax", limits->max[LIMIT_PIDS]);
+	add_limit(b, "cpuMaxMillis", limits->max[LIMIT_CPU]);
+	jbuf_close(b, '}');
+}
+
+/* What is in force, and which kinds of limit cannot be here. */
+static void write_limits(struct jbuf *b, const struct cgroups *cgroups)
+{
+	jbuf_add_open(b, "limits", '[');
+	cgroups_for_each_limits(cgroups, write_limits_of, b);
+	jbuf_close(b, ']');
+	jbuf_add_open(b, "notLimited", '[');
+	for (enum config_limit i = 0; i < LIMIT_COUNT; i++) {
+		const char *reason = cgroups_missing(cgroups, i);
+
+		if (!reason)
+			continue;
+		jbuf_open(b, '{');
+		jbuf_add_text(b, "resource", config_limit_name(i));
+		jbuf_add_text(b, "reason", reason);
+		jbuf_close(b, '}');
+	}
+	jbuf_close(b, ']');
+	jbuf_add_unsigned(b, "memoryReserve", cgroups_reserve(cgroups));
 }
 
 static void write_namespace(struct namespace *ns, void *data)
@@ -142,8 +163,7 @@ static void write_counters(struct jbuf *b, struct enforce *e)
 	struct moat_drops drops = { 0 };
 	bool known = enforce_counters(e, counters, &drops) == 0;
 
-	jbuf_key(b, "hooks");
-	jbuf_open(b, '[');
+	jbuf_add_open(b, "hooks", '[');
 	for (unsigned i = 0; known && i < MOAT_HOOK_COUNT; i++) {
 		jbuf_open(b, '{');
 		jbuf_add_text(b, "hook", enforce_hook_name(i));
@@ -154,8 +174,7 @@ static void write_counters(struct jbuf *b, struct enforce *e)
 		jbuf_close(b, '}');
 	}
 	jbuf_close(b, ']');
-	jbuf_key(b, "events");
-	jbuf_open(b, '{');
+	jbuf_add_open(b, "events", '{');
 	jbuf_add_unsigned(b, "lostRingFull", drops.ring_full);
 	jbuf_add_unsigned(b, "folded", drops.folded);
 	jbuf_close(b, '}');
@@ -166,13 +185,12 @@ static void write_execs(struct jbuf *b, const struct execs *execs)
 	struct execs_stats stats;
 
 	execs_get_stats(execs, &stats);
-	jbuf_key(b, "execs");
-	jbuf_open(b, '{');
-	jbuf_add_unsigned(b, "started", stats.started);
-	jbuf_add_unsigned(b, "failed", stats.failed);
-	jbuf_add_unsigned(b, "ended", stats.ended);
-	jbuf_add_unsigned(b, "timedOut", stats.timed_out);
-	jbuf_add_unsigned(b, "running", stats.running);
+	jbuf_add_open(b, "execs", '{');
+	jbuf_add_unsigned(b, "started", execs_total(&stats, EXECS_STARTED, EXECS_STARTED));
+	jbuf_add_unsigned(b, "failed", execs_total(&stats, EXECS_FAILED, EXECS_FAILED));
+	jbuf_add_unsigned(b, "ended", execs_total(&stats, EXECS_EXITED, EXECS_TIMED_OUT));
+	jbuf_add_unsigned(b, "timedOut", execs_total(&stats, EXECS_TIMED_OUT, EXECS_TIMED_OUT));
+	jbuf_add_unsigned(b, "running", execs_total(&stats, EXECS_RUNNING, EXECS_RUNNING));
 	jbuf_close(b, '}');
 }
 
@@ -194,12 +212,12 @@ enum MHD_Result api_status_get(struct api_request *r)
 	write_enforcement(b, agent);
 	write_not_enforced(b, agent);
 	write_layers(b, agent);
-	jbuf_key(b, "namespaces");
-	jbuf_open(b, '[');
+	jbuf_add_open(b, "namespaces", '[');
 	execs_for_each_namespace(agent->execs, write_namespace, b);
 	jbuf_close(b, ']');
 	jbuf_add_text(b, "cgroup", cgroups_path(agent->cgroups));
 	jbuf_add_bool(b, "memoryEvents", cgroups_have_memory(agent->cgroups));
+	write_limits(b, agent->cgroups);
 	write_counters(b, agent->enforce);
 	write_execs(b, agent->execs);
 	jbuf_add_unsigned(b, "connections", r->api->n_peers);
@@ -209,8 +227,7 @@ enum MHD_Result api_status_get(struct api_request *r)
 
 static void write_ports(struct jbuf *b, const struct config_service *config)
 {
-	jbuf_key(b, "ports");
-	jbuf_open(b, '[');
+	jbuf_add_open(b, "ports", '[');
 	for (size_t i = 0; i < config->n_ports; i++) {
 		jbuf_open(b, '{');
 		jbuf_add_unsigned(b, "port", config->ports[i].port);
@@ -264,8 +281,7 @@ enum MHD_Result api_services_list(struct api_request *r)
 	struct jbuf *b = &r->reply;
 
 	jbuf_open(b, '{');
-	jbuf_key(b, "services");
-	jbuf_open(b, '[');
+	jbuf_add_open(b, "services", '[');
 	services_for_each(r->api->agent->services, write_service, b);
 	jbuf_close(b, ']');
 	jbuf_close(b, '}');

@@ -9,13 +9,13 @@
 #include "base/log.h"
 
 struct audit {
-	struct moat_event kept[AUDIT_KEPT]; /* that of sequence s at s % AUDIT_KEPT */
-	uint64_t sequence;                  /* of the newest; 0: none yet */
+	struct audit_entry kept[AUDIT_KEPT]; /* that of sequence s at s % AUDIT_KEPT */
+	uint64_t sequence;                   /* of the newest; 0: none yet */
 	struct list followers;
 	char *log_file;    /* NULL: none */
 	int log;
-	uint64_t log_size;
-	bool log_failed; /* reported once, not for every event */
+	uint64_t log_size, log_drops;
+	bool log_failed; /* reported once, not for every entry */
 };
 
 static int open_log(struct audit *audit)
@@ -80,17 +80,12 @@ static void plain_comm(const struct moat_event *event, char out[sizeof(event->co
 	out[i] = '\0';
 }
 
-/* Wall-clock time of an event, which carries CLOCK_BOOTTIME. */
-static uint64_t event_unix_ms(const struct moat_event *event)
+static uint64_t clock_ns(clockid_t clock)
 {
-	struct timespec real, boot;
-	int64_t offset_ns;
+	struct timespec ts;
 
-	clock_gettime(CLOCK_REALTIME, &real);
-	clock_gettime(CLOCK_BOOTTIME, &boot);
-	offset_ns = (int64_t)(real.tv_sec - boot.tv_sec) * (int64_t)NSEC_PER_SEC +
-		    (real.tv_nsec - boot.tv_nsec);
-	return (uint64_t)((int64_t)event->time_ns + offset_ns) / NSEC_PER_MSEC;
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
 }
 
 static int rotate_log(struct audit *audit)
@@ -107,43 +102,52 @@ static int rotate_log(struct audit *audit)
 	return open_log(audit);
 }
 
-static int log_event(struct audit *audit, const struct moat_event *event)
+static int format_denial(const struct moat_event *event, char *out, size_t size)
 {
-	static const char *const kinds[] = {
-		[MOAT_OBJECT_NONE] = "none",     [MOAT_OBJECT_TASK] = "task",
-		[MOAT_OBJECT_PORT] = "port",     [MOAT_OBJECT_PROC] = "proc",
-		[MOAT_OBJECT_SOCKET] = "socket", [MOAT_OBJECT_BPF] = "bpf",
-	};
 	enum moat_hook hook = (enum moat_hook)event->hook;
-	char comm[sizeof(event->comm) + 1], line[512];
+	char comm[sizeof(event->comm) + 1];
+
+	plain_comm(event, comm);
+	return snprintf(out, size,
+			"\"hook\":\"%s\",\"surface\":\"%s\",\"pid\":%u,\"comm\":\"%s\","
+			"\"context\":%llu,\"exec\":%llu,\"object\":\"%s\",\"value\":%llu,"
+			"\"errno\":%d,\"enforced\":%s,\"folded\":%u",
+			enforce_hook_name(hook), enforce_hook_surface(hook), event->pid, comm,
+			(unsigned long long)event->context, (unsigned long long)event->exec,
+			audit_object_name(event->object_kind), (unsigned long long)event->object,
+			event->err, event->enforced ? "true" : "false", event->folded);
+}
+
+static int format_mode(const struct audit_mode *mode, char *out, size_t size)
+{
+	return snprintf(out, size, "\"from\":\"%s\",\"to\":\"%s\",\"pid\":%d,\"uid\":%u",
+			enforce_mode_name(mode->from), enforce_mode_name(mode->to), (int)mode->pid,
+			(unsigned)mode->uid);
+}
+
+static int log_entry(struct audit *audit, const struct audit_entry *entry)
+{
+	char members[384] = "", line[512];
 	int r, n;
 
 	if (audit->log < 0)
 		return -EBADF; /* a rotation went wrong */
-	plain_comm(event, comm);
-	n = snprintf(line, sizeof(line),
-		     "{\"sequence\":%llu,\"time\":%llu,\"hook\":\"%s\",\"surface\":\"%s\","
-		     "\"pid\":%u,\"comm\":\"%s\",\"context\":%llu,\"exec\":%llu,"
-		     "\"object\":\"%s\",\"value\":%llu,\"errno\":%d,\"enforced\":%s,"
-		     "\"folded\":%u}\n",
-		     (unsigned long long)audit->sequence,
-		     (unsigned long long)event_unix_ms(event), enforce_hook_name(hook),
-		     enforce_hook_surface(hook), event->pid, comm,
-		     (unsigned long long)event->context, (unsigned long long)event->exec,
-		     event->object_kind < ARRAY_LEN(kinds) ? kinds[event->object_kind] : "unknown",
-		     (unsigned long long)event->object, event->err,
-		     event->enforced ? "true" : "false", event->folded);
-	if (n < 0 || (size_t)n >= sizeof(line))
+	if (entry->type == AUDIT_DENIAL)
+		n = format_denial(&entry->denial, members, sizeof(members));
+	else
+		n = format_mode(&entry->mode, members, sizeof(members));
+	if (n < 0 || (size_t)n >= sizeof(members))
 		return -EMSGSIZE;
+	n = snprintf(line, sizeof(line), "{\"sequence\":%llu,\"time\":%llu,\"type\":\"%s\",%s}\n",
+		     (unsigned long long)entry->sequence, (unsigned long long)entry->unix_ms,
+		     audit_type_name(entry->type), members);
 	r = write_all(audit->log, line, (size_t)n);
 	audit->log_size += (uint64_t)n;
-	if (r == 0 && audit->log_size >= AUDIT_LOG_MAX)
-		r = rotate_log(audit);
 	return r;
 }
 
 /* From one list to the other and back, so that any of them may leave while one is told. */
-static void tell_followers(struct audit *audit, const struct moat_event *event)
+static void tell_followers(struct audit *audit, const struct audit_entry *entry)
 {
 	struct list untold = LIST_INIT(untold);
 
@@ -157,28 +161,55 @@ static void tell_followers(struct audit *audit, const struct moat_event *event)
 
 		list_remove(pos);
 		list_append(&audit->followers, pos);
-		f->on_event(f, audit->sequence, event);
+		f->on_entry(f, entry);
 	}
 }
 
-void audit_record(const struct moat_event *event, void *data)
+/* Takes the entry, numbers it, and hands it on. */
+static void record(struct audit *audit, struct audit_entry *entry)
 {
-	struct audit *audit = data;
 	int r;
 
-	audit->kept[++audit->sequence % AUDIT_KEPT] = *event;
+	entry->sequence = ++audit->sequence;
+	audit->kept[entry->sequence % AUDIT_KEPT] = *entry;
 	if (audit->log_file) {
-		r = log_event(audit, event);
+		r = log_entry(audit, entry);
+		audit->log_drops += r < 0;
+		if (r == 0 && audit->log_size >= AUDIT_LOG_MAX)
+			r = rotate_log(audit);
 		if (r < 0 && !audit->log_failed)
 			log_error("cannot write audit_log %s: %s", audit->log_file, strerror(-r));
 		audit->log_failed = r < 0;
 	}
-	tell_followers(audit, event);
+	tell_followers(audit, entry);
+}
+
+void audit_record(const struct moat_event *event, void *data)
+{
+	/* The kernel's clock counts from boot; suspended time included. */
+	uint64_t boot_ns = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_BOOTTIME);
+	struct audit_entry entry = {
+		.type = AUDIT_DENIAL,
+		.unix_ms = (boot_ns + event->time_ns) / NSEC_PER_MSEC,
+		.denial = *event,
+	};
+
+	record(data, &entry);
+}
+
+void audit_record_mode(struct audit *audit, const struct audit_mode *mode)
+{
+	struct audit_entry entry = {
+		.type = AUDIT_MODE,
+		.unix_ms = clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC,
+		.mode = *mode,
+	};
+
+	record(audit, &entry);
 }
 
 void audit_replay(struct audit *audit, uint64_t since,
-		  void (*fn)(uint64_t sequence, const struct moat_event *event, void *data),
-		  void *data)
+		  void (*fn)(const struct audit_entry *entry, void *data), void *data)
 {
 	uint64_t first = audit->sequence < AUDIT_KEPT ? 1 : audit->sequence - AUDIT_KEPT + 1;
 
@@ -187,7 +218,7 @@ void audit_replay(struct audit *audit, uint64_t since,
 	if (since + 1 > first)
 		first = since + 1;
 	for (uint64_t s = first; s <= audit->sequence; s++)
-		fn(s, &audit->kept[s % AUDIT_KEPT], data);
+		fn(&audit->kept[s % AUDIT_KEPT], data);
 }
 
 void audit_follow(struct audit *audit, struct audit_follower *f)
@@ -198,4 +229,30 @@ void audit_follow(struct audit *audit, struct audit_follower *f)
 void audit_unfollow(struct audit_follower *f)
 {
 	list_remove(&f->link);
+}
+
+uint64_t audit_log_drops(const struct audit *audit)
+{
+	return audit->log_drops;
+}
+
+const char *audit_type_name(enum audit_type type)
+{
+	static const char *const names[] = { [AUDIT_DENIAL] = "denial", [AUDIT_MODE] = "mode" };
+
+	return type < ARRAY_LEN(names) ? names[type] : "unknown";
+}
+
+const char *audit_object_name(uint32_t object_kind)
+{
+	static const char *const names[] = {
+		[MOAT_OBJECT_NONE] = "none",     [MOAT_OBJECT_TASK] = "task",
+		[MOAT_OBJECT_PORT] = "port",     [MOAT_OBJECT_PROC] = "proc",
+		[MOAT_OBJECT_SOCKET] = "socket", [MOAT_OBJECT_BPF] = "bpf",
+		[MOAT_OBJECT_CAPABILITY] = "capability", [MOAT_OBJECT_FILE] = "file",
+		[MOAT_OBJECT_MOUNT] = "mount",   [MOAT_OBJECT_KERNEL] = "kernel",
+		[MOAT_OBJECT_DEVICE] = "device",
+	};
+
+	return object_kind < ARRAY_LEN(names) ? names[object_kind] : "unknown";
 }

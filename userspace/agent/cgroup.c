@@ -2,35 +2,36 @@
 #include "agent/cgroup.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
-
-#include <linux/magic.h>
 
 #include "agent/cgroup_file.h"
-#include "agent/cgroup_find.h"
+#include "agent/cgroup_tree.h"
 #include "base/list.h"
 #include "base/log.h"
 
-/* Empty exec cgroups kept for the next commands. The kernel tells that a cgroup has become empty up
- * to 10 ms late (CGROUP_FILE_NOTIFY_MIN_INTV), so that this many are enough for 25,000 execs/s. */
+/* Empty exec cgroups kept for the next commands, of all groups together. The kernel tells that a
+ * cgroup has become empty up to 10 ms late (CGROUP_FILE_NOTIFY_MIN_INTV), so that this many are
+ * enough for 25,000 execs/s. */
 #define POOL_MAX 256u
-#define GONE_MS 5000
 #define LINGER_NS (100 * NSEC_PER_MSEC)
-#define AGENT_DIR "agent"
+
+struct cgroup_group {
+	struct list link;
+	char *name;       /* relative to the instance: "user", "user/context-NAME" */
+	char *context;    /* NULL: user itself */
+	int dir;
+	struct list pool; /* empty exec cgroups */
+	uint64_t max[LIMIT_COUNT];
+};
 
 struct cgroups {
 	struct loop *loop;
-	char *base, *path; /* path: BASE/moat-INSTANCE */
-	int dir;
-	bool memory;        /* the memory controller counts in our children */
-	bool moved;         /* the agent sits in path/agent and goes back to base at the end */
-	char *enabled;      /* what we wrote to base/cgroup.subtree_control; NULL: nothing */
+	struct cgroup_tree tree;
 	uint64_t next_exec;
-	struct list pool;   /* empty exec cgroups */
-	size_t n_pool;
+	struct cgroup_group user;
+	struct list groups; /* of contexts */
+	size_t n_pool;      /* of all groups */
 	struct list in_use; /* given out */
 	struct list dying;  /* put while not empty: killed, wait to be empty */
 };
@@ -38,8 +39,8 @@ struct cgroups {
 struct cgroup {
 	struct list link;
 	struct cgroups *cgroups;
+	struct cgroup_group *group; /* NULL: of the control plane, and removed rather than pooled */
 	char *name;
-	bool named;            /* has an owner's name: removed rather than pooled */
 	bool killed;           /* never to be used again, see cgroup_kill() */
 	int dir, events;       /* the directory, and cgroup.events in it */
 	uint64_t oom_base;     /* oom_kill of memory.events when it was given out */
@@ -49,158 +50,16 @@ struct cgroup {
 	void *data;
 };
 
-/* Directories and files */
-
-/* Everything but the agent's own place, which a kill of the whole instance would include. */
-static void kill_child(int dir, const char *name)
-{
-	FD_OWNED int child = -EBADF;
-	int r;
-
-	if (strcmp(name, AGENT_DIR) == 0)
-		return;
-	child = openat(dir, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	r = child < 0 ? -errno : write_file_at(child, "cgroup.kill", "1");
-	if (r < 0 && r != -ENOENT)
-		log_warning("cannot kill cgroup %s: %s", name, strerror(-r));
-}
-
-/* Removes a cgroup and its descendants, which services may have made. */
-static void remove_child(int dir, const char *name)
-{
-	FD_OWNED int child = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (child >= 0)
-		(void)cgroup_for_each_child(child, remove_child);
-	if (unlinkat(dir, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
-		log_warning("cannot remove cgroup %s: %s", name, strerror(errno));
-}
-
-/* Blocks, at start and stop only, until nothing is left in dir. 0 or -ETIMEDOUT. */
-static int wait_empty(int dir)
-{
-	FD_OWNED int events = openat(dir, "cgroup.events", O_RDONLY | O_CLOEXEC);
-	uint64_t end = now_ns() + GONE_MS * NSEC_PER_MSEC;
-
-	if (events < 0)
-		return -errno;
-	while (cgroup_events_populated(events)) {
-		struct pollfd p = { .fd = events, .events = POLLPRI };
-		uint64_t now = now_ns();
-
-		if (now >= end)
-			return -ETIMEDOUT;
-		(void)poll(&p, 1, (int)((end - now) / NSEC_PER_MSEC) + 1);
-	}
-	return 0;
-}
-
-/* Controllers */
-
-/*
- * A cgroup with controllers for its children may hold no process itself ("no internal processes"
- * in the kernel's cgroup-v2.rst). Where the agent is what stands in the way, as in a container, it
- * moves to a leaf of its own; if others are there too, all stays as it was.
- */
-static void get_controllers(struct cgroups *c, int base)
-{
-	FD_OWNED int leaf = -EBADF;
-	PTR_OWNED char *on = NULL;
-	int r = cgroup_enable_controllers(base, &c->enabled);
-
-	if (r == -EBUSY) {
-		if (mkdirat(c->dir, AGENT_DIR, 0755) < 0 && errno != EEXIST)
-			return;
-		leaf = openat(c->dir, AGENT_DIR, O_PATH | O_DIRECTORY | O_CLOEXEC);
-		if (leaf >= 0 && write_file_at(leaf, "cgroup.procs", "0") == 0) {
-			r = cgroup_enable_controllers(base, &c->enabled);
-			c->moved = r == 0;
-			if (r < 0)
-				(void)write_file_at(base, "cgroup.procs", "0");
-		}
-		if (!c->moved)
-			(void)unlinkat(c->dir, AGENT_DIR, AT_REMOVEDIR);
-	}
-	if (r == 0)
-		r = cgroup_enable_controllers(c->dir, NULL);
-	if (r < 0)
-		log_info("no memory and pids controllers for %s: %s", c->path, strerror(-r));
-	if (read_file_at(c->dir, "cgroup.subtree_control", 4096, &on, NULL) == 0)
-		c->memory = strstr(on, "memory") != NULL;
-}
-
-static void give_controllers_back(struct cgroups *c)
-{
-	FD_OWNED int base = open(c->base, O_PATH | O_DIRECTORY | O_CLOEXEC);
-
-	if (base < 0)
-		return;
-	if (c->enabled && *c->enabled) {
-		/* Ours first: a controller cannot be taken from a parent that still gives it on. */
-		(void)write_file_at(c->dir, "cgroup.subtree_control", c->enabled);
-		(void)write_file_at(base, "cgroup.subtree_control", c->enabled);
-	}
-	if (c->moved && write_file_at(base, "cgroup.procs", "0") < 0)
-		log_warning("cannot leave cgroup %s/" AGENT_DIR ": %s", c->path, strerror(errno));
-}
-
 /* The instance */
 
-/* A directory that an agent died in: whatever still runs there is of an instance that is gone. */
-static int clear_instance(struct cgroups *c, struct failure *f)
+static void group_init(struct cgroup_group *g)
 {
-	int r;
-
-	(void)cgroup_for_each_child(c->dir, kill_child);
-	r = wait_empty(c->dir);
-	if (r < 0)
-		return fail(f, -r, "processes of an earlier agent do not die in %s", c->path);
-	(void)cgroup_for_each_child(c->dir, remove_child);
-	return 0;
+	list_init(&g->link);
+	list_init(&g->pool);
+	g->dir = -EBADF;
 }
 
-/* Refuses a base inside which the agent itself would be killed. */
-static int check_not_inside(const struct cgroups *c, struct failure *f)
-{
-	PTR_OWNED char *own = NULL;
-	size_t n = strlen(c->path);
-
-	if (cgroup_find_own(&own, NULL) == 0 && strncmp(own, c->path, n) == 0 &&
-	    (own[n] == '/' || own[n] == '\0'))
-		return fail(f, EBUSY, "the agent itself runs in %s", c->path);
-	return 0;
-}
-
-static int open_instance(struct cgroups *c, struct failure *f)
-{
-	FD_OWNED int base = open(c->base, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct statfs fs;
-	int r;
-
-	if (base < 0)
-		return fail(f, errno, "cannot open cgroup directory %s", c->base);
-	if (fstatfs(base, &fs) < 0)
-		return fail(f, errno, "cannot examine %s", c->base);
-	if (fs.f_type != CGROUP2_SUPER_MAGIC)
-		return fail(f, EINVAL, "%s is not on a cgroup2 file system", c->base);
-	r = check_not_inside(c, f);
-	if (r < 0)
-		return r;
-	if (mkdir(c->path, 0755) < 0 && errno != EEXIST)
-		return fail(f, errno, "cannot make cgroup %s", c->path);
-	c->dir = open(c->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (c->dir < 0)
-		return fail(f, errno, "cannot open cgroup %s", c->path);
-	r = clear_instance(c, f);
-	if (r < 0)
-		return r;
-	if (faccessat(c->dir, "cgroup.kill", W_OK, AT_EACCESS) < 0)
-		return fail(f, errno, "no cgroup.kill in %s (it came with Linux 5.14)", c->path);
-	get_controllers(c, base);
-	return 0;
-}
-
-int cgroups_open(const char *instance, const char *base, struct loop *loop, struct cgroups **ret,
+int cgroups_open(const struct config *config, struct loop *loop, struct cgroups **ret,
 		 struct failure *f)
 {
 	struct cgroups *c = calloc(1, sizeof(*c));
@@ -209,26 +68,18 @@ int cgroups_open(const char *instance, const char *base, struct loop *loop, stru
 	if (!c)
 		return fail(f, ENOMEM, "cannot set up cgroups");
 	c->loop = loop;
-	c->dir = -EBADF;
-	list_init(&c->pool);
+	list_init(&c->groups);
 	list_init(&c->in_use);
 	list_init(&c->dying);
-	if (base) {
-		c->base = strdup(base);
-		r = c->base ? 0 : fail(f, ENOMEM, "cannot set up cgroups");
-	} else {
-		r = cgroup_find_own(&c->base, f);
-	}
-	if (r == 0 && asprintf(&c->path, "%s/moat-%s", c->base, instance) < 0) {
-		c->path = NULL;
-		r = fail(f, ENOMEM, "cannot set up cgroups");
-	}
-	if (r == 0)
-		r = open_instance(c, f);
+	group_init(&c->user);
+	c->user.name = (char *)"user";
+	r = cgroup_tree_open(config, &c->tree, f);
 	if (r < 0) {
-		cgroups_close(c);
+		free(c);
 		return r;
 	}
+	c->user.dir = c->tree.user;
+	memcpy(c->user.max, c->tree.user_max, sizeof(c->user.max));
 	*ret = c;
 	return 0;
 }
@@ -250,47 +101,132 @@ static void free_all(struct list *list)
 		cgroup_free(list_entry(list->next, struct cgroup, link));
 }
 
+static void group_free(struct cgroup_group *g)
+{
+	free_all(&g->pool);
+	list_remove(&g->link);
+	close_fd(&g->dir);
+	free(g->name);
+	free(g->context);
+	free(g);
+}
+
 void cgroups_close(struct cgroups *c)
 {
 	if (!c)
 		return;
-	free_all(&c->pool);
+	free_all(&c->user.pool);
 	free_all(&c->in_use);
 	free_all(&c->dying);
-	if (c->dir >= 0) {
-		(void)cgroup_for_each_child(c->dir, kill_child);
-		give_controllers_back(c);
-		if (wait_empty(c->dir) == -ETIMEDOUT)
-			log_warning("processes do not die in %s", c->path);
-		(void)cgroup_for_each_child(c->dir, remove_child);
-		close_fd(&c->dir);
-		if (rmdir(c->path) < 0)
-			log_warning("cannot remove cgroup %s: %s", c->path, strerror(errno));
-	}
-	free(c->enabled);
-	free(c->base);
-	free(c->path);
+	while (!list_empty(&c->groups))
+		group_free(list_entry(c->groups.next, struct cgroup_group, link));
+	cgroup_tree_close(&c->tree);
 	free(c);
 }
 
 const char *cgroups_path(const struct cgroups *cgroups)
 {
-	return cgroups->path;
+	return cgroups->tree.path;
 }
 
 bool cgroups_have_memory(const struct cgroups *cgroups)
 {
-	return cgroups->memory;
+	return cgroups->tree.have[LIMIT_MEMORY];
+}
+
+/* Limits */
+
+void cgroups_for_each_limits(const struct cgroups *cgroups,
+			     void (*fn)(const struct cgroup_limits *limits, void *data), void *data)
+{
+	struct cgroup_limits limits = { 0 };
+
+	memcpy(limits.max, cgroups->user.max, sizeof(limits.max));
+	fn(&limits, data);
+	list_for_each(pos, &cgroups->groups) {
+		const struct cgroup_group *g = list_entry(pos, struct cgroup_group, link);
+
+		limits.context = g->context;
+		memcpy(limits.max, g->max, sizeof(limits.max));
+		fn(&limits, data);
+	}
+}
+
+const char *cgroups_missing(const struct cgroups *cgroups, enum config_limit limit)
+{
+	return cgroups->tree.have[limit] ? NULL : cgroups->tree.missing[limit];
+}
+
+uint64_t cgroups_reserve(const struct cgroups *cgroups)
+{
+	return cgroups->tree.reserve;
+}
+
+/* Only what the limits need is switched on in user, and memory, which counts OOM kills, beneath. */
+static int group_make(struct cgroups *c, struct cgroup_group *g, const uint64_t limits[LIMIT_COUNT],
+		      bool best_effort, struct failure *f)
+{
+	const char *name = g->name + strlen("user/");
+	char of[64];
+	int r = 0;
+
+	for (enum config_limit i = 0; i < LIMIT_COUNT && r == 0; i++)
+		if (c->tree.have[i] && limits[i] != 0 && limits[i] != CONFIG_NO_LIMIT)
+			r = cgroup_tree_enable(c->user.dir, i);
+	if (r == 0 && mkdirat(c->user.dir, name, 0755) < 0)
+		r = -errno;
+	if (r == 0) {
+		g->dir = openat(c->user.dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		r = g->dir < 0 ? -errno : 0;
+	}
+	if (r == 0 && c->tree.have[LIMIT_MEMORY])
+		r = cgroup_tree_enable(g->dir, LIMIT_MEMORY);
+	if (r < 0)
+		return fail(f, -r, "cannot make cgroup %s/%s", c->tree.path, g->name);
+	snprintf(of, sizeof(of), "context %s", g->context);
+	return cgroup_limits_set(&c->tree, g->dir, of, best_effort, limits, g->max, f);
+}
+
+int cgroup_group_add(struct cgroups *c, const char *context, const uint64_t limits[LIMIT_COUNT],
+		     bool best_effort, struct cgroup_group **ret, struct failure *f)
+{
+	struct cgroup_group *g = calloc(1, sizeof(*g));
+	int r = -ENOMEM;
+
+	if (!g)
+		return fail(f, ENOMEM, "cannot make a cgroup for context %s", context);
+	group_init(g);
+	g->context = strdup(context);
+	if (!g->context || asprintf(&g->name, "user/context-%s", context) < 0) {
+		g->name = NULL;
+		fail(f, ENOMEM, "cannot make a cgroup for context %s", context);
+	} else {
+		r = group_make(c, g, limits, best_effort, f);
+	}
+	if (r < 0) {
+		if (g->dir >= 0)
+			(void)unlinkat(c->user.dir, g->name + strlen("user/"), AT_REMOVEDIR);
+		group_free(g);
+		return r;
+	}
+	list_append(&c->groups, &g->link);
+	*ret = g;
+	return 0;
 }
 
 /* One cgroup */
+
+static int parent_dir(const struct cgroup *g)
+{
+	return g->group ? g->group->dir : g->cgroups->tree.control;
+}
 
 static uint64_t oom_kills(const struct cgroup *g)
 {
 	FD_OWNED int fd = -EBADF;
 	uint64_t count = 0;
 
-	if (!g->cgroups->memory)
+	if (!g->group || !g->cgroups->tree.have[LIMIT_MEMORY])
 		return 0;
 	fd = openat(g->dir, "memory.events", O_RDONLY | O_CLOEXEC);
 	if (fd >= 0)
@@ -298,78 +234,89 @@ static uint64_t oom_kills(const struct cgroup *g)
 	return count;
 }
 
-/* Makes BASE/…/name, which may be there already, and opens it. */
-static int cgroup_make(struct cgroups *c, const char *name, struct cgroup **ret, struct failure *f)
+/* Makes the directory of g, which may be there already, and opens it. 0 or -errno. */
+static int open_dirs(struct cgroup *g)
+{
+	int r;
+
+	if (mkdirat(parent_dir(g), g->name, 0755) < 0 && errno != EEXIST)
+		return -errno;
+	g->dir = openat(parent_dir(g), g->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (g->dir >= 0)
+		g->events = openat(g->dir, "cgroup.events", O_RDONLY | O_CLOEXEC);
+	if (g->dir >= 0 && g->events >= 0)
+		return 0;
+	r = -errno;
+	(void)unlinkat(parent_dir(g), g->name, AT_REMOVEDIR);
+	return r;
+}
+
+static int cgroup_make(struct cgroups *c, struct cgroup_group *group, const char *name,
+		       struct cgroup **ret, struct failure *f)
 {
 	struct cgroup *g = calloc(1, sizeof(*g));
+	int r = -ENOMEM;
 
 	if (!g)
 		return fail(f, ENOMEM, "cannot make cgroup %s", name);
 	g->cgroups = c;
+	g->group = group;
 	list_init(&g->link);
 	g->source.fd = g->dir = g->events = -EBADF;
 	g->name = strdup(name);
-	if (!g->name || (mkdirat(c->dir, name, 0755) < 0 && errno != EEXIST)) {
-		int r = fail(f, errno, "cannot make cgroup %s/%s", c->path, name);
-
+	if (g->name)
+		r = open_dirs(g);
+	if (r < 0) {
 		cgroup_free(g);
-		return r;
-	}
-	g->dir = openat(c->dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (g->dir >= 0)
-		g->events = openat(g->dir, "cgroup.events", O_RDONLY | O_CLOEXEC);
-	if (g->dir < 0 || g->events < 0) {
-		int r = fail(f, errno, "cannot open cgroup %s/%s", c->path, name);
-
-		cgroup_free(g);
-		(void)unlinkat(c->dir, name, AT_REMOVEDIR);
-		return r;
+		return fail(f, -r, "cannot make cgroup %s/%s/%s", c->tree.path,
+			    group ? group->name : "control", name);
 	}
 	g->oom_base = oom_kills(g);
+	list_append(&c->in_use, &g->link);
 	*ret = g;
 	return 0;
 }
 
-static void give_out(struct cgroup *g, struct cgroup **ret)
-{
-	list_remove(&g->link);
-	list_append(&g->cgroups->in_use, &g->link);
-	*ret = g;
-}
-
 static bool is_dying(struct cgroups *c, const char *name)
 {
-	list_for_each(pos, &c->dying)
-		if (strcmp(list_entry(pos, struct cgroup, link)->name, name) == 0)
+	list_for_each(pos, &c->dying) {
+		const struct cgroup *g = list_entry(pos, struct cgroup, link);
+
+		if (!g->group && strcmp(g->name, name) == 0)
 			return true;
+	}
 	return false;
 }
 
 int cgroup_get(struct cgroups *c, const char *name, struct cgroup **ret, struct failure *f)
 {
-	struct cgroup *g = NULL;
 	char full[128];
-	int r;
 
-	if (!name && !list_empty(&c->pool)) {
-		/* The last one put: its pages are the warmest. */
-		g = list_entry(c->pool.prev, struct cgroup, link);
-		c->n_pool--;
-		give_out(g, ret);
-		return 0;
-	}
-	if (name)
-		snprintf(full, sizeof(full), "%s", name);
-	else
-		snprintf(full, sizeof(full), "exec-%llu", (unsigned long long)++c->next_exec);
+	snprintf(full, sizeof(full), "%s", name);
 	/* What its last user left in it may take its time to die. */
 	for (unsigned i = 2; is_dying(c, full); i++)
 		snprintf(full, sizeof(full), "%s.%u", name, i);
-	r = cgroup_make(c, full, &g, f);
-	if (r < 0)
-		return r;
-	g->named = name != NULL;
-	give_out(g, ret);
+	return cgroup_make(c, NULL, full, ret, f);
+}
+
+int cgroup_get_exec(struct cgroups *c, struct cgroup_group *group, struct cgroup **ret,
+		    struct failure *f)
+{
+	struct cgroup *g;
+	char name[32];
+
+	if (!group)
+		group = &c->user;
+	if (list_empty(&group->pool)) {
+		snprintf(name, sizeof(name), "exec-%llu", (unsigned long long)++c->next_exec);
+		return cgroup_make(c, group, name, ret, f);
+	}
+	/* The last one put: its pages are the warmest. */
+	g = list_entry(group->pool.prev, struct cgroup, link);
+	c->n_pool--;
+	list_remove(&g->link);
+	list_append(&c->in_use, &g->link);
+	*ret = g;
 	return 0;
 }
 
@@ -378,14 +325,14 @@ static void reclaim(struct cgroup *g)
 {
 	struct cgroups *c = g->cgroups;
 
-	if (!g->named && !g->killed && c->n_pool < POOL_MAX) {
+	if (g->group && !g->killed && c->n_pool < POOL_MAX) {
 		g->oom_base = oom_kills(g);
 		list_remove(&g->link);
-		list_append(&c->pool, &g->link);
+		list_append(&g->group->pool, &g->link);
 		c->n_pool++;
 		return;
 	}
-	remove_child(c->dir, g->name);
+	cgroup_remove(parent_dir(g), g->name);
 	cgroup_free(g);
 }
 
@@ -523,7 +470,7 @@ int cgroup_watch_empty(struct cgroup *g, cgroup_empty_fn on_empty, void *data)
 
 int cgroup_oom_kills(struct cgroup *cgroup, uint64_t *ret_count)
 {
-	if (!cgroup->cgroups->memory)
+	if (!cgroup->group || !cgroup->cgroups->tree.have[LIMIT_MEMORY])
 		return -ENOTSUP;
 	*ret_count = oom_kills(cgroup) - cgroup->oom_base;
 	return 0;

@@ -4,6 +4,8 @@
 #include <dirent.h>
 #include <fcntl.h>
 
+#include "base/log.h"
+
 int cgroup_read_key(int fd, const char *key, uint64_t *ret_value)
 {
 	char text[1024];
@@ -50,30 +52,23 @@ int cgroup_for_each_child(int dir, void (*fn)(int dir, const char *name))
 	return 0;
 }
 
-int cgroup_enable_controllers(int dir, char **ret_disable)
+bool cgroup_offers(const char *list, enum config_limit limit)
 {
-	static const char *const wanted[] = { "memory", "pids" };
-	PTR_OWNED char *have = NULL, *on = NULL, *add = NULL, *undo = NULL;
-	int r = read_file_at(dir, "cgroup.controllers", 4096, &have, NULL);
+	const char *name = config_limit_name(limit);
+	size_t n = strlen(name);
 
-	if (r == 0)
-		r = read_file_at(dir, "cgroup.subtree_control", 4096, &on, NULL);
-	if (r < 0)
-		return r;
-	add = calloc(1, 64);
-	undo = calloc(1, 64);
-	if (!add || !undo)
-		return -ENOMEM;
-	for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
-		if (!strstr(have, wanted[i]) || strstr(on, wanted[i]))
-			continue;
-		snprintf(add + strlen(add), 64 - strlen(add), "+%s ", wanted[i]);
-		snprintf(undo + strlen(undo), 64 - strlen(undo), "-%s ", wanted[i]);
-	}
-	r = *add ? write_file_at(dir, "cgroup.subtree_control", add) : 0;
-	if (r < 0)
-		return r;
-	if (ret_disable)
-		*ret_disable = take_ptr(undo);
-	return 0;
+	for (const char *at = list; (at = strstr(at, name)); at += n)
+		if ((at == list || at[-1] == ' ') && (at[n] == ' ' || at[n] == '\n' || !at[n]))
+			return true;
+	return false;
+}
+
+void cgroup_remove(int dir, const char *name)
+{
+	FD_OWNED int child = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (child >= 0)
+		(void)cgroup_for_each_child(child, cgroup_remove);
+	if (unlinkat(dir, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+		log_warning("cannot remove cgroup %s: %s", name, strerror(errno));
 }

@@ -7,33 +7,6 @@
 
 #define PROC_FILE_MAX (4u * 1024 * 1024)
 
-/*
- * Splits one line of mountinfo: "id parent major:minor root mountpoint options [tag…] - type …".
- * True when it is a cgroup2 mount; *ret_root and *ret_point then point into the line.
- */
-static bool parse_mount(char *line, char **ret_root, char **ret_point)
-{
-	char *save = NULL, *field = strtok_r(line, " ", &save);
-	char *root = NULL, *point = NULL;
-
-	for (unsigned i = 0; field; field = strtok_r(NULL, " ", &save), i++) {
-		if (i == 3)
-			root = field;
-		else if (i == 4)
-			point = field;
-		else if (i > 5 && strcmp(field, "-") == 0)
-			break;
-	}
-	field = field ? strtok_r(NULL, " ", &save) : NULL;
-	if (!field || strcmp(field, "cgroup2") != 0)
-		return false;
-	mountinfo_unescape(root);
-	mountinfo_unescape(point);
-	*ret_root = root;
-	*ret_point = point;
-	return true;
-}
-
 /* What is left of path beneath root: "" or "/…"; NULL when it is not beneath it. */
 static const char *path_beneath(const char *path, const char *root)
 {
@@ -64,10 +37,18 @@ static int own_path(const char *cgroup, char **ret_path)
 	return -ENOENT;
 }
 
+bool cgroup_own_is_root(void)
+{
+	PTR_OWNED char *cgroup = NULL, *own = NULL;
+
+	return read_file_at(AT_FDCWD, "/proc/self/cgroup", PROC_FILE_MAX, &cgroup, NULL) == 0 &&
+	       own_path(cgroup, &own) == 0 && strcmp(own, "/") == 0;
+}
+
 int cgroup_find_in(const char *mountinfo, const char *cgroup, char **ret_path)
 {
 	PTR_OWNED char *own = NULL, *text = strdup(mountinfo), *found = NULL;
-	char *save = NULL, *root, *point;
+	char *save = NULL;
 	int r = own_path(cgroup, &own);
 
 	if (r < 0)
@@ -75,16 +56,17 @@ int cgroup_find_in(const char *mountinfo, const char *cgroup, char **ret_path)
 	if (!text)
 		return -ENOMEM;
 	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		struct mountinfo mount;
 		const char *rest;
 
-		if (!parse_mount(line, &root, &point))
+		if (mountinfo_parse(line, &mount) < 0 || strcmp(mount.type, "cgroup2") != 0)
 			continue;
-		rest = path_beneath(own, root);
+		rest = path_beneath(own, mount.root);
 		if (!rest)
 			continue;
 		/* A later mount may cover an earlier one at the same place: the last one counts. */
 		free_ptr(&found);
-		if (asprintf(&found, "%s%s", strcmp(point, "/") == 0 && *rest ? "" : point,
+		if (asprintf(&found, "%s%s", strcmp(mount.path, "/") == 0 && *rest ? "" : mount.path,
 			     rest) < 0) {
 			found = NULL;
 			return -ENOMEM;

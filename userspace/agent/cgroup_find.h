@@ -11,7 +11,11 @@
  */
 int cgroup_find_own(char **ret_path, struct failure *f);
 
-/* The same from the text of the two files (cgroups(7), proc_pid_mountinfo(5)); touches nothing. */
+/* Whether it is the root of the cgroup namespace. */
+bool cgroup_own_is_root(void);
+
+/* cgroup_find_own() from the text of the two files (cgroups(7), proc_pid_mountinfo(5)); touches
+ * nothing. */
 int cgroup_find_in(const char *mountinfo, const char *cgroup, char **ret_path);
 
 #endif

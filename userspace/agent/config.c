@@ -37,6 +37,15 @@ const char *config_enforce_name(enum enforce_mode mode)
 	return "unknown";
 }
 
+const char *config_limit_name(enum config_limit limit)
+{
+	static const char *const names[] = {
+		[LIMIT_MEMORY] = "memory", [LIMIT_PIDS] = "pids", [LIMIT_CPU] = "cpu",
+	};
+
+	return limit < LIMIT_COUNT ? names[limit] : "unknown";
+}
+
 struct config_service *config_add_service(struct config *config, const char *name, unsigned line)
 {
 	size_t n = config->n_services + 1;
@@ -100,6 +109,7 @@ void config_free(struct config *config)
 		free(s->ports);
 		strv_free_wiped(s->env);
 		free(s->directory);
+		strv_free(s->protect);
 	}
 	for (size_t i = 0; i < config->n_contexts; i++) {
 		struct config_context *c = &config->contexts[i];

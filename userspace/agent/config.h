@@ -11,6 +11,7 @@
 #define CONFIG_SERVICES_MAX 64u
 #define CONFIG_CONTEXTS_MAX 256u
 #define CONFIG_PORTS_MAX 64u /* per service */
+#define CONFIG_PROTECT_MAX 64u /* per service */
 #define CONFIG_FILE_MAX (1024u * 1024)
 
 enum enforce_mode {
@@ -21,6 +22,17 @@ enum enforce_mode {
 
 enum restart_policy { RESTART_ALWAYS, RESTART_ON_FAILURE, RESTART_NO };
 enum context_namespace { CONTEXT_USER, CONTEXT_SECURE, CONTEXT_PRIVATE };
+
+/* What can be limited, by the cgroup controller that does it. */
+enum config_limit {
+	LIMIT_MEMORY, /* bytes */
+	LIMIT_PIDS,   /* processes and threads */
+	LIMIT_CPU,    /* thousandths of a CPU */
+	LIMIT_COUNT,
+};
+/* "memory", "pids", "cpu": as the controller is called. */
+const char *config_limit_name(enum config_limit limit);
+#define CONFIG_NO_LIMIT UINT64_MAX /* "infinity"; 0: the file does not say */
 
 struct config_port {
 	uint16_t port; /* 1..65535 */
@@ -38,6 +50,7 @@ struct config_service {
 	enum restart_policy restart;
 	char **env;      /* KEY=VALUE; on top of the agent's own environment */
 	char *directory; /* NULL: / */
+	char **protect;  /* paths that user code may not change; NULL: none, or NULL-terminated */
 	unsigned line;
 };
 
@@ -49,6 +62,7 @@ struct config_context {
 	bool no_new_privs;     /* default true */
 	char **env;
 	char *directory; /* default / */
+	uint64_t limits[LIMIT_COUNT]; /* of all its commands together; none by default */
 	unsigned line;
 };
 
@@ -62,6 +76,9 @@ struct config {
 	char *audit_log;  /* NULL: none */
 	enum enforce_mode enforce;
 	bool keep_pins;
+	uint64_t user_limits[LIMIT_COUNT]; /* of all contexts together; 0: see cgroup_limit.c */
+	uint64_t memory_reserve; /* bytes for the control plane; 0: by the size of the machine,
+				  * CONFIG_NO_LIMIT: none */
 	struct config_service *services;
 	size_t n_services;
 	struct config_context *contexts; /* always has "default", first */

@@ -101,6 +101,31 @@ static const char *set_keep_pins(struct parser *p, const char *text)
 	return config_value_bool(text, &p->config->keep_pins);
 }
 
+static const char *set_user_memory_max(struct parser *p, const char *text)
+{
+	return config_value_limit(text, LIMIT_MEMORY, &p->config->user_limits[LIMIT_MEMORY]);
+}
+
+static const char *set_user_pids_max(struct parser *p, const char *text)
+{
+	return config_value_limit(text, LIMIT_PIDS, &p->config->user_limits[LIMIT_PIDS]);
+}
+
+static const char *set_user_cpu_max(struct parser *p, const char *text)
+{
+	return config_value_limit(text, LIMIT_CPU, &p->config->user_limits[LIMIT_CPU]);
+}
+
+static const char *set_memory_reserve(struct parser *p, const char *text)
+{
+	if (strcmp(text, "none") == 0) {
+		p->config->memory_reserve = CONFIG_NO_LIMIT;
+		return NULL;
+	}
+	return config_value_size(text, &p->config->memory_reserve) ?
+		       "must be a size of at least 1M, such as 512M or 2G, or none" : NULL;
+}
+
 static const char *set_command(struct parser *p, const char *text)
 {
 	return config_value_words(text, &p->service->argv);
@@ -161,6 +186,18 @@ static const char *set_service_directory(struct parser *p, const char *text)
 	return config_value_path(text, &p->service->directory);
 }
 
+static const char *set_protect(struct parser *p, const char *text)
+{
+	PTR_OWNED char *path = NULL;
+	const char *why = config_value_path(text, &path);
+
+	if (!why && p->service->protect && strv_len(p->service->protect) == CONFIG_PROTECT_MAX)
+		return "is one too many for this service";
+	if (!why && strv_append(&p->service->protect, path) < 0)
+		return "out of memory";
+	return why;
+}
+
 static const char *set_namespace(struct parser *p, const char *text)
 {
 	static const struct config_choice choices[] = {
@@ -211,6 +248,21 @@ static const char *set_context_directory(struct parser *p, const char *text)
 	return config_value_path(text, &p->context->directory);
 }
 
+static const char *set_memory_max(struct parser *p, const char *text)
+{
+	return config_value_limit(text, LIMIT_MEMORY, &p->context->limits[LIMIT_MEMORY]);
+}
+
+static const char *set_pids_max(struct parser *p, const char *text)
+{
+	return config_value_limit(text, LIMIT_PIDS, &p->context->limits[LIMIT_PIDS]);
+}
+
+static const char *set_cpu_max(struct parser *p, const char *text)
+{
+	return config_value_limit(text, LIMIT_CPU, &p->context->limits[LIMIT_CPU]);
+}
+
 static const struct key {
 	enum section section;
 	const char *name;
@@ -225,6 +277,10 @@ static const struct key {
 	{ SECTION_MOAT, "audit_log", set_audit_log },
 	{ SECTION_MOAT, "enforce", set_enforce },
 	{ SECTION_MOAT, "keep_pins", set_keep_pins },
+	{ SECTION_MOAT, "user_memory_max", set_user_memory_max },
+	{ SECTION_MOAT, "user_pids_max", set_user_pids_max },
+	{ SECTION_MOAT, "user_cpu_max", set_user_cpu_max },
+	{ SECTION_MOAT, "memory_reserve", set_memory_reserve },
 	{ SECTION_SERVICE, "command", set_command },
 	{ SECTION_SERVICE, "port", set_port, true },
 	{ SECTION_SERVICE, "reachable", set_reachable },
@@ -232,12 +288,16 @@ static const struct key {
 	{ SECTION_SERVICE, "restart", set_restart },
 	{ SECTION_SERVICE, "env", set_service_env, true },
 	{ SECTION_SERVICE, "directory", set_service_directory },
+	{ SECTION_SERVICE, "protect", set_protect, true },
 	{ SECTION_CONTEXT, "namespace", set_namespace },
 	{ SECTION_CONTEXT, "pid", set_pid },
 	{ SECTION_CONTEXT, "capabilities", set_capabilities },
 	{ SECTION_CONTEXT, "no_new_privs", set_no_new_privs },
 	{ SECTION_CONTEXT, "env", set_context_env, true },
 	{ SECTION_CONTEXT, "directory", set_context_directory },
+	{ SECTION_CONTEXT, "memory_max", set_memory_max },
+	{ SECTION_CONTEXT, "pids_max", set_pids_max },
+	{ SECTION_CONTEXT, "cpu_max", set_cpu_max },
 };
 _Static_assert(ARRAY_LEN(keys) <= 32, "struct parser.seen has a bit for each");
 

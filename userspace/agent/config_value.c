@@ -6,6 +6,10 @@
 #include <strings.h>
 #include <sys/capability.h>
 
+#define SIZE_LIMIT_MAX (UINT64_C(1) << 60)
+#define PIDS_LIMIT_MAX 4194304u /* PID_MAX_LIMIT of 64-bit kernels */
+#define CPUS_LIMIT_MAX 8192u
+
 static const char out_of_memory[] = "out of memory";
 
 const char *config_value_choice(const char *text, const struct config_choice *choices,
@@ -60,11 +64,14 @@ const char *config_value_path(const char *text, char **path)
 		return "must not have . or .. in the path";
 	if (n >= PATH_MAX)
 		return "is too long for a path";
-	copy = strdup(text);
+	copy = malloc(n + 1);
 	if (!copy)
 		return out_of_memory;
-	while (n > 1 && copy[n - 1] == '/')
-		copy[--n] = '\0';
+	n = 0;
+	for (const char *p = text; *p; p++)
+		if (*p != '/' || (p[1] != '/' && (p[1] || n == 0)))
+			copy[n++] = *p;
+	copy[n] = '\0';
 	free(*path);
 	*path = copy;
 	return NULL;
@@ -93,6 +100,76 @@ const char *config_value_env(const char *text, char ***env)
 	if (key == 0 || text[key] != '=' || isdigit((unsigned char)text[0]))
 		return "must be KEY=VALUE, with letters, digits and _ in KEY";
 	return env_set(env, text) < 0 ? out_of_memory : NULL;
+}
+
+/* Digits up to most; NULL where there are none, or too many. */
+static const char *take_number(const char *text, uint64_t most, uint64_t *ret_number)
+{
+	uint64_t n = 0;
+	const char *p = text;
+
+	for (; isdigit((unsigned char)*p) && n <= most; p++)
+		n = n * 10 + (uint64_t)(*p - '0');
+	if (p == text || n > most)
+		return NULL;
+	*ret_number = n;
+	return p;
+}
+
+const char *config_value_size(const char *text, uint64_t *ret_bytes)
+{
+	static const char units[] = "KMGT";
+	const char *unit, *end;
+	uint64_t n, factor = 1;
+
+	end = take_number(text, SIZE_LIMIT_MAX, &n);
+	unit = end && *end ? strchr(units, *end) : NULL;
+	for (const char *u = units; unit && u <= unit; u++)
+		factor *= 1024;
+	/* A size below is a forgotten unit: nothing could run. */
+	if (!end || (*end && (!unit || end[1])) || n > SIZE_LIMIT_MAX / factor ||
+	    n * factor < 1024 * 1024)
+		return "must be a size of at least 1M, such as 512M or 2G";
+	*ret_bytes = n * factor;
+	return NULL;
+}
+
+/* "2", "0.5": thousandths. */
+static const char *cpus(const char *text, uint64_t *ret_limit)
+{
+	uint64_t whole, digit, fraction = 0;
+	const char *p = take_number(text, CPUS_LIMIT_MAX, &whole);
+
+	if (p && *p == '.' && p[1])
+		for (digit = 100, p++; isdigit((unsigned char)*p) && digit; p++, digit /= 10)
+			fraction += (uint64_t)(*p - '0') * digit;
+	/* The kernel takes no less than a hundredth (1 of 100 ms). */
+	if (!p || *p || whole * 1000 + fraction < 10)
+		return "must be a number of CPUs such as 2 or 0.5, or infinity";
+	*ret_limit = whole * 1000 + fraction;
+	return NULL;
+}
+
+const char *config_value_limit(const char *text, enum config_limit kind, uint64_t *ret_limit)
+{
+	const char *end;
+	uint64_t n;
+
+	if (strcmp(text, "infinity") == 0) {
+		*ret_limit = CONFIG_NO_LIMIT;
+		return NULL;
+	}
+	if (kind == LIMIT_CPU)
+		return cpus(text, ret_limit);
+	if (kind == LIMIT_MEMORY && config_value_size(text, ret_limit))
+		return "must be a size of at least 1M, such as 512M or 2G, or infinity";
+	if (kind == LIMIT_MEMORY)
+		return NULL;
+	end = take_number(text, PIDS_LIMIT_MAX, &n);
+	if (!end || *end || n == 0)
+		return "must be a number from 1 to 4194304, or infinity";
+	*ret_limit = n;
+	return NULL;
 }
 
 uint64_t config_capabilities_default(void)

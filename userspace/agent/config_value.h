@@ -20,12 +20,17 @@ const char *config_value_choice(const char *text, const struct config_choice *ch
 const char *config_value_bool(const char *text, bool *ret_value);
 /* [a-z0-9][a-z0-9-]{0,31} */
 bool config_value_is_name(const char *text);
-/* An absolute path without "." and ".." in it. Copies; what *path held is freed. */
+/* An absolute path without "." and ".." in it. Copies, with single slashes and none at the end;
+ * what *path held is freed. */
 const char *config_value_path(const char *text, char **path);
 /* "8080", "8080/tcp", "5353/udp" */
 const char *config_value_port(const char *text, struct config_port *ret_port);
 /* Sets one KEY=VALUE in *env, which may be NULL. */
 const char *config_value_env(const char *text, char ***env);
+/* A limit in the unit of its kind, or "infinity" (CONFIG_NO_LIMIT): 512M, 100, 1.5. */
+const char *config_value_limit(const char *text, enum config_limit kind, uint64_t *ret_limit);
+/* Bytes, with K, M, G or T behind them for powers of 1024; at least 1M. */
+const char *config_value_size(const char *text, uint64_t *ret_bytes);
 /* "container-default", "all", "none", or names as in capabilities(7). */
 const char *config_value_capabilities(const char *text, uint64_t *ret_mask);
 /* The set that container engines leave to a container's root. */

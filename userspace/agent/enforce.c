@@ -190,15 +190,41 @@ static int label_self(struct enforce *e, struct failure *f)
 	return r < 0 ? fail(f, -r, "cannot protect the PID namespace of moatd") : 0;
 }
 
+/* The number of arguments of a hook; 0: this kernel has no such hook. */
+static unsigned hook_arguments(const struct btf *kernel, const char *hook)
+{
+	const struct btf_type *type;
+	char name[64];
+	int id;
+
+	snprintf(name, sizeof(name), "bpf_lsm_%s", hook);
+	id = kernel ? btf__find_by_name_kind(kernel, name, BTF_KIND_FUNC) : -ENOENT;
+	type = id > 0 ? btf__type_by_id(kernel, id) : NULL;
+	type = type ? btf__type_by_id(kernel, type->type) : NULL;
+	return type ? btf_vlen(type) : 0;
+}
+
 /* What differs between supported kernels, by their own account (BTF), never by version. */
 static void suit_kernel(struct enforce *e)
 {
 	struct btf *kernel = btf__load_vmlinux_btf();
+	const struct {
+		const char *hook;
+		unsigned arguments;
+		struct bpf_program *program;
+	} optional[] = {
+		{ "file_ioctl_compat", 3, e->bpf->progs.moat_file_ioctl_compat },
+		{ "inode_setattr", 2, e->bpf->progs.moat_inode_setattr_6_1 },
+		{ "inode_setattr", 3, e->bpf->progs.moat_inode_setattr },
+		{ "inode_set_acl", 4, e->bpf->progs.moat_inode_set_acl },
+		{ "inode_remove_acl", 3, e->bpf->progs.moat_inode_remove_acl },
+		{ "inode_file_setattr", 2, e->bpf->progs.moat_inode_file_setattr },
+	};
 
 	e->settings.backup_labels = needs_backup_labels(kernel);
-	if (kernel &&
-	    btf__find_by_name_kind(kernel, "bpf_lsm_file_ioctl_compat", BTF_KIND_FUNC) > 0)
-		bpf_program__set_autoload(e->bpf->progs.moat_file_ioctl_compat, true);
+	for (size_t i = 0; i < ARRAY_LEN(optional); i++)
+		if (hook_arguments(kernel, optional[i].hook) == optional[i].arguments)
+			bpf_program__set_autoload(optional[i].program, true);
 	btf__free(kernel);
 }
 
@@ -216,6 +242,8 @@ static int load(struct enforce *e, const struct config *config, struct failure *
 	r = enforce_adopt(e, config, f);
 	if (r < 0)
 		return r;
+	if (e->adopted) /* and with them files and superblocks of user code, also if .bss is not the same */
+		e->bpf->bss->owners_known = e->bpf->bss->own_superblocks = true;
 	r = moat_bpf__load(e->bpf);
 	if (r < 0)
 		return fail(f, -r, "the kernel refused the BPF LSM programs (%s)", libbpf_said);
@@ -305,6 +333,23 @@ const char *enforce_reason(const struct enforce *e)
 enum moat_mode enforce_mode(const struct enforce *e)
 {
 	return e->active ? (enum moat_mode)e->settings.mode : MOAT_MODE_OFF;
+}
+
+int enforce_set_mode(struct enforce *e, enum moat_mode mode)
+{
+	struct moat_settings settings = e->settings;
+	uint32_t zero = 0;
+	int r;
+
+	if (mode != MOAT_MODE_ENFORCE && mode != MOAT_MODE_AUDIT)
+		return -EINVAL;
+	if (!e->active)
+		return -ENODEV;
+	settings.mode = mode;
+	r = bpf_map_update_elem(bpf_map__fd(e->bpf->maps.settings), &zero, &settings, BPF_ANY);
+	if (r == 0)
+		e->settings = settings;
+	return r;
 }
 
 int enforce_label_init(struct enforce *e, int pidfd, uint32_t *ret_pid_ns)
@@ -471,4 +516,13 @@ const char *enforce_hook_name(enum moat_hook hook)
 const char *enforce_hook_surface(enum moat_hook hook)
 {
 	return hook < MOAT_HOOK_COUNT ? hooks[hook].surface : "unknown";
+}
+
+const char *enforce_mode_name(enum moat_mode mode)
+{
+	static const char *const names[] = {
+		[MOAT_MODE_OFF] = "off", [MOAT_MODE_AUDIT] = "audit", [MOAT_MODE_ENFORCE] = "enforce",
+	};
+
+	return mode < ARRAY_LEN(names) ? names[mode] : "unknown";
 }

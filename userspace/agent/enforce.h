@@ -30,6 +30,9 @@ bool enforce_active(const struct enforce *e);
 /* Why enforcement is inactive; "" when active. Borrowed. */
 const char *enforce_reason(const struct enforce *e);
 enum moat_mode enforce_mode(const struct enforce *e);
+/* Switches between MOAT_MODE_ENFORCE and MOAT_MODE_AUDIT, for every verdict from now on; until the next
+ * start of the agent. -EINVAL: another mode, -ENODEV: inactive, or -errno of the map. */
+int enforce_set_mode(struct enforce *e, enum moat_mode mode);
 
 /* Labels a freshly made, single-threaded process INIT and declares its PID namespace (by its inode
  * number, 0 when inactive) to hold protected tasks. 0 or -errno. */
@@ -47,6 +50,15 @@ int enforce_label_of(struct enforce *e, int pidfd, struct moat_label *ret_label)
 /* Denies user code to connect or send to this unix socket. 0 or -errno. */
 int enforce_guard_socket(struct enforce *e, int fd);
 
+/*
+ * From now on user code can read the files at these paths (NULL-terminated, absolute; what is beneath,
+ * if directories) but not change them, by whatever name; the same of the program and the libraries that
+ * the calling process runs. Once, before there is user code. What an earlier agent protected and this
+ * one does not is free again. 0, also when inactive, or -errno: a path that does not exist, too many
+ * files with several names (262144).
+ */
+int enforce_protect(struct enforce *e, char *const *paths, struct failure *f);
+
 /* Sums over CPUs. ret_counters[MOAT_HOOK_COUNT]; all zero when inactive. 0 or -errno. */
 int enforce_counters(struct enforce *e, struct moat_counter *ret_counters,
 		     struct moat_drops *ret_drops);
@@ -58,5 +70,7 @@ int enforce_watch(struct enforce *e, struct loop *loop, enforce_event_fn on_even
 /* "task_kill", "signals": static strings; "unknown" when out of range. */
 const char *enforce_hook_name(enum moat_hook hook);
 const char *enforce_hook_surface(enum moat_hook hook);
+/* "enforce", "audit", "off" */
+const char *enforce_mode_name(enum moat_mode mode);
 
 #endif

@@ -19,7 +19,9 @@ struct enforce {
 	struct moat_settings settings;  /* as last written to the map */
 	char *pin_dir;                  /* PIN_DIR/INSTANCE, owned; NULL: nothing is pinned */
 	char *mounted;                  /* bpffs that we mounted ourselves, owned; NULL: none */
-	bool stale_namespaces;          /* adopted: pid_namespaces still names those of the last agent */
+	bool adopted;                   /* maps of the last agent, by enforce_adopt() */
+	bool stale_namespaces;          /* pid_namespaces still names those of the last agent */
+	uint64_t epoch;                 /* of the marks of this agent, see enforce_protect.c */
 	uint32_t own_pid_ns;            /* inode number of the agent's PID namespace */
 	unsigned n_records;             /* handled in this turn of the loop */
 	struct ring_buffer *ring;       /* owned */

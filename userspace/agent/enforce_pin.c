@@ -145,6 +145,18 @@ static bool same_layout(const struct bpf_map *map, int fd)
 	       info.max_entries == bpf_map__max_entries(map);
 }
 
+/* What may begin anew where another version of moat had it otherwise; of all else the next agent
+ * would have to know what it says. */
+static bool is_dispensable(const struct bpf_map *map)
+{
+	static const char *const names[] = { "counters", "drops", "events", "windows" };
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (strcmp(bpf_map__name(map), names[i]) == 0)
+			return true;
+	return bpf_map__is_internal(map);
+}
+
 static int adopt_map(struct enforce *e, struct bpf_map *map, const char *path, struct failure *f)
 {
 	FD_OWNED int fd = bpf_obj_get(path);
@@ -152,14 +164,16 @@ static int adopt_map(struct enforce *e, struct bpf_map *map, const char *path, s
 
 	if (fd < 0)
 		return errno == ENOENT ? 0 : fail(f, errno, "cannot open the pin %s", path);
+	e->adopted = true;
+	if (!same_layout(map, fd) && is_dispensable(map)) {
+		log_info("%s is another version's and begins anew", path);
+		return 0;
+	}
 	if (!same_layout(map, fd))
 		return fail(f, EPROTO, "%s was left by a version of moat with another layout; "
 			    "remove its directory to start without its labels", path);
 	r = bpf_map__reuse_fd(map, fd);
-	if (r < 0)
-		return fail(f, -r, "cannot take over the map %s", path);
-	e->stale_namespaces = true;
-	return 0;
+	return r < 0 ? fail(f, -r, "cannot take over the map %s", path) : 0;
 }
 
 int enforce_adopt(struct enforce *e, const struct config *config, struct failure *f)
@@ -175,7 +189,8 @@ int enforce_adopt(struct enforce *e, const struct config *config, struct failure
 		pin_path(path, dir, "maps", s->maps[i].name);
 		r = adopt_map(e, *s->maps[i].map, path, f);
 	}
-	if (r == 0 && e->stale_namespaces)
+	e->stale_namespaces = e->adopted;
+	if (r == 0 && e->adopted)
 		log_info("taking over the labels, ports and counters in %s", dir);
 	return r;
 }
@@ -191,18 +206,15 @@ int enforce_pin(struct enforce *e, const struct config *config, struct failure *
 	if (asprintf(&dir, "%s/%s", config->pin_dir, config->instance) < 0 ||
 	    asprintf(&fresh, "%s/%s-new", config->pin_dir, config->instance) < 0)
 		return fail(f, ENOMEM, "pin directory");
-	remove_pins(fresh);
+	remove_pins(fresh); /* of a start or a take-over that was cut short */
 	r = pin_beside(e, fresh, f);
-	if (r < 0) {
-		remove_pins(fresh);
-		return r;
-	}
-	remove_pins(dir);
-	if (rename(fresh, dir) < 0) {
+	/* In one step, so that at no moment a death leaves the place without pins. */
+	if (r == 0 && renameat2(AT_FDCWD, fresh, AT_FDCWD, dir, RENAME_EXCHANGE) < 0 &&
+	    (errno != ENOENT || rename(fresh, dir) < 0))
 		r = fail(f, errno, "cannot rename %s to %s", fresh, dir);
-		remove_pins(fresh);
+	remove_pins(fresh); /* now those of the last agent, if there was one */
+	if (r < 0)
 		return r;
-	}
 	e->pin_dir = take_ptr(dir);
 	return 0;
 }

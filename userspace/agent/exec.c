@@ -17,6 +17,11 @@ static const char *const step_names[] = {
 #undef STEP_NAME
 };
 
+static uint64_t *counters(const struct exec *x)
+{
+	return x->execs->stats.counts[x->space->kind];
+}
+
 static void wipe_env(struct exec *x)
 {
 	free_wiped(x->env, x->env_size);
@@ -59,7 +64,7 @@ void exec_free(struct exec *x)
 	list_remove(&x->ended_link);
 	execs->kept -= kept(x);
 	for (int i = 0; i < 2; i++)
-		free(x->out[i].data);
+		free_wiped(x->out[i].data, x->out[i].kept);
 	free_wiped(x->argv, x->argv_size);
 	free(x);
 }
@@ -111,6 +116,15 @@ static int count_oom_kills(struct exec *x)
 	return kills > 0;
 }
 
+static enum execs_counter result_of(const struct exec *x)
+{
+	if (x->timed_out)
+		return EXECS_TIMED_OUT;
+	if (x->oom_killed > 0)
+		return EXECS_OOM_KILLED;
+	return WIFSIGNALED(x->status) ? EXECS_SIGNALLED : EXECS_EXITED;
+}
+
 /* The result is complete. left: processes of the tree still run, in the background. */
 static void finish(struct exec *x, bool left)
 {
@@ -121,10 +135,8 @@ static void finish(struct exec *x, bool left)
 	x->oom_killed = count_oom_kills(x);
 	x->state = EXEC_ENDED;
 	x->ended_ns = now_ns();
-	x->execs->stats.running--;
-	x->execs->stats.ended++;
-	if (x->timed_out)
-		x->execs->stats.timed_out++;
+	counters(x)[EXECS_RUNNING]--;
+	counters(x)[result_of(x)]++;
 	x->background = left;
 	x->observer = NULL;
 	/* First the answer, then the housekeeping. */
@@ -157,7 +169,7 @@ static void command_ended(struct exec *x)
 	x->exited = true;
 	if (!left) {
 		finish(x, false);
-	} else if (x->killed || x->space->per_exec) {
+	} else if (x->killed || x->space->kind == CONTEXT_SECURE) {
 		finish_killed(x);
 	} else {
 		finish(x, true);
@@ -266,13 +278,12 @@ static void describe_failure(struct api_error *e, const struct exec *x, int err,
 static void spawn_failed(struct exec *x, int err, enum init_step step)
 {
 	struct exec_observer *o = x->observer;
-	struct execs *execs = x->execs;
 	struct api_error error;
 
 	describe_failure(&error, x, err, step);
 	x->observer = NULL;
-	execs->stats.running--;
-	execs->stats.failed++;
+	counters(x)[EXECS_RUNNING]--;
+	counters(x)[EXECS_FAILED]++;
 	/* Out of every list before the observer hears of it: it may start another one. */
 	exec_free(x);
 	if (o && o->on_failed)
@@ -289,6 +300,7 @@ void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step
 		spawn_failed(x, err, step);
 		return;
 	}
+	histogram_add(&x->execs->stats.spawn, now_ns() - x->started_ns);
 	x->state = EXEC_RUNNING;
 	x->pid = pid;
 	exec_output_started(x);

@@ -16,6 +16,7 @@
 #include <sys/types.h>
 
 #include "agent/config.h"
+#include "agent/histogram.h"
 #include "agent/namespace.h"
 #include "moat/errors.h"
 
@@ -127,10 +128,29 @@ const char *execs_context_name(struct execs *execs, uint64_t number);
 /* For /v1/status: calls fn for each namespace. */
 void execs_for_each_namespace(struct execs *execs, void (*fn)(struct namespace *ns, void *data),
 			      void *data);
-/* Totals since start, for /v1/status and /metrics. */
+
+/* What is counted since start. A command that was accepted is STARTED, and either FAILED, RUNNING
+ * (also while it is being started), or one of those behind it: of several the last. */
+enum execs_counter {
+	EXECS_STARTED,
+	EXECS_FAILED,
+	EXECS_RUNNING,
+	EXECS_EXITED,
+	EXECS_SIGNALLED,
+	EXECS_OOM_KILLED,
+	EXECS_TIMED_OUT,
+	EXECS_COUNTERS,
+};
+
+/* For /v1/status and /metrics. */
 struct execs_stats {
-	uint64_t started, failed, ended, timed_out, running;
+	uint64_t counts[CONTEXT_PRIVATE + 1][EXECS_COUNTERS]; /* by enum context_namespace */
+	struct histogram spawn; /* from the request to the answer that its command executes */
+	uint64_t contexts;
 };
 void execs_get_stats(const struct execs *execs, struct execs_stats *ret);
+/* One counter, or the sum of those from first to last, over all namespaces. */
+uint64_t execs_total(const struct execs_stats *stats, enum execs_counter first,
+		     enum execs_counter last);
 
 #endif

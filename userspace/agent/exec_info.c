@@ -85,7 +85,25 @@ const char *execs_context_name(struct execs *execs, uint64_t number)
 	return search.name;
 }
 
+static void count_context(struct context *c, void *data)
+{
+	(void)c;
+	++*(uint64_t *)data;
+}
+
 void execs_get_stats(const struct execs *execs, struct execs_stats *ret)
 {
 	*ret = execs->stats;
+	contexts_for_each(execs->contexts, count_context, &ret->contexts);
+}
+
+uint64_t execs_total(const struct execs_stats *stats, enum execs_counter first,
+		     enum execs_counter last)
+{
+	uint64_t sum = 0;
+
+	for (size_t ns = 0; ns < ARRAY_LEN(stats->counts); ns++)
+		for (enum execs_counter i = first; i <= last; i++)
+			sum += stats->counts[ns][i];
+	return sum;
 }

@@ -21,7 +21,7 @@ struct exec_space {
 	struct execs *execs;
 	struct namespace *ns;
 	char name[64];
-	bool per_exec; /* secure: each exec is a principal of its own */
+	enum context_namespace kind; /* SECURE: each exec is a principal of its own */
 };
 
 struct execs {

@@ -76,7 +76,8 @@ static void pipe_close(struct exec *x, struct exec_pipe *p)
 	close_fd(&p->fd);
 }
 
-/* Makes room for n bytes more, by doubling. False when nothing more is to be kept. */
+/* Makes room for n bytes more, by doubling. False when nothing more is to be kept. Not realloc():
+ * it would leave a copy behind. */
 static bool pipe_reserve(struct execs *execs, struct exec_pipe *p, size_t n)
 {
 	size_t size = p->size ? p->size : CAPTURE_FIRST;
@@ -88,18 +89,22 @@ static bool pipe_reserve(struct execs *execs, struct exec_pipe *p, size_t n)
 		size *= 2;
 	if (size == p->size)
 		return true;
-	grown = realloc(p->data, size);
+	grown = malloc(size);
 	if (!grown)
 		return false;
+	if (p->kept)
+		memcpy(grown, p->data, p->kept);
+	free_wiped(p->data, p->kept);
 	p->data = grown;
 	p->size = size;
 	return true;
 }
 
-/* Counts and keeps n bytes, and shows them to the observer. */
-static void pipe_take(struct exec *x, enum exec_stream stream, const char *data, size_t n)
+/* Counts and keeps the n bytes in the chunk, and shows them to the observer. */
+static void pipe_take(struct exec *x, enum exec_stream stream, size_t n)
 {
 	struct exec_pipe *p = &x->out[stream];
+	char *data = x->execs->chunk;
 	struct exec_observer *o = x->observer;
 	size_t keep = p->full ? 0 : EXEC_OUTPUT_DEFAULT - p->kept;
 
@@ -117,6 +122,7 @@ static void pipe_take(struct exec *x, enum exec_stream stream, const char *data,
 	p->full = p->full || keep < n;
 	if (o && o->on_output && x->state != EXEC_ENDED)
 		o->on_output(o, x, stream, data, n);
+	explicit_bzero(data, n);
 }
 
 static void on_readable(struct exec *x, enum exec_stream stream)
@@ -125,7 +131,7 @@ static void on_readable(struct exec *x, enum exec_stream stream)
 	ssize_t n = read(p->fd, x->execs->chunk, EXEC_CHUNK);
 
 	if (n > 0)
-		pipe_take(x, stream, x->execs->chunk, (size_t)n);
+		pipe_take(x, stream, (size_t)n);
 	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
 		pipe_close(x, p);
 }
@@ -186,7 +192,7 @@ void exec_output_drain(struct exec *x)
 
 			if (n <= 0)
 				break;
-			pipe_take(x, (enum exec_stream)i, x->execs->chunk, (size_t)n);
+			pipe_take(x, (enum exec_stream)i, (size_t)n);
 			held -= (int)n;
 		}
 	}

@@ -63,7 +63,8 @@ struct opening {
 	int r;
 };
 
-static struct exec_space *space_open(struct opening *o, const char *name, bool shared, bool per_exec)
+static struct exec_space *space_open(struct opening *o, const char *name, bool shared,
+				     enum context_namespace kind)
 {
 	struct execs *execs = o->execs;
 	struct exec_space *space = &execs->spaces[execs->n_spaces];
@@ -72,7 +73,7 @@ static struct exec_space *space_open(struct opening *o, const char *name, bool s
 		.capabilities = o->capabilities,
 	};
 
-	*space = (struct exec_space){ .execs = execs, .per_exec = per_exec };
+	*space = (struct exec_space){ .execs = execs, .kind = kind };
 	snprintf(space->name, sizeof(space->name), "%s", name);
 	o->r = namespace_start(&options, execs->enforce, execs->cgroups, execs->loop,
 			       exec_on_exit, space, &space->ns, o->f);
@@ -85,7 +86,8 @@ static struct exec_space *space_open(struct opening *o, const char *name, bool s
 static struct exec_space *user_space(struct opening *o, bool shared)
 {
 	if (!o->user[shared])
-		o->user[shared] = space_open(o, shared ? "user-shared" : "user", shared, false);
+		o->user[shared] = space_open(o, shared ? "user-shared" : "user", shared,
+					     CONTEXT_USER);
 	return o->user[shared];
 }
 
@@ -93,13 +95,26 @@ static struct exec_space *secure_space(struct opening *o, bool shared)
 {
 	if (!o->secure[shared])
 		o->secure[shared] =
-			space_open(o, shared ? "secure-shared" : "secure", shared, true);
+			space_open(o, shared ? "secure-shared" : "secure", shared, CONTEXT_SECURE);
 	return o->secure[shared];
 }
 
 static void add_capabilities(struct context *c, void *data)
 {
 	((struct opening *)data)->capabilities |= c->config->capabilities;
+}
+
+/* A context with limits gets a cgroup of its own. */
+static void give_group(struct context *c, void *data)
+{
+	const uint64_t *limits = c->config->limits;
+	struct opening *o = data;
+
+	for (enum config_limit i = 0; i < LIMIT_COUNT; i++)
+		if (limits[i] != 0 && limits[i] != CONFIG_NO_LIMIT && o->r == 0 && !c->group)
+			o->r = cgroup_group_add(o->execs->cgroups, c->config->name, limits,
+						o->execs->config->enforce == ENFORCE_BEST_EFFORT,
+						&c->group, o->f);
 }
 
 static void give_spaces(struct context *c, void *data)
@@ -121,7 +136,7 @@ static void give_spaces(struct context *c, void *data)
 		break;
 	case CONTEXT_PRIVATE:
 		snprintf(name, sizeof(name), "context-%s", c->config->name);
-		c->plain = space_open(o, name, c->config->shared_pid, false);
+		c->plain = space_open(o, name, c->config->shared_pid, CONTEXT_PRIVATE);
 		break;
 	}
 }
@@ -138,6 +153,7 @@ int exec_spaces_open(struct execs *execs, struct failure *f)
 	if (!execs->spaces)
 		o.r = fail(f, ENOMEM, "cannot make namespaces");
 	contexts_for_each(execs->contexts, add_capabilities, &o);
+	contexts_for_each(execs->contexts, give_group, &o);
 	if (o.r == 0)
 		user_space(&o, false);
 	if (o.r == 0)

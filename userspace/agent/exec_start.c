@@ -67,7 +67,7 @@ static int prepare_spawn(struct namespace_spawn *spawn)
 	int r = 0;
 
 	if (!x->cgroup)
-		r = cgroup_get(x->execs->cgroups, NULL, &x->cgroup, &f);
+		r = cgroup_get_exec(x->execs->cgroups, x->context->group, &x->cgroup, &f);
 	if (r == 0 && x->out[1].fd < 0)
 		r = exec_output_open(x);
 	if (r < 0)
@@ -85,7 +85,7 @@ static void fill_spawn(struct exec *x, const struct context *c)
 		.exec = x->number,
 		.label = {
 			.role = MOAT_ROLE_USER,
-			.flags = x->space->per_exec ? MOAT_LABEL_PER_EXEC : 0,
+			.flags = x->space->kind == CONTEXT_SECURE ? MOAT_LABEL_PER_EXEC : 0,
 			.context = c->number,
 			.exec = x->number,
 		},
@@ -103,9 +103,13 @@ static void fill_spawn(struct exec *x, const struct context *c)
 static struct exec *exec_new(struct execs *execs)
 {
 	struct exec *x = calloc(1, sizeof(*x));
+	struct timespec now;
 
 	if (!x)
 		return NULL;
+	clock_gettime(CLOCK_REALTIME, &now);
+	x->started_unix_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	x->started_ns = now_ns();
 	x->execs = execs;
 	x->stdin_fd = -EBADF;
 	for (int i = 0; i < 2; i++)
@@ -137,18 +141,14 @@ static void enter(struct exec *x)
 {
 	struct execs *execs = x->execs;
 	struct exec **bucket = &execs->buckets[x->number % EXEC_BUCKETS];
-	struct timespec now;
 
-	clock_gettime(CLOCK_REALTIME, &now);
-	x->started_unix_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-	x->started_ns = now_ns();
 	x->next = *bucket;
 	*bucket = x;
 	list_append(&execs->all, &x->link);
 	x->active = true;
 	execs->n_active++;
-	execs->stats.started++;
-	execs->stats.running++;
+	execs->stats.counts[x->space->kind][EXECS_STARTED]++;
+	execs->stats.counts[x->space->kind][EXECS_RUNNING]++;
 }
 
 static int submit(struct exec *x, uint64_t timeout_ms, struct api_error *e)

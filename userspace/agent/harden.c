@@ -11,14 +11,16 @@
 #include "base/signals.h"
 
 #define OOM_FILE "/proc/self/oom_score_adj"
-#define OOM_SCORE "-900"
+#define OOM_AGENT (-900)
+#define OOM_SERVICE (-500)
+#define OOM_USER 0
 
 /* As found by harden_self(). */
 static struct {
 	bool done;
 	struct rlimit core, nofile;
 	mode_t umask;
-	char oom[16]; /* "" when it was not changed */
+	char oom[HARDEN_CHILDREN][16]; /* what is to be written; "": nothing */
 } before;
 
 static void harden_limits(void)
@@ -42,18 +44,33 @@ static void harden_limits(void)
 	before.done = true;
 }
 
+/*
+ * The score the agent was started with is that of the container, which may be lower than ours (an
+ * engine spares a container that way) or higher: the order of the three stays what it is.
+ */
 static void harden_oom(void)
 {
 	PTR_OWNED char *text = NULL;
-	int r = read_file_at(AT_FDCWD, OOM_FILE, sizeof(before.oom) - 1, &text, NULL);
+	int r = read_file_at(AT_FDCWD, OOM_FILE, 16, &text, NULL), own;
+	char score[16];
 
-	if (r == 0)
-		r = write_file_at(AT_FDCWD, OOM_FILE, OOM_SCORE);
-	/* Without CAP_SYS_RESOURCE the score cannot be lowered; that is no reason to complain. */
-	if (r == 0)
-		snprintf(before.oom, sizeof(before.oom), "%s", text);
-	else
+	if (r < 0) {
 		log_debug("oom_score_adj stays as it is: %s", strerror(-r));
+		return;
+	}
+	own = atoi(text);
+	snprintf(score, sizeof(score), "%d", own < OOM_AGENT ? own : OOM_AGENT);
+	r = write_file_at(AT_FDCWD, OOM_FILE, score);
+	/* Without CAP_SYS_RESOURCE a score cannot be lowered; that is no reason to complain. Then
+	 * ours is still the container's, as will be that of services. */
+	if (r < 0)
+		log_debug("oom_score_adj stays as it is: %s", strerror(-r));
+	else
+		snprintf(before.oom[HARDEN_SERVICE], sizeof(before.oom[0]), "%d",
+			 own < OOM_SERVICE ? own : OOM_SERVICE);
+	if (r == 0 || own < OOM_USER)
+		snprintf(before.oom[HARDEN_INIT], sizeof(before.oom[0]), "%d",
+			 own > OOM_USER ? own : OOM_USER);
 }
 
 void harden_self(void)
@@ -65,20 +82,23 @@ void harden_self(void)
 	harden_oom();
 }
 
-int harden_undo_in_child(void)
+int harden_undo_in_child(enum harden_child child)
 {
 	sigset_t none;
+	int r;
 
 	reset_dispositions();
 	sigemptyset(&none);
 	if (sigprocmask(SIG_SETMASK, &none, NULL) < 0)
 		return -errno;
-	if (!before.done)
-		return 0;
+	/* Before the limits: the agent may hold more descriptors than the child is allowed, so that
+	 * it could open no other. open(2) and write(2) are safe here. */
+	r = before.oom[child][0] ? write_file_at(AT_FDCWD, OOM_FILE, before.oom[child]) : 0;
+	if (r < 0 || !before.done)
+		return r;
 	umask(before.umask);
 	if (setrlimit(RLIMIT_CORE, &before.core) < 0 ||
 	    setrlimit(RLIMIT_NOFILE, &before.nofile) < 0)
 		return -errno;
-	/* open(2) and write(2) are safe here. Memory shortage may end the child before the agent. */
-	return before.oom[0] ? write_file_at(AT_FDCWD, OOM_FILE, before.oom) : 0;
+	return 0;
 }

@@ -15,9 +15,16 @@
 void harden_self(void);
 
 /*
- * For a child between fork and exec: the limits, umask and OOM score that the agent had before
- * harden_self(), default signal handlers, an empty signal mask. Async-signal-safe. 0 or -errno.
+ * Who is killed first where memory ends and no cgroup limit has decided: user code, which inherits
+ * its score from moat-init; long before it services; last the agent.
  */
-int harden_undo_in_child(void);
+enum harden_child { HARDEN_SERVICE, HARDEN_INIT, HARDEN_CHILDREN };
+
+/*
+ * For a child between fork and exec: the limits and umask that the agent had before harden_self(),
+ * the OOM score of its kind, default signal handlers, an empty signal mask. Async-signal-safe. 0 or
+ * -errno.
+ */
+int harden_undo_in_child(enum harden_child child);
 
 #endif

@@ -112,6 +112,7 @@ void jbuf_null(struct jbuf *b);
 /* A string of base64. */
 void jbuf_base64(struct jbuf *b, const void *data, size_t n);
 
+void jbuf_add_open(struct jbuf *b, const char *key, char bracket); /* jbuf_close() ends it */
 void jbuf_add_text(struct jbuf *b, const char *key, const char *text);
 void jbuf_add_unsigned(struct jbuf *b, const char *key, uint64_t v);
 void jbuf_add_signed(struct jbuf *b, const char *key, int64_t v);

@@ -8,7 +8,7 @@
 
 void jbuf_free(struct jbuf *b)
 {
-	free(b->data);
+	free_wiped(b->data, b->capacity);
 	*b = (struct jbuf){ 0 };
 }
 
@@ -25,9 +25,13 @@ char *jbuf_reserve(struct jbuf *b, size_t n)
 		goto failed;
 	while (capacity < b->len + n)
 		capacity *= 2;
-	data = realloc(b->data, capacity);
+	/* Not realloc(): it would leave a copy behind. */
+	data = malloc(capacity);
 	if (!data)
 		goto failed;
+	if (b->len)
+		memcpy(data, b->data, b->len);
+	free_wiped(b->data, b->len);
 	b->data = data;
 	b->capacity = capacity;
 	return b->data + b->len;
@@ -190,6 +194,12 @@ void jbuf_base64(struct jbuf *b, const void *data, size_t n)
 		b->len += base64_length(n);
 	}
 	jbuf_raw(b, "\"", 1);
+}
+
+void jbuf_add_open(struct jbuf *b, const char *key, char bracket)
+{
+	jbuf_key(b, key);
+	jbuf_open(b, bracket);
 }
 
 void jbuf_add_text(struct jbuf *b, const char *key, const char *text)

@@ -40,6 +40,22 @@ static int open_program(struct failure *f)
 	return program;
 }
 
+int namespace_program(char ret_path[PATH_MAX], struct failure *f)
+{
+	int fd = open_program(f);
+	char link[64];
+	ssize_t n;
+
+	if (fd < 0)
+		return fd;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, ret_path, PATH_MAX - 1);
+	if (n < 0)
+		return fail(f, errno, "cannot tell where " PROGRAM " is");
+	ret_path[n] = '\0';
+	return 0;
+}
+
 /* In the child. The descriptors are moved out of the way first: any of them may be below 4. */
 static int child_exec(int program, int socket, int null)
 {
@@ -59,7 +75,7 @@ static int child_exec(int program, int socket, int null)
 	if (syscall(SYS_close_range, INIT_SOCKET_FD + 1u, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
 		return errno;
 	/* Limits and the OOM score are inherited by every command. */
-	r = harden_undo_in_child();
+	r = harden_undo_in_child(HARDEN_INIT);
 	if (r < 0)
 		return -r;
 	execveat(program, "", argv, env, AT_EMPTY_PATH);
@@ -98,8 +114,10 @@ int namespace_launch(bool shared_pid, int cgroup_fd, struct process *ret_init, i
 	FD_OWNED int ours = -EBADF;
 	FD_OWNED int theirs = -EBADF;
 	struct clone_args args = {
-		.flags = CLONE_NEWNS | (shared_pid ? 0 : CLONE_NEWPID) | CLONE_PIDFD |
-			 CLONE_INTO_CGROUP | CLONE_CLEAR_SIGHAND,
+		/* System V shared memory, message queues and the host name are not user code's either. */
+		.flags = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS |
+			 (shared_pid ? 0 : CLONE_NEWPID) | CLONE_PIDFD | CLONE_INTO_CGROUP |
+			 CLONE_CLEAR_SIGHAND,
 		.pidfd = (uint64_t)(uintptr_t)&pidfd,
 		.exit_signal = SIGCHLD,
 		.cgroup = (uint64_t)cgroup_fd,

@@ -19,6 +19,7 @@
 #include <bpf/libbpf.h>
 #include <jansson.h>
 
+#include "agent/cgroup_file.h"
 #include "agent/cgroup_find.h"
 
 #define FOUND(p, ...) snprintf((p)->detail, sizeof((p)->detail), __VA_ARGS__)
@@ -268,6 +269,29 @@ static bool probe_cgroup(struct probe_result *p)
 	return ok;
 }
 
+/* Offered is not yet had: a process that sits beside the agent can be in the way, see moatd(8). */
+static bool probe_limits(struct probe_result *p)
+{
+	PTR_OWNED char *dir = NULL, *path = NULL, *offered = NULL;
+	char missing[64] = "";
+
+	if (cgroup_find_own(&dir, NULL) < 0 ||
+	    asprintf(&path, "%s/cgroup.controllers", dir) < 0 ||
+	    read_file_at(AT_FDCWD, path, 4096, &offered, NULL) < 0) {
+		FOUND(p, "the controllers of the agent's cgroup cannot be read");
+		return false;
+	}
+	for (enum config_limit i = 0; i < LIMIT_COUNT; i++)
+		if (!cgroup_offers(offered, i))
+			snprintf(missing + strlen(missing), sizeof(missing) - strlen(missing),
+				 "%s%s", *missing ? ", " : "", config_limit_name(i));
+	if (*missing)
+		FOUND(p, "user code cannot be limited in %s: no controller in %.100s", missing, dir);
+	else
+		FOUND(p, "memory, pids and cpu can be limited");
+	return !*missing;
+}
+
 static bool probe_landlock(struct probe_result *p)
 {
 	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
@@ -302,6 +326,7 @@ static const struct {
 	{ "namespaces", "namespaces", true, probe_namespaces },
 	{ "proc-hidepid", "namespaces", true, probe_hidepid },
 	{ "cgroup-kill", "cgroup", true, probe_cgroup },
+	{ "cgroup-limits", "cgroup", false, probe_limits },
 	{ "landlock", "landlock", false, probe_landlock },
 };
 

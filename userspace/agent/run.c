@@ -15,6 +15,7 @@
 #include "agent/api.h"
 #include "agent/audit.h"
 #include "agent/harden.h"
+#include "agent/protect.h"
 #include "agent/reserved_ports.h"
 #include "agent/state_dir.h"
 #include "base/log.h"
@@ -218,8 +219,7 @@ static int open_modules(struct run *run, struct failure *f)
 	if (r == 0 && !enforce_active(agent->enforce))
 		log_warning("not enforced by the kernel: %s", enforce_reason(agent->enforce));
 	if (r == 0)
-		r = cgroups_open(config->instance, config->cgroup_dir, agent->loop, &agent->cgroups,
-				 f);
+		r = cgroups_open(config, agent->loop, &agent->cgroups, f);
 	if (r == 0)
 		r = execs_open(config, agent->enforce, agent->cgroups, agent->loop,
 			       &agent->execs, f);
@@ -228,6 +228,8 @@ static int open_modules(struct run *run, struct failure *f)
 				  &agent->services, f);
 	if (r == 0)
 		r = audit_open(config->audit_log, &agent->audit, f);
+	if (r == 0)
+		r = protect_files(agent->enforce, config, f);
 	if (r == 0) {
 		r = enforce_watch(agent->enforce, agent->loop, audit_record, agent->audit);
 		if (r < 0)

@@ -48,7 +48,7 @@ static enum init_step prepare(const struct plan *plan)
 	if (syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
 		return INIT_STEP_DESCRIPTORS;
 	/* Late, so that no signal meets the agent's code in a child that looks like the service. */
-	errno = -harden_undo_in_child();
+	errno = -harden_undo_in_child(HARDEN_SERVICE);
 	if (errno)
 		return INIT_STEP_SIGNALS;
 	execve(plan->path, plan->argv, plan->env);

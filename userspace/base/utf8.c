@@ -29,18 +29,29 @@ static size_t sequence_after(unsigned char first, unsigned char *ret_low, unsign
 	return 0;
 }
 
+/* Most output is ASCII: eight bytes at a time. */
+static const unsigned char *skip_ascii(const unsigned char *p, const unsigned char *end)
+{
+	uint64_t eight;
+
+	for (; (size_t)(end - p) >= sizeof(eight); p += sizeof(eight)) {
+		memcpy(&eight, p, sizeof(eight));
+		if (eight & 0x8080808080808080u)
+			break;
+	}
+	while (p < end && *p < 0x80)
+		p++;
+	return p;
+}
+
 bool utf8_valid(const void *data, size_t n)
 {
 	const unsigned char *p = data, *end = p + n;
 
-	while (p < end) {
+	while ((p = skip_ascii(p, end)) < end) {
 		unsigned char low, high;
 		size_t more;
 
-		if (*p < 0x80) {
-			p++;
-			continue;
-		}
 		more = sequence_after(*p, &low, &high);
 		if (more == 0 || (size_t)(end - p) <= more || p[1] < low || p[1] > high)
 			return false;

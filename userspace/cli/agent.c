@@ -74,8 +74,8 @@ int agent_refused(const struct moat_response *response)
 	return moat_exit_status(code);
 }
 
-int agent_get(const struct cli *cli, const char *method, const char *path, const char *body,
-	      json_t **ret_root)
+int agent_call(const struct cli *cli, const char *method, const char *path, const char *body,
+	       struct moat_response *ret)
 {
 	struct moat_client *client CLIENT_OWNED = NULL;
 	struct moat_response response RESPONSE_OWNED = { 0 };
@@ -88,6 +88,19 @@ int agent_get(const struct cli *cli, const char *method, const char *path, const
 		return agent_failed(r);
 	if (response.status >= 300)
 		return agent_refused(&response);
+	*ret = response;
+	response = (struct moat_response){ 0 };
+	return 0;
+}
+
+int agent_get(const struct cli *cli, const char *method, const char *path, const char *body,
+	      json_t **ret_root)
+{
+	struct moat_response response RESPONSE_OWNED = { 0 };
+	int r = agent_call(cli, method, path, body, &response);
+
+	if (r)
+		return r;
 	*ret_root = json_loadb(response.body, response.len, 0, NULL);
 	return *ret_root ? 0 : agent_failed(-EPROTO);
 }

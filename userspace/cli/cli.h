@@ -52,8 +52,11 @@ int agent_connect(const struct cli *cli, struct moat_client **ret);
 int agent_failed(int r);
 /* Prints an error body as "moat: message (CODE)"; returns the exit status of its code. */
 int agent_refused(const struct moat_response *response);
-/* One whole exchange. On success *ret_root is the decoded answer, 0; otherwise it has complained
- * and returns an exit status. */
+/* One whole exchange. On success *ret is the answer, 0; otherwise it has complained and returns an
+ * exit status. */
+int agent_call(const struct cli *cli, const char *method, const char *path, const char *body,
+	       struct moat_response *ret);
+/* The same, with the answer decoded. */
 int agent_get(const struct cli *cli, const char *method, const char *path, const char *body,
 	      json_t **ret_root);
 /* With --json: prints the answer and frees it, true. */
@@ -123,7 +126,9 @@ int cmd_status(struct cli *cli, int argc, char **argv);
 int cmd_services(struct cli *cli, int argc, char **argv);
 int cmd_check(struct cli *cli, int argc, char **argv);
 int cmd_events(struct cli *cli, int argc, char **argv);
+int cmd_mode(struct cli *cli, int argc, char **argv);
+int cmd_metrics(struct cli *cli, int argc, char **argv);
 extern const char help_exec[], help_ps[], help_logs[], help_kill[], help_status[], help_services[],
-	help_check[], help_events[];
+	help_check[], help_events[], help_mode[], help_metrics[];
 
 #endif

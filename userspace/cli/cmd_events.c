@@ -3,25 +3,30 @@
 
 const char help_events[] =
 	"usage: moat events [-f] [--since N] [--json] [--socket PATH]\n\n"
-	"Shows what was denied to user code, oldest first; the agent keeps the newest 1024.\n\n"
-	"  -f, --follow   go on with what is denied from now on\n"
+	"Shows what was denied to user code, and who has switched the mode, oldest first; the\n"
+	"agent keeps the newest 1024.\n\n"
+	"  -f, --follow   go on with what happens from now on\n"
 	"      --since N  only those after number N\n"
 	"      --json     one JSON object per line\n";
 
 enum { OPTION_SINCE = OPTION_COMMAND };
 
-static void print_event(const char *line, size_t len)
+static void print_mode(const json_t *event)
 {
-	json_t *event JSON_OWNED = json_loadb(line, len, 0, NULL);
+	const json_t *caller = json_object_get(event, "caller");
+
+	printf("%lld %s mode %s, was %s: by pid %lld, uid %lld\n",
+	       (long long)member_number(event, "seq"), member_text(event, "time"),
+	       member_text(event, "to"), member_text(event, "from"),
+	       (long long)member_number(caller, "pid"), (long long)member_number(caller, "uid"));
+}
+
+static void print_denial(const json_t *event)
+{
 	const json_t *subject = json_object_get(event, "subject");
 	const json_t *object = json_object_get(event, "object");
 	json_int_t folded = member_number(event, "folded");
 
-	if (strcmp(member_text(event, "type"), "gap") == 0) {
-		printf("… %lld older denials are no longer kept\n",
-		       (long long)member_number(event, "missed"));
-		return;
-	}
 	printf("%lld %s %s %s %s: pid %lld (", (long long)member_number(event, "seq"),
 	       member_text(event, "time"), member_text(event, "verdict"),
 	       member_text(event, "hook"), member_text(event, "errno"),
@@ -35,6 +40,20 @@ static void print_event(const char *line, size_t len)
 	if (folded)
 		printf(", and %lld more", (long long)folded);
 	putchar('\n');
+}
+
+static void print_event(const char *line, size_t len)
+{
+	json_t *event JSON_OWNED = json_loadb(line, len, 0, NULL);
+	const char *type = member_text(event, "type");
+
+	if (strcmp(type, "gap") == 0)
+		printf("… %lld older records are no longer kept\n",
+		       (long long)member_number(event, "missed"));
+	else if (strcmp(type, "denial") == 0)
+		print_denial(event);
+	else if (strcmp(type, "mode") == 0)
+		print_mode(event);
 }
 
 static int print_stream(struct cli *cli, const char *path)

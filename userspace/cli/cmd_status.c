@@ -41,6 +41,37 @@ static void print_summary(struct cli *cli, const json_t *root)
 	}
 }
 
+/* A bound, or nothing where there is none. */
+static void print_limit(const json_t *limits, const char *key, const char *name, long long unit)
+{
+	const json_t *value = json_object_get(limits, key);
+
+	if (json_is_integer(value))
+		printf(" %s %.10g", name, (double)json_integer_value(value) / (double)unit);
+}
+
+static void print_limits(const json_t *root)
+{
+	const json_t *limits, *missing;
+	size_t i;
+
+	puts("\nlimits:");
+	json_array_foreach(json_object_get(root, "limits"), i, limits) {
+		printf("  %-14s", i ? member_text(limits, "context") : "all user code");
+		print_limit(limits, "memoryMax", "MiB", 1 << 20);
+		print_limit(limits, "pidsMax", "pids", 1);
+		print_limit(limits, "cpuMaxMillis", "CPUs", 1000);
+		putchar('\n');
+	}
+	printf("  %-14s MiB %lld kept\n", "control plane",
+	       (long long)member_number(root, "memoryReserve") >> 20);
+	json_array_foreach(json_object_get(root, "notLimited"), i, missing) {
+		printf("  NOT limited: %s: ", member_text(missing, "resource"));
+		print_safe(member_text(missing, "reason"));
+		putchar('\n');
+	}
+}
+
 static void print_layers(struct cli *cli, const json_t *root, bool verbose)
 {
 	json_t *layers = json_object_get(root, "layers"), *layer, *check;
@@ -125,6 +156,7 @@ int cmd_status(struct cli *cli, int argc, char **argv)
 		return status;
 	print_summary(cli, root);
 	print_layers(cli, root, verbose);
+	print_limits(root);
 	print_numbers(root);
 	if (verbose)
 		print_hooks(cli, root);

@@ -13,6 +13,8 @@ static const struct command commands[] = {
 	{ "status", "show what is enforced and what is not", help_status, cmd_status },
 	{ "services", "list the services of the control plane", help_services, cmd_services },
 	{ "events", "show what was denied", help_events, cmd_events },
+	{ "mode", "show or switch whether denials are enforced", help_mode, cmd_mode },
+	{ "metrics", "print the agent's counters for Prometheus", help_metrics, cmd_metrics },
 	{ "check", "show what this kernel offers; needs no agent", help_check, cmd_check },
 };
 

@@ -25,16 +25,9 @@ static const char *const forbidden[] = {
 static const char *const control[] = { "sysfs", "fusectl", "selinuxfs", "smackfs", "resctrl", NULL };
 static const char *const cgroup[] = { "cgroup", "cgroup2", NULL };
 
-struct mount_entry {
-	uint64_t id;
-	char *path;
-	const char *type;
-	bool readonly;
-};
-
 struct mount_table {
 	char *text;
-	struct mount_entry *entries;
+	struct mountinfo *entries;
 	size_t n;
 };
 
@@ -84,33 +77,6 @@ static int read_all(int dirfd, const char *path, char **ret_text)
 	return 0;
 }
 
-/* "36 35 98:0 /root /path rw,noatime optional… - type source super": proc_pid_mountinfo(5). */
-static int parse_line(char *line, struct mount_entry *ret)
-{
-	char *field[6], *type, *rest = line;
-
-	for (size_t i = 0; i < ARRAY_LEN(field); i++) {
-		field[i] = strsep(&rest, " ");
-		if (!rest)
-			return -EBADMSG;
-	}
-	if (!strncmp(rest, "- ", 2))
-		type = rest + 2;
-	else if ((type = strstr(rest, " - ")))
-		type += 3;
-	else
-		return -EBADMSG;
-	type[strcspn(type, " ")] = '\0';
-	mountinfo_unescape(field[4]);
-	*ret = (struct mount_entry){
-		.id = strtoull(field[0], NULL, 10),
-		.path = field[4],
-		.type = type,
-		.readonly = !strncmp(field[5], "ro", 2) && (field[5][2] == ',' || !field[5][2]),
-	};
-	return 0;
-}
-
 static int table_read(int proc_fd, struct mount_table *ret)
 {
 	struct mount_table t = { 0 };
@@ -125,7 +91,7 @@ static int table_read(int proc_fd, struct mount_table *ret)
 	if (!t.entries)
 		r = -ENOMEM;
 	for (char *rest = t.text, *line; r == 0 && (line = strsep(&rest, "\n")) && *line;)
-		r = parse_line(line, &t.entries[t.n++]);
+		r = mountinfo_parse(line, &t.entries[t.n++]);
 	if (r < 0) {
 		table_free(&t);
 		return r;

@@ -28,7 +28,8 @@ def parse(out, err=""):
     return answers
 
 
-def run(program, *arguments, timeout=300):
-    """As a process of the tests' own, which moat does not judge."""
-    done = subprocess.run([program, *arguments], check=False, capture_output=True, text=True, timeout=timeout)
+def run(program, *arguments, before=(), become=None, timeout=300):
+    """As a process of the tests' own, which moat does not judge. before: what executes the program; become: Privileges."""
+    done = subprocess.run([*before, program, *arguments], check=False, capture_output=True, text=True, timeout=timeout,
+                          preexec_fn=become and become.take)
     return parse(done.stdout, done.stderr)

@@ -20,6 +20,10 @@ def attempt(build):
     return os.path.join(build, "tests/integration/tools/attempt")
 
 
+def hog(build):
+    return os.path.join(build, "tests/integration/tools/hog")
+
+
 def bun(build):
     """Bun's own binary, without Node in front of it; None when it is not installed."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")

@@ -38,6 +38,18 @@ def cgroup(pid):
         return next(line.strip().partition("::")[2] for line in file if line.startswith("0::"))
 
 
+def oom_score(pid):
+    with open(f"/proc/{pid}/oom_score_adj", encoding="ascii") as file:
+        return int(file.read())
+
+
+def capable(capability):
+    """Whether these tests have it."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        mask = next(line for line in file if line.startswith("CapEff:")).split()[1]
+    return bool(int(mask, 16) >> capability & 1)
+
+
 def alive(pid, started):
     fields = stat_fields(pid)
     return bool(fields) and int(fields[19]) == started and fields[0] not in (b"Z", b"X")

@@ -3,15 +3,18 @@
 What the tests of one run share: one agent with a real control plane, started on first use.
 
 The services: `http`, a Bun server (a Python one where Bun is not installed) on 8080 with /health; `jupyter` on 8888 when a
-selected test needs it; `spare`, which never listens on its port, so that nobody but moat can refuse it; `broken`, which
+selected test needs it; `abstract`, with unix sockets that have no file; `spare`, which never listens on its port, so that nobody but moat can refuse it; `broken`, which
 cannot start and so is always between a crash and a restart. The contexts: `default` as it is without configuration; `full`, every capability; `shared` and `other`, every
-capability and the PID namespace of the control plane; `plain`, which changes nothing but its directory and environment.
+capability and the PID namespace of the control plane; `modest`, the default capabilities and the PID namespace of the control
+plane; `sealed` and `sealed-shared`, every capability and each exec apart from all others, in a PID namespace of their own and in
+the control plane's; `small`, with limits; `plain`, which changes nothing but its directory and environment.
 """
 
 import json
 import os
 import shutil
 import socket
+import subprocess
 import tempfile
 import time
 import urllib.request
@@ -34,6 +37,9 @@ HTTP_PORT, JUPYTER_PORT = port(8080), port(8888)
 # In the ephemeral range, where the kernel itself could give them away.
 SPARE_PORT, BROKEN_PORT, FREE_PORT = port(45454), port(45455), port(45456)
 SECRET = "control-plane-secret-7f3a"
+# Unix sockets without a file, as NAME and NAME.datagram
+ABSTRACT = ("import signal, socket, sys; a = socket.socket(socket.AF_UNIX); a.bind('\\0' + sys.argv[1]); a.listen(); "
+            "b = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); b.bind('\\0' + sys.argv[1] + '.datagram'); signal.pause()")
 PIDS_FROM = 20000  # no PID namespace of user code ever counts this far in a test run
 
 
@@ -47,6 +53,8 @@ class Session:
         self.agent, self.agent_error = None, None
         self.log_shown = 0
         self.scratch = tempfile.mkdtemp(prefix="moat-test-")
+        self.tree, self.alias = make_tree(self.scratch)
+        self.single = make_protected(self.scratch)
         self.bare = {}        # attempts without moat: name -> answer
         self.memory = {}      # what one test leaves for a later one
 
@@ -110,10 +118,17 @@ port = {HTTP_PORT}
 ready = tcp:{HTTP_PORT}
 env = CONTROL_PLANE_SECRET={SECRET}
 env = PORT={HTTP_PORT}
+protect = {self.tree}
+protect = {self.single}
+protect = {self.scratch}/to-code
+protect = {self.scratch}/volume
 
 [service spare]
 command = /bin/sleep 1000000
 port = {SPARE_PORT}
+
+[service abstract]
+command = {places.PYTHON} -c "{ABSTRACT}" {self.instance}
 
 [service broken]
 command = /nonexistent/program --token {SECRET}
@@ -132,6 +147,25 @@ no_new_privs = no
 pid = shared
 capabilities = all
 no_new_privs = no
+
+[context modest]
+pid = shared
+
+[context sealed]
+namespace = secure
+capabilities = all
+no_new_privs = no
+
+[context sealed-shared]
+namespace = secure
+pid = shared
+capabilities = all
+no_new_privs = no
+
+[context small]
+memory_max = 64M
+pids_max = 50
+cpu_max = 0.5
 
 [context plain]
 directory = /usr
@@ -204,10 +238,10 @@ env = HOME={self.scratch}
     def exec(self, *argv, **fields):
         return self.api.exec(*argv, **fields)
 
-    def attempts(self, context, target, *cases):
-        """Runs cases of attempt as user code of a context. Returns name -> answer."""
+    def attempts(self, context, target, *cases, before=(), **fields):
+        """Runs cases of attempt as user code of a context. before: what executes it. Returns name -> answer."""
         arguments = list(target) + (["--enforced"] if self.enforced else []) + list(cases)
-        result = self.exec(places.attempt(self.build), *arguments, context=context, timeout=120 * self.patience)
+        result = self.exec(*before, places.attempt(self.build), *arguments, context=context, timeout=120 * self.patience, **fields)
         return attempts.parse(result.out, result.err)
 
     def targets(self):
@@ -219,12 +253,54 @@ env = HOME={self.scratch}
     def target_arguments(self, pid):
         return ["--pid", str(pid), "--pgid", str(procs.pgid(pid)), "--tid", str(procs.second_thread(pid)),
                 "--port", str(SPARE_PORT), "--listener", str(HTTP_PORT), "--cgroup", procs.cgroup(pid),
-                "--socket", self.agent.socket, "--link", self.agent.alias,
-                "--pin", f"/sys/fs/bpf/moat/{self.instance}/maps/settings"]
+                "--abstract", self.instance, "--socket", self.agent.socket, "--link", self.agent.alias,
+                "--pin", f"/sys/fs/bpf/moat/{self.instance}/maps/settings", "--tree", self.tree, "--alias", self.alias,
+                *self.machine_arguments()]
+
+    def machine_arguments(self):
+        """What of the machine is attacked: a disk, where there is one that nobody needs."""
+        if self.vm and "disk" not in self.memory:
+            self.memory["disk"] = make_disk(self.scratch)
+        return ["--disk", str(self.memory["disk"])] if self.vm else []
 
     def health(self):
         with urllib.request.urlopen(f"http://127.0.0.1:{HTTP_PORT}/health", timeout=20) as reply:
             return json.load(reply)
+
+
+def make_tree(parent):
+    """A tree of files to protect, as tools/attempt/files.c wants it, and another name of one of its files."""
+    tree, alias = f"{parent}/protected/tree", f"{parent}/alias"
+    os.makedirs(f"{tree}/sub")
+    for name in ("file", "linked"):
+        with open(f"{tree}/{name}", "w", encoding="ascii") as file:
+            file.write("as it was\n")
+    os.link(f"{tree}/linked", alias)
+    return tree, alias
+
+
+def make_protected(parent):
+    """Other things to protect, see test_protect. Returns the path of the single file."""
+    os.makedirs(f"{parent}/code")
+    os.makedirs(f"{parent}/volume/mounted")
+    os.symlink("code", f"{parent}/to-code")
+    if os.environ.get("MOAT_VM"):
+        subprocess.run(["/bin/mount", "-t", "tmpfs", "tmpfs", f"{parent}/volume/mounted"], check=True)
+    for path in ("single", "code/main", "volume/mounted/data"):
+        with open(f"{parent}/{path}", "w", encoding="ascii") as file:
+            file.write("as it was\n")
+    return f"{parent}/single"
+
+
+def make_disk(parent):
+    """The device number of a block device with a file system."""
+    image = f"{parent}/disk"
+    with open(image, "wb") as file:
+        file.truncate(4 << 20)
+    subprocess.run(["/sbin/mkfs.ext4", "-q", image], check=True)
+    subprocess.run(["/sbin/modprobe", "loop"], check=True)
+    done = subprocess.run(["/sbin/losetup", "--find", "--show", image], check=True, capture_output=True, text=True)
+    return os.stat(done.stdout.strip()).st_rdev
 
 
 def count_pids_from(number):

@@ -82,10 +82,22 @@ static bool outcome_read(int fd, struct outcome *ret)
 	return poll(&p, 1, CASE_TIMEOUT_MS) == 1 && read(fd, ret, sizeof(*ret)) == sizeof(*ret);
 }
 
+/* The outcome of a process that forked for fn: what it said, or that it said nothing. */
+static int outcome_of(int fd, struct target *t, const char *what)
+{
+	static struct outcome o; /* its step outlives the call */
+
+	if (!outcome_read(fd, &o)) {
+		t->step = what;
+		return -EIO;
+	}
+	t->step = o.step;
+	return o.result;
+}
+
 int in_child(int (*fn)(struct target *), struct target *t)
 {
-	struct outcome o = { .result = -EIO };
-	int pipe_fds[2];
+	int pipe_fds[2], r;
 	pid_t child;
 
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
@@ -94,19 +106,17 @@ int in_child(int (*fn)(struct target *), struct target *t)
 	if (child == 0)
 		report(pipe_fds[1], fn, t);
 	close(pipe_fds[1]);
-	if (child < 0 || !outcome_read(pipe_fds[0], &o))
-		t->step = "child";
+	r = outcome_of(pipe_fds[0], t, "child");
 	if (child > 0) {
 		kill(child, SIGKILL);
 		waitpid(child, NULL, 0);
 	}
-	return answered(pipe_fds[0], o.result);
+	return answered(pipe_fds[0], r);
 }
 
 int in_orphan(int (*fn)(struct target *), struct target *t)
 {
-	struct outcome o = { .result = -EIO };
-	int answer_fds[2], go_fds[2];
+	int answer_fds[2], go_fds[2], r;
 	pid_t parent;
 	char go;
 
@@ -126,9 +136,8 @@ int in_orphan(int (*fn)(struct target *), struct target *t)
 	if (parent > 0)
 		waitpid(parent, NULL, 0);
 	close(go_fds[1]);
-	if (!outcome_read(answer_fds[0], &o))
-		t->step = "orphan";
-	return answered(answer_fds[0], o.result);
+	r = outcome_of(answer_fds[0], t, "orphan");
+	return answered(answer_fds[0], r);
 }
 
 int own_mounts(struct target *t)
@@ -138,6 +147,27 @@ int own_mounts(struct target *t)
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return setup(t, "mount(MS_PRIVATE)");
 	return 0;
+}
+
+int open_once(const char *path, int flags)
+{
+	int fd = open(path, flags | O_CLOEXEC, 0600);
+
+	return fd < 0 ? -errno : answered(fd, 0);
+}
+
+int mount_here(struct target *t, const char *type)
+{
+	int r = own_mounts(t);
+
+	return r < 0 ? r : answer(mount(type, PLACE, type, 0, NULL));
+}
+
+socklen_t abstract_address(struct sockaddr_un *ret, const char *name, const char *suffix)
+{
+	*ret = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	snprintf(ret->sun_path + 1, sizeof(ret->sun_path) - 1, "%s%s", name, suffix);
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(ret->sun_path + 1));
 }
 
 static void run(const struct technique *technique, struct target *given)
@@ -185,6 +215,8 @@ static const struct option options[] = {
 	{ "socket", required_argument, NULL, 's' }, { "link", required_argument, NULL, 'l' },
 	{ "pin", required_argument, NULL, 'b' },    { "fresh", no_argument, NULL, 'f' },
 	{ "listener", required_argument, NULL, 'T' }, { "cgroup", required_argument, NULL, 'c' },
+	{ "tree", required_argument, NULL, 'r' },     { "alias", required_argument, NULL, 'a' },
+	{ "abstract", required_argument, NULL, 'A' }, { "disk", required_argument, NULL, 'd' },
 	{ "enforced", no_argument, NULL, 'e' },     { "list", no_argument, NULL, 'L' },
 	{ 0 },
 };
@@ -205,6 +237,10 @@ static int parse(int argc, char **argv, struct target *t)
 		case 'b': t->pin = optarg; break;
 		case 'T': t->listener = (uint16_t)atoi(optarg); break;
 		case 'c': t->cgroup = optarg; break;
+		case 'r': t->tree = optarg; break;
+		case 'a': t->alias = optarg; break;
+		case 'A': t->abstract = optarg; break;
+		case 'd': t->disk = (unsigned)strtoul(optarg, NULL, 0); break;
 		case 'f': t->fresh = true; break;
 		case 'e': t->enforced = true; break;
 		case 'L': return 1;
@@ -236,7 +272,8 @@ int main(int argc, char **argv)
 		fputs("usage: attempt --list\n"
 		      "       attempt [--fresh] [--enforced] [--pid N] [--pgid N] [--tid N] [--port N]\n"
 		      "               [--listener PORT] [--cgroup PATH]\n"
-		      "               [--socket PATH] [--link PATH] [--pin PATH] CASE|@GROUP|all…\n",
+		      "               [--socket PATH] [--link PATH] [--pin PATH] [--tree DIRECTORY]\n"
+		      "               [--alias PATH] [--abstract NAME] [--disk NUMBER] CASE|@GROUP|all…\n",
 		      stderr);
 		return 2;
 	}

@@ -19,8 +19,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define NOT_HERE 5000 /* no errno */
@@ -34,6 +36,11 @@ struct target {
 	const char *socket;   /* path of a listening unix socket */
 	const char *link;     /* another hard link of the same socket */
 	const char *pin;      /* a pinned BPF map */
+	const char *abstract; /* abstract name of a listening unix socket; NAME.datagram: of another */
+	const char *tree;     /* a directory of files, see files.c */
+	const char *alias;    /* another hard link of one of them */
+	unsigned disk;        /* device number of a block device with an ext4 file system */
+	int channel;          /* between a case and a helper process of its own */
 	bool fresh;           /* the target was made by attempt itself and is the user's own */
 	bool enforced;        /* the caller vouches that a kill(-1) stays within moat */
 	const char *step;     /* set by setup() */
@@ -64,6 +71,14 @@ static inline int answered(int fd, int result)
 int in_child(int (*fn)(struct target *), struct target *t);
 /* Like in_child(), but in a grandchild whose parent is gone. */
 int in_orphan(int (*fn)(struct target *), struct target *t);
+#define PLACE "/tmp" /* where cases mount, in a mount namespace of their own */
+
+/* Opens, and closes again; 0 or -errno. */
+int open_once(const char *path, int flags);
+/* Mounts a file system at PLACE, in a mount namespace of one's own. 0 or -errno. */
+int mount_here(struct target *t, const char *type);
+/* The address of an abstract unix socket; its length. */
+socklen_t abstract_address(struct sockaddr_un *ret, const char *name, const char *suffix);
 /* A private copy of the mount table, so that no attempt changes anybody's but its own. */
 int own_mounts(struct target *t);
 /* Waits up to ms for the process to end. true: it has ended. */

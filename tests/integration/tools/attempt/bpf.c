@@ -138,7 +138,7 @@ static int pin_own(struct target *t, const char *path)
 	if (r < 0)
 		return r;
 	if (mount("bpf", "/tmp", "bpf", 0, NULL) < 0)
-		return setup(t, "mount(bpf)");
+		return -errno;
 	fd = make_map();
 	if (fd < 0)
 		return -errno;
@@ -176,4 +176,38 @@ int attempt_bpf_link_detach(struct target *t)
 	memset(&attr, 0, sizeof(attr));
 	attr.link_detach.link_fd = (uint32_t)fd;
 	return answered(fd, answer(bpf_call(BPF_LINK_DETACH, &attr)));
+}
+
+/*
+ * The bpffs with the pins is in no mount namespace of user code, so each of these begins with one of
+ * its own, in which a pin of its own stands for them.
+ */
+#define PIN "/tmp/own"
+
+int attempt_pin_unlink(struct target *t)
+{
+	int r = pin_own(t, PIN);
+
+	return r < 0 ? r : answer(unlink(PIN));
+}
+
+int attempt_pin_rename(struct target *t)
+{
+	int r = pin_own(t, PIN);
+
+	return r < 0 ? r : answer(rename(PIN, PIN "-else"));
+}
+
+int attempt_pin_remount(struct target *t)
+{
+	int r = pin_own(t, PIN);
+
+	return r < 0 ? r : answer(mount(NULL, "/tmp", NULL, MS_REMOUNT | MS_RDONLY, NULL));
+}
+
+int attempt_pin_umount(struct target *t)
+{
+	int r = pin_own(t, PIN);
+
+	return r < 0 ? r : answer(umount2("/tmp", MNT_DETACH));
 }

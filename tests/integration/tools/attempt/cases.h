@@ -152,6 +152,8 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(connect_link, "reach", EPERM, EPERM, 0, 0, "connect by another hard link")               \
 	X(connect_proc_root, "reach", ENOENT, ENOENT, 0, 0, "connect by /proc/PID/root")           \
 	X(connect_init_root, "reach", ENOENT, ENOENT, ENOENT, 0, "connect by /proc/1/root")        \
+	X(connect_abstract, "reach", EPERM, EPERM, 0, 0, "connect to an abstract unix socket")     \
+	X(connect_abstract_datagram, "reach", EPERM, EPERM, 0, 0, "the same of a datagram socket") \
 	X(connect_own, "reach", 0, 0, 0, CONTROL, "connect to an own unix socket")                 \
 	X(send_own, "reach", 0, 0, 0, CONTROL, "send to an own unix datagram socket")
 
@@ -164,6 +166,10 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(bpf_prog_fd, "bpf", EPERM, EPERM, EPERM, 0, "BPF_PROG_GET_FD_BY_ID")                     \
 	X(bpf_map_update, "bpf", EPERM, EPERM, EPERM, 0, "BPF_MAP_UPDATE_ELEM by id")              \
 	X(bpf_obj_get, "bpf", EPERM, EPERM, EPERM, 0, "BPF_OBJ_GET of a pin")                      \
+	X(pin_unlink, "bpf", EPERM, EPERM, EPERM, 0, "unlink a pin")                               \
+	X(pin_rename, "bpf", EPERM, EPERM, EPERM, 0, "rename a pin")                               \
+	X(pin_remount, "bpf", EPERM, EPERM, EPERM, 0, "remount the bpffs")                         \
+	X(pin_umount, "bpf", EPERM, EPERM, EPERM, 0, "umount -l the bpffs")                        \
 	X(bpf_link_detach, "bpf", EPERM, EPERM, EPERM, 0, "BPF_LINK_DETACH")
 
 #define SERVICE_CASES(X)                                                                           \
@@ -188,6 +194,7 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(cgroup_migrate, "kernel", EPERM, EPERM, EPERM, 0, "open cgroup.procs for writing")       \
 	X(cgroup_kill, "kernel", EPERM, EPERM, ENOENT, 0, "open cgroup.kill of the service")        \
 	X(cgroup_freeze, "kernel", EPERM, EPERM, ENOENT, 0, "open cgroup.freeze of the service")    \
+	X(cgroup_memory, "kernel", EPERM, EPERM, ENOENT, 0, "open memory.max of the service")      \
 	X(cgroup_make, "kernel", EPERM, EPERM, EPERM, 0, "make a cgroup")                          \
 	X(cgroup_read, "kernel", 0, 0, 0, CONTROL, "read cgroup.controllers")                      \
 	X(bpffs_mount, "kernel", EPERM, EPERM, EPERM, 0, "mount a bpffs")                          \
@@ -205,8 +212,77 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(fanotify_notify, "kernel", 0, 0, 0, CONTROL, "a fanotify notification mark")             \
 	X(proc_write_own, "kernel", 0, 0, 0, CONTROL, "write /proc/self/oom_score_adj")
 
+#define MACHINE_CASES(X)                                                                           \
+	X(disk_open, "machine", EPERM, EPERM, EPERM, 0, "mknod and open a block device")           \
+	X(disk_mount, "machine", EPERM, EPERM, EPERM, 0, "mount a block device")                   \
+	X(console, "machine", EPERM, EPERM, EPERM, 0, "mknod and open /dev/console")               \
+	X(kernel_log, "machine", EPERM, EPERM, EPERM, 0, "syslog: read the kernel log")            \
+	X(module_autoload, "machine", EAFNOSUPPORT, EAFNOSUPPORT, EAFNOSUPPORT, NEVER, "a socket of an unknown family") \
+	X(net_admin, "machine", EPERM, EPERM, EPERM, 0, "set the flags of a network interface")    \
+	X(net_admin_other, "machine", EPERM, EPERM, EPERM, 0, "the same from an own network namespace") \
+	X(net_admin_own, "machine", 0, 0, 0, CONTROL, "the same in own user and network namespaces") \
+	X(realtime, "machine", EPERM, EPERM, EPERM, 0, "sched_setscheduler(SCHED_FIFO)")           \
+	X(nice_up, "machine", EACCES, EACCES, EACCES, 0, "setpriority(-5)")                        \
+	X(ioprio_realtime, "machine", EPERM, EPERM, EPERM, 0, "ioprio_set(RT)")                    \
+	X(settime, "machine", EPERM, EPERM, EPERM, 0, "settimeofday")                              \
+	X(accounting, "machine", EPERM, EPERM, EPERM, 0, "acct")                                   \
+	X(swapoff, "machine", EPERM, EPERM, EPERM, 0, "swapoff")                                   \
+	X(sysfs_write, "machine", EPERM, EPERM, EPERM, 0, "mount sysfs, open a file for writing")  \
+	X(securityfs, "machine", EPERM, EPERM, EPERM, 0, "mount securityfs")                       \
+	X(hostname_own, "machine", 0, 0, 0, CONTROL, "set the host name, which is one's own")
+
+#define FILE_CASES(X)                                                                              \
+	X(file_write, "files", EPERM, EPERM, 0, 0, "open(O_WRONLY)")                               \
+	X(file_append, "files", EPERM, EPERM, 0, 0, "open(O_RDWR | O_APPEND)")                     \
+	X(file_open_truncate, "files", EPERM, EPERM, 0, 0, "open(O_RDONLY | O_TRUNC)")             \
+	X(file_truncate, "files", EPERM, EPERM, 0, 0, "truncate")                                  \
+	X(file_reopen, "files", EPERM, EPERM, 0, 0, "open(/proc/self/fd/N, O_WRONLY)")             \
+	X(file_alias, "files", EPERM, EPERM, 0, 0, "open another hard link for writing")           \
+	X(file_by_handle, "files", EPERM, EPERM, EPERM, 0, "open_by_handle_at(O_WRONLY)")          \
+	X(file_by_bind, "files", EPERM, EPERM, 0, 0, "open by a bind mount for writing")           \
+	X(file_by_overlay, "files", EPERM, EPERM, 0, 0, "an overlay above it, open for writing")   \
+	X(tree_create, "files", EPERM, EPERM, 0, 0, "make a file in it")                           \
+	X(tree_tmpfile, "files", EPERM, EPERM, 0, 0, "open(O_TMPFILE) in it")                      \
+	X(tree_mkdir, "files", EPERM, EPERM, 0, 0, "mkdir in it")                                  \
+	X(tree_symlink, "files", EPERM, EPERM, 0, 0, "symlink in it")                              \
+	X(tree_mknod, "files", EPERM, EPERM, 0, 0, "mknod in it")                                  \
+	X(tree_link_into, "files", EPERM, EPERM, 0, 0, "link an own file into it")                 \
+	X(tree_link_out, "files", EPERM, EPERM, 0, 0, "link a file of it elsewhere")               \
+	X(tree_unlink, "files", EPERM, EPERM, 0, 0, "unlink a file of it")                         \
+	X(tree_unlink_alias, "files", EPERM, EPERM, 0, 0, "unlink another hard link")              \
+	X(tree_rmdir, "files", EPERM, EPERM, 0, 0, "rmdir in it")                                  \
+	X(tree_rename_file, "files", EPERM, EPERM, 0, 0, "rename a file out of it")                \
+	X(tree_rename_over, "files", EPERM, EPERM, 0, 0, "rename an own file over one of it")      \
+	X(tree_exchange, "files", EPERM, EPERM, 0, 0, "renameat2(RENAME_EXCHANGE) with a file")    \
+	X(tree_exchange_root, "files", EPERM, EPERM, 0, 0, "renameat2(RENAME_EXCHANGE) with it")   \
+	X(tree_move, "files", EPERM, EPERM, 0, 0, "rename it")                                     \
+	X(tree_move_parent, "files", EPERM, EPERM, 0, 0, "rename the directory above")             \
+	X(tree_chmod_parent, "files", EPERM, EPERM, 0, 0, "chmod the directory above")             \
+	X(file_chmod, "files", EPERM, EPERM, 0, 0, "chmod")                                        \
+	X(file_chown, "files", EPERM, EPERM, 0, 0, "chown")                                        \
+	X(file_utimes, "files", EPERM, EPERM, 0, 0, "utimensat")                                   \
+	X(file_setxattr, "files", EPERM, EPERM, 0, 0, "setxattr(security.moat)")                   \
+	X(file_removexattr, "files", EPERM, EPERM, 0, 0, "removexattr(security.moat)")             \
+	X(file_set_acl, "files", EPERM, EPERM, 0, 0, "set a POSIX ACL")                            \
+	X(file_remove_acl, "files", EPERM, EPERM, 0, 0, "remove the POSIX ACL")                    \
+	X(file_flags, "files", EPERM, EPERM, 0, 0, "ioctl(FS_IOC_SETFLAGS)")                       \
+	X(file_setattr, "files", EPERM, EPERM, 0, 0, "file_setattr")                               \
+	X(file_lock, "files", EPERM, EPERM, 0, 0, "flock(LOCK_EX)")                                \
+	X(file_lease, "files", EPERM, EPERM, EPERM, 0, "fcntl(F_SETLEASE)")                        \
+	X(fs_freeze, "files", EPERM, EPERM, EPERM, 0, "ioctl(FITHAW) of its file system")          \
+	X(fs_open_by_handle, "files", EPERM, EPERM, EPERM, 0, "ioctl(XFS_IOC_OPEN_BY_HANDLE)")     \
+	X(fs_subvolume, "files", EPERM, EPERM, EPERM, 0, "ioctl(BTRFS_IOC_SNAP_DESTROY)")          \
+	X(tree_mount_over, "files", EPERM, EPERM, 0, 0, "mount a tmpfs over it")                   \
+	X(tree_bind_over, "files", EPERM, EPERM, 0, 0, "mount --bind over a file")                 \
+	X(tree_move_over, "files", EPERM, EPERM, 0, 0, "move_mount over it")                       \
+	X(fs_remount, "files", EPERM, EPERM, EPERM, 0, "remount its file system")                  \
+	X(fs_umount_force, "files", EPERM, EPERM, EPERM, 0, "umount2(MNT_FORCE) of a bind mount")  \
+	X(mount_point_rmdir, "files", EPERM, EPERM, EPERM, 0, "rmdir a mount point of others")     \
+	X(file_read, "files", 0, 0, 0, CONTROL, "open for reading")                                \
+	X(file_beside, "files", 0, 0, 0, CONTROL, "change and rename a file beside it")
+
 #define CASES(X)                                                                                   \
 	SIGNAL_CASES(X) CONTROL_CASES(X) PROC_CASES(X) MOUNT_CASES(X) PORT_CASES(X) REACH_CASES(X) \
-	SERVICE_CASES(X) KERNEL_CASES(X) BPF_CASES(X)
+	SERVICE_CASES(X) KERNEL_CASES(X) MACHINE_CASES(X) FILE_CASES(X) BPF_CASES(X)
 
 #endif

@@ -2,6 +2,7 @@
 #include "fresh.h"
 
 #include <fcntl.h>
+#include <ftw.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -75,6 +76,25 @@ static int spawn_stranger(struct target *t, struct fresh *f)
 	return f->pidfd < 0 ? setup(t, "pidfd_open of the stranger") : 0;
 }
 
+static int open_abstract(struct target *t, struct fresh *f)
+{
+	static const int types[2] = { SOCK_STREAM, SOCK_DGRAM };
+	struct sockaddr_un addr;
+	static char name[32];
+
+	snprintf(name, sizeof(name), "attempt-fresh-%d", getpid());
+	for (int i = 0; i < 2; i++) {
+		socklen_t len = abstract_address(&addr, name, i == 0 ? "" : ".datagram");
+
+		f->abstract_fd[i] = socket(AF_UNIX, types[i] | SOCK_CLOEXEC, 0);
+		if (bind(f->abstract_fd[i], (struct sockaddr *)&addr, len) < 0 ||
+		    (i == 0 && listen(f->abstract_fd[i], 8) < 0))
+			return setup(t, "bind(abstract)");
+	}
+	t->abstract = name;
+	return 0;
+}
+
 static int open_socket(struct target *t, struct fresh *f)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -93,7 +113,7 @@ static int open_socket(struct target *t, struct fresh *f)
 		return setup(t, "link");
 	t->socket = f->socket;
 	t->link = f->link;
-	return 0;
+	return open_abstract(t, f);
 }
 
 static int open_listener(struct target *t, struct fresh *f)
@@ -109,6 +129,20 @@ static int open_listener(struct target *t, struct fresh *f)
 	return 0;
 }
 
+/* So that cgroups have limits of memory, where the kernel counts it here. */
+static void enable_memory(const char *root)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/cgroup.subtree_control", root);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	(void)!write(fd, "+memory", 7); /* else there is no such limit to be changed */
+	close(fd);
+}
+
 /* An empty cgroup of nobody's; where moat forbids the making, the root has to do. */
 static void open_cgroup(struct target *t, struct fresh *f)
 {
@@ -118,20 +152,69 @@ static void open_cgroup(struct target *t, struct fresh *f)
 
 	snprintf(name, sizeof(name), "/attempt-%d", getpid());
 	snprintf(f->cgroup_path, sizeof(f->cgroup_path), "%s%s", root, name);
+	enable_memory(root);
 	f->cgroup = mkdir(f->cgroup_path, 0700) == 0;
 	t->cgroup = f->cgroup ? name : "";
+}
+
+/* As tests/integration/lib/session.py makes the protected one. */
+static int open_tree_of_files(struct target *t, struct fresh *f)
+{
+	static const char *const files[] = { "file", "linked" };
+	char path[96];
+
+	strcpy(f->dir, "/tmp/attempt-XXXXXX");
+	if (!mkdtemp(f->dir))
+		return setup(t, "mkdtemp");
+	snprintf(f->tree, sizeof(f->tree), "%s/tree", f->dir);
+	snprintf(f->alias, sizeof(f->alias), "%s/alias", f->dir);
+	snprintf(path, sizeof(path), "%s/sub", f->tree);
+	if (mkdir(f->tree, 0755) < 0 || mkdir(path, 0755) < 0)
+		return setup(t, "mkdir");
+	for (size_t i = 0; i < 2; i++) {
+		int fd;
+
+		snprintf(path, sizeof(path), "%s/%s", f->tree, files[i]);
+		fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+		if (fd < 0)
+			return setup(t, "open");
+		close(fd);
+	}
+	if (link(path, f->alias) < 0)
+		return setup(t, "link");
+	t->tree = f->tree;
+	t->alias = f->alias;
+	return 0;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st, (void)type, (void)ftw;
+	return remove(path);
+}
+
+/* Also where a case has moved it. */
+static void remove_tree_of_files(const struct fresh *f)
+{
+	char moved[64];
+
+	nftw(f->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	snprintf(moved, sizeof(moved), "%s.moved", f->dir);
+	nftw(moved, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 int fresh_open(const char *group, struct target *t, struct fresh *ret)
 {
 	int r = 0;
 
-	*ret = (struct fresh){ .pidfd = -1, .listen_fd = -1 };
+	*ret = (struct fresh){ .pidfd = -1, .listen_fd = -1, .abstract_fd = { -1, -1 } };
 	if (strcmp(group, "service") == 0)
 		return open_listener(t, ret);
+	if (strcmp(group, "files") == 0)
+		return open_tree_of_files(t, ret);
 	if (strcmp(group, "kernel") == 0)
 		open_cgroup(t, ret);
-	else if (strcmp(group, "ports") != 0 && strcmp(group, "bpf") != 0)
+	else if (strcmp(group, "machine") != 0 && strcmp(group, "ports") != 0 && strcmp(group, "bpf") != 0)
 		r = spawn_stranger(t, ret);
 	if (r == 0 && strcmp(group, "reach") == 0)
 		r = open_socket(t, ret);
@@ -140,6 +223,8 @@ int fresh_open(const char *group, struct target *t, struct fresh *ret)
 
 void fresh_close(struct fresh *f)
 {
+	if (f->tree[0])
+		remove_tree_of_files(f);
 	if (f->cgroup)
 		rmdir(f->cgroup_path);
 	if (f->pidfd >= 0) {
@@ -149,6 +234,9 @@ void fresh_close(struct fresh *f)
 	}
 	if (f->listen_fd >= 0)
 		close(f->listen_fd);
+	for (int i = 0; i < 2; i++)
+		if (f->abstract_fd[i] >= 0)
+			close(f->abstract_fd[i]);
 	if (f->link[0])
 		unlink(f->link);
 	if (f->socket[0])

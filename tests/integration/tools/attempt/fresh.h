@@ -8,8 +8,9 @@
 struct fresh {
 	int pidfd;     /* the stranger, or -1 */
 	int listen_fd; /* the socket, or -1 */
+	int abstract_fd[2]; /* stream and datagram, or -1 */
 	bool cgroup;   /* made for the stranger */
-	char dir[32], socket[64], link[64], cgroup_path[96];
+	char dir[32], socket[64], link[64], cgroup_path[96], tree[64], alias[64];
 };
 
 /* Fills in t what the cases of this group attack. 0, or -errno with t->step set; fresh_close() is

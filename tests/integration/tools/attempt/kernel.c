@@ -14,15 +14,6 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-#define PLACE "/tmp" /* where cases mount, in a mount namespace of their own */
-
-static int open_once(const char *path, int flags)
-{
-	int fd = open(path, flags | O_CLOEXEC);
-
-	return fd < 0 ? -errno : answered(fd, 0);
-}
-
 /* The answer of something that not every kernel was built with; beyond: the errno that tells that
  * the call got past the check, 0: none. */
 static int optional(long r, int beyond)
@@ -93,6 +84,19 @@ int attempt_cgroup_freeze(struct target *t)
 	return cgroup_open(t, t->cgroup, "cgroup.freeze", O_WRONLY);
 }
 
+/* Of its cgroup, or of the one around it where that alone has the controller. */
+int attempt_cgroup_memory(struct target *t)
+{
+	char parent[256];
+	int r = cgroup_open(t, t->cgroup, "memory.max", O_WRONLY);
+
+	if (r != -ENOENT || t->fresh)
+		return r == -ENOENT && !t->enforced ? -NOT_HERE : r;
+	snprintf(parent, sizeof(parent), "%s", t->cgroup);
+	*strrchr(parent, '/') = '\0';
+	return cgroup_open(t, parent, "memory.max", O_WRONLY);
+}
+
 int attempt_cgroup_make(struct target *t)
 {
 	char path[512];
@@ -107,13 +111,6 @@ int attempt_cgroup_make(struct target *t)
 	return answer(rmdir(path));
 }
 
-static int mount_here(struct target *t, const char *type)
-{
-	int r = own_mounts(t);
-
-	return r < 0 ? r : answer(mount(type, PLACE, type, 0, NULL));
-}
-
 int attempt_bpffs_mount(struct target *t)
 {
 	return mount_here(t, "bpf");
@@ -123,8 +120,10 @@ int attempt_bpffs_fsmount(struct target *t)
 {
 	int mnt, fd, fs = fsopen("bpf", FSOPEN_CLOEXEC);
 
-	if (fs < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-		return answered(fs, setup(t, "fsopen(bpf)"));
+	if (fs < 0)
+		return setup(t, "fsopen(bpf)");
+	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return answered(fs, -errno);
 	mnt = fsmount(fs, FSMOUNT_CLOEXEC, 0);
 	if (mnt < 0)
 		return answered(fs, setup(t, "fsmount(bpf)"));
@@ -166,7 +165,7 @@ int attempt_tracefs(struct target *t)
 {
 	int r = mount_here(t, "tracefs");
 
-	return r < 0 ? setup(t, "mount(tracefs)") : open_once(PLACE "/available_tracers", O_RDONLY);
+	return r < 0 ? r : open_once(PLACE "/available_tracers", O_RDONLY);
 }
 
 int attempt_dev_mem(struct target *t)

@@ -8,8 +8,6 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 
-#define PLACE "/tmp" /* where cases mount, in a mount namespace of their own */
-
 /* 0 when the process is found beneath the directory (dirfd: -1, or what it is relative to). */
 static int look(struct target *t, int dirfd)
 {

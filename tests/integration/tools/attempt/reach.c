@@ -63,28 +63,44 @@ int attempt_connect_init_root(struct target *t)
 	return connect_under(t, 1);
 }
 
-/* An abstract name, so that the case needs no file. Returns its length in addr. */
-static socklen_t own_name(struct sockaddr_un *addr)
-{
-	memset(addr, 0, sizeof(*addr));
-	addr->sun_family = AF_UNIX;
-	snprintf(addr->sun_path + 1, sizeof(addr->sun_path) - 1, "attempt-%d", getpid());
-	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(addr->sun_path + 1));
-}
-
 static int reach_own(struct target *t, int type)
 {
 	struct sockaddr_un addr;
-	socklen_t len = own_name(&addr);
+	char name[32];
+	socklen_t len;
 	int server = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
 	int client = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
 
+	snprintf(name, sizeof(name), "attempt-%d", getpid());
+	len = abstract_address(&addr, name, "");
 	if (bind(server, (struct sockaddr *)&addr, len) < 0 ||
 	    (type == SOCK_STREAM && listen(server, 1) < 0))
 		return setup(t, "bind");
 	if (type == SOCK_STREAM)
 		return answer(connect(client, (struct sockaddr *)&addr, len));
 	return answer(sendto(client, "x", 1, 0, (struct sockaddr *)&addr, len));
+}
+
+/* The name that a stranger, or the control plane, has bound both a stream and a datagram socket to. */
+static int reach_abstract(struct target *t, int type)
+{
+	struct sockaddr_un addr;
+	socklen_t len = abstract_address(&addr, t->abstract, type == SOCK_STREAM ? "" : ".datagram");
+	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return setup(t, "socket");
+	return answered(fd, answer(connect(fd, (struct sockaddr *)&addr, len)));
+}
+
+int attempt_connect_abstract(struct target *t)
+{
+	return reach_abstract(t, SOCK_STREAM);
+}
+
+int attempt_connect_abstract_datagram(struct target *t)
+{
+	return reach_abstract(t, SOCK_DGRAM);
 }
 
 int attempt_connect_own(struct target *t)

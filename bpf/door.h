@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * File systems that are doors to the kernel, and what user code may do there; see fs.bpf.c.
+ */
+#ifndef MOAT_BPF_DOOR_H
+#define MOAT_BPF_DOOR_H
+
+#include "verdict.h"
+
+#define PID_NS_LEVELS_MAX 33 /* MAX_PID_NS_LEVEL + 1, include/linux/pid_namespace.h */
+
+enum door {
+	DOOR_NONE,   /* an ordinary file system */
+	DOOR_PROC,   /* has a rule of its own */
+	DOOR_READ,   /* may be read */
+	DOOR_CLOSED, /* may not be entered */
+};
+
+static __always_inline enum door door_of(const struct super_block *sb)
+{
+	switch (sb->s_magic) {
+	case PROC_SUPER_MAGIC:
+		return DOOR_PROC;
+	case CGROUP_SUPER_MAGIC:
+	case CGROUP2_SUPER_MAGIC:
+	case SYSFS_MAGIC:
+	case FUSE_CTL_SUPER_MAGIC:
+	case RDTGROUP_SUPER_MAGIC:
+	case SELINUX_MAGIC:
+	case SMACK_MAGIC:
+		return DOOR_READ;
+	case BPF_FS_MAGIC:
+	case BINFMTFS_MAGIC:
+	case CONFIGFS_MAGIC:
+	case EFIVARFS_MAGIC:
+	case NFSD_SUPER_MAGIC:
+	case PSTOREFS_MAGIC:
+	case SECURITYFS_MAGIC:
+	case DEBUGFS_MAGIC:
+	case TRACEFS_MAGIC:
+		return DOOR_CLOSED;
+	default:
+		return DOOR_NONE;
+	}
+}
+
+/*
+ * Whether ns was made by user code: not one of those that hold protected tasks, but beneath one.
+ * Anything else (the container's parent, a sibling) is foreign.
+ */
+static __noinline bool pid_ns_is_own(struct pid_namespace *ns)
+{
+	__u32 inum = BPF_CORE_READ(ns, ns.inum);
+
+	if (bpf_map_lookup_elem(&pid_namespaces, &inum))
+		return false;
+	for (int i = 0; i < PID_NS_LEVELS_MAX; i++) {
+		ns = BPF_CORE_READ(ns, parent);
+		if (!ns)
+			return false;
+		inum = BPF_CORE_READ(ns, ns.inum);
+		if (bpf_map_lookup_elem(&pid_namespaces, &inum))
+			return true;
+	}
+	return false;
+}
+
+static __always_inline bool proc_is_own(void *fs_info)
+{
+	return pid_ns_is_own(BPF_CORE_READ((struct proc_fs_info *)fs_info, pid_ns));
+}
+
+static __always_inline bool proc_is_hiding(void *fs_info)
+{
+	return BPF_CORE_READ((struct proc_fs_info *)fs_info, hide_pid) == HIDEPID_NOT_PTRACEABLE;
+}
+
+/* For superblocks already known to be a procfs. */
+static __always_inline int use_proc(__u32 hook, const struct super_block *sb)
+{
+	void *fs_info;
+
+	if (!user_subject())
+		return 0;
+	fs_info = sb->s_fs_info;
+	if (proc_is_hiding(fs_info) || proc_is_own(fs_info))
+		return allow(hook);
+	return deny(hook, EPERM, MOAT_OBJECT_PROC, sb->s_dev);
+}
+
+#endif

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Surface: protected files (`protect` of a service; moat's own programs, configuration and state).
+ *
+ * Policy: user code may read them, but not write, truncate, remove, rename, replace, link, lock or
+ * mount over them, nor change owner, mode, times, attributes or flags, nor make anything beneath a
+ * protected directory; by whatever name and in whatever mount namespace (protect.h). The directories
+ * that lead to them it may neither move nor change. The answer is EPERM.
+ *
+ * Opening for writing, and making, removing or renaming something in a protected directory, are
+ * decided by inode_permission (fs.bpf.c), mounting over by sb_mount and move_mount (mount.bpf.c). The
+ * hooks here are for what needs no permission to write to the file itself.
+ *
+ * Where somebody who may (an editor, an update) renames a new file over a marked one, or gives a
+ * protected file another name, the mark goes along.
+ *
+ * Beside it, what holds others up by means of a file they share: leases, freezing of file systems,
+ * fanotify permission events; and directories that are mount points in another mount namespace:
+ * removing such a directory unmounts there (__detach_mounts() in fs/namespace.c).
+ *
+ * Hooks: inode_unlink, inode_rmdir, inode_rename, inode_link, inode_setattr, inode_setxattr,
+ * inode_removexattr, inode_set_acl, inode_remove_acl, inode_file_setattr, file_ioctl,
+ * file_ioctl_compat, file_lock, file_fcntl, path_notify (also how the agent marks an inode).
+ */
+#include "protect.h"
+#include "superblock.h"
+
+static __always_inline int deny_file(__u32 hook, struct inode *inode)
+{
+	return deny(hook, EPERM, MOAT_OBJECT_FILE, inode ? BPF_CORE_READ(inode, i_ino) : 0);
+}
+
+/* Changing what belongs to the inode, by any of its names. */
+static __always_inline int change_inode(__u32 hook, struct inode *inode)
+{
+	if (!user_subject())
+		return 0;
+	if (!may_be_protected(inode) || (!marks_of(inode) && !inode_is_protected(inode)))
+		return allow(hook);
+	return deny_file(hook, inode);
+}
+
+/* Entries */
+
+/*
+ * Whether a directory entry has to stay as it is; one without an inode has not. That it is beneath a
+ * protected directory the kernel has asked inode_permission before: may_delete() and may_create() in
+ * fs/namei.c want to write there.
+ */
+static __always_inline bool entry_must_stay(struct dentry *entry)
+{
+	struct inode *inode = BPF_CORE_READ(entry, d_inode);
+
+	if (!inode)
+		return false;
+	return is_mount_point(entry) || (may_be_protected(inode) && marks_of(inode));
+}
+
+static __always_inline int change_entry(__u32 hook, struct dentry *entry)
+{
+	if (!user_subject())
+		return 0;
+	if (!entry_must_stay(entry))
+		return allow(hook);
+	return deny_file(hook, BPF_CORE_READ(entry, d_inode));
+}
+
+SEC("lsm/inode_unlink")
+int BPF_PROG(moat_inode_unlink, struct inode *dir, struct dentry *dentry, int ret)
+{
+	return ret ? ret : change_entry(MOAT_HOOK_inode_unlink, dentry);
+}
+
+SEC("lsm/inode_rmdir")
+int BPF_PROG(moat_inode_rmdir, struct inode *dir, struct dentry *dentry, int ret)
+{
+	return ret ? ret : change_entry(MOAT_HOOK_inode_rmdir, dentry);
+}
+
+/* 0, or -errno of the map. */
+static __always_inline long put_mark(struct inode *inode, __u32 flags, __u64 epoch)
+{
+	struct moat_inode_key key = { .inode = BPF_CORE_READ(inode, i_ino), .device = device_of(inode) };
+	struct moat_inode m = {
+		.flags = flags,
+		.generation = BPF_CORE_READ(inode, i_generation),
+		.epoch = epoch,
+	};
+
+	return bpf_map_update_elem(&protected, &key, &m, BPF_ANY);
+}
+
+/* Somebody who may renames: what takes the place of a marked inode is marked as well. */
+static __always_inline void hand_mark_on(struct dentry *entry, struct inode *replaced)
+{
+	struct inode *inode = BPF_CORE_READ(entry, d_inode);
+	struct moat_inode *m;
+
+	if (!inode || !replaced || !may_be_protected(replaced))
+		return;
+	m = mark_on(replaced, device_of(replaced));
+	if (m)
+		put_mark(inode, m->flags, m->epoch);
+}
+
+SEC("lsm/inode_rename")
+int BPF_PROG(moat_inode_rename, struct inode *old_dir, struct dentry *old_dentry,
+	     struct inode *new_dir, struct dentry *new_dentry, int ret)
+{
+	if (ret)
+		return ret;
+	if (!user_subject()) {
+		hand_mark_on(old_dentry, BPF_CORE_READ(new_dentry, d_inode));
+		return 0;
+	}
+	if (entry_must_stay(old_dentry))
+		return deny_file(MOAT_HOOK_inode_rename, BPF_CORE_READ(old_dentry, d_inode));
+	return change_entry(MOAT_HOOK_inode_rename, new_dentry);
+}
+
+SEC("lsm/inode_link")
+int BPF_PROG(moat_inode_link, struct dentry *old_dentry, struct inode *dir,
+	     struct dentry *new_dentry, int ret)
+{
+	struct inode *inode = BPF_CORE_READ(old_dentry, d_inode);
+
+	if (ret)
+		return ret;
+	if (user_subject())
+		return change_inode(MOAT_HOOK_inode_link, inode);
+	/* from now on it has two names, and one of them may be outside of what is protected */
+	if (may_be_protected(inode) &&
+	    (inode_is_protected(inode) || entry_is_protected(new_dentry, device_of(inode))))
+		put_mark(inode, MOAT_PROTECT_TREE, MOAT_EPOCH_ANY);
+	return 0;
+}
+
+/* Attributes */
+
+static __always_inline int change_attributes(__u32 hook, struct dentry *dentry)
+{
+	return change_inode(hook, BPF_CORE_READ(dentry, d_inode));
+}
+
+/* From 6.3 on with the mount's idmap before the others: which one is loaded, BTF tells the agent. */
+SEC("?lsm/inode_setattr")
+int BPF_PROG(moat_inode_setattr, struct mnt_idmap *idmap, struct dentry *dentry,
+	     struct iattr *attr, int ret)
+{
+	return ret ? ret : change_attributes(MOAT_HOOK_inode_setattr, dentry);
+}
+
+SEC("?lsm/inode_setattr")
+int BPF_PROG(moat_inode_setattr_6_1, struct dentry *dentry, struct iattr *attr, int ret)
+{
+	return ret ? ret : change_attributes(MOAT_HOOK_inode_setattr, dentry);
+}
+
+/* The first argument was the mount's user namespace in 6.1; it is not read. */
+SEC("lsm/inode_setxattr")
+int BPF_PROG(moat_inode_setxattr, void *idmap, struct dentry *dentry, const char *name,
+	     const void *value, unsigned long size, int flags, int ret)
+{
+	return ret ? ret : change_attributes(MOAT_HOOK_inode_setxattr, dentry);
+}
+
+SEC("lsm/inode_removexattr")
+int BPF_PROG(moat_inode_removexattr, void *idmap, struct dentry *dentry, const char *name, int ret)
+{
+	return ret ? ret : change_attributes(MOAT_HOOK_inode_removexattr, dentry);
+}
+
+/* Before 6.2 access lists came as extended attributes. */
+SEC("?lsm/inode_set_acl")
+int BPF_PROG(moat_inode_set_acl, struct mnt_idmap *idmap, struct dentry *dentry,
+	     const char *acl_name, struct posix_acl *kacl, int ret)
+{
+	return ret ? ret : change_attributes(MOAT_HOOK_inode_set_acl, dentry);
+}
+
+SEC("?lsm/inode_remove_acl")
+int BPF_PROG(moat_inode_remove_acl, struct mnt_idmap *idmap, struct dentry *dentry,
+	     const char *acl_name, int ret)
+{
+	return ret ? ret : change_attributes(MOAT_HOOK_inode_remove_acl, dentry);
+}
+
+/* file_setattr(2), 6.17 */
+SEC("?lsm/inode_file_setattr")
+int BPF_PROG(moat_inode_file_setattr, struct dentry *dentry, struct file_kattr *fa, int ret)
+{
+	return ret ? ret : change_attributes(MOAT_HOOK_inode_file_setattr, dentry);
+}
+
+/* Requests */
+
+/* Type and number of an ioctl(2) request, whatever the size of its argument (32-bit callers). */
+enum {
+	/* linux/fs.h, linux/fsverity.h: flags of a file, by a descriptor that only reads */
+	FS_IOC_SETFLAGS = 'f' << 8 | 2,
+	FS_IOC_SETVERSION = 'v' << 8 | 2,
+	FS_IOC_FSSETXATTR = 'X' << 8 | 32,
+	FS_IOC_ENABLE_VERITY = 'f' << 8 | 133,
+	/* of the whole file system, by a descriptor of anything on it */
+	FS_FREEZE = 'X' << 8 | 119,
+	FS_THAW = 'X' << 8 | 120,
+	FS_SHUTDOWN = 'X' << 8 | 125,
+	FS_RESIZE = 'f' << 8 | 16,
+	FS_EXTEND = 'f' << 8 | 7,
+	/* xfs_fs.h, linux/btrfs.h: files and subvolumes past the hooks that paths are asked by */
+	XFS_OPEN_BY_HANDLE = 'X' << 8 | 107,
+	XFS_ATTRMULTI_BY_HANDLE = 'X' << 8 | 123,
+	BTRFS_SNAP_DESTROY = 0x94 << 8 | 15,
+	BTRFS_SNAP_DESTROY_V2 = 0x94 << 8 | 63,
+	BTRFS_SUBVOL_SETFLAGS = 0x94 << 8 | 26,
+	/* linux/nsfs.h, 6.12: hands out mount namespaces, also the control plane's, to CAP_SYS_ADMIN */
+	NS_MNT_GET_NEXT = 0xb7 << 8 | 11,
+	NS_MNT_GET_PREV = 0xb7 << 8 | 12,
+};
+
+static __always_inline int use_file_system(struct file *file, unsigned int cmd)
+{
+	struct inode *inode = file->f_inode;
+
+	if (!user_subject())
+		return 0;
+	if (superblock_is_own(inode->i_sb))
+		return allow(MOAT_HOOK_file_ioctl);
+	return deny(MOAT_HOOK_file_ioctl, EPERM, MOAT_OBJECT_KERNEL, cmd);
+}
+
+static __always_inline int use_ioctl(struct file *file, unsigned int cmd)
+{
+	switch (cmd & 0xffff) {
+	case FS_IOC_SETFLAGS:
+	case FS_IOC_SETVERSION:
+	case FS_IOC_FSSETXATTR:
+	case FS_IOC_ENABLE_VERITY:
+		return change_inode(MOAT_HOOK_file_ioctl, file->f_inode);
+	case FS_FREEZE:
+	case FS_THAW:
+	case FS_SHUTDOWN:
+	case FS_RESIZE:
+	case FS_EXTEND:
+	case XFS_OPEN_BY_HANDLE:
+	case XFS_ATTRMULTI_BY_HANDLE:
+	case BTRFS_SNAP_DESTROY:
+	case BTRFS_SNAP_DESTROY_V2:
+	case BTRFS_SUBVOL_SETFLAGS:
+		return use_file_system(file, cmd);
+	case NS_MNT_GET_NEXT:
+	case NS_MNT_GET_PREV:
+		if (!user_subject())
+			return 0;
+		return deny(MOAT_HOOK_file_ioctl, EPERM, MOAT_OBJECT_KERNEL, cmd);
+	default:
+		return 0;
+	}
+}
+
+SEC("lsm/file_ioctl")
+int BPF_PROG(moat_file_ioctl, struct file *file, unsigned int cmd, unsigned long arg, int ret)
+{
+	return ret ? ret : use_ioctl(file, cmd);
+}
+
+/* Loaded where the kernel has the hook; others ask file_ioctl for 32-bit callers as well. */
+SEC("?lsm/file_ioctl_compat")
+int BPF_PROG(moat_file_ioctl_compat, struct file *file, unsigned int cmd, unsigned long arg, int ret)
+{
+	return ret ? ret : use_ioctl(file, cmd);
+}
+
+#define F_UNLCK 2
+#define F_SETLEASE 1024
+
+/* A lock, which flock(2) gives also to who only reads, would keep the owner out. */
+SEC("lsm/file_lock")
+int BPF_PROG(moat_file_lock, struct file *file, unsigned int cmd, int ret)
+{
+	if (ret)
+		return ret;
+	return cmd == F_UNLCK ? 0 : change_inode(MOAT_HOOK_file_lock, file->f_inode);
+}
+
+/* A lease holds every other open(2) of the file up, for 45 s (/proc/sys/fs/lease-break-time). */
+SEC("lsm/file_fcntl")
+int BPF_PROG(moat_file_fcntl, struct file *file, unsigned int cmd, unsigned long arg, int ret)
+{
+	if (ret)
+		return ret;
+	if (cmd != F_SETLEASE || arg == F_UNLCK || !user_subject())
+		return 0;
+	return deny(MOAT_HOOK_file_fcntl, EPERM, MOAT_OBJECT_FILE, file->f_inode->i_ino);
+}
+
+/* Marking */
+
+#define FAN_PERMISSION_EVENTS (0x10000 | 0x20000 | 0x40000 | 0x100000) /* linux/fanotify.h */
+
+/* Without both entries the announcement stays, and the agent sees that it failed. */
+static __always_inline void mark_announced(struct moat_task *t, struct inode *inode)
+{
+	struct moat_inode_key device = { .device = device_of(inode) };
+	struct moat_inode any = { .epoch = MOAT_EPOCH_ANY };
+	struct moat_inode *m = mark_on(inode, device.device);
+	__u32 flags = t->next.flags;
+
+	if (m && (m->epoch == t->next.context || m->epoch == MOAT_EPOCH_ANY))
+		flags |= m->flags;
+	if (put_mark(inode, flags, t->next.context))
+		return;
+	if (bpf_map_update_elem(&protected, &device, &any, BPF_ANY))
+		return;
+	t->next.flags = 0;
+}
+
+SEC("lsm/path_notify")
+int BPF_PROG(moat_path_notify, const struct path *path, __u64 mask, unsigned int obj_type, int ret)
+{
+	struct moat_task *t = bpf_task_storage_get(&tasks, bpf_get_current_task_btf(), 0, 0);
+
+	if (ret)
+		return ret;
+	if (t && t->label.role == MOAT_ROLE_CONTROL && t->next.flags)
+		mark_announced(t, BPF_CORE_READ(path, dentry, d_inode));
+	if (!(mask & FAN_PERMISSION_EVENTS) || !user_subject())
+		return 0;
+	return deny(MOAT_HOOK_path_notify, EPERM, MOAT_OBJECT_FILE, mask);
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Surface: mounts and file systems as a whole.
+ *
+ * Policy: user code mounts what it likes in its mount namespace, but
+ *  - no door to the kernel (door.h), and no disk: a file system on a block device may hold the
+ *    control plane's files;
+ *  - nothing over protected files (protect.h);
+ *  - it changes the options of, and shuts down by a forced umount, only file systems that user code
+ *    made: a superblock is everybody's who has it mounted.
+ * The answer is EPERM.
+ *
+ * Hooks: sb_alloc_security and sb_free_security (whose it is), sb_set_mnt_opts (every creation of a
+ * superblock, by mount(2) and fsconfig(2) alike), sb_kern_mount, sb_mount, move_mount, sb_remount,
+ * sb_umount.
+ */
+#include "door.h"
+#include "protect.h"
+#include "superblock.h"
+
+/* include/uapi/linux/mount.h */
+#define MS_REMOUNT 32
+#define MS_PROPAGATION (1ul << 17 | 1ul << 18 | 1ul << 19 | 1ul << 20)
+#define MNT_FORCE 1
+
+/* Spares all others the look-up until user code has made one. */
+bool own_superblocks;
+
+SEC("lsm/sb_alloc_security")
+int BPF_PROG(moat_sb_alloc_security, struct super_block *sb, int ret)
+{
+	__u64 address = (__u64)sb;
+	__u32 one = 1;
+
+	if (ret)
+		return ret;
+	if (!user_subject())
+		return 0;
+	own_superblocks = true;
+	bpf_map_update_elem(&superblocks, &address, &one, BPF_ANY); /* else it is not their own */
+	return 0;
+}
+
+SEC("lsm/sb_free_security")
+int BPF_PROG(moat_sb_free_security, struct super_block *sb)
+{
+	__u64 address = (__u64)sb;
+
+	if (own_superblocks)
+		bpf_map_delete_elem(&superblocks, &address);
+	return 0;
+}
+
+/* Also where an existing superblock is found for a device: no disk gets mounted a second time. */
+SEC("lsm/sb_set_mnt_opts")
+int BPF_PROG(moat_sb_set_mnt_opts, struct super_block *sb, void *options, unsigned long kern_flags,
+	     unsigned long *set_kern_flags, int ret)
+{
+	if (ret)
+		return ret;
+	if (!user_subject())
+		return 0;
+	if (sb->s_bdev)
+		return deny(MOAT_HOOK_sb_set_mnt_opts, EPERM, MOAT_OBJECT_MOUNT, sb->s_dev);
+	return allow(MOAT_HOOK_sb_set_mnt_opts);
+}
+
+/* Mounting a door, or moving or binding such a mount. */
+static __always_inline int use_mount(__u32 hook, const struct super_block *sb)
+{
+	enum door door = door_of(sb);
+
+	if (door == DOOR_NONE || door == DOOR_READ || !user_subject())
+		return 0;
+	if (door == DOOR_PROC)
+		return use_proc(hook, sb);
+	return deny(hook, EPERM, MOAT_OBJECT_MOUNT, sb->s_dev);
+}
+
+/* Mounting over something. */
+static __always_inline int use_mount_point(__u32 hook, const struct path *path)
+{
+	struct dentry *entry = path->dentry;
+	struct inode *inode;
+
+	if (!user_subject())
+		return 0;
+	inode = BPF_CORE_READ(entry, d_inode);
+	if (!may_be_protected(inode) || !entry_is_protected(entry, device_of(inode)))
+		return allow(hook);
+	return deny(hook, EPERM, MOAT_OBJECT_FILE, BPF_CORE_READ(inode, i_ino));
+}
+
+SEC("lsm/sb_kern_mount")
+int BPF_PROG(moat_sb_kern_mount, struct super_block *sb, int ret)
+{
+	return ret ? ret : use_mount(MOAT_HOOK_sb_kern_mount, sb);
+}
+
+SEC("lsm/sb_mount")
+int BPF_PROG(moat_sb_mount, const char *dev_name, const struct path *path, const char *type,
+	     unsigned long flags, void *data, int ret)
+{
+	if (ret)
+		return ret;
+	if (flags & (MS_REMOUNT | MS_PROPAGATION))
+		return 0;
+	return use_mount_point(MOAT_HOOK_sb_mount, path);
+}
+
+SEC("lsm/move_mount")
+int BPF_PROG(moat_move_mount, const struct path *from, const struct path *to, int ret)
+{
+	if (ret)
+		return ret;
+	ret = use_mount(MOAT_HOOK_move_mount, from->mnt->mnt_sb);
+	return ret ? ret : use_mount_point(MOAT_HOOK_move_mount, to);
+}
+
+SEC("lsm/sb_remount")
+int BPF_PROG(moat_sb_remount, struct super_block *sb, void *options, int ret)
+{
+	enum door door;
+
+	if (ret)
+		return ret;
+	if (!user_subject())
+		return 0;
+	door = door_of(sb);
+	if (door == DOOR_NONE && superblock_is_own(sb))
+		return allow(MOAT_HOOK_sb_remount);
+	if (door == DOOR_PROC && proc_is_own(sb->s_fs_info))
+		return allow(MOAT_HOOK_sb_remount);
+	return deny(MOAT_HOOK_sb_remount, EPERM, MOAT_OBJECT_MOUNT, sb->s_dev);
+}
+
+/* Nobody in a mount namespace of moat-init's finds a bpffs there; this is for who found another. */
+SEC("lsm/sb_umount")
+int BPF_PROG(moat_sb_umount, struct vfsmount *mnt, int flags, int ret)
+{
+	const struct super_block *sb = mnt->mnt_sb;
+
+	if (ret)
+		return ret;
+	if (!user_subject())
+		return 0;
+	if (sb->s_magic != BPF_FS_MAGIC && (!(flags & MNT_FORCE) || superblock_is_own(sb)))
+		return allow(MOAT_HOOK_sb_umount);
+	return deny(MOAT_HOOK_sb_umount, EPERM, MOAT_OBJECT_MOUNT, sb->s_dev);
+}

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Every hook that moat uses: its arguments are those of this kernel, and over the whole suite it has decided and refused. Runs when
+everything else has, so that its counts are those of the suite; when it runs alone it makes the attempts itself.
+"""
+
+import contextlib
+import errno
+import os
+import pathlib
+import socket
+import subprocess
+
+import test_attempts
+import test_contexts
+from lib import attempts, btf, doing, labels, places, privileges, procs
+from lib.session import SPARE_PORT
+from lib.tap import Skip, test
+
+# Hooks that cannot refuse user code, and why. The others must have.
+ALLOW_ONLY = {
+    "file_set_fowner": "it has no answer: it remembers who asked",
+    "task_setpgid": "the kernel asks only for oneself and one's own children (setpgid(2)), which have the same label",
+    "task_movememory": "the kernel asks ptrace_access_check first (mm/migrate.c), which refuses",
+}
+
+
+def by_hook():
+    found = {}
+    for program in btf.programs():
+        found.setdefault(program.hook, []).append(program)
+    return found
+
+
+def check_arguments(hook, programs):
+    @test(f"{hook} has the arguments in this kernel that {' or '.join(each.name for each in programs)} declares", timeout=60)
+    def arguments(session):
+        compared = {each.name: btf.differences(btf.of(session), each) for each in programs}
+        if None in compared.values():
+            assert all(each.optional for each in programs), f"this kernel has no hook {hook}"
+            raise Skip(f"this kernel has no hook {hook}")
+        fitting = [name for name, differences in compared.items() if not differences]
+        assert fitting, "\n".join(sum(compared.values(), []))
+        assert len(fitting) == 1, f"{fitting} fit all"
+
+
+for _hook, _programs in by_hook().items():
+    check_arguments(_hook, _programs)
+
+
+@test("the comparison notices an argument more, one less, another type, another size, and an answer that there is none of",
+      timeout=60)
+def notices(session):
+    here = btf.of(session)
+    right = next(each for each in btf.programs() if each.hook == "task_setrlimit")
+
+    def doctored(*arguments):
+        return btf.differences(here, btf.Program(right.hook, right.name, False, dict(enumerate(arguments))))
+    task, resource, limit, ret = right.arguments.values()
+    assert doctored(task, resource, limit, ret) == []
+    assert doctored(("struct cred *", "cred"), resource, limit, ret) == [
+        "task_setrlimit: argument 1 of moat_task_setrlimit is struct cred * cred (struct cred *), the kernel's is p (struct task_struct *)"]
+    assert len(doctored(task, ("unsigned long ", "resource"), limit, ret)) == 1
+    assert len(doctored(task, resource, limit)) == 1
+    assert "the kernel's is not there" in doctored(task, resource, limit, ret, ("int ", "more"))[0]
+    assert doctored(("struct mnt_idmap *", "idmap"), task, resource, limit, ret)
+    assert doctored(task, resource, ("struct rlimit ", "new_rlim"), ret)
+    void = next(each for each in btf.programs() if each.hook == "task_free")
+    more = btf.Program(void.hook, void.name, False, {**void.arguments, 1: ("int ", "ret")})
+    assert btf.differences(here, void) == [] and len(btf.differences(here, more)) == 1
+    assert btf.differences(here, btf.Program("no_such_hook", "moat_no_such_hook", True, {})) is None
+
+
+# What user code cannot bring about by itself: the tests hand it over, or label a process of their own.
+
+def labelled(session, role, announced, function):
+    """What function answers, 0 or an errno, in a process of the tests' own that gets a label."""
+    ready, go = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(ready[1], b"x")
+        os.read(go[0], 1)
+        os._exit(answer(function))
+    os.read(ready[0], 1)
+    try:
+        labels.set_label(session, pid, role, announced)
+    finally:
+        os.write(go[1], b"x")
+        for end in (*ready, *go):
+            os.close(end)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return errno.errorcode.get(status, "ok" if status == 0 else f"status {status}")
+
+
+def answer(function):
+    try:
+        function()
+        return 0
+    except OSError as error:
+        return error.errno
+    except BaseException:
+        return 255
+
+
+def fork():
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+def unmounts(place):
+    def inside():
+        doing.call(doing.libc.unshare(doing.CLONE_NEWNS))
+        doing.mount("none", "/", None, 0x44000)  # MS_REC | MS_PRIVATE
+        doing.mount("tmpfs", "/mnt", "tmpfs")
+        doing.call(doing.libc.umount2(place, 2))  # MNT_DETACH
+    return inside
+
+
+@test("a moat-init for which no command is announced has no child; one that is announced, once", needs=("moat", "lsm"))
+def announced_child(session):
+    def twice():
+        fork()
+        fork()
+    assert labelled(session, labels.INIT, labels.NONE, fork) == "EPERM"
+    assert labelled(session, labels.INIT, labels.USER, fork) == "ok"
+    assert labelled(session, labels.INIT, labels.USER, twice) == "EPERM"
+
+
+@test("user code that has the machine's own mounts cannot unmount the bpffs from them; it can unmount others", needs=("moat", "lsm"))
+def unmount(session):
+    assert labelled(session, labels.USER, labels.NONE, unmounts(b"/sys/fs/bpf")) == "EPERM"
+    assert labelled(session, labels.USER, labels.NONE, unmounts(b"/mnt")) == "ok"
+    assert labelled(session, labels.CONTROL, labels.NONE, unmounts(b"/sys/fs/bpf")) == "ok"
+
+
+LISTEN = """
+import errno, socket, sys
+sock = socket.socket(socket.AF_UNIX)
+sock.connect(sys.argv[1])
+_, [bound], _, _ = socket.recv_fds(sock, 1, 1)
+try:
+    socket.socket(fileno=bound).listen()
+    print("ok")
+except OSError as error:
+    print(errno.errorcode[error.errno])
+"""
+
+
+def listens(session, context, port):
+    """What user code is answered that listens on a socket which is already bound, and not by it."""
+    name = f"/tmp/bound-{os.getpid()}"
+    with socket.socket() as bound, socket.socket(socket.AF_UNIX) as server:
+        bound.bind(("127.0.0.1", port))
+        server.bind(name)
+        server.listen()
+        server.settimeout(20)
+        identifier = session.api.start(places.PYTHON, "-c", LISTEN, name, context=context)
+        connection, _ = server.accept()
+        with connection:
+            socket.send_fds(connection, [b"x"], [bound.fileno()])
+            ended = procs.wait_until(lambda: (p := session.api.process(identifier))["state"] == "ended" and p, 20, "it ended")
+    os.unlink(name)
+    return ended["stdout"].strip()
+
+
+@test("user code that is handed a socket bound to a guarded port cannot listen on it; on a free one it can", needs=("moat", "lsm"))
+def listen(session):
+    assert listens(session, "shared", SPARE_PORT) == "EADDRINUSE"
+    assert listens(session, "shared", 0) == "ok"
+
+
+@test("a guarded datagram socket takes nothing from user code; another one does", needs=("moat", "lsm"))
+def guarded_datagrams(session):
+    name = f"/tmp/datagrams-{os.getpid()}"
+    program = "import socket, sys; socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'x', sys.argv[1])"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(name)
+        try:
+            assert session.exec(places.PYTHON, "-c", program, name, context="shared").exit == 0
+            labels.guard_socket(session, server)
+            refused = session.exec(places.PYTHON, "-c", program, name, context="shared")
+            assert refused.exit == 1 and "Operation not permitted" in refused.err, refused
+        finally:
+            os.unlink(name)
+
+
+@contextlib.contextmanager
+def sysctl(name, value):
+    """With another value for a while."""
+    path = pathlib.Path("/proc/sys", name)
+    before = path.read_text(encoding="ascii")
+    path.write_text(value, encoding="ascii")
+    try:
+        yield
+    finally:
+        path.write_text(before, encoding="ascii")
+
+
+@test("where everybody may read the kernel log, user code may not", needs=("moat", "lsm"))
+def kernel_log(session):
+    with sysctl("kernel/dmesg_restrict", "0"):
+        assert session.attempts("shared", [], "kernel_log") == {"kernel_log": "EPERM"}
+        assert session.attempts("modest", [], "kernel_log") == {"kernel_log": "EPERM"}
+        alone = attempts.run(places.attempt(session.build), "kernel_log", become=privileges.of_context(session, "modest"))
+        assert alone == {"kernel_log": "ok"}, alone
+
+
+# Counts its own time; "registers": with the registers at each interrupt, which lockdown(7) keeps from everybody.
+COUNT = """
+import ctypes, errno, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+registers = "registers" in sys.argv
+attributes = struct.pack("=IIQQQQQIIQQQQIiQII", 1, 112, 1, 100000, 1 << 18 if registers else 0, 0, 1 | 1 << 5 | 1 << 6,
+                         0, 0, 0, 0, 0, 0, 0, 0, 1 << 8 if registers else 0, 0, 0)
+number = {"x86_64": 298, "aarch64": 241}[os.uname().machine]
+print("ok" if libc.syscall(number, attributes, 0, -1, -1, 8) >= 0 else errno.errorcode[ctypes.get_errno()])
+"""
+
+
+@test("user code counts its own events, but reads no registers of interrupted kernels, which lockdown would hide", needs=("moat", "lsm"))
+def perf_registers(session):
+    with sysctl("kernel/perf_event_paranoid", "1"):
+        for context in ("shared", "modest"):
+            plain = session.exec(places.PYTHON, "-c", COUNT, context=context)
+            registers = session.exec(places.PYTHON, "-c", COUNT, "registers", context=context)
+            assert (plain.out, registers.out) == ("ok\n", "EPERM\n"), (context, plain, registers)
+        alone = subprocess.run([places.PYTHON, "-c", COUNT, "registers"], check=True, capture_output=True, text=True)
+        assert alone.stdout == "ok\n", alone
+
+
+# What has been counted over the whole run
+
+def counters(session):
+    """hook -> counters, when every attempt has been made."""
+    if "hook_counters" not in session.memory:
+        test_attempts.matrix(session)
+        test_contexts.leaked_procfs(session, "shared")
+        for make in (announced_child, unmount, listen, guarded_datagrams, kernel_log, perf_registers):
+            with contextlib.suppress(Exception):  # which its own test reports
+                make(session)
+        session.memory["hook_counters"] = {each["hook"]: each for each in session.api.get("/v1/status")["hooks"]}
+    return session.memory["hook_counters"]
+
+
+def check_counters(hook):
+    claim = f"has decided ({ALLOW_ONLY[hook]})" if hook in ALLOW_ONLY else "has refused user code"
+
+    @test(f"{hook} {claim}", needs=("moat", "lsm", "http"), timeout=600)
+    def counted(session):
+        if btf.differences(btf.of(session), by_hook()[hook][0]) is None:
+            raise Skip(f"this kernel has no hook {hook}")
+        each = counters(session)[hook]
+        assert each["wouldDeny"] == 0, each
+        if hook in ALLOW_ONLY:
+            assert each["allowed"] and not each["denied"], each
+        else:
+            assert each["denied"], f"{hook} was never exercised: {each}"
+
+
+for _hook, _, _ in places.hooks():
+    check_counters(_hook)
+
+
+@test("every hook of the header is counted, and nothing else is", needs=("moat", "lsm"))
+def all_counted(session):
+    reported = {each["hook"] for each in session.api.get("/v1/status")["hooks"]}
+    assert reported == {hook for hook, _, _ in places.hooks()}, reported ^ {hook for hook, _, _ in places.hooks()}

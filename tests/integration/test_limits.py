@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+User code cannot starve the control plane of memory, processes or CPU: a context's limits bound it, the limits over all user
+code bound the rest, and what is killed for want of memory is user code. Each limit is first shown to be what refuses: without
+it the same program succeeds.
+"""
+
+import os
+import subprocess
+import threading
+import time
+
+from lib import leaks, places, procs
+from lib.tap import test
+
+PROMPT = 1.0      # seconds that an answer of the control plane may take meanwhile, on a real machine
+EMULATED = 10     # times that, where one emulated processor reclaims the memory, too
+BOMB_SECONDS = 8
+
+
+def need_controllers(session):
+    missing = session.status()["notLimited"]
+    if missing:
+        session.missing("limits need cgroup controllers: " + "; ".join(f"{each['resource']}: {each['reason']}" for each in missing))
+
+
+def limits(session, context=None):
+    return next(each for each in session.status()["limits"] if each["context"] == context)
+
+
+def read(path):
+    with open(path, encoding="ascii") as file:
+        return file.read().strip()
+
+
+def instance_dir(session):
+    return leaks.cgroups("moat-" + session.instance)[0]
+
+
+def hog(session, *arguments, **fields):
+    return session.exec(places.hog(session.build), *map(str, arguments), timeout=60 * session.patience, **fields)
+
+
+class Watch:
+    """Asks service and agent over and over while something else goes on."""
+
+    def __init__(self, session):
+        self.session, self.worst, self.answers, self.error = session, 0.0, 0, None
+        self.service = session.agent.service("http")
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        while not self.over.is_set():
+            try:
+                for ask in (self.session.health, lambda: self.session.api.get("/v1/health")):
+                    began = time.monotonic()
+                    ask()
+                    self.worst = max(self.worst, time.monotonic() - began)
+                    self.answers += 1
+            except Exception as error:  # shown by __exit__
+                self.error = error
+                return
+            self.over.wait(0.05)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, kind, _value, _trace):
+        self.over.set()
+        self.thread.join()
+        if kind:
+            return
+        now = self.session.agent.service("http")
+        assert not self.error, f"the control plane does not answer: {self.error!r}"
+        assert self.answers > 3, f"asked {self.answers} times"
+        assert self.worst < PROMPT * (EMULATED if self.session.vm else 1), f"an answer took {self.worst:.2f} s"
+        assert (now["pid"], now["restarts"]) == (self.service["pid"], self.service["restarts"]), (self.service, now)
+        assert self.session.agent.running()
+
+
+def pids_in(directory):
+    return int(read(f"{directory}/pids.current"))
+
+
+def wait_gone(directory, before, seconds):
+    """Until no more processes are in it than before. Asked seldom: emulated, the killed need the processor."""
+    began, left = time.monotonic(), []
+    while not left or left[-1] > before:
+        assert time.monotonic() - began < seconds, f"processes left, one number a second: {left}"
+        time.sleep(1)
+        left.append(pids_in(directory))
+
+
+@test("/v1/status tells the limits in force, and those that cannot be", needs=("moat",))
+def told(session):
+    missing = {each["resource"] for each in session.status()["notLimited"]}
+    small = limits(session, "small")
+    for resource, key, value in (("memory", "memoryMax", 64 << 20), ("pids", "pidsMax", 50), ("cpu", "cpuMaxMillis", 500)):
+        assert small[key] == (None if resource in missing else value), small
+        if resource in missing:
+            assert resource in session.agent.log() and "context small" in session.agent.log(), session.agent.log()
+    everyone = limits(session)
+    assert (everyone["memoryMax"] is None) == ("memory" in missing) and (everyone["pidsMax"] is None) == ("pids" in missing), everyone
+    assert everyone["cpuMaxMillis"] is None, everyone
+    assert (session.status()["memoryReserve"] == 0) == ("memory" in missing), session.status()["memoryReserve"]
+
+
+@test("the control plane has memory of its own and the greater share of the CPU, all user code has bounds", needs=("moat",))
+def in_force(session):
+    need_controllers(session)
+    top, everyone, status = instance_dir(session), limits(session), session.status()
+    assert read(f"{top}/user/memory.max") == str(everyone["memoryMax"]), everyone
+    assert read(f"{top}/user/pids.max") == str(everyone["pidsMax"]), everyone
+    assert read(f"{top}/user/memory.swap.max") == "0"
+    total = int(read("/proc/meminfo").split()[1]) * 1024
+    assert everyone["memoryMax"] + status["memoryReserve"] <= total, (everyone, total)
+    assert read(f"{top}/control/memory.min") == read(f"{top}/memory.min") == str(status["memoryReserve"])
+    assert int(read(f"{top}/control/cpu.weight")) > int(read(f"{top}/user/cpu.weight"))
+    for pid in (session.agent.pid, session.agent.service("http")["pid"]):
+        assert f"/moat-{session.instance}/control" in procs.cgroup(pid), procs.cgroup(pid)
+    for context, place in (("default", "user/exec-"), ("small", "user/context-small/exec-")):
+        found = session.exec("/bin/cat", "/proc/self/cgroup", context=context)
+        assert f"/moat-{session.instance}/{place}" in found.out, found
+
+
+@test("user code is killed for want of memory long before a service, and the agent last", needs=("moat",))
+def order(session):
+    session.require(session.vm or procs.capable(24), "needs CAP_SYS_RESOURCE")
+    scores = [procs.oom_score(pid) for pid in (session.agent.pid, session.agent.service("http")["pid"])]
+    assert scores == [-900, -500], scores
+    for space in session.api.get("/v1/status")["namespaces"]:
+        assert procs.oom_score(space["pid"]) >= 0, space
+    assert int(session.exec("/bin/cat", "/proc/self/oom_score_adj").out) >= 0
+
+
+@test("256 MiB: had without a limit; with memory_max = 64M killed, oomKilled, and nobody else notices", needs=("moat", "http"), timeout=60)
+def memory(session):
+    need_controllers(session)
+    free = hog(session, "memory", 256)
+    assert free.exit == 0 and free.out == "256\n" and free.fields["oomKilled"] is False, free
+    for fields in ({}, {"env": {"SECRET": "x"}}):
+        with Watch(session):
+            bound = hog(session, "memory", 256, context="small", **fields)
+            time.sleep(0.3)
+        assert bound.signal == "SIGKILL" and bound.fields["oomKilled"] is True, (bound, bound.fields)
+    assert hog(session, "memory", 16, context="small").out == "16\n"
+
+
+@test("200 forks: had without a limit; with pids_max = 50 refused with EAGAIN, and nobody else notices", needs=("moat", "http"), timeout=60)
+def pids(session):
+    need_controllers(session)
+    assert hog(session, "fork", 200).out == "200 ok\n"
+    for fields in ({}, {"env": {"SECRET": "x"}}):
+        with Watch(session):
+            bound = hog(session, "fork", 200, context="small", **fields)
+            time.sleep(0.3)
+        assert bound.out == "49 EAGAIN\n", bound
+
+
+@test("one CPU: had without a limit; with cpu_max = 0.5 half of it", needs=("moat",), timeout=60)
+def cpu(session):
+    need_controllers(session)
+    free, bound = (int(hog(session, "spin", 3000, context=context).out) for context in ("default", "small"))
+    assert bound < 0.7 * free and bound < 2000, (free, bound)
+
+
+@test("a fork bomb in a context with pids_max = 50 stays there", needs=("moat", "http"), timeout=60)
+def small_bomb(session):
+    need_controllers(session)
+    top = os.path.join(instance_dir(session), "user/context-small")
+    before = pids_in(top)
+    identifier = session.api.start(places.hog(session.build), "bomb", context="small")
+    with Watch(session):
+        procs.wait_until(lambda: pids_in(top) >= 50, 20, "the bomb goes off")
+        assert session.exec("/bin/echo", "there").out == "there\n"
+        refused = session.api.request("POST", "/v1/exec", {"argv": ["/bin/true"], "context": "small"})
+        assert refused.json["code"] == "SPAWN_FAILED" and refused.json["details"]["step"] == "clone", refused
+        time.sleep(2)
+        assert pids_in(top) <= 50, pids_in(top)
+    session.api.kill(identifier)
+    wait_gone(top, before, 10 * session.patience)
+    assert hog(session, "fork", 20, context="small").out == "20 ok\n"
+
+
+@test("a fork bomb without limits of its context is bounded by the default, and the control plane answers", needs=("moat", "http"), timeout=120)
+def big_bomb(session):
+    need_controllers(session)
+    top, most = os.path.join(instance_dir(session), "user"), limits(session)["pidsMax"]
+    before = pids_in(top)
+    identifier = session.api.start(places.hog(session.build), "bomb")
+    with Watch(session) as watch:
+        time.sleep(BOMB_SECONDS * session.patience)
+        reached = pids_in(top)
+        assert 200 < reached <= most, (reached, most)
+        asked = watch.answers
+        procs.wait_until(lambda: watch.answers > asked + 2, 10, "answers while the bomb is at its greatest")
+    print(f"# {reached} of {most} processes, the slowest answer took {watch.worst * 1000:.0f} ms", flush=True)
+    session.api.kill(identifier)
+    wait_gone(top, before, 40 * session.patience)
+    assert session.exec("/bin/echo", "there").out == "there\n"
+
+
+@test("a memory hog without limits of its context is killed, not the control plane", needs=("moat", "http"), timeout=120)
+def big_hog(session):
+    need_controllers(session)
+    session.require(session.vm, "takes all of the machine's memory")
+    spaces = session.api.get("/v1/status")["namespaces"]
+    with Watch(session):
+        result = hog(session, "memory", 1 << 20)
+    assert result.signal == "SIGKILL" and result.fields["oomKilled"] is True, (result, result.fields)
+    assert session.exec("/bin/echo", "there").out == "there\n"
+    assert session.api.get("/v1/status")["namespaces"] == spaces, "a moat-init was killed"
+
+
+@test("limits, moves between cgroups, OOM scores and refusals, where controllers and rights are", needs=("moat",), timeout=60)
+def unit(session):
+    need_controllers(session)
+    for program, skipped in (("cgroup_test", 0), ("cgroup_limit_test", 0), ("harden_test", 1)):
+        done = subprocess.run([os.path.join(session.build, "tests/unit", program)], capture_output=True, text=True, check=False,
+                              env={**os.environ, "CMOCKA_MESSAGE_OUTPUT": "TAP"})
+        output = done.stdout + done.stderr
+        assert done.returncode == 0 and output.upper().count("# SKIP") == skipped, output[-3000:]

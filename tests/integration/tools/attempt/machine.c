@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Ways to what the machine has only one of: disks, clock, network, processor time, log. */
+#include "attempt.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/swap.h>
+#include <sys/sysmacros.h>
+#include <sys/time.h>
+
+/* A device node of one's own; PLACE is then a tmpfs of one's own. */
+static int make_node(struct target *t, mode_t type, dev_t device)
+{
+	if (mount_here(t, "tmpfs") < 0 || mkdir(PLACE "/mnt", 0700) < 0)
+		return setup(t, "mount(tmpfs)");
+	return mknod(PLACE "/node", type | 0600, device) < 0 ? setup(t, "mknod") : 0;
+}
+
+static int open_node(struct target *t, mode_t type, dev_t device)
+{
+	int fd, r = make_node(t, type, device);
+
+	if (r < 0)
+		return r;
+	fd = open(PLACE "/node", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	return answered(fd, fd >= 0 || errno == ENXIO ? 0 : -errno); /* ENXIO: its driver is not there */
+}
+
+int attempt_disk_open(struct target *t)
+{
+	return open_node(t, S_IFBLK, t->disk ? (dev_t)t->disk : makedev(7, 0));
+}
+
+int attempt_disk_mount(struct target *t)
+{
+	int r;
+
+	if (!t->disk)
+		return -NOT_HERE;
+	r = make_node(t, S_IFBLK, (dev_t)t->disk);
+	return r < 0 ? r : answer(mount(PLACE "/node", PLACE "/mnt", "ext4", MS_RDONLY, NULL));
+}
+
+int attempt_console(struct target *t)
+{
+	return open_node(t, S_IFCHR, makedev(5, 1));
+}
+
+int attempt_kernel_log(struct target *t)
+{
+	char line[256];
+
+	(void)t;
+	return answer(syscall(SYS_syslog, 3 /* SYSLOG_ACTION_READ_ALL */, line, sizeof(line)));
+}
+
+/* The kernel asks modprobe for net-pf-9 and says the same whether that is refused or finds nothing. */
+int attempt_module_autoload(struct target *t)
+{
+	int fd = socket(9 /* AF_X25 */, SOCK_SEQPACKET, 0);
+
+	(void)t;
+	return fd < 0 ? -errno : answered(fd, -NOT_HERE);
+}
+
+/* As they are: nothing changes where it succeeds. */
+static int set_flags(struct target *t, int fd)
+{
+	struct ifreq request = { .ifr_name = "lo" };
+
+	if (fd < 0 || ioctl(fd, SIOCGIFFLAGS, &request) < 0)
+		return answered(fd, setup(t, "ioctl(SIOCGIFFLAGS)"));
+	return answered(fd, answer(ioctl(fd, SIOCSIFFLAGS, &request)));
+}
+
+static int interface_socket(void)
+{
+	return socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+}
+
+int attempt_net_admin(struct target *t)
+{
+	return set_flags(t, interface_socket());
+}
+
+/* By a socket that was made where the interface is. */
+int attempt_net_admin_other(struct target *t)
+{
+	int fd = interface_socket();
+
+	if (unshare(CLONE_NEWNET) < 0)
+		return answered(fd, setup(t, "unshare(CLONE_NEWNET)"));
+	return set_flags(t, fd);
+}
+
+int attempt_net_admin_own(struct target *t)
+{
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNET) < 0)
+		return setup(t, "unshare(CLONE_NEWUSER | CLONE_NEWNET)");
+	return set_flags(t, interface_socket());
+}
+
+int attempt_realtime(struct target *t)
+{
+	struct sched_param param = { .sched_priority = 1 };
+
+	(void)t;
+	return answer(sched_setscheduler(0, SCHED_FIFO, &param));
+}
+
+int attempt_nice_up(struct target *t)
+{
+	(void)t;
+	return answer(setpriority(PRIO_PROCESS, 0, -5));
+}
+
+int attempt_ioprio_realtime(struct target *t)
+{
+	(void)t;
+	return answer(syscall(SYS_ioprio_set, 1, 0, 1 << 13 | 4)); /* of ourselves; IOPRIO_CLASS_RT */
+}
+
+int attempt_settime(struct target *t)
+{
+	struct timezone zone = { 0 };
+
+	(void)t;
+	return answer(settimeofday(NULL, &zone));
+}
+
+int attempt_accounting(struct target *t)
+{
+	int r = answer(acct(NULL));
+
+	(void)t;
+	return r == -ENOSYS ? -NOT_HERE : r;
+}
+
+/* Getting as far as "there is no such file" is getting past the check. */
+int attempt_swapoff(struct target *t)
+{
+	int r = answer(swapoff("/no/such/swap"));
+
+	(void)t;
+	return r == -ENOENT ? 0 : r == -ENOSYS ? -NOT_HERE : r;
+}
+
+int attempt_sysfs_write(struct target *t)
+{
+	int r;
+
+	if (mount_here(t, "sysfs") < 0)
+		return setup(t, "mount(sysfs)");
+	r = open_once(PLACE "/kernel/profiling", O_WRONLY);
+	return r == -ENOENT ? -NOT_HERE : r;
+}
+
+int attempt_securityfs(struct target *t)
+{
+	int r = mount_here(t, "securityfs");
+
+	return r < 0 ? r : open_once(PLACE "/lsm", O_RDONLY);
+}
+
+int attempt_hostname_own(struct target *t)
+{
+	char name[65];
+
+	if (gethostname(name, sizeof(name)) < 0)
+		return setup(t, "gethostname");
+	return answer(sethostname(name, strlen(name)));
+}
