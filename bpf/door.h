@@ -16,9 +16,9 @@ enum door {
 	DOOR_CLOSED, /* may not be entered */
 };
 
-static __always_inline enum door door_of(const struct super_block *sb)
+static __always_inline enum door door_of(unsigned long magic)
 {
-	switch (sb->s_magic) {
+	switch (magic) {
 	case PROC_SUPER_MAGIC:
 		return DOOR_PROC;
 	case CGROUP_SUPER_MAGIC:
@@ -73,6 +73,25 @@ static __always_inline bool proc_is_own(void *fs_info)
 static __always_inline bool proc_is_hiding(void *fs_info)
 {
 	return BPF_CORE_READ((struct proc_fs_info *)fs_info, hide_pid) == HIDEPID_NOT_PTRACEABLE;
+}
+
+/* sysctl, sysrq-trigger and the like: files of a procfs that belong to no process. */
+static __always_inline bool is_kernel_file(struct inode *inode)
+{
+	struct proc_inode *pi;
+
+	if ((BPF_CORE_READ(inode, i_mode) & S_IFMT) != S_IFREG)
+		return false;
+	pi = (void *)inode - bpf_core_field_offset(struct proc_inode, vfs_inode);
+	return !BPF_CORE_READ(pi, pid);
+}
+
+/* Whether an inode is part of a door, so that user code changes nothing of it, whoever owns it. */
+static __always_inline bool is_of_a_door(struct inode *inode)
+{
+	enum door door = door_of(BPF_CORE_READ(inode, i_sb, s_magic));
+
+	return door == DOOR_PROC ? is_kernel_file(inode) : door != DOOR_NONE;
 }
 
 /* For superblocks already known to be a procfs. */

@@ -5,11 +5,11 @@
  * Policy: user code may read them, but not write, truncate, remove, rename, replace, link, lock or
  * mount over them, nor change owner, mode, times, attributes or flags, nor make anything beneath a
  * protected directory; by whatever name and in whatever mount namespace (protect.h). The directories
- * that lead to them it may neither move nor change. The answer is EPERM.
+ * that lead to them it may neither move nor change. Nor does it make, remove or change anything in a
+ * door to the kernel (door.h), whatever its own permissions there. The answer is EPERM.
  *
- * Opening for writing, and making, removing or renaming something in a protected directory, are
- * decided by inode_permission (fs.bpf.c), mounting over by sb_mount and move_mount (mount.bpf.c). The
- * hooks here are for what needs no permission to write to the file itself.
+ * Opening for writing is decided by file_open (fs.bpf.c), mounting over by sb_mount and move_mount
+ * (mount.bpf.c), truncate(2) by inode_setattr.
  *
  * Where somebody who may (an editor, an update) renames a new file over a marked one, or gives a
  * protected file another name, the mark goes along.
@@ -18,10 +18,12 @@
  * fanotify permission events; and directories that are mount points in another mount namespace:
  * removing such a directory unmounts there (__detach_mounts() in fs/namespace.c).
  *
- * Hooks: inode_unlink, inode_rmdir, inode_rename, inode_link, inode_setattr, inode_setxattr,
- * inode_removexattr, inode_set_acl, inode_remove_acl, inode_file_setattr, file_ioctl,
- * file_ioctl_compat, file_lock, file_fcntl, path_notify (also how the agent marks an inode).
+ * Hooks: inode_create, inode_mkdir, inode_mknod, inode_symlink, inode_link, inode_unlink, inode_rmdir,
+ * inode_rename, inode_setattr, inode_setxattr, inode_removexattr, inode_set_acl, inode_remove_acl,
+ * inode_file_setattr, file_ioctl, file_ioctl_compat, file_lock, file_fcntl, path_notify (also how the
+ * agent marks an inode).
  */
+#include "door.h"
 #include "protect.h"
 #include "superblock.h"
 
@@ -30,12 +32,17 @@ static __always_inline int deny_file(__u32 hook, struct inode *inode)
 	return deny(hook, EPERM, MOAT_OBJECT_FILE, inode ? BPF_CORE_READ(inode, i_ino) : 0);
 }
 
-/* Changing what belongs to the inode, by any of its names. */
+/* Whether what belongs to an inode has to stay as it is, by whichever of its names. */
+static __always_inline bool inode_must_stay(struct inode *inode)
+{
+	return may_be_protected(inode) && (marks_of(inode) || inode_is_protected(inode));
+}
+
 static __always_inline int change_inode(__u32 hook, struct inode *inode)
 {
 	if (!user_subject())
 		return 0;
-	if (!may_be_protected(inode) || (!marks_of(inode) && !inode_is_protected(inode)))
+	if (!inode_must_stay(inode))
 		return allow(hook);
 	return deny_file(hook, inode);
 }
@@ -43,38 +50,68 @@ static __always_inline int change_inode(__u32 hook, struct inode *inode)
 /* Entries */
 
 /*
- * Whether a directory entry has to stay as it is; one without an inode has not. That it is beneath a
- * protected directory the kernel has asked inode_permission before: may_delete() and may_create() in
- * fs/namei.c want to write there.
+ * Whether a directory entry, which may have no inode yet, has to stay as it is: it is protected, or
+ * beneath something that is, a mount point in whatever mount namespace, or in a door (door.h).
  */
-static __always_inline bool entry_must_stay(struct dentry *entry)
+static __always_inline bool entry_must_stay(struct inode *dir, struct dentry *entry)
 {
 	struct inode *inode = BPF_CORE_READ(entry, d_inode);
 
-	if (!inode)
+	if (is_of_a_door(dir) || is_mount_point(entry))
+		return true;
+	if (!may_be_protected(dir))
 		return false;
-	return is_mount_point(entry) || (may_be_protected(inode) && marks_of(inode));
+	return (inode && marks_of(inode)) || entry_is_protected(entry, device_of(dir));
 }
 
-static __always_inline int change_entry(__u32 hook, struct dentry *entry)
+static __always_inline int change_entry(__u32 hook, struct inode *dir, struct dentry *entry)
 {
+	struct inode *inode;
+
 	if (!user_subject())
 		return 0;
-	if (!entry_must_stay(entry))
+	if (!entry_must_stay(dir, entry))
 		return allow(hook);
-	return deny_file(hook, BPF_CORE_READ(entry, d_inode));
+	inode = BPF_CORE_READ(entry, d_inode);
+	return deny_file(hook, inode ? inode : dir);
+}
+
+SEC("lsm/inode_create")
+int BPF_PROG(moat_inode_create, struct inode *dir, struct dentry *dentry, unsigned short mode, int ret)
+{
+	return ret ? ret : change_entry(MOAT_HOOK_inode_create, dir, dentry);
+}
+
+SEC("lsm/inode_mkdir")
+int BPF_PROG(moat_inode_mkdir, struct inode *dir, struct dentry *dentry, unsigned short mode, int ret)
+{
+	return ret ? ret : change_entry(MOAT_HOOK_inode_mkdir, dir, dentry);
+}
+
+SEC("lsm/inode_mknod")
+int BPF_PROG(moat_inode_mknod, struct inode *dir, struct dentry *dentry, unsigned short mode,
+	     unsigned int dev, int ret)
+{
+	return ret ? ret : change_entry(MOAT_HOOK_inode_mknod, dir, dentry);
+}
+
+SEC("lsm/inode_symlink")
+int BPF_PROG(moat_inode_symlink, struct inode *dir, struct dentry *dentry, const char *old_name,
+	     int ret)
+{
+	return ret ? ret : change_entry(MOAT_HOOK_inode_symlink, dir, dentry);
 }
 
 SEC("lsm/inode_unlink")
 int BPF_PROG(moat_inode_unlink, struct inode *dir, struct dentry *dentry, int ret)
 {
-	return ret ? ret : change_entry(MOAT_HOOK_inode_unlink, dentry);
+	return ret ? ret : change_entry(MOAT_HOOK_inode_unlink, dir, dentry);
 }
 
 SEC("lsm/inode_rmdir")
 int BPF_PROG(moat_inode_rmdir, struct inode *dir, struct dentry *dentry, int ret)
 {
-	return ret ? ret : change_entry(MOAT_HOOK_inode_rmdir, dentry);
+	return ret ? ret : change_entry(MOAT_HOOK_inode_rmdir, dir, dentry);
 }
 
 /* 0, or -errno of the map. */
@@ -113,9 +150,9 @@ int BPF_PROG(moat_inode_rename, struct inode *old_dir, struct dentry *old_dentry
 		hand_mark_on(old_dentry, BPF_CORE_READ(new_dentry, d_inode));
 		return 0;
 	}
-	if (entry_must_stay(old_dentry))
+	if (entry_must_stay(old_dir, old_dentry))
 		return deny_file(MOAT_HOOK_inode_rename, BPF_CORE_READ(old_dentry, d_inode));
-	return change_entry(MOAT_HOOK_inode_rename, new_dentry);
+	return change_entry(MOAT_HOOK_inode_rename, new_dir, new_dentry);
 }
 
 SEC("lsm/inode_link")
@@ -126,8 +163,10 @@ int BPF_PROG(moat_inode_link, struct dentry *old_dentry, struct inode *dir,
 
 	if (ret)
 		return ret;
+	if (user_subject() && inode_must_stay(inode))
+		return deny_file(MOAT_HOOK_inode_link, inode);
 	if (user_subject())
-		return change_inode(MOAT_HOOK_inode_link, inode);
+		return change_entry(MOAT_HOOK_inode_link, dir, new_dentry);
 	/* from now on it has two names, and one of them may be outside of what is protected */
 	if (may_be_protected(inode) &&
 	    (inode_is_protected(inode) || entry_is_protected(new_dentry, device_of(inode))))
@@ -139,7 +178,11 @@ int BPF_PROG(moat_inode_link, struct dentry *old_dentry, struct inode *dir,
 
 static __always_inline int change_attributes(__u32 hook, struct dentry *dentry)
 {
-	return change_inode(hook, BPF_CORE_READ(dentry, d_inode));
+	struct inode *inode = BPF_CORE_READ(dentry, d_inode);
+
+	if (!user_subject())
+		return 0;
+	return is_of_a_door(inode) ? deny_file(hook, inode) : change_inode(hook, inode);
 }
 
 /* From 6.3 on with the mount's idmap before the others: which one is loaded, BTF tells the agent. */

@@ -34,8 +34,7 @@
 #define FUSE_CTL_SUPER_MAGIC 0x65735543
 #define RDTGROUP_SUPER_MAGIC 0x7655821
 #define NFSD_SUPER_MAGIC 0x6e667364
-#define MAY_WRITE 2
-#define MAY_READ 4
+#define FMODE_WRITE 2
 #define S_IFMT 0170000
 #define S_IFREG 0100000
 #define S_IFBLK 0060000
@@ -158,6 +157,7 @@ struct path {
 };
 
 struct file {
+	unsigned int f_mode;
 	struct path f_path;
 	struct inode *f_inode;
 };

@@ -68,7 +68,7 @@ int BPF_PROG(moat_sb_set_mnt_opts, struct super_block *sb, void *options, unsign
 /* Mounting a door, or moving or binding such a mount. */
 static __always_inline int use_mount(__u32 hook, const struct super_block *sb)
 {
-	enum door door = door_of(sb);
+	enum door door = door_of(sb->s_magic);
 
 	if (door == DOOR_NONE || door == DOOR_READ || !user_subject())
 		return 0;
@@ -126,7 +126,7 @@ int BPF_PROG(moat_sb_remount, struct super_block *sb, void *options, int ret)
 		return ret;
 	if (!user_subject())
 		return 0;
-	door = door_of(sb);
+	door = door_of(sb->s_magic);
 	if (door == DOOR_NONE && superblock_is_own(sb))
 		return allow(MOAT_HOOK_sb_remount);
 	if (door == DOOR_PROC && proc_is_own(sb->s_fs_info))

@@ -143,7 +143,11 @@ struct moat_settings {
 	X(sb_mount, "mounts", EPERM)                                                               \
 	X(move_mount, "mounts", EPERM)                                                             \
 	X(sb_umount, "mounts", EPERM)                                                              \
-	X(inode_permission, "files", EPERM)                                                        \
+	X(inode_getattr, "files", EPERM)                                                           \
+	X(inode_create, "files", EPERM)                                                            \
+	X(inode_mkdir, "files", EPERM)                                                             \
+	X(inode_mknod, "files", EPERM)                                                             \
+	X(inode_symlink, "files", EPERM)                                                           \
 	X(inode_unlink, "files", EPERM)                                                            \
 	X(inode_rmdir, "files", EPERM)                                                             \
 	X(inode_rename, "files", EPERM)                                                            \
@@ -157,6 +161,7 @@ struct moat_settings {
 	X(file_ioctl, "files", EPERM)                                                              \
 	X(file_lock, "files", EPERM)                                                               \
 	X(file_fcntl, "files", EPERM)                                                              \
+	X(file_receive, "files", EPERM)                                                            \
 	X(file_open, "files", EPERM)                                                               \
 	X(path_notify, "files", EPERM)                                                             \
 	X(socket_bind, "ports", EADDRINUSE)                                                        \

@@ -22,7 +22,9 @@ OWN_USER_NAMESPACE = ["/usr/bin/unshare", "--user", "--map-root-user"]
 # There the mounts that moat-init has made are locked (mount_namespaces(7)): the kernel itself lets nobody take them off, make
 # them writable, or mount a procfs that would show what they cover, as in any container engine's container. Answer against the
 # control plane, and against one's own.
-LOCKED = {"mount_proc_own": ("EPERM", "EPERM"), "connect_uncovered": ("ENOENT", "ok"), "cgroup_make": ("EROFS", "EROFS")}
+LOCKED = {"mount_proc_own": ("EPERM", "EPERM"), "connect_uncovered": ("ENOENT", "ok"), "cgroup_make": ("EROFS", "EROFS"),
+          "sysctl_write": ("EROFS", "EROFS"), "sysrq_write": ("EROFS", "EROFS"), "cgroup_migrate": ("EROFS", "EROFS"),
+          "cgroup_kill": ("EROFS", "ENOENT"), "cgroup_freeze": ("EROFS", "ENOENT"), "cgroup_memory": ("EROFS", "ENOENT")}
 
 
 def own_arguments(session):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What user code sees of the machine, of other contexts and of moat."""
 
+import contextlib
 import ctypes
 import os
 import socket
@@ -88,59 +89,55 @@ def mounts(session):
         assert len(proc) == 1 and proc[0][1] == "/proc" and "hidepid=ptraceable" in proc[0][4], (context, proc)
 
 
-# Gets a descriptor of the machine's own /proc and tries what it is good for.
-WITH_DESCRIPTOR = """
-import array, ctypes, errno, os, socket, sys
-pid, name = sys.argv[1], sys.argv[2]
-sock = socket.socket(socket.AF_UNIX)
-sock.connect(name)
-_, [(_, _, data)], _, _ = sock.recvmsg(1, socket.CMSG_SPACE(8))
-directory, tree = array.array("i", data)
-libc = ctypes.CDLL(None, use_errno=True)
-def attempt(what, call):
-    try:
-        call()
-        print(what, "ok")
-    except OSError as error:
-        print(what, errno.errorcode[error.errno])
-def move():
-    os.mkdir(place)
-    if libc.syscall(429, tree, b"", -100, place.encode(), 4) < 0:  # move_mount, MOVE_MOUNT_F_EMPTY_PATH
-        raise OSError(ctypes.get_errno(), "")
-place = f"/tmp/place-{os.getpid()}"
-attempt("stat", lambda: os.stat(pid, dir_fd=directory))
-attempt("open", lambda: os.open(pid + "/environ", os.O_RDONLY, dir_fd=directory))
-attempt("chdir", lambda: os.fchdir(directory))
-attempt("move", move)
+# Receives descriptors, each in a message of its own, and says which of them came.
+RECEIVER = """
+import socket, sys
+sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+sock.connect(sys.argv[1])
+while name := sock.recvmsg(100, socket.CMSG_SPACE(4)):
+    if not name[0]:
+        break
+    print(name[0].decode(), "came" if name[1] and not name[2] & socket.MSG_CTRUNC else "did not come")
 """
 
 
-def leaked_procfs(session, context):
-    """What user code gets done with descriptors of the machine's own procfs, passed to it over a unix socket."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    name = f"/tmp/leak-{os.getpid()}-{context}"
-    directory = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
-    tree = libc.syscall(428, -100, b"/proc", 1 | os.O_CLOEXEC)  # open_tree, OPEN_TREE_CLONE
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(name)
+def passed(session, context, descriptors):
+    """name -> whether the descriptor, passed over a unix socket, reached user code."""
+    path = f"/tmp/pass-{os.getpid()}-{context}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
+        server.bind(path)
         server.listen()
-        server.settimeout(20)
-        identifier = session.api.start(places.PYTHON, "-c", WITH_DESCRIPTOR, str(session.agent.pid), name, context=context)
+        server.settimeout(20 * session.patience)
+        identifier = session.api.start(places.PYTHON, "-c", RECEIVER, path, context=context)
         connection, _ = server.accept()
         with connection:
-            socket.send_fds(connection, [b"x"], [directory, tree])
-            ended = procs.wait_until(lambda: (p := session.api.process(identifier))["state"] == "ended" and p, 20, "it ended")
-    os.close(directory)
-    os.close(tree)
-    os.unlink(name)
-    return dict(line.split() for line in ended["stdout"].splitlines()), ended
+            for name, descriptor in descriptors.items():
+                socket.send_fds(connection, [name.encode()], [descriptor])
+    os.unlink(path)
+    ended = procs.wait_until(lambda: (p := session.api.process(identifier))["state"] == "ended" and p, 20 * session.patience, "it ended")
+    return {line.split(" ", 1)[0]: line.endswith(" came") and "did not" not in line for line in ended["stdout"].splitlines()}
 
 
-@test("a descriptor of the machine's own /proc that reaches user code is of no use to it", needs=("moat", "lsm"))
-def leaked_proc(session):
-    for context in ("full", "shared"):
-        answers, ended = leaked_procfs(session, context)
-        assert answers == {"stat": "EPERM", "open": "EPERM", "chdir": "EPERM", "move": "EPERM"}, (context, answers, ended)
+def leaked_descriptors(session, context):
+    """passed() of what leads to the machine's own procfs and bpffs, and of what does not."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with contextlib.ExitStack() as stack:
+        found = {}
+        for name, path in (("proc", "/proc"), ("process", f"/proc/{session.agent.pid}"), ("bpffs", "/sys/fs/bpf"), ("tmp", "/tmp")):
+            found[name] = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            found[name + "-path"] = os.open(path, os.O_PATH)
+            found[name + "-tree"] = libc.syscall(428, -100, path.encode(), 1 | os.O_CLOEXEC)  # open_tree, OPEN_TREE_CLONE
+        for each in found.values():
+            stack.callback(os.close, each)
+        return passed(session, context, found)
+
+
+@test("no descriptor of the machine's own /proc or bpffs reaches user code over a unix socket; others do", needs=("moat", "lsm"),
+      timeout=60)
+def leaked(session):
+    for context in ("full", "shared", "modest"):
+        came = leaked_descriptors(session, context)
+        assert len(came) == 12 and {name for name in came if came[name]} == {"tmp", "tmp-path", "tmp-tree"}, (context, came)
 
 
 @test("cgroupfs is read-only for user code", needs=("moat",))

@@ -128,6 +128,48 @@ def announced_child(session):
     assert labelled(session, labels.INIT, labels.USER, twice) == "EPERM"
 
 
+def at_the_doors(session):
+    """What user code that had the machine's own mounts could try, name -> function. What succeeds is harmless, or undone."""
+    pins = f"/sys/fs/bpf/moat/{session.instance}"
+    pin = f"{pins}/maps/settings"
+
+    def undo(make, *arguments):
+        def both():
+            make(*arguments)
+            os.rmdir(arguments[0])
+        return both
+    return {
+        "stat a process": lambda: os.stat(f"/proc/{session.agent.pid}"), "list processes": lambda: os.listdir("/proc"),
+        "read an environment": lambda: pathlib.Path(f"/proc/{session.agent.pid}/environ").read_bytes(),
+        "open a sysctl": lambda: os.close(os.open("/proc/sys/kernel/panic", os.O_WRONLY)),
+        "chmod sysrq-trigger": lambda: os.chmod("/proc/sysrq-trigger", 0o200),
+        "stat a pin": lambda: os.stat(pin), "list pins": lambda: os.listdir(f"{pins}/maps"),
+        "unlink a pin": lambda: os.unlink(pin), "rename a pin": lambda: os.rename(pin, pin + "-other"),
+        "chmod a pin": lambda: os.chmod(pin, 0o600), "link a pin": lambda: os.link(pin, pin + "-link"),
+        "make a directory of pins": undo(os.mkdir, "/sys/fs/bpf/attempt"), "remove one": lambda: os.rmdir(f"{pins}/maps"),
+        "symlink pins": lambda: os.symlink("/", "/sys/fs/bpf/attempt"),
+        "remount the bpffs": lambda: doing.mount("none", "/sys/fs/bpf", None, 32),  # MS_REMOUNT
+        "make a cgroup": undo(os.mkdir, doing.cgroup_root() + "/attempt"),
+        "chown a cgroup": lambda: os.chown(doing.cgroup_root() + "/cgroup.procs", 0, 0),
+        "list a cgroup": lambda: pathlib.Path(doing.cgroup_root(), "cgroup.procs").read_bytes(),
+    }
+
+
+# These succeed for anybody else; the others would leave the agent without its pins.
+HARMLESS = ("stat a process", "list processes", "read an environment", "open a sysctl", "chmod sysrq-trigger", "stat a pin", "list pins",
+            "chmod a pin", "make a directory of pins", "remount the bpffs", "make a cgroup", "chown a cgroup", "list a cgroup")
+
+
+@test("user code that had the machine's own mounts could not use its /proc, bpffs and cgroupfs: nothing there is stat'ed, opened, "
+      "made, removed, renamed, linked, changed or remounted", needs=("moat", "lsm"), timeout=60)
+def machine_mounts(session):
+    doors = at_the_doors(session)
+    for name, function in doors.items():
+        assert labelled(session, labels.USER, labels.NONE, function) == "EPERM", name
+    for name in HARMLESS:
+        assert labelled(session, labels.CONTROL, labels.NONE, doors[name]) == "ok", name
+
+
 @test("user code that has the machine's own mounts cannot unmount the bpffs from them; it can unmount others", needs=("moat", "lsm"))
 def unmount(session):
     assert labelled(session, labels.USER, labels.NONE, unmounts(b"/sys/fs/bpf")) == "EPERM"
@@ -236,8 +278,8 @@ def counters(session):
     """hook -> counters, when every attempt has been made."""
     if "hook_counters" not in session.memory:
         test_attempts.matrix(session)
-        test_contexts.leaked_procfs(session, "shared")
-        for make in (announced_child, unmount, listen, guarded_datagrams, kernel_log, perf_registers):
+        test_contexts.leaked_descriptors(session, "shared")
+        for make in (announced_child, machine_mounts, unmount, listen, guarded_datagrams, kernel_log, perf_registers):
             with contextlib.suppress(Exception):  # which its own test reports
                 make(session)
         session.memory["hook_counters"] = {each["hook"]: each for each in session.api.get("/v1/status")["hooks"]}
