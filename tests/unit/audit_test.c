@@ -43,12 +43,23 @@ static int teardown(void **state)
 	return 0;
 }
 
+static const char *name_of(uint64_t context, void *data)
+{
+	assert_ptr_equal(data, &t);
+	return context == 2 ? "two" : NULL;
+}
+
+static int open_audit(const char *log)
+{
+	return audit_open(log, "unit", name_of, &t, &t.audit, NULL);
+}
+
 static void record(uint64_t object)
 {
 	struct moat_event event = {
 		.time_ns = 1, .context = 2, .exec = 3, .object = object,
 		.hook = MOAT_HOOK_socket_bind, .err = EADDRINUSE, .enforced = 1, .pid = 42,
-		.object_kind = MOAT_OBJECT_PORT, .comm = "nc",
+		.object_kind = MOAT_OBJECT_PORT, .comm = "nc", .folded = 7,
 	};
 
 	audit_record(&event, t.audit);
@@ -74,7 +85,7 @@ static void replay(uint64_t since)
 static void the_last_events_are_kept_in_order(void **state)
 {
 	(void)state;
-	assert_int_equal(audit_open(NULL, &t.audit, NULL), 0);
+	assert_int_equal(open_audit(NULL), 0);
 	replay(0);
 	assert_int_equal(t.calls, 0);
 	for (uint64_t i = 1; i <= AUDIT_KEPT + 100; i++) {
@@ -121,7 +132,7 @@ static void followers_may_leave_while_they_are_told(void **state)
 	struct counting a = { .follower.on_entry = on_entry }, b = a, c = a, d = a;
 
 	(void)state;
-	assert_int_equal(audit_open(NULL, &t.audit, NULL), 0);
+	assert_int_equal(open_audit(NULL), 0);
 	audit_follow(t.audit, &a.follower);
 	audit_follow(t.audit, &b.follower);
 	audit_follow(t.audit, &c.follower);
@@ -139,6 +150,22 @@ static void followers_may_leave_while_they_are_told(void **state)
 	audit_unfollow(&d.follower);
 }
 
+static const json_t *at(const json_t *line, const char *within, const char *key)
+{
+	return json_object_get(within ? json_object_get(line, within) : line, key);
+}
+
+static const char *text_at(const json_t *line, const char *within, const char *key)
+{
+	return json_string_value(at(line, within, key));
+}
+
+static long long number_at(const json_t *line, const char *within, const char *key)
+{
+	assert_true(json_is_integer(at(line, within, key)));
+	return json_integer_value(at(line, within, key));
+}
+
 static void the_log_has_one_json_object_a_line(void **state)
 {
 	PTR_OWNED char *text = NULL;
@@ -148,7 +175,7 @@ static void the_log_has_one_json_object_a_line(void **state)
 	char *second;
 
 	(void)state;
-	assert_int_equal(audit_open(t.log, &t.audit, NULL), 0);
+	assert_int_equal(open_audit(t.log), 0);
 	record(8080);
 	memcpy(odd.comm, "\"},\\\n\xff\x01 56789abcd", 16); /* not terminated */
 	audit_record(&odd, t.audit);
@@ -160,20 +187,29 @@ static void the_log_has_one_json_object_a_line(void **state)
 	*second++ = '\0';
 	line = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
 	assert_non_null(line);
-	assert_string_equal(json_string_value(json_object_get(line, "type")), "denial");
-	assert_string_equal(json_string_value(json_object_get(line, "hook")), "socket_bind");
-	assert_string_equal(json_string_value(json_object_get(line, "surface")), "ports");
-	assert_string_equal(json_string_value(json_object_get(line, "comm")), "nc");
-	assert_string_equal(json_string_value(json_object_get(line, "object")), "port");
-	assert_int_equal(json_integer_value(json_object_get(line, "value")), 8080);
-	assert_int_equal(json_integer_value(json_object_get(line, "errno")), EADDRINUSE);
-	assert_int_equal(json_integer_value(json_object_get(line, "sequence")), 1);
-	assert_true(json_is_true(json_object_get(line, "enforced")));
+	assert_string_equal(text_at(line, NULL, "type"), "denial");
+	assert_string_equal(text_at(line, NULL, "instance"), "unit");
+	assert_string_equal(text_at(line, NULL, "hook"), "socket_bind");
+	assert_string_equal(text_at(line, NULL, "surface"), "ports");
+	assert_string_equal(text_at(line, NULL, "verdict"), "denied");
+	assert_string_equal(text_at(line, NULL, "errno"), "EADDRINUSE");
+	assert_int_equal(strlen(text_at(line, NULL, "time")), strlen("2026-01-31T12:00:00.123Z"));
+	assert_string_equal(text_at(line, "subject", "comm"), "nc");
+	assert_string_equal(text_at(line, "subject", "contextName"), "two");
+	assert_int_equal(number_at(line, "subject", "pid"), 42);
+	assert_int_equal(number_at(line, "subject", "context"), 2);
+	assert_int_equal(number_at(line, "subject", "exec"), 3);
+	assert_string_equal(text_at(line, "object", "kind"), "port");
+	assert_int_equal(number_at(line, "object", "value"), 8080);
+	assert_int_equal(number_at(line, NULL, "seq"), 1);
+	assert_int_equal(number_at(line, NULL, "folded"), 7);
 	json_decref(line);
-	/* A hostile name breaks neither the line nor the JSON. */
+	/* A hostile name breaks neither the line nor the JSON; what is no UTF-8 becomes U+FFFD. */
 	line = json_loads(second, 0, NULL);
 	assert_non_null(line);
-	assert_string_equal(json_string_value(json_object_get(line, "comm")), "?},???? 56789abc");
+	assert_string_equal(text_at(line, "subject", "comm"), "\"},\\\n\xef\xbf\xbd\x01 56789abc");
+	assert_string_equal(text_at(line, NULL, "verdict"), "would-deny");
+	assert_true(json_is_null(json_object_get(json_object_get(line, "subject"), "contextName")));
 	json_decref(line);
 }
 
@@ -186,7 +222,7 @@ static void a_switch_of_the_mode_is_a_record_of_its_own_type(void **state)
 	json_t *line;
 
 	(void)state;
-	assert_int_equal(audit_open(t.log, &t.audit, NULL), 0);
+	assert_int_equal(open_audit(t.log), 0);
 	record(1);
 	audit_follow(t.audit, &follower.follower);
 	audit_record_mode(t.audit, &mode);
@@ -195,13 +231,13 @@ static void a_switch_of_the_mode_is_a_record_of_its_own_type(void **state)
 	assert_int_equal(read_file_at(AT_FDCWD, t.log, 4096, &text, NULL), 0);
 	line = json_loads(strchr(text, '\n'), JSON_REJECT_DUPLICATES, NULL);
 	assert_non_null(line);
-	assert_int_equal(json_integer_value(json_object_get(line, "sequence")), 2);
-	assert_string_equal(json_string_value(json_object_get(line, "type")), "mode");
-	assert_string_equal(json_string_value(json_object_get(line, "from")), "enforce");
-	assert_string_equal(json_string_value(json_object_get(line, "to")), "audit");
-	assert_int_equal(json_integer_value(json_object_get(line, "pid")), 42);
-	assert_int_equal(json_integer_value(json_object_get(line, "uid")), 7);
-	assert_true(json_integer_value(json_object_get(line, "time")) > 1600000000000);
+	assert_int_equal(number_at(line, NULL, "seq"), 2);
+	assert_string_equal(text_at(line, NULL, "type"), "mode");
+	assert_string_equal(text_at(line, NULL, "instance"), "unit");
+	assert_string_equal(text_at(line, NULL, "from"), "enforce");
+	assert_string_equal(text_at(line, NULL, "to"), "audit");
+	assert_int_equal(number_at(line, "caller", "pid"), 42);
+	assert_int_equal(number_at(line, "caller", "uid"), 7);
 	assert_null(json_object_get(line, "hook"));
 	json_decref(line);
 }
@@ -211,7 +247,7 @@ static void what_the_log_cannot_take_is_counted(void **state)
 	struct rlimit limit, small;
 
 	(void)state;
-	assert_int_equal(audit_open(t.log, &t.audit, NULL), 0);
+	assert_int_equal(open_audit(t.log), 0);
 	record(1);
 	assert_int_equal(audit_log_drops(t.audit), 0);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
@@ -238,10 +274,10 @@ static void a_full_log_is_renamed_and_begun_anew(void **state)
 	struct stat st;
 
 	(void)state;
-	assert_int_equal(audit_open(t.log, &t.audit, NULL), 0);
+	assert_int_equal(open_audit(t.log), 0);
 	assert_int_equal(truncate(t.log, AUDIT_LOG_MAX - 1), 0); /* sparse */
 	audit_close(t.audit);
-	assert_int_equal(audit_open(t.log, &t.audit, NULL), 0);
+	assert_int_equal(open_audit(t.log), 0);
 	record(1);
 	record(2);
 	assert_int_equal(stat(t.old, &st), 0);
@@ -256,10 +292,10 @@ static void a_log_that_is_no_plain_file_is_refused(void **state)
 
 	(void)state;
 	assert_int_equal(symlink("/etc/passwd", t.log), 0);
-	assert_int_equal(audit_open(t.log, &t.audit, &f), -ELOOP);
+	assert_int_equal(audit_open(t.log, "unit", NULL, NULL, &t.audit, &f), -ELOOP);
 	assert_non_null(strstr(f.msg, t.log));
-	assert_int_equal(audit_open("/dev/null", &t.audit, NULL), -ENOTSUP);
-	assert_int_equal(audit_open("/nonexistent/log", &t.audit, NULL), -ENOENT);
+	assert_int_equal(audit_open("/dev/null", "unit", NULL, NULL, &t.audit, NULL), -ENOTSUP);
+	assert_int_equal(audit_open("/nonexistent/log", "unit", NULL, NULL, &t.audit, NULL), -ENOENT);
 	assert_null(t.audit);
 }
 

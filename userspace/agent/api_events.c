@@ -8,58 +8,6 @@
 
 #define EVENTS_BATCH (32u * 1024) /* bytes per refill */
 
-static void write_subject(struct jbuf *b, const struct moat_event *event, struct execs *execs)
-{
-	jbuf_add_open(b, "subject", '{');
-	jbuf_add_unsigned(b, "pid", event->pid);
-	jbuf_key(b, "comm");
-	jbuf_text_n(b, event->comm, strnlen(event->comm, sizeof(event->comm)));
-	jbuf_add_unsigned(b, "context", event->context);
-	jbuf_add_text(b, "contextName", execs_context_name(execs, event->context));
-	jbuf_add_unsigned(b, "exec", event->exec);
-	jbuf_close(b, '}');
-}
-
-static void write_denial(struct jbuf *b, const struct moat_event *event, struct execs *execs)
-{
-	const char *name = strerrorname_np(event->err);
-
-	jbuf_add_text(b, "hook", enforce_hook_name(event->hook));
-	jbuf_add_text(b, "surface", enforce_hook_surface(event->hook));
-	jbuf_add_text(b, "verdict", event->enforced ? "denied" : "would-deny");
-	jbuf_add_text(b, "errno", name ? name : "unknown");
-	write_subject(b, event, execs);
-	jbuf_add_open(b, "object", '{');
-	jbuf_add_text(b, "kind", audit_object_name(event->object_kind));
-	jbuf_add_unsigned(b, "value", event->object);
-	jbuf_close(b, '}');
-	jbuf_add_unsigned(b, "folded", event->folded);
-}
-
-static void write_mode(struct jbuf *b, const struct audit_mode *mode)
-{
-	jbuf_add_text(b, "from", enforce_mode_name(mode->from));
-	jbuf_add_text(b, "to", enforce_mode_name(mode->to));
-	jbuf_add_open(b, "caller", '{');
-	jbuf_add_signed(b, "pid", mode->pid);
-	jbuf_add_unsigned(b, "uid", mode->uid);
-	jbuf_close(b, '}');
-}
-
-static void write_entry(struct jbuf *b, const struct audit_entry *entry, struct execs *execs)
-{
-	jbuf_open(b, '{');
-	jbuf_add_unsigned(b, "seq", entry->sequence);
-	jbuf_add_text(b, "type", audit_type_name(entry->type));
-	jbuf_add_time(b, "time", entry->unix_ms);
-	if (entry->type == AUDIT_DENIAL)
-		write_denial(b, &entry->denial, execs);
-	else
-		write_mode(b, &entry->mode);
-	jbuf_close(b, '}');
-	jbuf_newline(b);
-}
-
 static void on_kept(const struct audit_entry *entry, void *data)
 {
 	struct api_request *r = data;
@@ -73,7 +21,7 @@ static void on_kept(const struct audit_entry *entry, void *data)
 		jbuf_close(&r->reply, '}');
 		jbuf_newline(&r->reply);
 	}
-	write_entry(&r->reply, entry, r->api->agent->execs);
+	audit_write(r->api->agent->audit, entry, &r->reply);
 	r->since = entry->sequence;
 }
 

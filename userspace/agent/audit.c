@@ -12,6 +12,9 @@ struct audit {
 	struct audit_entry kept[AUDIT_KEPT]; /* that of sequence s at s % AUDIT_KEPT */
 	uint64_t sequence;                   /* of the newest; 0: none yet */
 	struct list followers;
+	char *instance;
+	audit_name_fn name; /* NULL: contexts have none */
+	void *name_data;
 	char *log_file;    /* NULL: none */
 	int log;
 	uint64_t log_size, log_drops;
@@ -35,7 +38,8 @@ static int open_log(struct audit *audit)
 	return 0;
 }
 
-int audit_open(const char *log_file, struct audit **ret, struct failure *f)
+int audit_open(const char *log_file, const char *instance, audit_name_fn name, void *data,
+	       struct audit **ret, struct failure *f)
 {
 	struct audit *audit = calloc(1, sizeof(*audit));
 	int r = 0;
@@ -44,13 +48,19 @@ int audit_open(const char *log_file, struct audit **ret, struct failure *f)
 		return fail(f, ENOMEM, "cannot set up auditing");
 	list_init(&audit->followers);
 	audit->log = -EBADF;
-	if (log_file) {
+	audit->name = name;
+	audit->name_data = data;
+	audit->instance = strdup(instance);
+	if (!audit->instance)
+		r = -ENOMEM;
+	if (r == 0 && log_file) {
 		audit->log_file = strdup(log_file);
 		r = audit->log_file ? open_log(audit) : -ENOMEM;
 	}
 	if (r < 0) {
 		audit_close(audit);
-		return fail(f, -r, "cannot open audit_log %s", log_file);
+		return log_file ? fail(f, -r, "cannot open audit_log %s", log_file) :
+				  fail(f, -r, "cannot set up auditing");
 	}
 	*ret = audit;
 	return 0;
@@ -64,20 +74,8 @@ void audit_close(struct audit *audit)
 		list_remove(audit->followers.next);
 	close_fd(&audit->log);
 	free(audit->log_file);
+	free(audit->instance);
 	free(audit);
-}
-
-/* A task names itself: what is not plain ASCII, or would need escaping in JSON, becomes '?'. */
-static void plain_comm(const struct moat_event *event, char out[sizeof(event->comm) + 1])
-{
-	size_t i;
-
-	for (i = 0; i < sizeof(event->comm) && event->comm[i]; i++) {
-		char c = event->comm[i];
-
-		out[i] = c < ' ' || c > '~' || c == '"' || c == '\\' ? '?' : c;
-	}
-	out[i] = '\0';
 }
 
 static uint64_t clock_ns(clockid_t clock)
@@ -102,49 +100,76 @@ static int rotate_log(struct audit *audit)
 	return open_log(audit);
 }
 
-static int format_denial(const struct moat_event *event, char *out, size_t size)
-{
-	enum moat_hook hook = (enum moat_hook)event->hook;
-	char comm[sizeof(event->comm) + 1];
+/* Records as JSON */
 
-	plain_comm(event, comm);
-	return snprintf(out, size,
-			"\"hook\":\"%s\",\"surface\":\"%s\",\"pid\":%u,\"comm\":\"%s\","
-			"\"context\":%llu,\"exec\":%llu,\"object\":\"%s\",\"value\":%llu,"
-			"\"errno\":%d,\"enforced\":%s,\"folded\":%u",
-			enforce_hook_name(hook), enforce_hook_surface(hook), event->pid, comm,
-			(unsigned long long)event->context, (unsigned long long)event->exec,
-			audit_object_name(event->object_kind), (unsigned long long)event->object,
-			event->err, event->enforced ? "true" : "false", event->folded);
+static void write_subject(const struct audit *audit, const struct moat_event *event, struct jbuf *b)
+{
+	jbuf_add_open(b, "subject", '{');
+	jbuf_add_unsigned(b, "pid", event->pid);
+	jbuf_key(b, "comm");
+	jbuf_text_n(b, event->comm, strnlen(event->comm, sizeof(event->comm)));
+	jbuf_add_unsigned(b, "context", event->context);
+	jbuf_add_text(b, "contextName",
+		      audit->name ? audit->name(event->context, audit->name_data) : NULL);
+	jbuf_add_unsigned(b, "exec", event->exec);
+	jbuf_close(b, '}');
 }
 
-static int format_mode(const struct audit_mode *mode, char *out, size_t size)
+static void write_denial(const struct audit *audit, const struct moat_event *event, struct jbuf *b)
 {
-	return snprintf(out, size, "\"from\":\"%s\",\"to\":\"%s\",\"pid\":%d,\"uid\":%u",
-			enforce_mode_name(mode->from), enforce_mode_name(mode->to), (int)mode->pid,
-			(unsigned)mode->uid);
+	const char *name = strerrorname_np(event->err);
+
+	jbuf_add_text(b, "hook", enforce_hook_name(event->hook));
+	jbuf_add_text(b, "surface", enforce_hook_surface(event->hook));
+	jbuf_add_text(b, "verdict", event->enforced ? "denied" : "would-deny");
+	jbuf_add_text(b, "errno", name ? name : "unknown");
+	write_subject(audit, event, b);
+	jbuf_add_open(b, "object", '{');
+	jbuf_add_text(b, "kind", audit_object_name(event->object_kind));
+	jbuf_add_unsigned(b, "value", event->object);
+	jbuf_close(b, '}');
+	jbuf_add_unsigned(b, "folded", event->folded);
+}
+
+static void write_mode(const struct audit_mode *mode, struct jbuf *b)
+{
+	jbuf_add_text(b, "from", enforce_mode_name(mode->from));
+	jbuf_add_text(b, "to", enforce_mode_name(mode->to));
+	jbuf_add_open(b, "caller", '{');
+	jbuf_add_signed(b, "pid", mode->pid);
+	jbuf_add_unsigned(b, "uid", mode->uid);
+	jbuf_close(b, '}');
+}
+
+void audit_write(const struct audit *audit, const struct audit_entry *entry, struct jbuf *b)
+{
+	jbuf_open(b, '{');
+	jbuf_add_unsigned(b, "seq", entry->sequence);
+	jbuf_add_text(b, "type", audit_type_name(entry->type));
+	jbuf_add_time(b, "time", entry->unix_ms);
+	jbuf_add_text(b, "instance", audit->instance);
+	if (entry->type == AUDIT_DENIAL)
+		write_denial(audit, &entry->denial, b);
+	else
+		write_mode(&entry->mode, b);
+	jbuf_close(b, '}');
+	jbuf_newline(b);
 }
 
 static int log_entry(struct audit *audit, const struct audit_entry *entry)
 {
-	char members[384] = "", line[512];
-	int r, n;
+	CLEANUP(jbuf_free) struct jbuf line = { 0 };
 
 	if (audit->log < 0)
 		return -EBADF; /* a rotation went wrong */
-	if (entry->type == AUDIT_DENIAL)
-		n = format_denial(&entry->denial, members, sizeof(members));
-	else
-		n = format_mode(&entry->mode, members, sizeof(members));
-	if (n < 0 || (size_t)n >= sizeof(members))
-		return -EMSGSIZE;
-	n = snprintf(line, sizeof(line), "{\"sequence\":%llu,\"time\":%llu,\"type\":\"%s\",%s}\n",
-		     (unsigned long long)entry->sequence, (unsigned long long)entry->unix_ms,
-		     audit_type_name(entry->type), members);
-	r = write_all(audit->log, line, (size_t)n);
-	audit->log_size += (uint64_t)n;
-	return r;
+	audit_write(audit, entry, &line);
+	if (line.failed)
+		return -ENOMEM;
+	audit->log_size += line.len;
+	return write_all(audit->log, line.data, line.len);
 }
+
+/* Followers */
 
 /* From one list to the other and back, so that any of them may leave while one is told. */
 static void tell_followers(struct audit *audit, const struct audit_entry *entry)

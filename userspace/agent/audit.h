@@ -9,6 +9,7 @@
 
 #include <sys/types.h>
 
+#include "agent/json.h"
 #include "base/base.h"
 #include "base/list.h"
 #include "moat/abi.h"
@@ -43,8 +44,15 @@ struct audit_follower {
 	void (*on_entry)(struct audit_follower *f, const struct audit_entry *entry);
 };
 
-/* log_file: one JSON object a line is appended to it (created with mode 0600); NULL: no file. */
-int audit_open(const char *log_file, struct audit **ret, struct failure *f);
+/* The name of a context, or NULL where it is gone. */
+typedef const char *(*audit_name_fn)(uint64_t context, void *data);
+
+/*
+ * log_file: each record is appended to it as a line (created with mode 0600); NULL: no file.
+ * instance: stands in each record. name: may be NULL.
+ */
+int audit_open(const char *log_file, const char *instance, audit_name_fn name, void *data,
+	       struct audit **ret, struct failure *f);
 void audit_close(struct audit *audit);
 /* An enforce_event_fn; data is the struct audit. */
 void audit_record(const struct moat_event *event, void *data);
@@ -52,6 +60,8 @@ void audit_record_mode(struct audit *audit, const struct audit_mode *mode);
 /* Calls fn for each kept entry with a sequence above since, oldest first. */
 void audit_replay(struct audit *audit, uint64_t since,
 		  void (*fn)(const struct audit_entry *entry, void *data), void *data);
+/* The one form that a record has, in the log file and in the API: a line of JSON. */
+void audit_write(const struct audit *audit, const struct audit_entry *entry, struct jbuf *b);
 void audit_follow(struct audit *audit, struct audit_follower *f);
 void audit_unfollow(struct audit_follower *f);
 /* How many entries could not be written to the log file. */

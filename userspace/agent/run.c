@@ -200,6 +200,14 @@ static int reserve_ports(struct run *run, struct failure *f)
 	return 0;
 }
 
+/* An audit_name_fn. */
+static const char *context_name(uint64_t context, void *data)
+{
+	const struct agent *agent = data;
+
+	return agent->execs ? execs_context_name(agent->execs, context) : NULL;
+}
+
 static int open_modules(struct run *run, struct failure *f)
 {
 	struct agent *agent = &run->agent;
@@ -227,7 +235,8 @@ static int open_modules(struct run *run, struct failure *f)
 		r = services_open(config, agent->cgroups, agent->loop, on_all_exited, run,
 				  &agent->services, f);
 	if (r == 0)
-		r = audit_open(config->audit_log, &agent->audit, f);
+		r = audit_open(config->audit_log, config->instance, context_name, agent,
+			       &agent->audit, f);
 	if (r == 0)
 		r = protect_files(agent->enforce, config, f);
 	if (r == 0) {
