@@ -298,6 +298,8 @@ struct sockaddr {
 /* only ever passed through */
 struct kernel_siginfo;
 struct cred;
+struct key;
+struct __key_reference_with_attributes;
 struct rlimit;
 struct linux_binprm;
 struct iattr;

@@ -26,6 +26,15 @@ struct {
 	__type(value, struct moat_label);
 } labels SEC(".maps") __weak;
 
+/* Of credentials of user code, by address of the struct cred; see cred.bpf.c. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 262144);
+	__type(key, __u64);
+	__type(value, struct moat_label);
+} creds SEC(".maps") __weak;
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
@@ -73,13 +82,13 @@ struct {
 	__type(value, struct moat_socket);
 } sockets SEC(".maps") __weak;
 
-/* Files whose SIGIO owner was set by user code, by address of the struct file; see task.bpf.c. */
+/* Who of user code set the SIGIO owner of a file, by address of the struct file; see task.bpf.c. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 65536);
 	__type(key, __u64);
-	__type(value, struct moat_label);
+	__type(value, struct moat_subject);
 } file_owners SEC(".maps") __weak;
 
 struct {

@@ -18,7 +18,7 @@
  */
 #include "verdict.h"
 
-static __always_inline bool port_is_guarded(const struct sock *sk, __u16 port)
+static __always_inline struct moat_port *guarded_port(const struct sock *sk, __u16 port)
 {
 	struct moat_port_key key = {};
 
@@ -29,7 +29,7 @@ static __always_inline bool port_is_guarded(const struct sock *sk, __u16 port)
 
 static __always_inline int use_port(__u32 hook, const struct sock *sk, __u16 port)
 {
-	if (!port || !port_is_guarded(sk, port))
+	if (!port || !guarded_port(sk, port))
 		return allow(hook);
 	return deny(hook, EADDRINUSE, MOAT_OBJECT_PORT, port);
 }
@@ -82,10 +82,32 @@ int BPF_PROG(moat_socket_bind, struct socket *sock, struct sockaddr *address, in
 }
 
 /*
- * sctp_bindx(3) brings several addresses, but an endpoint has one port: sctp_do_bind refuses an
- * address whose port differs from that of the first (net/sctp/socket.c), so the first decides.
+ * sctp_bindx(3), sctp_connectx(3) and sctp_sendmsg(3) may bring several addresses, but an endpoint has
+ * one port, and so has its peer: the kernel refuses an address whose port differs from that of the
+ * first (sctp_do_bind(), __sctp_connect() in net/sctp/socket.c), so the first one's port decides. A
+ * guarded port is refused as a peer's at any address, since those after the first are not looked at.
  */
-#define SCTP_SOCKOPT_BINDX_ADD 100 /* include/uapi/linux/sctp.h */
+enum { /* include/uapi/linux/sctp.h */
+	SCTP_SOCKOPT_BINDX_ADD = 100,
+	SCTP_SOCKOPT_CONNECTX = 110,
+	SCTP_SENDMSG_CONNECT = 126,
+};
+
+static __always_inline int connect_peer(const struct sock *sk, const void *address)
+{
+	struct sockaddr a = {};
+	struct moat_port *port;
+
+	if (!user_subject())
+		return 0;
+	if (bpf_probe_read_kernel(&a, sizeof(a), address))
+		return deny(MOAT_HOOK_sctp_bind_connect, ECONNREFUSED, MOAT_OBJECT_PORT, 0);
+	port = guarded_port(sk, __builtin_bswap16(a.sa_port));
+	if (!port || port->reachable)
+		return allow(MOAT_HOOK_sctp_bind_connect);
+	return deny(MOAT_HOOK_sctp_bind_connect, ECONNREFUSED, MOAT_OBJECT_PORT,
+		    __builtin_bswap16(a.sa_port));
+}
 
 SEC("lsm/sctp_bind_connect")
 int BPF_PROG(moat_sctp_bind_connect, struct sock *sk, int optname, struct sockaddr *address,
@@ -93,9 +115,15 @@ int BPF_PROG(moat_sctp_bind_connect, struct sock *sk, int optname, struct sockad
 {
 	if (ret)
 		return ret;
-	if (optname != SCTP_SOCKOPT_BINDX_ADD)
+	switch (optname) {
+	case SCTP_SOCKOPT_BINDX_ADD:
+		return bind_address(MOAT_HOOK_sctp_bind_connect, sk, address);
+	case SCTP_SOCKOPT_CONNECTX:
+	case SCTP_SENDMSG_CONNECT:
+		return connect_peer(sk, address);
+	default: /* primary addresses of associations that are there */
 		return 0;
-	return bind_address(MOAT_HOOK_sctp_bind_connect, sk, address);
+	}
 }
 
 SEC("lsm/socket_listen")

@@ -8,10 +8,13 @@
  *    leaves no bpffs in its mount namespace, and none can be mounted: mount.bpf.c);
  *  - does not change or look into what the kernel runs: modules, kexec, raw memory and ports,
  *    tracing, its log, all that lockdown knows of;
- *  - lacks the capabilities that would get past the other hooks or act on the whole machine.
+ *  - lacks the capabilities that would get past the other hooks or act on the whole machine;
+ *  - makes and uses no key (keyrings(7)): they belong to users, not to processes, so a control plane that
+ *    runs as the same user would share its own, and a look-up may run a program of the machine's
+ *    (request_key(2)).
  * The answer is EPERM.
  *
- * Hooks: bpf, capable, locked_down, syslog, kernel_module_request.
+ * Hooks: bpf, capable, locked_down, syslog, kernel_module_request, key_alloc, key_permission.
  */
 #include "verdict.h"
 
@@ -176,4 +179,25 @@ int BPF_PROG(moat_kernel_module_request, char *name, int ret)
 	if (!user_subject())
 		return 0;
 	return deny(MOAT_HOOK_kernel_module_request, EPERM, MOAT_OBJECT_KERNEL, 0);
+}
+
+SEC("lsm/key_alloc")
+int BPF_PROG(moat_key_alloc, struct key *key, const struct cred *cred, unsigned long flags, int ret)
+{
+	if (ret)
+		return ret;
+	if (!user_subject())
+		return 0;
+	return deny(MOAT_HOOK_key_alloc, EPERM, MOAT_OBJECT_KEY, 0);
+}
+
+SEC("lsm/key_permission")
+int BPF_PROG(moat_key_permission, struct __key_reference_with_attributes *key_ref,
+	     const struct cred *cred, unsigned int need_perm, int ret)
+{
+	if (ret)
+		return ret;
+	if (!user_subject())
+		return 0;
+	return deny(MOAT_HOOK_key_permission, EPERM, MOAT_OBJECT_KEY, 0);
 }

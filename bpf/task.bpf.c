@@ -138,17 +138,19 @@ SEC("lsm/file_set_fowner")
 int BPF_PROG(moat_file_set_fowner, struct file *file)
 {
 	const struct moat_label *subject = user_subject();
+	struct moat_subject owner = {};
 	__u64 address = (__u64)file;
-	struct moat_label label;
 
 	if (!subject) {
 		if (owners_known)
 			bpf_map_delete_elem(&file_owners, &address);
 		return 0;
 	}
-	label = *subject;
+	owner.label = *subject;
+	owner.pid = bpf_get_current_pid_tgid() >> 32;
+	bpf_get_current_comm(owner.comm, sizeof(owner.comm));
 	owners_known = true;
-	if (bpf_map_update_elem(&file_owners, &address, &label, BPF_ANY))
+	if (bpf_map_update_elem(&file_owners, &address, &owner, BPF_ANY))
 		owner_lost = true;
 	allow(MOAT_HOOK_file_set_fowner);
 	return 0;
@@ -178,14 +180,16 @@ int BPF_PROG(moat_file_send_sigiotask, struct task_struct *tsk, struct fown_stru
 	     int ret)
 {
 	__u64 address = file_of_owner(fown);
-	const struct moat_label *subject;
+	static const struct moat_subject unknown;
+	const struct moat_subject *owner;
 
 	if (ret)
 		return ret;
-	subject = bpf_map_lookup_elem(&file_owners, &address);
-	if (!subject && (!owner_lost || !label_of(tsk)))
+	owner = bpf_map_lookup_elem(&file_owners, &address);
+	if (!owner && (!owner_lost || !label_of(tsk)))
 		return 0;
-	if (subject && may_touch(subject, label_of(tsk)))
+	if (owner && may_touch(&owner->label, label_of(tsk)))
 		return allow(MOAT_HOOK_file_send_sigiotask);
-	return deny(MOAT_HOOK_file_send_sigiotask, EPERM, MOAT_OBJECT_TASK, tsk->tgid);
+	return deny_subject(owner ? owner : &unknown, MOAT_HOOK_file_send_sigiotask, EPERM,
+			    MOAT_OBJECT_TASK, tsk->tgid);
 }

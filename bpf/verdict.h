@@ -53,35 +53,37 @@ static __always_inline bool record_allowed(__u64 exec, __u64 now, __u32 *ret_fol
 	return true;
 }
 
-static __noinline void record(__u32 hook, __s32 err, __u32 kind, __u64 object, bool enforced)
+/* The running task as the subject of a record. */
+static __always_inline void describe_current(struct moat_event *e)
 {
 	const struct moat_label *l = label_of(bpf_get_current_task_btf());
-	__u64 now = bpf_ktime_get_boot_ns();
-	__u64 exec = l ? l->exec : 0;
-	struct moat_event *e;
-	__u32 folded = 0;
 
-	if (!record_allowed(exec, now, &folded)) {
-		drop(false);
-		return;
-	}
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
-	if (!e) {
-		drop(true);
-		return;
-	}
-	e->time_ns = now;
 	e->context = l ? l->context : 0;
-	e->exec = exec;
-	e->object = object;
-	e->hook = hook;
-	e->err = err;
-	e->enforced = enforced;
-	e->folded = folded;
+	e->exec = l ? l->exec : 0;
 	e->pid = bpf_get_current_pid_tgid() >> 32;
-	e->object_kind = kind;
 	bpf_get_current_comm(e->comm, sizeof(e->comm));
-	bpf_ringbuf_submit(e, 0);
+}
+
+static __always_inline void describe(struct moat_event *e, const struct moat_subject *subject)
+{
+	e->context = subject->label.context;
+	e->exec = subject->label.exec;
+	e->pid = subject->pid;
+	__builtin_memcpy(e->comm, subject->comm, sizeof(e->comm));
+}
+
+/* subject: NULL for the running task. */
+static __noinline void record(struct moat_event *e, const struct moat_subject *subject)
+{
+	e->time_ns = bpf_ktime_get_boot_ns();
+	if (subject)
+		describe(e, subject);
+	else
+		describe_current(e);
+	if (!record_allowed(e->exec, e->time_ns, &e->folded))
+		drop(false);
+	else if (bpf_ringbuf_output(&events, e, sizeof(*e), 0))
+		drop(true);
 }
 
 static __always_inline int allow(__u32 hook)
@@ -93,12 +95,19 @@ static __always_inline int allow(__u32 hook)
 	return 0;
 }
 
-/* The answer of a hook that refuses: -err, or 0 where the mode only records. Fails closed. */
-static __always_inline int deny(__u32 hook, __s32 err, __u32 kind, __u64 object)
+/*
+ * The answer of a hook that refuses: -err, or 0 where the mode only records. Fails closed.
+ * subject: who is refused; NULL for the running task.
+ */
+static __always_inline int deny_subject(const struct moat_subject *subject, __u32 hook, __s32 err,
+					__u32 kind, __u64 object)
 {
 	struct moat_counter *c = bpf_map_lookup_elem(&counters, &hook);
 	const struct moat_settings *s = moat_settings();
 	bool enforced = !s || s->mode == MOAT_MODE_ENFORCE;
+	struct moat_event e = {
+		.hook = hook, .err = err, .object_kind = kind, .object = object, .enforced = enforced,
+	};
 	int verdict = -err;
 
 	/* keeps clang from computing the verdict out of `enforced`: since 6.12 the verifier must see
@@ -111,8 +120,13 @@ static __always_inline int deny(__u32 hook, __s32 err, __u32 kind, __u64 object)
 		c->denied++;
 	else if (c)
 		c->would_deny++;
-	record(hook, err, kind, object, enforced);
+	record(&e, subject);
 	return enforced ? verdict : 0;
+}
+
+static __always_inline int deny(__u32 hook, __s32 err, __u32 kind, __u64 object)
+{
+	return deny_subject(NULL, hook, err, kind, object);
 }
 
 #endif

@@ -50,6 +50,14 @@ struct moat_task {
 	struct moat_label next;
 };
 
+/* Who did something that is judged later: value of `file_owners`. */
+struct moat_subject {
+	struct moat_label label;
+	__u32 pid; /* tgid, initial PID namespace */
+	__u32 pad;
+	char comm[16];
+};
+
 /* Value of `windows`, by exec: how many denials of its tasks are recorded. */
 struct moat_window {
 	__u64 start_ns; /* of the running second */
@@ -126,6 +134,8 @@ struct moat_settings {
 	X(file_send_sigiotask, "signals", EPERM)                                                   \
 	X(ptrace_access_check, "proc", EPERM)                                                      \
 	X(ptrace_traceme, "control", EPERM)                                                        \
+	X(cred_prepare, "control", EPERM)                                                          \
+	X(task_prlimit, "control", EPERM)                                                          \
 	X(task_setrlimit, "control", EPERM)                                                        \
 	X(task_setnice, "control", EPERM)                                                          \
 	X(task_setscheduler, "control", EPERM)                                                     \
@@ -176,7 +186,9 @@ struct moat_settings {
 	X(capable, "self", EPERM)                                                                  \
 	X(locked_down, "self", EPERM)                                                              \
 	X(syslog, "self", EPERM)                                                                   \
-	X(kernel_module_request, "self", EPERM)
+	X(kernel_module_request, "self", EPERM)                                                    \
+	X(key_alloc, "self", EPERM)                                                                \
+	X(key_permission, "self", EPERM)
 
 enum moat_hook {
 #define MOAT_HOOK_ENUM(name, surface, err) MOAT_HOOK_##name,
@@ -200,7 +212,7 @@ struct moat_drops {
 
 enum moat_object {
 	MOAT_OBJECT_NONE = 0,
-	MOAT_OBJECT_TASK = 1,  /* object = tgid in the initial PID namespace */
+	MOAT_OBJECT_TASK = 1,  /* object = tgid in the initial PID namespace; 0: not known */
 	MOAT_OBJECT_PORT = 2,  /* object = port */
 	MOAT_OBJECT_PROC = 3,  /* object = device number of the procfs */
 	MOAT_OBJECT_SOCKET = 4,
@@ -210,6 +222,7 @@ enum moat_object {
 	MOAT_OBJECT_MOUNT = 8,      /* object = device number of the file system */
 	MOAT_OBJECT_KERNEL = 9,     /* object = enum lockdown_reason (linux/security.h), or ioctl(2) request */
 	MOAT_OBJECT_DEVICE = 10,    /* object = number of the device, major << 20 | minor */
+	MOAT_OBJECT_KEY = 11,
 };
 
 /* A record in the `events` ring: one denial, and how many were folded into it. */
@@ -231,6 +244,7 @@ struct moat_event {
 #define MOAT_ABI_SIZE(type, size) _Static_assert(sizeof(struct type) == (size), #type)
 MOAT_ABI_SIZE(moat_label, 24);
 MOAT_ABI_SIZE(moat_task, 48);
+MOAT_ABI_SIZE(moat_subject, 48);
 MOAT_ABI_SIZE(moat_window, 24);
 MOAT_ABI_SIZE(moat_port_key, 16);
 MOAT_ABI_SIZE(moat_port, 8);

@@ -20,6 +20,7 @@ from lib.tap import Skip, test
 # Hooks that cannot refuse user code, and why. The others must have.
 ALLOW_ONLY = {
     "file_set_fowner": "it has no answer: it remembers who asked",
+    "cred_prepare": "it labels",
     "task_setpgid": "the kernel asks only for oneself and one's own children (setpgid(2)), which have the same label",
     "task_movememory": "the kernel asks ptrace_access_check first (mm/migrate.c), which refuses",
 }

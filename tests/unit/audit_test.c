@@ -264,9 +264,9 @@ static void what_the_log_cannot_take_is_counted(void **state)
 static void every_object_kind_of_the_abi_has_a_name(void **state)
 {
 	(void)state;
-	for (uint32_t kind = MOAT_OBJECT_NONE; kind <= MOAT_OBJECT_DEVICE; kind++)
+	for (uint32_t kind = MOAT_OBJECT_NONE; kind <= MOAT_OBJECT_KEY; kind++)
 		assert_string_not_equal(audit_object_name(kind), "unknown");
-	assert_string_equal(audit_object_name(MOAT_OBJECT_DEVICE + 1), "unknown");
+	assert_string_equal(audit_object_name(MOAT_OBJECT_KEY + 1), "unknown");
 }
 
 static void a_full_log_is_renamed_and_begun_anew(void **state)

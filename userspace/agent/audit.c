@@ -276,7 +276,7 @@ const char *audit_object_name(uint32_t object_kind)
 		[MOAT_OBJECT_SOCKET] = "socket", [MOAT_OBJECT_BPF] = "bpf",
 		[MOAT_OBJECT_CAPABILITY] = "capability", [MOAT_OBJECT_FILE] = "file",
 		[MOAT_OBJECT_MOUNT] = "mount",   [MOAT_OBJECT_KERNEL] = "kernel",
-		[MOAT_OBJECT_DEVICE] = "device",
+		[MOAT_OBJECT_DEVICE] = "device", [MOAT_OBJECT_KEY] = "key",
 	};
 
 	return object_kind < ARRAY_LEN(names) ? names[object_kind] : "unknown";

@@ -204,28 +204,46 @@ static unsigned hook_arguments(const struct btf *kernel, const char *hook)
 	return type ? btf_vlen(type) : 0;
 }
 
-/* What differs between supported kernels, by their own account (BTF), never by version. */
-static void suit_kernel(struct enforce *e)
+/*
+ * What differs between supported kernels, by their own account (BTF), never by version. A hook that is
+ * there in a form that none of the programs is made for is a hole: then there is no start.
+ */
+static int suit_kernel(struct enforce *e, struct failure *f)
 {
 	struct btf *kernel = btf__load_vmlinux_btf();
 	const struct {
 		const char *hook;
-		unsigned arguments;
-		struct bpf_program *program;
-	} optional[] = {
-		{ "file_ioctl_compat", 3, e->bpf->progs.moat_file_ioctl_compat },
-		{ "inode_setattr", 2, e->bpf->progs.moat_inode_setattr_6_1 },
-		{ "inode_setattr", 3, e->bpf->progs.moat_inode_setattr },
-		{ "inode_set_acl", 4, e->bpf->progs.moat_inode_set_acl },
-		{ "inode_remove_acl", 3, e->bpf->progs.moat_inode_remove_acl },
-		{ "inode_file_setattr", 2, e->bpf->progs.moat_inode_file_setattr },
+		bool may_lack; /* what it guards is not there then, or asks another hook */
+		unsigned arguments[2]; /* of each variant */
+		struct bpf_program *programs[2];
+	} hooks[] = {
+		{ "inode_setattr", false, { 2, 3 },
+		  { e->bpf->progs.moat_inode_setattr_6_1, e->bpf->progs.moat_inode_setattr } },
+		{ "file_ioctl_compat", true, { 3 }, { e->bpf->progs.moat_file_ioctl_compat } },
+		{ "inode_set_acl", true, { 4 }, { e->bpf->progs.moat_inode_set_acl } },
+		{ "inode_remove_acl", true, { 3 }, { e->bpf->progs.moat_inode_remove_acl } },
+		{ "inode_file_setattr", true, { 2 }, { e->bpf->progs.moat_inode_file_setattr } },
 	};
+	int r = 0;
 
+	if (!kernel)
+		return fail(f, errno, "cannot read the kernel's types (/sys/kernel/btf/vmlinux)");
 	e->settings.backup_labels = needs_backup_labels(kernel);
-	for (size_t i = 0; i < ARRAY_LEN(optional); i++)
-		if (hook_arguments(kernel, optional[i].hook) == optional[i].arguments)
-			bpf_program__set_autoload(optional[i].program, true);
+	for (size_t i = 0; i < ARRAY_LEN(hooks) && r == 0; i++) {
+		unsigned n = hook_arguments(kernel, hooks[i].hook);
+
+		if (n == 0 && hooks[i].may_lack)
+			continue;
+		r = -ENOTSUP;
+		for (size_t j = 0; j < ARRAY_LEN(hooks[i].programs); j++)
+			if (hooks[i].arguments[j] == n)
+				r = bpf_program__set_autoload(hooks[i].programs[j], true);
+		if (r < 0)
+			fail(f, -r, "the hook %s of this kernel has %u arguments, which this version of moat does not know",
+			     hooks[i].hook, n);
+	}
 	btf__free(kernel);
+	return r;
 }
 
 static int load(struct enforce *e, const struct config *config, struct failure *f)
@@ -238,8 +256,9 @@ static int load(struct enforce *e, const struct config *config, struct failure *
 	e->bpf = moat_bpf__open();
 	if (!e->bpf)
 		return fail(f, errno, "cannot open the BPF object: %s", libbpf_said);
-	suit_kernel(e);
-	r = enforce_adopt(e, config, f);
+	r = suit_kernel(e, f);
+	if (r == 0)
+		r = enforce_adopt(e, config, f);
 	if (r < 0)
 		return r;
 	if (e->adopted) /* and with them files and superblocks of user code, also if .bss is not the same */

@@ -56,7 +56,7 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(kcmp, "control", EPERM, ESRCH, 0, 0, "kcmp(KCMP_VM)")                                    \
 	X(robust_list, "control", EPERM, ESRCH, 0, 0, "get_robust_list")                           \
 	X(prlimit_set, "control", EPERM, ESRCH, 0, 0, "prlimit, setting RLIMIT_NOFILE")            \
-	X(prlimit_get, "control", 0, ESRCH, 0, ORACLE, "prlimit, reading RLIMIT_NOFILE")           \
+	X(prlimit_get, "control", EPERM, ESRCH, 0, 0, "prlimit, reading RLIMIT_NOFILE")            \
 	X(sched_setscheduler, "control", EPERM, ESRCH, 0, 0, "sched_setscheduler(SCHED_IDLE)")     \
 	X(sched_setparam, "control", EPERM, ESRCH, 0, 0, "sched_setparam")                         \
 	X(sched_setattr, "control", EPERM, ESRCH, 0, 0, "sched_setattr(SCHED_BATCH)")              \
