@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Surface: reading the limits of a task.
+ * Surface: looking at a task where the kernel does not say which: at its limits, and by ioctl(2) of a
+ * pidfd (file.bpf.c).
  *
  * Policy: may_touch(subject, target), as in task.bpf.c; the answer is EPERM. But task_prlimit is given
  * credentials, not the task that has them. They belong to one process and its threads (copy_creds() in
@@ -12,7 +13,7 @@
  *
  * Hooks: cred_prepare, cred_free, task_prlimit.
  */
-#include "verdict.h"
+#include "cred.h"
 
 #define LSM_PRLIMIT_READ 1 /* include/linux/security.h */
 
@@ -51,7 +52,6 @@ SEC("lsm/task_prlimit")
 int BPF_PROG(moat_task_prlimit, const struct cred *cred, const struct cred *tcred,
 	     unsigned int flags, int ret)
 {
-	__u64 address = (__u64)tcred;
 	const struct moat_label *subject;
 
 	if (ret)
@@ -61,7 +61,7 @@ int BPF_PROG(moat_task_prlimit, const struct cred *cred, const struct cred *tcre
 	subject = user_subject();
 	if (!subject)
 		return 0;
-	if (may_touch(subject, bpf_map_lookup_elem(&creds, &address)))
+	if (may_touch(subject, label_of_credentials(tcred)))
 		return allow(MOAT_HOOK_task_prlimit);
 	return deny(MOAT_HOOK_task_prlimit, EPERM, MOAT_OBJECT_TASK, 0);
 }

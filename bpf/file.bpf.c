@@ -23,6 +23,7 @@
  * inode_file_setattr, file_ioctl, file_ioctl_compat, file_lock, file_fcntl, path_notify (also how the
  * agent marks an inode).
  */
+#include "cred.h"
 #include "door.h"
 #include "protect.h"
 #include "superblock.h"
@@ -259,6 +260,8 @@ enum {
 	/* linux/nsfs.h, 6.12: hands out mount namespaces, also the control plane's, to CAP_SYS_ADMIN */
 	NS_MNT_GET_NEXT = 0xb7 << 8 | 11,
 	NS_MNT_GET_PREV = 0xb7 << 8 | 12,
+	/* linux/pidfd.h, 6.13: parent, user and cgroup of a process */
+	PIDFD_GET_INFO = 0xff << 8 | 11,
 };
 
 static __always_inline int use_file_system(struct file *file, unsigned int cmd)
@@ -270,6 +273,26 @@ static __always_inline int use_file_system(struct file *file, unsigned int cmd)
 	if (superblock_is_own(inode->i_sb))
 		return allow(MOAT_HOOK_file_ioctl);
 	return deny(MOAT_HOOK_file_ioctl, EPERM, MOAT_OBJECT_KERNEL, cmd);
+}
+
+static __always_inline int look_at_process(struct file *file)
+{
+	const struct moat_label *subject = user_subject();
+	struct inode *inode = file->f_inode;
+	struct task_struct *task;
+	struct hlist_node *link;
+	struct pid *pid;
+
+	if (!subject || inode->i_sb->s_magic != PID_FS_MAGIC)
+		return 0;
+	pid = BPF_CORE_READ(inode, i_private);
+	link = BPF_CORE_READ(pid, tasks[0].first);
+	if (!link) /* it has ended, and there is only its status to be had */
+		return allow(MOAT_HOOK_file_ioctl);
+	task = (void *)link - bpf_core_field_offset(struct task_struct, pid_links);
+	if (may_touch(subject, label_of_credentials(BPF_CORE_READ(task, real_cred))))
+		return allow(MOAT_HOOK_file_ioctl);
+	return deny(MOAT_HOOK_file_ioctl, EPERM, MOAT_OBJECT_TASK, BPF_CORE_READ(task, tgid));
 }
 
 static __always_inline int use_ioctl(struct file *file, unsigned int cmd)
@@ -296,6 +319,8 @@ static __always_inline int use_ioctl(struct file *file, unsigned int cmd)
 		if (!user_subject())
 			return 0;
 		return deny(MOAT_HOOK_file_ioctl, EPERM, MOAT_OBJECT_KERNEL, cmd);
+	case PIDFD_GET_INFO:
+		return look_at_process(file);
 	default:
 		return 0;
 	}

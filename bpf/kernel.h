@@ -34,6 +34,8 @@
 #define FUSE_CTL_SUPER_MAGIC 0x65735543
 #define RDTGROUP_SUPER_MAGIC 0x7655821
 #define NFSD_SUPER_MAGIC 0x6e667364
+#define PID_FS_MAGIC 0x50494446
+#define PIDTYPES 4 /* enum pid_type, include/linux/pid_types.h */
 #define FMODE_WRITE 2
 #define S_IFMT 0170000
 #define S_IFREG 0100000
@@ -52,7 +54,17 @@
 #define IPPROTO_ICMP 1
 #define IPPROTO_ICMPV6 58
 
+struct cred;
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct hlist_node {
+	struct hlist_node *next;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
 
 struct ns_common {
 	unsigned int inum;
@@ -74,6 +86,8 @@ struct task_struct {
 	char comm[16];
 	struct nsproxy *nsproxy;
 	struct bpf_local_storage *bpf_storage;
+	const struct cred *real_cred;
+	struct hlist_node pid_links[PIDTYPES];
 };
 
 /* include/linux/proc_fs.h; one proc_fs_info per superblock */
@@ -95,24 +109,19 @@ struct super_block {
 	void *s_fs_info;
 };
 
-struct hlist_node {
-	struct hlist_node *next;
-};
-
-struct hlist_head {
-	struct hlist_node *first;
-};
-
 struct inode {
 	unsigned short i_mode;
 	unsigned int i_rdev;
 	unsigned int i_generation;
 	unsigned long i_ino;
+	void *i_private;
 	struct super_block *i_sb;
 	struct hlist_head i_dentry;
 };
 
-struct pid;
+struct pid {
+	struct hlist_head tasks[PIDTYPES]; /* of the first kind: the one task with this number */
+};
 
 struct proc_inode {
 	struct pid *pid;
@@ -297,7 +306,6 @@ struct sockaddr {
 
 /* only ever passed through */
 struct kernel_siginfo;
-struct cred;
 struct key;
 struct __key_reference_with_attributes;
 struct rlimit;
