@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/keyctl.h>
 #include <net/if.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -176,4 +177,17 @@ int attempt_hostname_own(struct target *t)
 	if (gethostname(name, sizeof(name)) < 0)
 		return setup(t, "gethostname");
 	return answer(sethostname(name, strlen(name)));
+}
+
+/* Keyrings belong to users: what root's control plane keeps in its own, root's user code could read. */
+int attempt_key_add(struct target *t)
+{
+	(void)t;
+	return answer(syscall(SYS_add_key, "user", "attempt", "x", 1, KEY_SPEC_PROCESS_KEYRING));
+}
+
+int attempt_key_find(struct target *t)
+{
+	(void)t;
+	return answer(syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_USER_KEYRING, 1));
 }
