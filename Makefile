@@ -121,8 +121,8 @@ define apt_install
 done; \
 if [ -n "$$missing" ]; then \
 	echo "installing:$$missing"; \
-	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y \
-		--no-install-recommends $$missing >/dev/null || \
+	apt-get -o Acquire::Retries=3 update -qq && DEBIAN_FRONTEND=noninteractive \
+		apt-get -o Acquire::Retries=3 install -qq -y --no-install-recommends $$missing >/dev/null || \
 	{ echo "apt-get could not install them: run 'apt-get install$$missing' to see why" >&2; exit 1; }; \
 fi
 endef
@@ -169,8 +169,9 @@ deps-demo:
 deps-test:
 	$(call apt_install,$(DEPS_TEST) $(if $(shell command -v npm),,npm))
 	@test -x $(MOAT_NODE_MODULES)/.bin/bun || { echo "installing: bun (npm)"; \
-		mkdir -p $(MOAT_NODE_MODULES)/.. && \
-		npm install --silent --no-fund --no-audit --prefix $(MOAT_NODE_MODULES)/.. bun; }
+		mkdir -p $(MOAT_NODE_MODULES)/.. && for attempt in first second; do \
+			npm install --silent --no-fund --no-audit --prefix $(MOAT_NODE_MODULES)/.. bun && exit 0; \
+		done; exit 1; }
 
 deps-vm:
 	$(call apt_install,$(DEPS_VM))

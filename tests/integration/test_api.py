@@ -75,10 +75,15 @@ def status(session):
 def events(session):
     reply = session.api.request("GET", "/v1/events")
     assert reply.status == 200, reply
-    with Raw(session, timeout=1) as raw:
+    with Raw(session) as raw:
         raw.send(http("GET", "/v1/events?follow=true&since=999999"))
         head = raw.socket.recv(65536)
+        while not head.endswith(b"\r\n\r\n"):
+            part = raw.socket.recv(65536)
+            assert part, head
+            head += part
         assert b"200 OK" in head and b"application/x-ndjson" in head, head
+        raw.socket.settimeout(session.patience)
         try:
             more = raw.socket.recv(65536)
         except socket.timeout:
@@ -285,11 +290,15 @@ def slow_client(session):
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     before = resident()
-    connection = Connection(session.agent.socket, 60)
+    connection = Connection(session.agent.socket, 600)
     connection.request("POST", "/v1/exec", body=exec_body(*argv), headers={"Accept": "application/x-ndjson"})
+
+    def command():
+        return next((each for each in reversed(session.api.get("/v1/processes")["processes"]) if each["argv"] == argv), None)
+    procs.wait_until(lambda: (each := command()) and each["stdoutBytes"] > 0, 20, "its first output")
     time.sleep(1)
-    held = [each for each in session.api.get("/v1/processes")["processes"] if each["argv"] == argv]
-    assert held[-1]["state"] == "running" and held[-1]["stdoutBytes"] < 4 * 1024 * 1024, held[-1]
+    held = command()
+    assert held["state"] == "running" and held["stdoutBytes"] < 4 * 1024 * 1024, held
     assert resident() - before < 16 * 1024 * 1024, (before, resident())
     total, last = 0, None
     for line in connection.getresponse():
@@ -310,7 +319,7 @@ def other_uid(session):
         script = ("import os,socket,sys; os.setgid(65534); os.setuid(65534); s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
                   "s.sendall(b'GET /v1/health HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'); print(s.recv(4096).decode())")
         done = subprocess.run(["/usr/bin/python3", "-c", script, session.agent.socket], capture_output=True, text=True, check=False,
-                              timeout=30)
+                              timeout=120)
     finally:
         os.chmod(session.agent.socket, 0o600)
         os.chmod(session.agent.state_dir, 0o700)

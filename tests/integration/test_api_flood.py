@@ -29,12 +29,11 @@ def gone(session):
         raw = Raw(session)
         raw.send(http("POST", "/v1/exec", exec_body(*argv), f"Accept: {accept}"))
         procs.wait_until(lambda: any(each["argv"] == argv for each in session.api.get("/v1/processes")["processes"]),
-                         20 * session.patience, "the command to start")
+                         20, "the command to start")
         raw.socket.close()
-    procs.wait_until(lambda: session.exec("/bin/cat", marker).out == "x\nx\n", 20 * session.patience,
-                     "both commands to end")
+    procs.wait_until(lambda: session.exec("/bin/cat", marker).out == "x\nx\n", 20, "both commands to end")
     session.exec("/bin/rm", "-f", marker)
-    procs.wait_until(lambda: session.api.get("/v1/status")["connections"] <= 2, 10 * session.patience,
+    procs.wait_until(lambda: session.api.get("/v1/status")["connections"] <= 2, 10,
                      "the connections to be closed")
     settles(session, before)
     unharmed(session)
@@ -48,7 +47,7 @@ def gone_for_good(session):
     procs.wait_until(lambda: session.api.get("/v1/status")["connections"] >= 20, 10, "the connections")
     for raw in raws:
         raw.socket.close()
-    procs.wait_until(lambda: session.api.get("/v1/status")["connections"] <= 2, 10 * session.patience,
+    procs.wait_until(lambda: session.api.get("/v1/status")["connections"] <= 2, 10,
                      "the connections to be closed")
     left = [each for each in session.api.get("/v1/processes")["processes"] if each["argv"] == ["/bin/sleep", "86411"]]
     for each in left:
@@ -90,12 +89,13 @@ GARBAGE = [
 ]
 
 
-@test("what is not HTTP, or nearly HTTP, is refused or dropped and does no harm", needs=("moat",), timeout=120)
+@test("what is not HTTP, or nearly HTTP, is refused or dropped and does no harm", needs=("moat",), timeout=250)
 def garbage(session):
     before = descriptors(session)
     started = session.api.get("/v1/status")["execs"]["started"]
     for text in GARBAGE:
         # The end of a half-closed connection is seldom overlooked by libmicrohttpd: then the agent's deadline of 30 s ends it.
+        # The test's own timeout is enough for all of them.
         with Raw(session, timeout=40) as raw:
             raw.send(text)
             raw.socket.shutdown(socket.SHUT_WR)
@@ -125,9 +125,10 @@ def garbage(session):
 @test("a thousand connections at once are all served", needs=("moat",), timeout=180)
 def thousand(session):
     before = descriptors(session)
-    raws = [Raw(session, timeout=100) for _ in range(1000)]
-    for number, raw in enumerate(raws):
-        raw.send(http("POST", "/v1/exec", exec_body("/bin/echo", str(number))))
+    raws = []
+    for number in range(1000):  # each asks at once: a connection that says nothing for 30 s is hung up on
+        raws.append(Raw(session, timeout=100))
+        raws[-1].send(http("POST", "/v1/exec", exec_body("/bin/echo", str(number))))
     for number, raw in enumerate(raws):
         found, answer = raw.read_answer()
         assert found == 200 and answer["stdout"] == f"{number}\n", answer
@@ -157,7 +158,7 @@ def ten_thousand(session):
     assert len(raws) == limit // 4 * 4, len(raws)
     began = time.monotonic()
     unharmed(session)
-    assert time.monotonic() - began < 10 * session.patience
+    assert time.monotonic() - began < 10 * procs.SLACK
     assert session.api.get("/v1/status")["connections"] <= 2048
     for raw in raws:
         raw.socket.close()
@@ -169,9 +170,10 @@ def busy(session):
     before = descriptors(session)
     identifier = session.api.start("/bin/sleep", "86455")
     len_limit()
-    raws = [Raw(session) for _ in range(2000)]
-    for raw in raws:
-        raw.send(http("GET", "/v1/events?follow=true&since=999999"))
+    raws = []
+    for _ in range(2000):
+        raws.append(Raw(session))
+        raws[-1].send(http("GET", "/v1/events?follow=true&since=999999"))
     heads = [raw.socket.recv(12) for raw in raws]
     assert heads.count(b"HTTP/1.1 200") == 2048 - 64 and heads.count(b"HTTP/1.1 429") == 16, {each: heads.count(each) for each in heads}
     reply = session.api.request("POST", "/v1/exec", {"argv": ["/bin/true"]})
@@ -193,11 +195,12 @@ def len_limit():
 
 @test("a request that never ends is hung up on after 30 seconds", needs=("moat",), timeout=60)
 def stalled(session):
+    began = time.monotonic()
     with Raw(session, timeout=50) as header, Raw(session, timeout=50) as body:
         header.send(b"GET /v1/sta")
         body.send(http("POST", "/v1/exec", b"").replace(b"Length: 0", b"Length: 50") + b'{"argv"')
-        began = time.monotonic()
         header.read()
         body.read()
-        assert 25 < time.monotonic() - began < 45, time.monotonic() - began
+        took = time.monotonic() - began
+        assert 25 < took < 30 + 15 * procs.SLACK, took
     unharmed(session)

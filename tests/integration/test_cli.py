@@ -6,10 +6,11 @@ import os
 import signal
 import subprocess
 
+from lib import procs
 from lib.tap import test
 
 
-def moat(session, *arguments, stdin=None, timeout=60):
+def moat(session, *arguments, stdin=None, timeout=300):
     environment = {"PATH": "/usr/bin:/bin", "MOAT_SOCKET": session.agent.socket if session.agent else "/nonexistent"}
     return subprocess.run([os.path.join(session.build, "moat"), *arguments], capture_output=True, text=True, check=False, env=environment,
                           input=stdin, timeout=timeout)
@@ -48,7 +49,7 @@ def by_signal(session):
 @test("an agent that is not there is 125 and says where it was looked for", needs=("moat",))
 def no_agent(session):
     done = subprocess.run([os.path.join(session.build, "moat"), "exec", "--", "/bin/true"], capture_output=True, text=True, check=False,
-                          env={"PATH": "/usr/bin:/bin", "MOAT_SOCKET": "/nonexistent/moat.sock"}, timeout=30)
+                          env={"PATH": "/usr/bin:/bin", "MOAT_SOCKET": "/nonexistent/moat.sock"}, timeout=120)
     assert done.returncode == 125 and "/nonexistent/moat.sock" in done.stderr, done
 
 
@@ -79,5 +80,9 @@ def as_json(session):
 @test("moat events shows denials with hook, errno and context", needs=("moat", "lsm"))
 def events(session):
     session.exec("/bin/kill", "-9", str(session.agent.pid), context="shared")
-    done = moat(session, "events")
-    assert done.returncode == 0 and "task_kill" in done.stdout and "EPERM" in done.stdout, done
+
+    def shown():
+        done = moat(session, "events")
+        assert done.returncode == 0, done
+        return any("task_kill" in line and "EPERM" in line for line in done.stdout.splitlines())
+    procs.wait_until(shown, 10, "the denial")

@@ -5,7 +5,6 @@ import os
 import random
 import signal
 import subprocess
-import time
 
 from lib import procs
 from lib.tap import test
@@ -28,7 +27,7 @@ def interrupt(session):
     cli = start_cli(session, "exec", "--", *argv)
     assert cli.stdout.readline() == b"ready\n"
     cli.send_signal(signal.SIGINT)
-    out, err = cli.communicate(timeout=20)
+    out, err = cli.communicate(timeout=120)
     assert (cli.returncode, out) == (5, b"caught\n"), (cli.returncode, out, err)
 
 
@@ -39,11 +38,12 @@ def kill_by_cli(session):
         cli = start_cli(session, "exec", "--", *argv)
         assert cli.stdout.readline() == b"ready\n"
         for each in signals:
+            # Two of a kind that are pending at once are one.
+            procs.wait_until(lambda pid=cli.pid, each=each: not procs.signal_pending(pid, each), 10, "the one before to be taken")
             cli.send_signal(each)
-            time.sleep(0.3)
-        out, err = cli.communicate(timeout=20)
+        out, err = cli.communicate(timeout=120)
         assert cli.returncode == 137 and out == b"", (signals, cli.returncode, out, err)
-        assert find_process(session, *argv) is None
+        procs.wait_until(lambda: find_process(session, *argv) is None, 10, "its children to be gone")
 
 
 @test("a reader that goes away ends the command, as in a pipeline", needs=("moat",))
@@ -51,7 +51,7 @@ def broken_pipe(session):
     cli = start_cli(session, "exec", "--", "/usr/bin/yes", "86433")
     assert cli.stdout.readline() == b"86433\n"
     cli.stdout.close()
-    assert cli.wait(timeout=20) == 128 + signal.SIGPIPE
+    assert cli.wait(timeout=120) == 128 + signal.SIGPIPE
     procs.wait_until(lambda: find_process(session, "/usr/bin/yes", "86433") is None, 10, "yes to be gone")
 
 
@@ -59,7 +59,7 @@ def broken_pipe(session):
 def cli_options(session):
     def moat(*arguments, stdin=b"", **environment):
         done = subprocess.run([os.path.join(session.build, "moat"), *arguments], input=stdin, capture_output=True, check=False,
-                              env={"MOAT_SOCKET": session.agent.socket, **environment}, timeout=30)
+                              env={"MOAT_SOCKET": session.agent.socket, **environment}, timeout=120)
         return done.returncode, done.stdout, done.stderr
 
     data = random.Random(2).randbytes(200000)

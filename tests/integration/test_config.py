@@ -57,20 +57,20 @@ def no_such_mode(session):
 @test("a configuration file that does not exist is named")
 def no_file(session):
     done = subprocess.run([os.path.join(session.build, "moatd"), "-c", "/nonexistent/moat.conf"], capture_output=True, text=True,
-                          check=False, timeout=30)
+                          check=False, timeout=120)
     assert done.returncode > 0 and "/nonexistent/moat.conf" in done.stderr, (done.returncode, done.stderr)
 
 
 @test("the short form without a command is refused")
 def no_command(session):
     done = subprocess.run([os.path.join(session.build, "moatd"), "--port", "8080", "--"], capture_output=True, text=True,
-                          check=False, timeout=30)
+                          check=False, timeout=120)
     assert done.returncode > 0 and "command" in done.stderr, (done.returncode, done.stderr)
 
 
 @test("moat check prints every layer, and its status says whether enforcement is possible", timeout=60)
 def check_prints(session):
-    done = subprocess.run([os.path.join(session.build, "moat"), "check"], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([os.path.join(session.build, "moat"), "check"], capture_output=True, text=True, check=False, timeout=120)
     for word in ("lsm", "namespaces", "caps", "cgroup"):
         assert word in done.stdout, (word, done.stdout, done.stderr)
     expected = 0 if session.vm else done.returncode

@@ -107,14 +107,14 @@ def passed(session, context, descriptors):
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
         server.bind(path)
         server.listen()
-        server.settimeout(20 * session.patience)
+        server.settimeout(120)
         identifier = session.api.start(places.PYTHON, "-c", RECEIVER, path, context=context)
         connection, _ = server.accept()
         with connection:
             for name, descriptor in descriptors.items():
                 socket.send_fds(connection, [name.encode()], [descriptor])
     os.unlink(path)
-    ended = procs.wait_until(lambda: (p := session.api.process(identifier))["state"] == "ended" and p, 20 * session.patience, "it ended")
+    ended = procs.wait_until(lambda: (p := session.api.process(identifier))["state"] == "ended" and p, 20, "it ended")
     return {line.split(" ", 1)[0]: line.endswith(" came") and "did not" not in line for line in ended["stdout"].splitlines()}
 
 

@@ -165,7 +165,7 @@ def timeout_kills_tree(session):
         started = time.monotonic()
         result = session.exec("/bin/sh", "-c", script, context=context, timeoutMs=1000 * session.patience)
         assert result.timed_out is True and result.signal == "SIGKILL", result
-        assert time.monotonic() - started < 10 * session.patience, "it took too long"
+        assert time.monotonic() - started < 10 * procs.SLACK, "it took too long"
         procs.wait_until(lambda seconds=seconds: not sleepers(seconds), 5, f"the tree is gone: {sleepers(seconds)}")
 
 
@@ -173,7 +173,7 @@ def timeout_kills_tree(session):
 def background_child(session):
     started = time.monotonic()
     result = session.exec("/bin/sh", "-c", "echo before; sleep 86403 & echo $!")
-    assert time.monotonic() - started < 10 * session.patience, "the exec waited for the child"
+    assert time.monotonic() - started < 10 * procs.SLACK, "the exec waited for the child"
     assert result.exit == 0 and result.out.startswith("before\n"), result
     procs.wait_until(lambda: len(sleepers(86403)) == 1, 5, "the child runs")
     listed = session.api.process(result.id)
@@ -217,9 +217,10 @@ def kill_running(session):
     procs.wait_until(lambda: sleepers(86404), 5, "it runs")
     session.api.kill(first)
     ended = procs.wait_until(lambda: (p := session.api.process(first))["state"] == "ended" and p, 5, "it ended")
-    assert ended["signal"] == "SIGKILL" and not sleepers(86404), ended
-    second = session.api.start("/bin/sh", "-c", "trap 'exit 9' USR1; while :; do sleep 0.1; done")
-    time.sleep(0.5 * session.patience)
+    assert ended["signal"] == "SIGKILL", ended
+    procs.wait_until(lambda: not sleepers(86404), 5, "its child is gone")
+    second = session.api.start("/bin/sh", "-c", "trap 'exit 9' USR1; echo ready; while :; do sleep 0.1; done")
+    procs.wait_until(lambda: session.api.process(second)["stdout"] == "ready\n", 10, "it takes signals")
     assert session.api.request("POST", f"/v1/processes/{second}/signal", {"signal": "SIGUSR1"}).status in (200, 202, 204)
     ended = procs.wait_until(lambda: (p := session.api.process(second))["state"] == "ended" and p, 10, "it ended")
     assert ended["exitCode"] == 9, ended
@@ -253,7 +254,7 @@ def nothing_left(session):
 def init_is_out_of_reach(session):
     result = session.exec("/bin/sh", "-c", "kill -9 1; kill -9 -1; echo alive", context="full")
     spaces = {each["name"]: each["pid"] for each in session.api.get("/v1/status")["namespaces"]}
-    assert procs.state(spaces["user"]) in ("S", "R"), procs.describe(spaces["user"])
+    assert procs.state(spaces["user"]) in ("S", "R", "D"), procs.describe(spaces["user"])
     assert session.exec("/bin/echo", "still").out == "still\n", result
 
 

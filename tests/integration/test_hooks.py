@@ -32,6 +32,7 @@ DENY_ONLY = {
     "syslog": "the kernel's log is not for user code",
     "kernel_module_request": "no module is loaded for user code",
     "key_alloc": "keys are not for user code", "key_permission": "keys are not for user code",
+    "file_receive": "of all descriptors it counts those of doors to the kernel",
     "file_fcntl": "of all fcntl(2) it counts leases", "path_notify": "of all watches it counts those that answer",
 }
 
@@ -239,6 +240,15 @@ def guarded_datagrams(session):
             os.unlink(name)
 
 
+@test("user code has packet and raw sockets in a network namespace of its own, and not in the control plane's", needs=("moat", "lsm"))
+def own_packets(session):
+    program = "import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW); socket.socket(socket.AF_INET, socket.SOCK_RAW, 6)"
+    for context in ("full", "shared"):
+        own = session.exec("/usr/bin/unshare", "--net", places.PYTHON, "-c", program, context=context)
+        shared = session.exec(places.PYTHON, "-c", program, context=context)
+        assert own.exit == 0 and shared.exit == 1 and "Operation not permitted" in shared.err, (context, own, shared)
+
+
 @contextlib.contextmanager
 def sysctl(name, value):
     """With another value for a while."""
@@ -290,7 +300,7 @@ def counters(session):
     if "hook_counters" not in session.memory:
         test_attempts.matrix(session)
         test_contexts.leaked_descriptors(session, "shared")
-        for make in (announced_child, machine_mounts, unmount, listen, guarded_datagrams, kernel_log, perf_registers):
+        for make in (announced_child, machine_mounts, unmount, listen, guarded_datagrams, own_packets, kernel_log, perf_registers):
             with contextlib.suppress(Exception):  # which its own test reports
                 make(session)
         session.memory["hook_counters"] = {each["hook"]: each for each in session.api.get("/v1/status")["hooks"]}

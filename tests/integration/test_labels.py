@@ -45,7 +45,7 @@ def inheritance(session):
     def family():
         found = [pid for pid in descendants(spaces["user-shared"]) if procs.name(pid) in ("sleep", "python3")]
         return found if sum(procs.name(pid) == "sleep" for pid in found) == 4 else None
-    found = procs.wait_until(family, 10 * session.patience, "four descendants")
+    found = procs.wait_until(family, 10, "four descendants")
     number = int(identifier[1:])
     labels = {procs.describe(pid): label(session, pid) for pid in found if label(session, pid)[2] == number}
     session.api.kill(identifier)
@@ -58,7 +58,7 @@ def numbers(session):
     seen = {}
     for context in ("shared", "shared", "other"):
         identifier = session.api.start("/bin/sleep", "86421", context=context)
-        seen[identifier] = label(session, session.api.process(identifier)["pid"])
+        seen[identifier] = label(session, procs.wait_until(lambda each=identifier: session.api.process(each)["pid"], 5, "it has a pid"))
     for identifier in seen:
         session.api.kill(identifier)
     (role1, first, exec1), (role2, second, exec2), (role3, third, exec3) = seen.values()
@@ -71,7 +71,7 @@ def numbers(session):
 WATCH_BIRTHS = """
 import os, time
 end, seen = time.monotonic() + float(os.sys.argv[1]), set()
-while time.monotonic() < end:
+while time.monotonic() < end or "sleep" not in seen and time.monotonic() < end + 120:
     for pid in os.listdir("/proc"):
         if pid.isdigit():
             try:

@@ -15,7 +15,7 @@ TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 def scrape(session):
     """(Content-Type, text)"""
-    connection = unixhttp.Connection(session.agent.socket, 30)
+    connection = unixhttp.Connection(session.agent.socket, 600)
     try:
         connection.request("GET", "/metrics")
         response = connection.getresponse()
@@ -108,7 +108,7 @@ def execs(session):
             expected = dict(pairs) == {"namespace": namespace, "result": result}
             assert number - before["moat_execs_ended_total"].samples[sample, pairs] == expected, (namespace, result, pairs)
         assert moved(before, after, "moat_spawn_seconds_count") == 1
-        assert 0 < moved(before, after, "moat_spawn_seconds_sum") < 30
+        assert 0 < moved(before, after, "moat_spawn_seconds_sum") < 30 * procs.SLACK
 
 
 @test("a command that cannot be executed is counted as failed, and its time is not", needs=("moat",))
@@ -177,9 +177,10 @@ def folded(session):
 @test("services: which are up, which are ready, and restarts of the one that cannot start", needs=("moat",), timeout=60)
 def services(session):
     session.agent.wait_ready("spare", 20)
-    before = metrics(session)
+    # For a moment of each try it has a process, which finds out.
+    before = procs.wait_until(lambda: value(found := metrics(session), "moat_service_up", service="broken") == 0 and found, 20, "back-off")
     assert value(before, "moat_service_up", service="spare") == value(before, "moat_service_ready", service="spare") == 1
-    assert value(before, "moat_service_up", service="broken") == value(before, "moat_service_ready", service="broken") == 0
+    assert value(before, "moat_service_ready", service="broken") == 0
     procs.wait_until(lambda: moved(before, metrics(session), "moat_service_restarts_total", service="broken") > 0, 30, "it was started again")
     assert moved(before, metrics(session), "moat_service_restarts_total", service="spare") == 0
 
@@ -196,7 +197,8 @@ def own(session):
     with open("/proc/uptime", encoding="ascii") as file:
         booted = time.time() - float(file.read().split()[0])
     started = booted + procs.start_time(session.agent.pid) / os.sysconf("SC_CLK_TCK")
-    assert abs(value(found, "process_start_time_seconds") - started) < 5, started
+    tolerance = 5 + session.memory["start_seconds"]  # it looks at the clock some time after its start
+    assert abs(value(found, "process_start_time_seconds") - started) < tolerance, (started, tolerance)
 
 
 @test("moat metrics prints them", needs=("moat",))

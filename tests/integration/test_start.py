@@ -50,7 +50,7 @@ def degraded(session):
 @test("moat status says whether the kernel enforces", needs=("moat",))
 def command_line_status(session):
     done = subprocess.run([os.path.join(session.build, "moat"), "status"], capture_output=True, text=True, check=False,
-                          env={"MOAT_SOCKET": session.agent.socket, "PATH": "/usr/bin"}, timeout=30)
+                          env={"MOAT_SOCKET": session.agent.socket, "PATH": "/usr/bin"}, timeout=120)
     assert done.returncode == 0, done.stderr
     assert ("not enforced" in done.stdout.lower() or "off" in done.stdout.lower()) != session.enforced, done.stdout
 

@@ -35,6 +35,21 @@ static inline int setup_loop(void **state)
 	return loop_new(&t.loop) < 0 ? -1 : 0;
 }
 
+/*
+ * Since Linux 6.19 a process leaves its cgroup when it is scheduled for the last time, which may be a
+ * moment after wait(2) has returned. For ten seconds that is EBUSY.
+ */
+static inline int remove_cgroup(const char *path)
+{
+	int r = rmdir(path);
+
+	for (int i = 0; i < 1000 && r < 0 && errno == EBUSY; i++) {
+		poll(NULL, 0, 10);
+		r = rmdir(path);
+	}
+	return r;
+}
+
 /* Each test leaves the instance's directory gone, whatever it did. */
 static inline int teardown(void **state)
 {
@@ -50,7 +65,7 @@ static inline int teardown(void **state)
 	loop_free(t.loop);
 	while (waitpid(-1, NULL, WNOHANG) > 0)
 		;
-	if (t.base && rmdir(t.base) < 0)
+	if (t.base && remove_cgroup(t.base) < 0)
 		r = -1;
 	free_ptr(&t.base);
 	return r;

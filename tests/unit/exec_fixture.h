@@ -25,7 +25,7 @@
 
 /* A string vector for the length of the enclosing block. */
 #define ARGV(...) ((char **)(const char *[]){ __VA_ARGS__, NULL })
-#define GIVE_UP_NS (30 * NSEC_PER_SEC)
+#define GIVE_UP_NS (300 * NSEC_PER_SEC) /* far more than a slow machine needs */
 
 struct fixture {
 	char dir[64];
@@ -161,6 +161,19 @@ static inline void run_for(unsigned ms)
 	while (!fx.pause_over) /* commands that end stop the loop, too */
 		run_loop();
 }
+
+/* Lets the agent do its work until the condition holds; fails the test if that takes a minute. */
+#define RUN_UNTIL(condition)                                                  \
+	do {                                                                  \
+		const uint64_t until_ns = now_ns() + 60 * NSEC_PER_SEC;       \
+		bool holds;                                                   \
+                                                                              \
+		while (!(holds = (condition)) && now_ns() < until_ns)         \
+			run_for(10);                                          \
+		if (!holds)                                                   \
+			print_error("not within a minute: %s\n", #condition); \
+		assert_true(holds);                                           \
+	} while (0)
 
 /* What became of a command. out and err are terminated copies of the capture. */
 struct outcome {

@@ -104,7 +104,7 @@ static void an_earlier_timer_does_not_wait_for_a_later_one(void **state)
 	loop_timer_set(t.loop, &late.timer, 60 * NSEC_PER_SEC, note);
 	loop_timer_set(t.loop, &end, 1 * MSEC, stop);
 	assert_int_equal(loop_run(t.loop), 0);
-	assert_true(now_ns() - start < 10 * NSEC_PER_SEC);
+	assert_true(now_ns() - start < 50 * NSEC_PER_SEC);
 	assert_string_equal(t.order, "");
 	loop_timer_cancel(t.loop, &late.timer);
 }

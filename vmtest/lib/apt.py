@@ -10,6 +10,7 @@ import glob
 import os
 import re
 import subprocess
+import tempfile
 
 from cache import Failure
 
@@ -82,7 +83,7 @@ class Suite:
     def __init__(self, name, directory):
         self.name, self.directory = name, os.path.join(directory, name)
         for sub in ("lists/partial", "cache/archives/partial"):
-            os.makedirs(os.path.join(self.directory, sub))
+            os.makedirs(os.path.join(self.directory, sub), exist_ok=True)
         for sub in ("status", "none"):
             open(os.path.join(self.directory, sub), "w", encoding="utf-8").close()
         self.write_sources()
@@ -143,8 +144,7 @@ class Suite:
     def unpack(self, packages, directory):
         """Downloads the packages, none of their dependencies, and unpacks them into one tree. Returns their versions."""
         versions = {package: self.version(package) for package in packages}
-        debs = os.path.join(self.directory, "debs")
-        os.makedirs(debs)
+        debs = tempfile.mkdtemp(dir=self.directory)
         self.run(["apt-get", "download", "-qq"] + [f"{p}={v}" for p, v in versions.items()], "downloading", cwd=debs)
         for deb in sorted(os.listdir(debs)):
             subprocess.run(["dpkg", "-x", os.path.join(debs, deb), directory], check=True)

@@ -67,6 +67,11 @@ def kernel(name):
     return facts
 
 
+def stands_in(name, release):
+    """What to say behind the release of a kernel that is not of the series it is named for; else nothing."""
+    return "" if release.startswith(name + ".") else f" (for {name}, which Debian no longer has)"
+
+
 def require(programs):
     """programs: {program: Debian package}. Names everything that is missing, not only the first."""
     missing = {package for program, package in programs.items() if not shutil.which(program, path=search_path())}

@@ -4,6 +4,7 @@
 import os
 import sys
 
+import cache
 import tap
 
 TAIL = 60
@@ -142,6 +143,8 @@ def summary(runs, args):
         print(f"{run.name:<{max(widths[0], 6)}}  {run.release:<{widths[1]}}  {coloured(f'{verdict:<7}', verdict, to)}  "
               f"{run.passed():>6}  {len(run.failures()):>6}  {len(run.tap.skipped):>7}  {run.result.seconds:>7.1f}", file=to)
     for run in runs:
+        if cache.stands_in(run.name, run.release):
+            print(coloured(f"  note: {run.release}{cache.stands_in(run.name, run.release)}", "skip", to), file=to)
         for text in run.failures():
             print(coloured(f"  not ok {run.name}: {text}", "fail", to), file=to)
     print(f"{sum(r.passed() for r in runs)} passed, {sum(len(r.failures()) for r in runs)} failed, "

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import traceback
 
-TIMEOUT = 60
+TIMEOUT = 300  # more than anything here takes, on any machine
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = \
     0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 

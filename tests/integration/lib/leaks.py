@@ -58,7 +58,7 @@ def clear(instance):
                 file.write("1")
         except OSError:
             continue
-        for _ in range(100):
+        for _ in range(500):
             for directory, _, _ in os.walk(top, topdown=False):
                 try:
                     os.rmdir(directory)
@@ -74,9 +74,11 @@ def clear(instance):
 
 
 class Snapshot:
-    def __init__(self, instance, whole_machine):
-        """whole_machine: nobody else starts processes here (a virtual machine)."""
+    def __init__(self, instance, whole_machine, *directories):
+        """whole_machine: nobody else starts processes here (a virtual machine). Of mounts outside of one only those count that
+        have the name of the instance or of one of the directories."""
         self.instance, self.whole_machine = instance, whole_machine
+        self.own = [""] if os.environ.get("MOAT_VM") else [instance, *filter(None, directories)]
         self.mounts, self.reserved = mounts(), read(RESERVED)
         self.processes = procs.all_user() if whole_machine else set()
 
@@ -88,7 +90,8 @@ class Snapshot:
             found += [f"process {procs.describe(*each)}" for each in procs.all_user() - self.processes
                       if each[0] not in (pid, os.getpid()) and each not in members]
         now = mounts()
-        found += [f"mount {key[0]} ({key[1]})" for key in now if now[key] > self.mounts.get(key, 0)]
+        found += [f"mount {key[0]} ({key[1]})" for key in now if now[key] > self.mounts.get(key, 0)
+                  and any(name in key[0] for name in self.own)]
         if os.path.exists(os.path.join(BPFFS, self.instance)):
             found.append(f"pins {BPFFS}/{self.instance}")
         if os.path.exists(socket):
@@ -97,7 +100,7 @@ class Snapshot:
             found.append(f"ip_local_reserved_ports is {read(RESERVED).strip()!r}, was {self.reserved.strip()!r}")
         return found
 
-    def wait_for_none(self, members, socket, pid, seconds=2):
+    def wait_for_none(self, members, socket, pid, seconds=30):
         """The kernel takes down namespaces and tasks a moment after the agent is gone."""
         deadline = time.monotonic() + seconds
         while True:

@@ -22,9 +22,10 @@ class DidNotStart(AssertionError):
 class Moatd:
     """Starts with start() or not at all; stop() returns what was left behind."""
 
-    def __init__(self, build, instance, sections, enforce="require", whole_machine=False):
+    def __init__(self, build, instance, sections, enforce="require", whole_machine=False, scratch=None):
+        """scratch: another directory of the tests that use this agent."""
         self.build, self.instance = build, instance
-        self.whole_machine = whole_machine
+        self.whole_machine, self.scratch = whole_machine, scratch
         self.directory = tempfile.mkdtemp(prefix="moat-test-")
         self.state_dir = f"/run/{instance}"
         self.socket = f"{self.state_dir}/moat.sock"
@@ -37,7 +38,7 @@ class Moatd:
         self.members = set()
 
     def start(self, seconds):
-        self.before = leaks.Snapshot(self.instance, self.whole_machine)
+        self.before = leaks.Snapshot(self.instance, self.whole_machine, self.directory, self.scratch)
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
                 [os.path.join(self.build, "moatd"), "-c", self.config], stdin=subprocess.DEVNULL, stdout=log,
@@ -60,7 +61,7 @@ class Moatd:
         except OSError:
             return False
 
-    def api(self, timeout=60):
+    def api(self, timeout=600):
         return unixhttp.Client(self.socket, timeout)
 
     @property
@@ -87,7 +88,7 @@ class Moatd:
         if os.path.exists(self.alias):
             os.unlink(self.alias)
 
-    def stop(self, seconds=20):
+    def stop(self, seconds=120):
         """SIGTERM. Returns (exit status, what is left behind)."""
         self.members = leaks.cgroup_members("moat-" + self.instance)
         self.unlink_alias()
@@ -113,7 +114,7 @@ class Moatd:
         shutil.rmtree(self.state_dir, ignore_errors=True)
 
 
-def refuse(build, text, *arguments, seconds=30):
+def refuse(build, text, *arguments, seconds=300):
     """Runs moatd with a configuration that it must refuse. Returns (exit status, stderr, file name)."""
     with tempfile.TemporaryDirectory(prefix="moat-test-") as directory:
         path = os.path.join(directory, "moat.conf")

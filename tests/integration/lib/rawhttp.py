@@ -13,8 +13,9 @@ class Raw:
     """A connection on which anything may be sent."""
 
     def __init__(self, session, timeout=20):
+        """timeout: seconds on a quiet machine, see procs.SLACK"""
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(timeout * session.patience)
+        self.socket.settimeout(timeout * procs.SLACK)
         while True:
             try:
                 self.socket.connect(session.agent.socket)
@@ -97,5 +98,4 @@ def unharmed(session):
 
 def settles(session, before, seconds=20):
     """The number of descriptors goes back to what it was."""
-    procs.wait_until(lambda: descriptors(session) <= before + 4, seconds * session.patience,
-                     f"{before} descriptors again")
+    procs.wait_until(lambda: descriptors(session) <= before + 4, seconds, f"{before} descriptors again")

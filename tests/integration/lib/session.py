@@ -10,6 +10,7 @@ plane; `sealed` and `sealed-shared`, every capability and each exec apart from a
 the control plane's; `small`, with limits; `plain`, which changes nothing but its directory and environment.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -24,18 +25,20 @@ from lib.tap import Skip
 
 
 
-def port(number):
-    """Outside a virtual machine any free one will do: somebody else may have this one, or be running these tests."""
+def ports(*numbers):
+    """Outside a virtual machine any free ones will do: somebody else may have these, or be running these tests."""
     if os.environ.get("MOAT_VM"):
-        return number
-    with socket.socket() as each:
-        each.bind(("0.0.0.0", 0))
-        return each.getsockname()[1]
+        return list(numbers)
+    with contextlib.ExitStack() as held:  # all of them at once, so that no two are the same
+        sockets = [held.enter_context(socket.socket()) for _ in numbers]
+        for each in sockets:
+            each.bind(("0.0.0.0", 0))
+        return [each.getsockname()[1] for each in sockets]
 
 
-HTTP_PORT, JUPYTER_PORT = port(8080), port(8888)
-# In the ephemeral range, where the kernel itself could give them away.
-SPARE_PORT, BROKEN_PORT, FREE_PORT = port(45454), port(45455), port(45456)
+# The last three are in the ephemeral range, where the kernel itself could give them away. The free one is odd: connect(2)
+# takes even ones first, and nothing keeps it from this one.
+HTTP_PORT, JUPYTER_PORT, SPARE_PORT, BROKEN_PORT, FREE_PORT = ports(8080, 8888, 45454, 45455, 45457)
 SECRET = "control-plane-secret-7f3a"
 # Unix sockets without a file, as NAME and NAME.datagram
 ABSTRACT = ("import signal, socket, sys; a = socket.socket(socket.AF_UNIX); a.bind('\\0' + sys.argv[1]); a.listen(); "
@@ -47,7 +50,7 @@ class Session:
     def __init__(self, build, verbose=False):
         self.build, self.verbose = places.build_dir(build), verbose
         self.vm = os.environ.get("MOAT_VM")
-        self.patience = 3 if self.vm else 1  # emulation is slow, and not the tests' subject
+        self.patience = 3 if self.vm else 1  # how much longer things go on; how long is waited for one: procs.SLACK
         self.needs = set()
         self.instance = f"itest-{os.getpid()}"
         self.agent, self.agent_error = None, None
@@ -75,9 +78,9 @@ class Session:
         if "lsm" in needs:
             self.need_lsm()
         if "bun" in needs or "http" in needs:
-            self.agent.wait_ready("http", 60 * self.patience)
+            self.agent.wait_ready("http", 60)
         if "jupyter" in needs:
-            self.agent.wait_ready("jupyter", 60 * self.patience)
+            self.agent.wait_ready("jupyter", 60)
 
     def missing(self, reason):
         """In a virtual machine everything has to be there: a test that never runs proves nothing."""
@@ -193,10 +196,10 @@ env = HOME={self.scratch}
         if self.vm:
             count_pids_from(PIDS_FROM)
         agent = moatd.Moatd(self.build, self.instance, self.sections(), "require" if self.vm else "best-effort",
-                            whole_machine=bool(self.vm))
+                            whole_machine=bool(self.vm), scratch=self.scratch)
         started = time.monotonic()
         try:
-            agent.start(60 * self.patience)
+            agent.start(60 * procs.SLACK)
         except Exception as error:
             self.agent_error = str(error)
             agent.kill()
@@ -216,7 +219,7 @@ env = HOME={self.scratch}
     def close(self):
         if self.agent:
             try:
-                self.agent.stop(10)
+                self.agent.stop()
             except Exception:
                 self.agent.kill()
             self.agent.remove_files()
@@ -241,7 +244,7 @@ env = HOME={self.scratch}
     def attempts(self, context, target, *cases, before=(), **fields):
         """Runs cases of attempt as user code of a context. before: what executes it. Returns name -> answer."""
         arguments = list(target) + (["--enforced"] if self.enforced else []) + list(cases)
-        result = self.exec(*before, places.attempt(self.build), *arguments, context=context, timeout=120 * self.patience, **fields)
+        result = self.exec(*before, places.attempt(self.build), *arguments, context=context, **fields)
         return attempts.parse(result.out, result.err)
 
     def targets(self):
@@ -264,7 +267,7 @@ env = HOME={self.scratch}
         return ["--disk", str(self.memory["disk"])] if self.vm else []
 
     def health(self):
-        with urllib.request.urlopen(f"http://127.0.0.1:{HTTP_PORT}/health", timeout=20) as reply:
+        with urllib.request.urlopen(f"http://127.0.0.1:{HTTP_PORT}/health", timeout=60 * self.patience) as reply:
             return json.load(reply)
 
 

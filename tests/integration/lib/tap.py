@@ -3,7 +3,7 @@
 
 A test is a function with one argument, the session (lib/session.py), registered by
 
-    @test("kill(2) of the service is refused", needs=("moat", "lsm"), timeout=20)
+    @test("kill(2) of the service is refused", needs=("moat", "lsm"), timeout=20)  # seconds on a quiet machine: procs.SLACK
 
 It passes when it returns, fails on any exception, and is skipped, visibly, by raising Skip.
 """
@@ -12,6 +12,8 @@ import fnmatch
 import signal
 import time
 import traceback
+
+from lib import procs
 
 
 class Skip(Exception):
@@ -98,7 +100,7 @@ def run_one(each, session, report):
     signal.signal(signal.SIGALRM, alarm)
     try:
         session.prepare(each.needs)
-        signal.setitimer(signal.ITIMER_REAL, each.timeout * session.patience)
+        signal.setitimer(signal.ITIMER_REAL, each.timeout * procs.SLACK)
         try:
             each.function(session)
         finally:

@@ -53,7 +53,7 @@ class Result:
 
 
 class Client:
-    def __init__(self, path, timeout=60):
+    def __init__(self, path, timeout=600):
         self.path, self.timeout = path, timeout
 
     def request(self, method, path, body=None, headers=None, timeout=None):

@@ -229,7 +229,7 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(swapoff, "machine", EPERM, EPERM, EPERM, 0, "swapoff")                                   \
 	X(sysfs_write, "machine", EPERM, EPERM, EPERM, 0, "mount sysfs, open a file for writing")  \
 	X(key_add, "machine", EPERM, EPERM, EPERM, 0, "add_key")                                   \
-	X(key_find, "machine", EPERM, EPERM, EPERM, 0, "find the keyring of one's user")            \
+	X(key_find, "machine", ENOKEY, ENOKEY, ENOKEY, 0, "find the keyring of one's user")         \
 	X(securityfs, "machine", EPERM, EPERM, EPERM, 0, "mount securityfs")                       \
 	X(hostname_own, "machine", 0, 0, 0, CONTROL, "set the host name, which is one's own")
 
