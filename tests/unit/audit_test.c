@@ -286,6 +286,28 @@ static void a_full_log_is_renamed_and_begun_anew(void **state)
 	assert_true(st.st_size > 0 && st.st_size < 4096);
 }
 
+static void a_log_that_cannot_be_renamed_grows_no_further(void **state)
+{
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(open_audit(t.log), 0);
+	assert_int_equal(truncate(t.log, AUDIT_LOG_MAX), 0); /* sparse */
+	audit_close(t.audit);
+	assert_int_equal(open_audit(t.log), 0);
+	assert_int_equal(mkdir(t.old, 0700), 0);
+	record(1);
+	record(2);
+	assert_int_equal(audit_log_drops(t.audit), 2);
+	assert_int_equal(stat(t.log, &st), 0);
+	assert_int_equal(st.st_size, AUDIT_LOG_MAX);
+	assert_int_equal(rmdir(t.old), 0);
+	record(3);
+	assert_int_equal(audit_log_drops(t.audit), 2);
+	assert_int_equal(stat(t.log, &st), 0);
+	assert_true(st.st_size > 0 && st.st_size < 4096);
+}
+
 static void a_log_that_is_no_plain_file_is_refused(void **state)
 {
 	struct failure f = { 0 };
@@ -310,6 +332,7 @@ int main(void)
 		AUDIT_TEST(what_the_log_cannot_take_is_counted),
 		AUDIT_TEST(every_object_kind_of_the_abi_has_a_name),
 		AUDIT_TEST(a_full_log_is_renamed_and_begun_anew),
+		AUDIT_TEST(a_log_that_cannot_be_renamed_grows_no_further),
 		AUDIT_TEST(a_log_that_is_no_plain_file_is_refused),
 	};
 

@@ -8,6 +8,9 @@
 #include "agent/enforce.h"
 #include "base/log.h"
 
+#define LOG_FLAGS \
+	(O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK)
+
 struct audit {
 	struct audit_entry kept[AUDIT_KEPT]; /* that of sequence s at s % AUDIT_KEPT */
 	uint64_t sequence;                   /* of the newest; 0: none yet */
@@ -23,10 +26,7 @@ struct audit {
 
 static int open_log(struct audit *audit)
 {
-	FD_OWNED int fd = open(audit->log_file,
-			       O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY |
-				       O_NONBLOCK,
-			       0600);
+	FD_OWNED int fd = open(audit->log_file, LOG_FLAGS, 0600);
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
@@ -86,18 +86,36 @@ static uint64_t clock_ns(clockid_t clock)
 	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
 }
 
+/*
+ * FILE gets the second name FILE.1, and a new file is renamed over it: so that what protects FILE is
+ * handed on to the new one (bpf/file.bpf.c), and at no moment is there none.
+ */
 static int rotate_log(struct audit *audit)
 {
-	PTR_OWNED char *old = NULL;
+	PTR_OWNED char *old = NULL, *fresh = NULL;
+	FD_OWNED int fd = -EBADF;
 
 	if (asprintf(&old, "%s.1", audit->log_file) < 0) {
 		old = NULL;
 		return -ENOMEM;
 	}
-	if (rename(audit->log_file, old) < 0)
+	if (asprintf(&fresh, "%s.new", audit->log_file) < 0) {
+		fresh = NULL;
+		return -ENOMEM;
+	}
+	if (unlink(fresh) < 0 && errno != ENOENT)
+		return -errno;
+	if (unlink(old) < 0 && errno != ENOENT)
+		return -errno;
+	fd = open(fresh, LOG_FLAGS | O_EXCL, 0600);
+	if (fd < 0)
+		return -errno;
+	if (link(audit->log_file, old) < 0 || rename(fresh, audit->log_file) < 0)
 		return -errno;
 	close_fd(&audit->log);
-	return open_log(audit);
+	audit->log = take_fd(&fd);
+	audit->log_size = 0;
+	return 0;
 }
 
 /* Records as JSON */
@@ -159,14 +177,19 @@ void audit_write(const struct audit *audit, const struct audit_entry *entry, str
 static int log_entry(struct audit *audit, const struct audit_entry *entry)
 {
 	CLEANUP(jbuf_free) struct jbuf line = { 0 };
+	int r = audit->log_size >= AUDIT_LOG_MAX ? rotate_log(audit) : 0;
 
-	if (audit->log < 0)
-		return -EBADF; /* a rotation went wrong */
+	if (r < 0)
+		return r; /* what would be above the limit is not written */
 	audit_write(audit, entry, &line);
 	if (line.failed)
 		return -ENOMEM;
-	audit->log_size += line.len;
-	return write_all(audit->log, line.data, line.len);
+	r = write_all(audit->log, line.data, line.len);
+	if (r == 0)
+		audit->log_size += line.len;
+	else if (ftruncate(audit->log, (off_t)audit->log_size) < 0) /* no half a line */
+		log_debug("audit_log: %s", strerror(errno));
+	return r;
 }
 
 /* Followers */
@@ -200,8 +223,6 @@ static void record(struct audit *audit, struct audit_entry *entry)
 	if (audit->log_file) {
 		r = log_entry(audit, entry);
 		audit->log_drops += r < 0;
-		if (r == 0 && audit->log_size >= AUDIT_LOG_MAX)
-			r = rotate_log(audit);
 		if (r < 0 && !audit->log_failed)
 			log_error("cannot write audit_log %s: %s", audit->log_file, strerror(-r));
 		audit->log_failed = r < 0;

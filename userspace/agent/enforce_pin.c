@@ -204,9 +204,10 @@ int enforce_pin(struct enforce *e, const struct config *config, struct failure *
 	if (r < 0)
 		return r;
 	if (asprintf(&dir, "%s/%s", config->pin_dir, config->instance) < 0 ||
-	    asprintf(&fresh, "%s/%s-new", config->pin_dir, config->instance) < 0)
+	    asprintf(&fresh, "%s/%s_new", config->pin_dir, config->instance) < 0)
 		return fail(f, ENOMEM, "pin directory");
-	remove_pins(fresh); /* of a start or a take-over that was cut short */
+	/* Of a start or a take-over that was cut short; no instance has such a name. */
+	remove_pins(fresh);
 	r = pin_beside(e, fresh, f);
 	/* In one step, so that at no moment a death leaves the place without pins. */
 	if (r == 0 && renameat2(AT_FDCWD, fresh, AT_FDCWD, dir, RENAME_EXCHANGE) < 0 &&

@@ -96,9 +96,11 @@ static int mark_linked_files(struct marker *m, char *directory)
 			r = -errno; /* 0: the end */
 			break;
 		}
-		if (entry->fts_info == FTS_F && entry->fts_statp->st_nlink > 1)
+		if (entry->fts_info == FTS_F && entry->fts_statp->st_nlink > 1) {
 			r = mark(m, entry->fts_accpath, MOAT_PROTECT_TREE);
-		else if ((entry->fts_info == FTS_DNR || entry->fts_info == FTS_ERR ||
+			if (r == -ENOENT) /* removed meanwhile; the others are there */
+				r = 0;
+		} else if ((entry->fts_info == FTS_DNR || entry->fts_info == FTS_ERR ||
 			  entry->fts_info == FTS_NS) && entry->fts_errno != ENOENT)
 			r = -entry->fts_errno;
 	}

@@ -31,7 +31,7 @@ char *jbuf_reserve(struct jbuf *b, size_t n)
 		goto failed;
 	if (b->len)
 		memcpy(data, b->data, b->len);
-	free_wiped(b->data, b->len);
+	free_wiped(b->data, b->capacity); /* a stream that gave up its beginning leaves bytes past len */
 	b->data = data;
 	b->capacity = capacity;
 	return b->data + b->len;

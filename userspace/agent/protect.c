@@ -30,17 +30,31 @@ static int add_programs(char ***paths, struct failure *f)
 	return r;
 }
 
+/* Symbolic links on the way are left as they are: they are to be protected as well. */
+static int add_own(char ***paths, const char *path)
+{
+	PTR_OWNED char *here = NULL, *whole = NULL;
+
+	if (path[0] == '/')
+		return strv_append(paths, path);
+	here = getcwd(NULL, 0);
+	if (!here)
+		return -errno;
+	if (asprintf(&whole, "%s/%s", here, path) < 0) {
+		whole = NULL;
+		return -ENOMEM;
+	}
+	return strv_append(paths, whole);
+}
+
 static int add_configured(char ***paths, const struct config *config)
 {
 	const char *const own[] = { config->state_dir, config->file, config->audit_log };
 	int r = 0;
 
-	for (size_t i = 0; i < ARRAY_LEN(own) && r == 0; i++) {
-		char resolved[PATH_MAX]; /* may be given relative to our directory */
-
+	for (size_t i = 0; i < ARRAY_LEN(own) && r == 0; i++)
 		if (own[i])
-			r = realpath(own[i], resolved) ? strv_append(paths, resolved) : -errno;
-	}
+			r = add_own(paths, own[i]);
 	for (size_t i = 0; i < config->n_services; i++)
 		for (char **p = config->services[i].protect; p && *p && r == 0; p++)
 			r = strv_append(paths, *p);

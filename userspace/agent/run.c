@@ -172,8 +172,10 @@ static int open_signals(struct run *run, struct failure *f)
 	sigemptyset(&set);
 	for (size_t i = 0; i < ARRAY_LEN(handled); i++)
 		sigaddset(&set, handled[i]);
-	/* A peer that goes away is an error of write(2), not the end of the agent. */
+	/* A peer that goes away, and a file at its limit (RLIMIT_FSIZE), is an error of write(2), not the
+	 * end of the agent. */
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
 		return fail(f, errno, "cannot block signals");
 	run->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
