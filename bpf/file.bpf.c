@@ -243,6 +243,7 @@ enum {
 	/* linux/fs.h, linux/fsverity.h: flags of a file, by a descriptor that only reads */
 	FS_IOC_SETFLAGS = 'f' << 8 | 2,
 	FS_IOC_SETVERSION = 'v' << 8 | 2,
+	EXT4_IOC_SETVERSION = 'f' << 8 | 4, /* fs/ext4/ext4.h: the generation, by which a mark knows its inode */
 	FS_IOC_FSSETXATTR = 'X' << 8 | 32,
 	FS_IOC_ENABLE_VERITY = 'f' << 8 | 133,
 	/* of the whole file system, by a descriptor of anything on it */
@@ -262,6 +263,8 @@ enum {
 	NS_MNT_GET_PREV = 0xb7 << 8 | 12,
 	/* linux/pidfd.h, 6.13: parent, user and cgroup of a process */
 	PIDFD_GET_INFO = 0xff << 8 | 11,
+	/* asm-generic/ioctls.h: what is written to /dev/console goes to this terminal */
+	TIOCCONS = 0x541d,
 };
 
 static __always_inline int use_file_system(struct file *file, unsigned int cmd)
@@ -300,6 +303,7 @@ static __always_inline int use_ioctl(struct file *file, unsigned int cmd)
 	switch (cmd & 0xffff) {
 	case FS_IOC_SETFLAGS:
 	case FS_IOC_SETVERSION:
+	case EXT4_IOC_SETVERSION:
 	case FS_IOC_FSSETXATTR:
 	case FS_IOC_ENABLE_VERITY:
 		return change_inode(MOAT_HOOK_file_ioctl, file->f_inode);
@@ -316,6 +320,7 @@ static __always_inline int use_ioctl(struct file *file, unsigned int cmd)
 		return use_file_system(file, cmd);
 	case NS_MNT_GET_NEXT:
 	case NS_MNT_GET_PREV:
+	case TIOCCONS:
 		if (!user_subject())
 			return 0;
 		return deny(MOAT_HOOK_file_ioctl, EPERM, MOAT_OBJECT_KERNEL, cmd);
@@ -341,6 +346,7 @@ int BPF_PROG(moat_file_ioctl_compat, struct file *file, unsigned int cmd, unsign
 
 #define F_UNLCK 2
 #define F_SETLEASE 1024
+#define F_SETDELEG 1040 /* 7.0: of directories as well; its argument is a pointer */
 
 /* A lock, which flock(2) gives also to who only reads, would keep the owner out. */
 SEC("lsm/file_lock")
@@ -357,7 +363,9 @@ int BPF_PROG(moat_file_fcntl, struct file *file, unsigned int cmd, unsigned long
 {
 	if (ret)
 		return ret;
-	if (cmd != F_SETLEASE || arg == F_UNLCK || !user_subject())
+	if (cmd != F_SETDELEG && (cmd != F_SETLEASE || arg == F_UNLCK))
+		return 0;
+	if (!user_subject())
 		return 0;
 	return deny(MOAT_HOOK_file_fcntl, EPERM, MOAT_OBJECT_FILE, file->f_inode->i_ino);
 }

@@ -50,6 +50,7 @@
 #define AF_TIPC 30
 #define AF_RXRPC 33
 #define AF_SMC 43
+#define AF_XDP 44
 #define SOCK_RAW 3
 #define IPPROTO_ICMP 1
 #define IPPROTO_ICMPV6 58

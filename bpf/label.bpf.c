@@ -4,7 +4,7 @@
  *
  * Policy: a child has the label of its parent, threads included. A child of moat-init is user code
  * with the label announced for it, used once; without an announcement there is no child. A child
- * that cannot be labelled is not created.
+ * that cannot be labelled is not created, nor is one of user code in another cgroup.
  *
  * Until it executes its program a child of moat-init shares moat-init's memory and descriptors
  * (userspace/init/spawn.c), so whoever could trace or stop it would have moat-init: it is marked
@@ -13,6 +13,8 @@
  * Hooks: task_alloc (EPERM, ENOMEM), bprm_committed_creds (the new memory is in place), task_free.
  */
 #include "verdict.h"
+
+#define CLONE_INTO_CGROUP 0x200000000ul /* include/uapi/linux/sched.h */
 
 static __always_inline int back_up(struct task_struct *task, const struct moat_label *label)
 {
@@ -55,6 +57,10 @@ int BPF_PROG(moat_task_alloc, struct task_struct *task, unsigned long clone_flag
 	if (!l || l->role == MOAT_ROLE_NONE)
 		return 0;
 	label = *l;
+	/* into another cgroup: no file of it is opened for that (cgroup_css_set_fork() in
+	 * kernel/cgroup/cgroup.c), and it would be the way out of every limit */
+	if (label.role == MOAT_ROLE_USER && (clone_flags & CLONE_INTO_CGROUP))
+		return deny(MOAT_HOOK_task_alloc, EPERM, MOAT_OBJECT_NONE, 0);
 	/* the agent labels itself and moat-init from outside: make sure of their own back-up */
 	if (label.role != MOAT_ROLE_USER && back_up(parent, &label))
 		return -ENOMEM;

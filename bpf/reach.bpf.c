@@ -189,7 +189,7 @@ int BPF_PROG(moat_socket_sendmsg, struct socket *sock, struct msghdr *msg, int s
 }
 
 /*
- * Sockets that read everybody's packets (packet sockets; raw ones but for ping), and families that
+ * Sockets that read or write whole packets (packet and XDP sockets; raw ones but for ping), and families that
  * bind and connect TCP or UDP sockets of their own inside the kernel, where no hook is asked.
  */
 static __always_inline bool bypasses_hooks(int family, int type, int protocol)
@@ -200,6 +200,7 @@ static __always_inline bool bypasses_hooks(int family, int type, int protocol)
 	case AF_TIPC:
 	case AF_RXRPC:
 	case AF_SMC:
+	case AF_XDP:
 		return true;
 	case AF_INET:
 	case AF_INET6:

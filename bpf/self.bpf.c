@@ -105,6 +105,8 @@ static const struct refused_call refused_calls[] = {
 	{ CAP_SYS_ADMIN, 179, 131 },       /* quotactl */
 	{ CAP_SYS_ADMIN, 443, 443 },       /* quotactl_fd */
 	{ CAP_SYS_ADMIN, 251, 289 },       /* ioprio_set */
+	{ CAP_SYS_ADMIN, 28, 219 },        /* madvise: taking memory from the machine (MADV_HWPOISON) */
+	{ CAP_SYS_ADMIN, 304, 342 },       /* open_by_handle_at: of namespaces (nsfs) */
 	{ CAP_DAC_READ_SEARCH, 304, 342 }, /* open_by_handle_at */
 #elif defined(__TARGET_ARCH_arm64)
 	{ CAP_SYS_ADMIN, SYS_PROCESS_MADVISE, SYS_PROCESS_MADVISE },
@@ -113,6 +115,8 @@ static const struct refused_call refused_calls[] = {
 	{ CAP_SYS_ADMIN, 60, 131 },        /* quotactl */
 	{ CAP_SYS_ADMIN, 443, 443 },       /* quotactl_fd */
 	{ CAP_SYS_ADMIN, 30, 314 },        /* ioprio_set */
+	{ CAP_SYS_ADMIN, 233, 220 },       /* madvise */
+	{ CAP_SYS_ADMIN, 265, 371 },       /* open_by_handle_at */
 	{ CAP_DAC_READ_SEARCH, 265, 371 }, /* open_by_handle_at */
 #endif
 };

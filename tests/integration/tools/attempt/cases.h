@@ -196,6 +196,7 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(cgroup_freeze, "kernel", EPERM, EPERM, ENOENT, 0, "open cgroup.freeze of the service")    \
 	X(cgroup_memory, "kernel", EPERM, EPERM, ENOENT, 0, "open memory.max of the service")      \
 	X(cgroup_make, "kernel", EPERM, EPERM, EPERM, 0, "make a cgroup")                          \
+	X(cgroup_spawn, "kernel", EPERM, EPERM, EPERM, 0, "clone3(CLONE_INTO_CGROUP) into another cgroup") \
 	X(cgroup_read, "kernel", 0, 0, 0, CONTROL, "read cgroup.controllers")                      \
 	X(bpffs_mount, "kernel", EPERM, EPERM, EPERM, 0, "mount a bpffs")                          \
 	X(bpffs_fsmount, "kernel", EPERM, EPERM, EPERM, 0, "open an unattached fsmount(bpf)")      \

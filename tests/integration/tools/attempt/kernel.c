@@ -5,7 +5,9 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/reboot.h>
+#include <linux/sched.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/fanotify.h>
 #include <sys/io.h>
 #include <sys/ioctl.h>
@@ -13,6 +15,7 @@
 #include <sys/reboot.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 
 /* The answer of something that not every kernel was built with; beyond: the errno that tells that
  * the call got past the check, 0: none. */
@@ -109,6 +112,26 @@ int attempt_cgroup_make(struct target *t)
 	if (mkdir(path, 0700) < 0)
 		return -errno;
 	return answer(rmdir(path));
+}
+
+/* No file of the other cgroup is opened for this. */
+int attempt_cgroup_spawn(struct target *t)
+{
+	struct clone_args args = { .flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD };
+	int dir = open(cgroup_root(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+	long pid;
+	int r;
+
+	if (dir < 0)
+		return setup(t, "open(cgroup)");
+	args.cgroup = (uint64_t)dir;
+	pid = syscall(SYS_clone3, &args, sizeof(args));
+	if (pid == 0)
+		_exit(0);
+	r = answer(pid);
+	if (pid > 0)
+		waitpid((pid_t)pid, NULL, 0);
+	return answered(dir, r);
 }
 
 int attempt_bpffs_mount(struct target *t)
