@@ -80,9 +80,8 @@ if pid == 0:
     os.execlp("bash", "bash", "--norc", "-i")
 os.write(terminal, b"PS1='ready> '; sleep 86462 &\\njobs; fg %1\\n")
 seen = b""
-while b"sleep 86462\\r\\nsleep" not in seen and seen.count(b"sleep 86462") < 4:
-    seen += os.read(terminal, 4096)
-time.sleep(0.3)
+while os.tcgetpgrp(terminal) in (0, pid):  # bash has not brought it to the foreground yet
+    time.sleep(0.05)
 os.write(terminal, b"\\x1a")       # suspend it
 while b"Stopped" not in seen:
     seen += os.read(terminal, 4096)
@@ -98,7 +97,7 @@ except OSError:
 status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 sys.exit(f"bash ended with {status}: {seen}" if status != 5 or b"Terminated" not in seen else 0)
 END
-timeout 50 /usr/bin/python3 drive.py
+timeout 170 /usr/bin/python3 drive.py
 """)
 
 check_program("records a session with script(1)", ("default",), "script -qec 'tty; echo $((6 * 7))' out </dev/null >/dev/null; grep -q 42 out")
@@ -107,9 +106,10 @@ check_program("traces its own child with strace, by starting it and by attaching
 strace -f -o out sh -c 'true; /bin/true'
 grep -q execve out
 sleep 86463 & one=$!
-timeout -s INT 1 strace -o out -p $one || true
-kill $one
-grep -q 'nanosleep\\|restart_syscall' out
+strace -o out -p $one & tracer=$!
+until grep -q 'nanosleep\\|restart_syscall' out 2>/dev/null; do kill -0 $tracer; sleep 0.1; done
+kill $tracer; wait $tracer || true
+kill -0 $one; kill $one
 """)
 
 check_program("attaches gdb to its own child and looks into it", ("default",), """

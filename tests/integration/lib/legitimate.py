@@ -212,7 +212,7 @@ def adopt():
 @operation
 def other_user():
     """becomes another user, and signals and inspects that user's children"""
-    run("sh", "-euc", "sleep 60 & grep -q sleep /proc/$!/cmdline; kill -0 $!; kill $!; wait $! || [ $? = 143 ]; [ $(id -u) = 65534 ]",
+    run("sh", "-euc", "sleep 60 & until grep -q sleep /proc/$!/cmdline; do kill -0 $!; done; kill -0 $!; kill $!; wait $! || [ $? = 143 ]; [ $(id -u) = 65534 ]",
         user=65534, group=65534, extra_groups=[])
 
 

@@ -17,7 +17,7 @@
 
 #include "attempt/fresh.h"
 
-#define CASE_TIMEOUT_MS 20000
+#define CASE_TIMEOUT_MS 120000
 
 struct technique {
 	const char *name, *group;

@@ -83,7 +83,7 @@ static int kill_everything(struct target *t)
 	if (kill(-1, SIGTERM) < 0)
 		r = -errno;
 	else
-		r = process_ended(pidfd, 3000) ? 0 : -ECHILD;
+		r = process_ended(pidfd, 15000) ? 0 : -ECHILD;
 	kill(own, SIGKILL);
 	return answered(pidfd, r);
 }
@@ -155,14 +155,15 @@ int attempt_pidfd_signal_group(struct target *t)
 
 /*
  * The kernel sends the signal on behalf of whoever made `to` the owner of the pipe, and tells
- * nobody when it does not: whether the target ended is the answer.
+ * nobody when it does not: whether the target ended is the answer. One's own is to end, however long
+ * a slow machine takes for it.
  */
 static int arm_and_wait(struct target *t, const int fds[2], int pidfd)
 {
 	if (fcntl(fds[0], F_SETSIG, SIGKILL) < 0 || fcntl(fds[0], F_SETFL, O_ASYNC) < 0 ||
 	    write(fds[1], "x", 1) != 1)
 		return setup(t, "O_ASYNC");
-	return process_ended(pidfd, 300) ? 0 : -EPERM;
+	return process_ended(pidfd, t->fresh ? 15000 : 300) ? 0 : -EPERM;
 }
 
 static int kill_by_pipe(struct target *t, int type, pid_t to)
