@@ -97,16 +97,17 @@ static __always_inline int connect_peer(const struct sock *sk, const void *addre
 {
 	struct sockaddr a = {};
 	struct moat_port *port;
+	__u16 number;
 
 	if (!user_subject())
 		return 0;
 	if (bpf_probe_read_kernel(&a, sizeof(a), address))
 		return deny(MOAT_HOOK_sctp_bind_connect, ECONNREFUSED, MOAT_OBJECT_PORT, 0);
-	port = guarded_port(sk, __builtin_bswap16(a.sa_port));
+	number = __builtin_bswap16(a.sa_port);
+	port = guarded_port(sk, number);
 	if (!port || port->reachable)
 		return allow(MOAT_HOOK_sctp_bind_connect);
-	return deny(MOAT_HOOK_sctp_bind_connect, ECONNREFUSED, MOAT_OBJECT_PORT,
-		    __builtin_bswap16(a.sa_port));
+	return deny(MOAT_HOOK_sctp_bind_connect, ECONNREFUSED, MOAT_OBJECT_PORT, number);
 }
 
 SEC("lsm/sctp_bind_connect")

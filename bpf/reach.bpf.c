@@ -189,8 +189,9 @@ int BPF_PROG(moat_socket_sendmsg, struct socket *sock, struct msghdr *msg, int s
 }
 
 /*
- * Sockets that read or write whole packets (packet and XDP sockets; raw ones but for ping), and families that
- * bind and connect TCP or UDP sockets of their own inside the kernel, where no hook is asked.
+ * Sockets that read or write whole packets (packet and XDP sockets; raw ones but for ping), and
+ * families that bind and connect TCP or UDP sockets of their own inside the kernel, where no hook is
+ * asked.
  */
 static __always_inline bool bypasses_hooks(int family, int type, int protocol)
 {

@@ -18,6 +18,12 @@
  */
 #include "verdict.h"
 
+/* What is never for user code. */
+static __always_inline int refuse(__u32 hook, __u32 kind, __u64 object)
+{
+	return user_subject() ? deny(hook, EPERM, kind, object) : 0;
+}
+
 /* include/uapi/linux/capability.h */
 enum {
 	CAP_DAC_READ_SEARCH = 2,
@@ -41,9 +47,7 @@ enum {
 SEC("lsm/bpf")
 int moat_bpf(unsigned long long *ctx)
 {
-	if (!user_subject())
-		return 0;
-	return deny(MOAT_HOOK_bpf, EPERM, MOAT_OBJECT_BPF, (int)ctx[0]);
+	return refuse(MOAT_HOOK_bpf, MOAT_OBJECT_BPF, (int)ctx[0]);
 }
 
 /*
@@ -156,52 +160,32 @@ int BPF_PROG(moat_capable, const struct cred *cred, struct user_namespace *ns, i
 SEC("lsm/locked_down")
 int BPF_PROG(moat_locked_down, int what, int ret)
 {
-	if (ret)
-		return ret;
-	if (!user_subject())
-		return 0;
-	return deny(MOAT_HOOK_locked_down, EPERM, MOAT_OBJECT_KERNEL, what);
+	return ret ? ret : refuse(MOAT_HOOK_locked_down, MOAT_OBJECT_KERNEL, what);
 }
 
 /* The kernel log, also by /dev/kmsg; 6.1 gives it to CAP_SYS_ADMIN as well. */
 SEC("lsm/syslog")
 int BPF_PROG(moat_syslog, int type, int ret)
 {
-	if (ret)
-		return ret;
-	if (!user_subject())
-		return 0;
-	return deny(MOAT_HOOK_syslog, EPERM, MOAT_OBJECT_KERNEL, type);
+	return ret ? ret : refuse(MOAT_HOOK_syslog, MOAT_OBJECT_KERNEL, type);
 }
 
 /* Loading a module by asking for what it offers: modprobe runs outside of moat's sight. */
 SEC("lsm/kernel_module_request")
 int BPF_PROG(moat_kernel_module_request, char *name, int ret)
 {
-	if (ret)
-		return ret;
-	if (!user_subject())
-		return 0;
-	return deny(MOAT_HOOK_kernel_module_request, EPERM, MOAT_OBJECT_KERNEL, 0);
+	return ret ? ret : refuse(MOAT_HOOK_kernel_module_request, MOAT_OBJECT_KERNEL, 0);
 }
 
 SEC("lsm/key_alloc")
 int BPF_PROG(moat_key_alloc, struct key *key, const struct cred *cred, unsigned long flags, int ret)
 {
-	if (ret)
-		return ret;
-	if (!user_subject())
-		return 0;
-	return deny(MOAT_HOOK_key_alloc, EPERM, MOAT_OBJECT_KEY, 0);
+	return ret ? ret : refuse(MOAT_HOOK_key_alloc, MOAT_OBJECT_KEY, 0);
 }
 
 SEC("lsm/key_permission")
 int BPF_PROG(moat_key_permission, struct __key_reference_with_attributes *key_ref,
 	     const struct cred *cred, unsigned int need_perm, int ret)
 {
-	if (ret)
-		return ret;
-	if (!user_subject())
-		return 0;
-	return deny(MOAT_HOOK_key_permission, EPERM, MOAT_OBJECT_KEY, 0);
+	return ret ? ret : refuse(MOAT_HOOK_key_permission, MOAT_OBJECT_KEY, 0);
 }

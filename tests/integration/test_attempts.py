@@ -65,8 +65,6 @@ def matrix(session):
         position.without_moat(session)  # first of all: it loads the kernel modules, which user code cannot have loaded
     other = session.api.process(session.api.start("/bin/sleep", "600", context="other"))  # in the PID namespace of `shared`
     session.memory["other"] = (other["pid"], procs.start_time(other["pid"]))
-    for position in POSITIONS + NESTED:  # first of all: the kernel loads modules for these, not for user code
-        position.without_moat(session)
     for position in POSITIONS:
         for label, pid in session.targets():
             found[position, label] = position.attempts(session, session.target_arguments(pid), *(["all"] if label == "service" else NAMED))

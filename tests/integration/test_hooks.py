@@ -13,7 +13,7 @@ import subprocess
 
 import test_attempts
 import test_contexts
-from lib import attempts, btf, doing, labels, places, privileges, procs
+from lib import attempts, btf, doing, labels, leaks, places, privileges, procs
 from lib.session import SPARE_PORT
 from lib.tap import Skip, test
 
@@ -143,7 +143,7 @@ def announced_child(session):
 def at_the_doors(session):
     """What user code that had the machine's own mounts could try, name -> function. What succeeds is harmless, or undone."""
     pins = f"/sys/fs/bpf/moat/{session.instance}"
-    pin = f"{pins}/maps/settings"
+    pin, cgroups = f"{pins}/maps/settings", leaks.cgroup_roots()[0]
 
     def undo(make, *arguments):
         def both():
@@ -161,9 +161,9 @@ def at_the_doors(session):
         "make a directory of pins": undo(os.mkdir, "/sys/fs/bpf/attempt"), "remove one": lambda: os.rmdir(f"{pins}/maps"),
         "symlink pins": lambda: os.symlink("/", "/sys/fs/bpf/attempt"),
         "remount the bpffs": lambda: doing.mount("none", "/sys/fs/bpf", None, 32),  # MS_REMOUNT
-        "make a cgroup": undo(os.mkdir, doing.cgroup_root() + "/attempt"),
-        "chown a cgroup": lambda: os.chown(doing.cgroup_root() + "/cgroup.procs", 0, 0),
-        "list a cgroup": lambda: pathlib.Path(doing.cgroup_root(), "cgroup.procs").read_bytes(),
+        "make a cgroup": undo(os.mkdir, cgroups + "/attempt"),
+        "chown a cgroup": lambda: os.chown(cgroups + "/cgroup.procs", 0, 0),
+        "list a cgroup": lambda: pathlib.Path(cgroups, "cgroup.procs").read_bytes(),
     }
 
 

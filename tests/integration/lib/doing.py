@@ -41,11 +41,6 @@ def read(path):
         return file.read()
 
 
-def cgroup_root():
-    """Of version 2, also where version 1 is mounted beside it."""
-    return "/sys/fs/cgroup" if os.path.exists("/sys/fs/cgroup/cgroup.procs") else "/sys/fs/cgroup/unified"
-
-
 def run(*argv, **more):
     done = subprocess.run(argv, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=TIMEOUT, **more)
     assert done.returncode == 0, f"{argv} ended with {done.returncode}: {done.stdout[-300:]!r} {done.stderr[-300:]!r}"
