@@ -238,6 +238,9 @@ int BPF_PROG(moat_inode_file_setattr, struct dentry *dentry, struct file_kattr *
 
 /* Requests */
 
+/* linux/ext4.h; reading it has the same number */
+#define EXT4_IOC_SETFSUUID (1u << 30 | 8u << 16 | 'f' << 8 | 44)
+
 /* Type and number of an ioctl(2) request, whatever the size of its argument (32-bit callers). */
 enum {
 	/* linux/fs.h, linux/fsverity.h: flags of a file, by a descriptor that only reads */
@@ -252,12 +255,22 @@ enum {
 	FS_SHUTDOWN = 'X' << 8 | 125,
 	FS_RESIZE = 'f' << 8 | 16,
 	FS_EXTEND = 'f' << 8 | 7,
-	/* xfs_fs.h, linux/btrfs.h: files and subvolumes past the hooks that paths are asked by */
+	FS_ADD_GROUP = 'f' << 8 | 8,
+	FS_REMOVE_KEY = 'f' << 8 | 24, /* linux/fscrypt.h: nobody reads what it encrypts any more */
+	FS_REMOVE_KEY_OF_ALL = 'f' << 8 | 25,
+	FS_TUNE = 'f' << 8 | 46,
+	/* xfs_fs.h: growing, reserving what is free, failing on purpose, repairing */
+	XFS_SCRUB = 'X' << 8 | 60,
+	XFS_SCRUB_VECTOR = 'X' << 8 | 64,
+	XFS_GROW_DATA = 'X' << 8 | 110,
+	XFS_GROW_LOG = 'X' << 8 | 111,
+	XFS_GROW_REALTIME = 'X' << 8 | 112,
+	XFS_RESERVE = 'X' << 8 | 114,
+	XFS_INJECT_ERROR = 'X' << 8 | 116,
+	XFS_CLEAR_ERRORS = 'X' << 8 | 117,
+	/* and files past the hooks that paths are asked by */
 	XFS_OPEN_BY_HANDLE = 'X' << 8 | 107,
 	XFS_ATTRMULTI_BY_HANDLE = 'X' << 8 | 123,
-	BTRFS_SNAP_DESTROY = 0x94 << 8 | 15,
-	BTRFS_SNAP_DESTROY_V2 = 0x94 << 8 | 63,
-	BTRFS_SUBVOL_SETFLAGS = 0x94 << 8 | 26,
 	/* linux/nsfs.h, 6.12: hands out mount namespaces, also the control plane's, to CAP_SYS_ADMIN */
 	NS_MNT_GET_NEXT = 0xb7 << 8 | 11,
 	NS_MNT_GET_PREV = 0xb7 << 8 | 12,
@@ -298,8 +311,46 @@ static __always_inline int look_at_process(struct file *file)
 	return deny(MOAT_HOOK_file_ioctl, EPERM, MOAT_OBJECT_TASK, BPF_CORE_READ(task, tgid));
 }
 
+/*
+ * linux/btrfs.h, and those of linux/fs.h that came from there. Most act on the whole file system or, as
+ * those that make and remove subvolumes, past the hooks that paths are asked by; not those that read
+ * about it, sync, clone and compare what is open anyway, and the label (49; it is set by 50).
+ */
+static __always_inline bool is_harmless_to_btrfs(unsigned int number)
+{
+	const __u64 mask = 1ull << 8 | 1ull << 9 | 1ull << 13 | 1ull << 20 | 1ull << 22 | 1ull << 25 |
+			   1ull << 30 | 1ull << 31 | 1ull << 49 | 1ull << 54 | 1ull << 60 |
+			   1ull << 61 | 1ull << 62;
+
+	return number < 64 && (mask & (1ull << number));
+}
+
+/* Of a file of procfs that belongs to no process: /proc/mtrr, which is opened for reading. */
+static __always_inline int use_kernel_file(struct file *file, unsigned int cmd)
+{
+	struct inode *inode = file->f_inode;
+
+	if (inode->i_sb->s_magic != PROC_SUPER_MAGIC || !is_kernel_file(inode) || !user_subject())
+		return 0;
+	return deny(MOAT_HOOK_file_ioctl, EPERM, MOAT_OBJECT_KERNEL, cmd);
+}
+
+static __always_inline int use_ioctl_of_type(struct file *file, unsigned int cmd)
+{
+	switch (cmd >> 8 & 0xff) {
+	case 0x94:
+		return is_harmless_to_btrfs(cmd & 0xff) ? 0 : use_file_system(file, cmd);
+	case 'M':
+		return use_kernel_file(file, cmd);
+	default:
+		return 0;
+	}
+}
+
 static __always_inline int use_ioctl(struct file *file, unsigned int cmd)
 {
+	if (cmd == EXT4_IOC_SETFSUUID)
+		return use_file_system(file, cmd);
 	switch (cmd & 0xffff) {
 	case FS_IOC_SETFLAGS:
 	case FS_IOC_SETVERSION:
@@ -312,11 +363,20 @@ static __always_inline int use_ioctl(struct file *file, unsigned int cmd)
 	case FS_SHUTDOWN:
 	case FS_RESIZE:
 	case FS_EXTEND:
+	case FS_ADD_GROUP:
+	case FS_REMOVE_KEY:
+	case FS_REMOVE_KEY_OF_ALL:
+	case FS_TUNE:
+	case XFS_SCRUB:
+	case XFS_SCRUB_VECTOR:
+	case XFS_GROW_DATA:
+	case XFS_GROW_LOG:
+	case XFS_GROW_REALTIME:
+	case XFS_RESERVE:
+	case XFS_INJECT_ERROR:
+	case XFS_CLEAR_ERRORS:
 	case XFS_OPEN_BY_HANDLE:
 	case XFS_ATTRMULTI_BY_HANDLE:
-	case BTRFS_SNAP_DESTROY:
-	case BTRFS_SNAP_DESTROY_V2:
-	case BTRFS_SUBVOL_SETFLAGS:
 		return use_file_system(file, cmd);
 	case NS_MNT_GET_NEXT:
 	case NS_MNT_GET_PREV:
@@ -327,7 +387,7 @@ static __always_inline int use_ioctl(struct file *file, unsigned int cmd)
 	case PIDFD_GET_INFO:
 		return look_at_process(file);
 	default:
-		return 0;
+		return use_ioctl_of_type(file, cmd);
 	}
 }
 

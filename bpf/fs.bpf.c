@@ -12,8 +12,9 @@
  *
  * The other control file systems (door.h) it may read or not even look at, and in cgroupfs it reads no
  * list of processes, which would name hidden ones. It opens no block device, which would get beneath
- * every file system, and no terminal, console, keyboard or watchdog of the machine. Files that are
- * protected (protect.h) it does not open for writing.
+ * every file system, and of the character devices only what a program finds anywhere (/dev/null and
+ * the like, pseudo-terminals, tun, fuse) and what the configuration adds. Files that are protected
+ * (protect.h) it does not open for writing.
  *
  * None of these hooks is asked for each part of a path, as inode_permission would be: that would make
  * every path of every task on the machine dearer. What changes a directory has hooks of its own: file.bpf.c.
@@ -23,28 +24,35 @@
 #include "door.h"
 #include "protect.h"
 
-/* Character devices, from Documentation/admin-guide/devices.txt; raw memory is locked_down's. */
-static __always_inline bool is_machine_device(__u32 device)
+/* Character devices that are no more than a program expects anywhere (admin-guide/devices.txt). */
+static __always_inline bool is_common_device(__u32 major, __u32 minor)
 {
-	__u32 major = device >> 20, minor = device & 0xfffff;
-
-	switch (major) {
-	case 4:  /* virtual consoles and serial terminals */
-	case 7:  /* what is on a virtual console */
-	case 13: /* keyboards and mice */
+	if (major >= 136 && major <= 143) /* pseudo-terminals */
 		return true;
-	case 5:
-		return minor == 1; /* /dev/console */
-	case 10:
-		return minor == 130 || minor == 231; /* watchdog, snapshot (hibernation) */
+	switch (major) {
+	case 1: /* null, zero, full, random, urandom */
+		return minor == 3 || minor == 5 || minor == 7 || minor == 8 || minor == 9;
+	case 5: /* tty, ptmx */
+		return minor == 0 || minor == 2;
+	case 10: /* net/tun, fuse */
+		return minor == 200 || minor == 229;
 	default:
 		return false;
 	}
 }
 
+/* Whether user code may open a character device: the others are the machine's. */
+static __always_inline bool is_open_device(__u32 device)
+{
+	__u32 major = device >> MOAT_MINOR_BITS, any = device | MOAT_MINOR_ANY;
+
+	return is_common_device(major, device & MOAT_MINOR_ANY) ||
+	       bpf_map_lookup_elem(&devices, &device) || bpf_map_lookup_elem(&devices, &any);
+}
+
 static __always_inline bool is_closed_device(struct inode *inode, __u32 type)
 {
-	return type == S_IFBLK || (type == S_IFCHR && is_machine_device(inode->i_rdev));
+	return type == S_IFBLK || (type == S_IFCHR && !is_open_device(inode->i_rdev));
 }
 
 /* A file name, zero-padded, as two words: compared without a loop. */

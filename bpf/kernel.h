@@ -37,6 +37,10 @@
 #define PID_FS_MAGIC 0x50494446
 #define PIDTYPES 4 /* enum pid_type, include/linux/pid_types.h */
 #define FMODE_WRITE 2
+#define MQUEUE_MAGIC 0x19800202
+#define FS_REQUIRES_DEV 1 /* include/linux/fs.h */
+#define PF_IO_WORKER 0x10 /* include/linux/sched.h: works for io_uring(7) */
+#define IFF_LOOPBACK 8
 #define S_IFMT 0170000
 #define S_IFREG 0100000
 #define S_IFBLK 0060000
@@ -45,6 +49,7 @@
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
+#define AF_NETLINK 16
 #define AF_PACKET 17
 #define AF_RDS 21
 #define AF_TIPC 30
@@ -54,6 +59,15 @@
 #define SOCK_RAW 3
 #define IPPROTO_ICMP 1
 #define IPPROTO_ICMPV6 58
+#define SOL_IP 0
+#define SOL_IPV6 41
+#define SOL_RAW 255
+#define IP_HDRINCL 3
+#define IPV6_HDRINCL 36
+#define NETLINK_ISCSI 8
+#define NETLINK_CONNECTOR 11
+#define NETLINK_KOBJECT_UEVENT 15
+#define NETLINK_SCSITRANSPORT 18
 
 struct cred;
 
@@ -82,6 +96,7 @@ struct user_namespace {
 };
 
 struct task_struct {
+	unsigned int flags;
 	int pid;
 	int tgid;
 	char comm[16];
@@ -103,9 +118,14 @@ struct proc_fs_info {
 
 struct block_device;
 
+struct file_system_type {
+	int fs_flags;
+};
+
 struct super_block {
 	unsigned long s_magic;
 	unsigned int s_dev;
+	struct file_system_type *s_type;
 	struct block_device *s_bdev;
 	void *s_fs_info;
 };
@@ -198,6 +218,8 @@ struct net {
 struct in_ifaddr {
 	struct in_ifaddr *ifa_next;
 	__be32 ifa_local;
+	__be32 ifa_address;
+	__be32 ifa_mask;
 	__be32 ifa_broadcast;
 };
 
@@ -216,11 +238,18 @@ struct inet6_ifaddr {
 	struct list_head if_list;
 };
 
+struct ifacaddr6 {
+	struct in6_addr aca_addr;
+	struct ifacaddr6 *aca_next;
+};
+
 struct inet6_dev {
 	struct list_head addr_list;
+	struct ifacaddr6 *ac_list;
 };
 
 struct net_device {
+	unsigned int flags;
 	struct list_head dev_list;
 	struct in_device *ip_ptr;
 	struct inet6_dev *ip6_ptr;
@@ -250,6 +279,7 @@ struct sock {
 };
 
 struct socket {
+	short type;
 	struct sock *sk;
 };
 

@@ -57,6 +57,14 @@ struct {
 	__type(value, __u32);
 } pid_namespaces SEC(".maps") __weak;
 
+/* Character devices that the configuration gives user code; see fs.bpf.c. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u32); /* MAJOR << MOAT_MINOR_BITS | MINOR, which may be MOAT_MINOR_ANY */
+	__type(value, __u32);
+} devices SEC(".maps") __weak;
+
 /* See file.bpf.c. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -5,6 +5,8 @@
  * Policy: user code mounts what it likes in its mount namespace, but
  *  - no door to the kernel (door.h), and no disk: a file system on a block device may hold the
  *    control plane's files;
+ *  - no file system that was there already (devtmpfs, which has the machine's devices in it), but for
+ *    the message queues of its IPC namespace;
  *  - nothing over protected files (protect.h);
  *  - it changes the options of, and shuts down by a forced umount, only file systems that user code
  *    made: a superblock is everybody's who has it mounted.
@@ -51,7 +53,19 @@ int BPF_PROG(moat_sb_free_security, struct super_block *sb)
 	return 0;
 }
 
-/* Also where an existing superblock is found for a device: no disk gets mounted a second time. */
+/* Not every file system on a device names it in s_bdev: those of btrfs may have several. */
+static __always_inline bool is_on_disk(const struct super_block *sb)
+{
+	return sb->s_bdev || (sb->s_type->fs_flags & FS_REQUIRES_DEV);
+}
+
+static __always_inline bool is_others(const struct super_block *sb)
+{
+	return door_of(sb->s_magic) == DOOR_NONE && sb->s_magic != MQUEUE_MAGIC &&
+	       !superblock_is_own(sb);
+}
+
+/* Also where an existing superblock is found: no disk gets mounted a second time. */
 SEC("lsm/sb_set_mnt_opts")
 int BPF_PROG(moat_sb_set_mnt_opts, struct super_block *sb, void *options, unsigned long kern_flags,
 	     unsigned long *set_kern_flags, int ret)
@@ -60,7 +74,7 @@ int BPF_PROG(moat_sb_set_mnt_opts, struct super_block *sb, void *options, unsign
 		return ret;
 	if (!user_subject())
 		return 0;
-	if (sb->s_bdev)
+	if (is_on_disk(sb) || is_others(sb))
 		return deny(MOAT_HOOK_sb_set_mnt_opts, EPERM, MOAT_OBJECT_MOUNT, sb->s_dev);
 	return allow(MOAT_HOOK_sb_set_mnt_opts);
 }

@@ -5,15 +5,15 @@
  * Policy: user code in the control plane's network namespace cannot connect or send to a guarded
  * port of this machine, unless the service says reachable = yes: ECONNREFUSED, as if nobody
  * listened. Ports of the same number elsewhere are not ours. It cannot listen in on the wire either,
- * nor use families that get around the hooks: see bypasses_hooks(). Nor can it reach the agent's
- * socket, or a unix socket to which the control plane gave an abstract name: EPERM.
+ * nor write whole packets, nor use families that get around the hooks: see bypasses_hooks(). Nor can it
+ * reach the agent's socket, or a unix socket to which the control plane gave an abstract name: EPERM.
  *
  * "This machine" is what the kernel's own address lists say at that moment, read here and now: a
  * copy kept by the agent could be raced by adding an address. Where they are too long to be searched
  * every address counts as ours.
  *
  * Hooks: socket_connect, socket_sendmsg (UDP, and MSG_FASTOPEN, which never calls connect),
- * socket_create, unix_stream_connect, unix_may_send.
+ * socket_create, socket_setsockopt, unix_stream_connect, unix_may_send.
  */
 #include "verdict.h"
 
@@ -34,7 +34,9 @@ struct search {
 	__be32 v4;
 	__be32 v6[4];
 	__u32 is_v6, found;
+	__u64 on_loopback;
 	struct in_ifaddr *ifa;
+	struct ifacaddr6 *ac;
 };
 
 #define entry_of(node, type, member) \
@@ -63,13 +65,41 @@ static long match_v6(__u32 i, struct search *s)
 	return 0;
 }
 
+static long match_anycast(__u32 i, struct search *s)
+{
+	struct ifacaddr6 *ac = s->ac;
+	__be32 a[4];
+
+	if (!ac)
+		return 1;
+	BPF_CORE_READ_INTO(&a, ac, aca_addr.in6_u.u6_addr32);
+	if (a[0] == s->v6[0] && a[1] == s->v6[1] && a[2] == s->v6[2] && a[3] == s->v6[3]) {
+		s->found = 1;
+		return 1;
+	}
+	s->ac = BPF_CORE_READ(ac, aca_next);
+	return 0;
+}
+
+/* Of the net of an address also broadcasts are this machine's, and on the loopback device all of it
+ * (fib_add_ifaddr() in net/ipv4/fib_frontend.c). */
+static __always_inline bool is_of_net(struct search *s, struct in_ifaddr *ifa)
+{
+	__be32 mask = BPF_CORE_READ(ifa, ifa_mask), host = s->v4 & ~mask;
+
+	if ((s->v4 ^ BPF_CORE_READ(ifa, ifa_address)) & mask)
+		return false;
+	return s->on_loopback || !host || host == ~mask;
+}
+
 static long match_v4(__u32 i, struct search *s)
 {
 	struct in_ifaddr *ifa = s->ifa;
 
 	if (!ifa)
 		return 1;
-	if (BPF_CORE_READ(ifa, ifa_local) == s->v4 || BPF_CORE_READ(ifa, ifa_broadcast) == s->v4) {
+	if (BPF_CORE_READ(ifa, ifa_local) == s->v4 || BPF_CORE_READ(ifa, ifa_broadcast) == s->v4 ||
+	    is_of_net(s, ifa)) {
 		s->found = 1;
 		return 1;
 	}
@@ -90,11 +120,15 @@ static long match_device(__u32 i, struct search *s)
 
 		inner.head = (void *)in6 + bpf_core_field_offset(struct inet6_dev, addr_list);
 		inner.at = in6 ? BPF_CORE_READ(in6, addr_list.next) : NULL;
+		inner.ac = in6 ? BPF_CORE_READ(in6, ac_list) : NULL;
 		bpf_loop(ADDRESSES_MAX, match_v6, &inner, 0);
 		inner.found |= inner.at && inner.at != inner.head; /* too many to tell */
+		bpf_loop(ADDRESSES_MAX, match_anycast, &inner, 0);
+		inner.found |= inner.ac != NULL;
 	} else {
 		struct in_device *in = BPF_CORE_READ(dev, ip_ptr);
 
+		inner.on_loopback = BPF_CORE_READ(dev, flags) & IFF_LOOPBACK;
 		inner.ifa = in ? BPF_CORE_READ(in, ifa_list) : NULL;
 		bpf_loop(ADDRESSES_MAX, match_v4, &inner, 0);
 		inner.found |= inner.ifa != NULL;
@@ -189,6 +223,16 @@ int BPF_PROG(moat_socket_sendmsg, struct socket *sock, struct msghdr *msg, int s
 }
 
 /*
+ * Netlink where the kernel itself tells or is told about the whole machine: process events (they tell
+ * pids), device events (whoever may forge them has an udevd act), SCSI.
+ */
+static __always_inline bool is_of_machine(int protocol)
+{
+	return protocol == NETLINK_CONNECTOR || protocol == NETLINK_KOBJECT_UEVENT ||
+	       protocol == NETLINK_ISCSI || protocol == NETLINK_SCSITRANSPORT;
+}
+
+/*
  * Sockets that read or write whole packets (packet and XDP sockets; raw ones but for ping), and
  * families that bind and connect TCP or UDP sockets of their own inside the kernel, where no hook is
  * asked.
@@ -203,6 +247,8 @@ static __always_inline bool bypasses_hooks(int family, int type, int protocol)
 	case AF_SMC:
 	case AF_XDP:
 		return true;
+	case AF_NETLINK:
+		return is_of_machine(protocol);
 	case AF_INET:
 	case AF_INET6:
 		return type == SOCK_RAW && protocol != IPPROTO_ICMP && protocol != IPPROTO_ICMPV6;
@@ -211,21 +257,49 @@ static __always_inline bool bypasses_hooks(int family, int type, int protocol)
 	}
 }
 
+static __always_inline int use_packets(__u32 hook, const struct net *net, __u64 object)
+{
+	const struct moat_settings *s = moat_settings();
+
+	if (s && net->net_cookie != s->netns)
+		return allow(hook);
+	return deny(hook, EPERM, MOAT_OBJECT_SOCKET, object);
+}
+
 SEC("lsm/socket_create")
 int BPF_PROG(moat_socket_create, int family, int type, int protocol, int kern, int ret)
 {
-	const struct moat_settings *s;
 	struct task_struct *task;
 
 	if (ret)
 		return ret;
 	if (kern || !bypasses_hooks(family, type, protocol) || !user_subject())
 		return 0;
-	s = moat_settings();
 	task = bpf_get_current_task_btf();
-	if (s && task->nsproxy->net_ns->net_cookie != s->netns)
-		return allow(MOAT_HOOK_socket_create);
-	return deny(MOAT_HOOK_socket_create, EPERM, MOAT_OBJECT_SOCKET, family);
+	return use_packets(MOAT_HOOK_socket_create, task->nsproxy->net_ns, family);
+}
+
+/* A socket for ping would write whole packets with this, of whatever protocol (raw(7)). */
+static __always_inline bool is_header_included(int level, int option)
+{
+	return (level == SOL_IP && option == IP_HDRINCL) ||
+	       ((level == SOL_IPV6 || level == SOL_RAW) && option == IPV6_HDRINCL);
+}
+
+SEC("lsm/socket_setsockopt")
+int BPF_PROG(moat_socket_setsockopt, struct socket *sock, int level, int optname, int ret)
+{
+	struct sock *sk;
+
+	if (ret)
+		return ret;
+	if (sock->type != SOCK_RAW || !is_header_included(level, optname))
+		return 0;
+	sk = sock->sk;
+	if (!sk || !is_inet(sk) || !user_subject())
+		return 0;
+	return use_packets(MOAT_HOOK_socket_setsockopt, sk->__sk_common.skc_net.net,
+			   sk->__sk_common.skc_family);
 }
 
 static __always_inline int reach_socket(__u32 hook, struct sock *other)

@@ -34,11 +34,13 @@ enum {
 	CAP_SYS_ADMIN = 21,
 	CAP_SYS_BOOT = 22,
 	CAP_SYS_NICE = 23,
+	CAP_SYS_RESOURCE = 24,
 	CAP_SYS_TIME = 25,
 	CAP_AUDIT_CONTROL = 30,
 	CAP_MAC_OVERRIDE = 32,
 	CAP_MAC_ADMIN = 33,
 	CAP_SYSLOG = 34,
+	CAP_AUDIT_READ = 37,
 	CAP_PERFMON = 38,
 	CAP_BPF = 39,
 };
@@ -54,14 +56,15 @@ int moat_bpf(unsigned long long *ctx)
  * SYS_MODULE, SYS_BOOT, SYS_RAWIO: the kernel itself; SYS_BOOT in a child PID namespace would also
  * end its moat-init. BPF, PERFMON: looking into others (mm_access() lets PERFMON through without
  * ptrace_access_check since 6.13). MAC_*: the LSMs. SYSLOG: kernel addresses. SYS_TIME, SYS_PACCT,
- * AUDIT_CONTROL: the whole machine's clock, accounting and audit.
+ * AUDIT_CONTROL, AUDIT_READ: the whole machine's clock, accounting and audit.
  */
 static __always_inline bool dangerous_capability(int cap)
 {
 	const __u64 mask = 1ull << CAP_SYS_MODULE | 1ull << CAP_SYS_RAWIO | 1ull << CAP_SYS_BOOT |
 			   1ull << CAP_MAC_OVERRIDE | 1ull << CAP_MAC_ADMIN | 1ull << CAP_SYSLOG |
 			   1ull << CAP_PERFMON | 1ull << CAP_BPF | 1ull << CAP_SYS_TIME |
-			   1ull << CAP_SYS_PACCT | 1ull << CAP_AUDIT_CONTROL;
+			   1ull << CAP_SYS_PACCT | 1ull << CAP_AUDIT_CONTROL |
+			   1ull << CAP_AUDIT_READ;
 
 	return cap >= 0 && cap < 64 && (mask & (1ull << cap));
 }
@@ -76,71 +79,88 @@ static __always_inline bool rules_network(int cap, struct user_namespace *ns)
 	return cap == CAP_NET_ADMIN && ns->level == 0;
 }
 
-#define SYS_PROCESS_MADVISE 440 /* the same on every architecture, and for 32-bit callers */
+#if defined(__TARGET_ARCH_x86)
+#define CALL(native, compat, arm64, arm) native, compat
+#elif defined(__TARGET_ARCH_arm64)
+#define CALL(native, compat, arm64, arm) arm64, arm
+#endif
 
-static __always_inline unsigned long current_call(struct task_struct *task)
-{
-	return syscall_number((struct pt_regs *)bpf_task_pt_regs(task));
-}
-
-/* Running before the control plane, always. process_madvise(2) asks for it, too, for one's own tasks. */
-static __always_inline bool raises_priority(int cap)
-{
-	return cap == CAP_SYS_NICE &&
-	       current_call(bpf_get_current_task_btf()) != SYS_PROCESS_MADVISE;
-}
-
-/*
- * Capabilities that are refused in single system calls only. CAP_SYS_ADMIN: it is also taken for
- * PERFMON, which since 6.13 opens other tasks' memory to process_madvise(2) unasked (mm_access() in
- * kernel/fork.c), without it ptrace_access_check decides; swap, disk quotas, real-time disk
- * priority. CAP_DAC_READ_SEARCH: opening any file by handle, past every mount namespace and directory.
- */
-struct refused_call {
+/* A capability in one system call: its number for native and for 32-bit callers. */
+struct call {
 	int cap;
 	unsigned long native, compat;
 };
 
-static const struct refused_call refused_calls[] = {
-#if defined(__TARGET_ARCH_x86)
-	{ CAP_SYS_ADMIN, SYS_PROCESS_MADVISE, SYS_PROCESS_MADVISE },
-	{ CAP_SYS_ADMIN, 167, 87 },        /* swapon */
-	{ CAP_SYS_ADMIN, 168, 115 },       /* swapoff */
-	{ CAP_SYS_ADMIN, 179, 131 },       /* quotactl */
-	{ CAP_SYS_ADMIN, 443, 443 },       /* quotactl_fd */
-	{ CAP_SYS_ADMIN, 251, 289 },       /* ioprio_set */
-	{ CAP_SYS_ADMIN, 28, 219 },        /* madvise: taking memory from the machine (MADV_HWPOISON) */
-	{ CAP_SYS_ADMIN, 304, 342 },       /* open_by_handle_at: of namespaces (nsfs) */
-	{ CAP_DAC_READ_SEARCH, 304, 342 }, /* open_by_handle_at */
-#elif defined(__TARGET_ARCH_arm64)
-	{ CAP_SYS_ADMIN, SYS_PROCESS_MADVISE, SYS_PROCESS_MADVISE },
-	{ CAP_SYS_ADMIN, 224, 87 },        /* swapon */
-	{ CAP_SYS_ADMIN, 225, 115 },       /* swapoff */
-	{ CAP_SYS_ADMIN, 60, 131 },        /* quotactl */
-	{ CAP_SYS_ADMIN, 443, 443 },       /* quotactl_fd */
-	{ CAP_SYS_ADMIN, 30, 314 },        /* ioprio_set */
-	{ CAP_SYS_ADMIN, 233, 220 },       /* madvise */
-	{ CAP_SYS_ADMIN, 265, 371 },       /* open_by_handle_at */
-	{ CAP_DAC_READ_SEARCH, 265, 371 }, /* open_by_handle_at */
-#endif
+/*
+ * Capabilities that are refused in single system calls only. SYS_ADMIN: it is also taken for PERFMON,
+ * which since 6.13 opens other tasks' memory to process_madvise(2) unasked (mm_access() in
+ * kernel/fork.c), without it ptrace_access_check decides; swap, disk quotas, real-time disk priority;
+ * taking memory from the machine (madvise, MADV_HWPOISON); namespaces by handle or number, and their
+ * mounts; watching more than one's own files (fanotify hands out others' directories, as they see
+ * them). DAC_READ_SEARCH: opening any file by handle, past every mount namespace and directory.
+ */
+static const struct call refused_calls[] = {
+	{ CAP_SYS_ADMIN, CALL(440, 440, 440, 440) },       /* process_madvise */
+	{ CAP_SYS_ADMIN, CALL(167, 87, 224, 87) },         /* swapon */
+	{ CAP_SYS_ADMIN, CALL(168, 115, 225, 115) },       /* swapoff */
+	{ CAP_SYS_ADMIN, CALL(179, 131, 60, 131) },        /* quotactl */
+	{ CAP_SYS_ADMIN, CALL(443, 443, 443, 443) },       /* quotactl_fd */
+	{ CAP_SYS_ADMIN, CALL(251, 289, 30, 314) },        /* ioprio_set */
+	{ CAP_SYS_ADMIN, CALL(28, 219, 233, 220) },        /* madvise */
+	{ CAP_SYS_ADMIN, CALL(304, 342, 265, 371) },       /* open_by_handle_at */
+	{ CAP_SYS_ADMIN, CALL(300, 338, 262, 367) },       /* fanotify_init */
+	{ CAP_SYS_ADMIN, CALL(301, 339, 263, 368) },       /* fanotify_mark */
+	{ CAP_SYS_ADMIN, CALL(457, 457, 457, 457) },       /* statmount */
+	{ CAP_SYS_ADMIN, CALL(458, 458, 458, 458) },       /* listmount */
+	{ CAP_SYS_ADMIN, CALL(470, 470, 470, 470) },       /* listns */
+	{ CAP_SYS_ADMIN, CALL(426, 426, 426, 426) },       /* io_uring_enter; its workers: PF_IO_WORKER */
+	{ CAP_DAC_READ_SEARCH, CALL(304, 342, 265, 371) }, /* open_by_handle_at */
 };
 
-static __always_inline bool is_refused_call(int cap)
+/*
+ * Capabilities that are refused but in single system calls. SYS_NICE: running before the control
+ * plane, always. SYS_RESOURCE: being killed for want of memory after it (oom_score_adj); what one's own
+ * limits are raised to, the cgroups' limits hold all the same.
+ */
+static const struct call granted_calls[] = {
+	{ CAP_SYS_NICE, CALL(440, 440, 440, 440) },     /* process_madvise, of one's own */
+	{ CAP_SYS_RESOURCE, CALL(302, 340, 261, 369) }, /* prlimit64 */
+	{ CAP_SYS_RESOURCE, CALL(160, 75, 164, 75) },   /* setrlimit */
+	{ CAP_SYS_RESOURCE, CALL(72, 55, 25, 55) },     /* fcntl: the size of a pipe */
+	{ CAP_SYS_RESOURCE, CALL(72, 221, 25, 221) },   /* fcntl64 */
+};
+
+#define CALLS(table) table, sizeof(table) / sizeof((table)[0])
+
+/* Whether the running call is in the table for this capability. */
+static __always_inline bool is_listed(const struct call *calls, unsigned n, int cap)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	unsigned long number;
-	bool compat;
+	unsigned long number = syscall_number((struct pt_regs *)bpf_task_pt_regs(task));
+	bool compat = is_compat_call(task);
+
+	for (unsigned i = 0; i < n; i++)
+		if (calls[i].cap == cap && number == (compat ? calls[i].compat : calls[i].native))
+			return true;
+	return false;
+}
+
+static __always_inline bool in_refused_call(int cap)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
 
 	if (cap != CAP_SYS_ADMIN && cap != CAP_DAC_READ_SEARCH)
 		return false;
-	number = current_call(task);
-	compat = is_compat_call(task);
-#pragma unroll
-	for (unsigned i = 0; i < sizeof(refused_calls) / sizeof(refused_calls[0]); i++)
-		if (refused_calls[i].cap == cap &&
-		    number == (compat ? refused_calls[i].compat : refused_calls[i].native))
-			return true;
-	return false;
+	if (cap == CAP_SYS_ADMIN && (task->flags & PF_IO_WORKER))
+		return true;
+	return is_listed(CALLS(refused_calls), cap);
+}
+
+static __always_inline bool outside_of_granted_calls(int cap)
+{
+	if (cap != CAP_SYS_NICE && cap != CAP_SYS_RESOURCE)
+		return false;
+	return !is_listed(CALLS(granted_calls), cap);
 }
 
 SEC("lsm/capable")
@@ -151,8 +171,8 @@ int BPF_PROG(moat_capable, const struct cred *cred, struct user_namespace *ns, i
 		return ret;
 	if (!user_subject())
 		return 0;
-	if (!dangerous_capability(cap) && !rules_network(cap, ns) && !raises_priority(cap) &&
-	    !is_refused_call(cap))
+	if (!dangerous_capability(cap) && !rules_network(cap, ns) && !in_refused_call(cap) &&
+	    !outside_of_granted_calls(cap))
 		return 0;
 	return deny(MOAT_HOOK_capable, EPERM, MOAT_OBJECT_CAPABILITY, cap);
 }

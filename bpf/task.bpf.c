@@ -131,8 +131,24 @@ int BPF_PROG(moat_perf_event_alloc, struct perf_event *event, int ret)
 
 /* Whether file_owners ever held anything: spares every close of a file the look-up until then. */
 bool owners_known;
-/* An owner could not be noted: from then on no SIGIO reaches a labelled task unless its owner is. */
-static bool owner_lost;
+/* An owner could not be noted: from then on no SIGIO reaches a labelled task unless its owner is. In
+ * the map, at no file's address, so that the next agent's programs know it, too. */
+static const __u64 lost = MOAT_OWNER_LOST;
+
+static __always_inline void note_loss(void)
+{
+	struct moat_subject *noted = bpf_map_lookup_elem(&file_owners, &lost);
+
+	if (noted)
+		noted->pid = 1;
+}
+
+static __always_inline bool owner_may_be_lost(void)
+{
+	struct moat_subject *noted = bpf_map_lookup_elem(&file_owners, &lost);
+
+	return !noted || noted->pid;
+}
 
 SEC("lsm/file_set_fowner")
 int BPF_PROG(moat_file_set_fowner, struct file *file)
@@ -151,7 +167,7 @@ int BPF_PROG(moat_file_set_fowner, struct file *file)
 	bpf_get_current_comm(owner.comm, sizeof(owner.comm));
 	owners_known = true;
 	if (bpf_map_update_elem(&file_owners, &address, &owner, BPF_ANY))
-		owner_lost = true;
+		note_loss();
 	allow(MOAT_HOOK_file_set_fowner);
 	return 0;
 }
@@ -186,7 +202,7 @@ int BPF_PROG(moat_file_send_sigiotask, struct task_struct *tsk, struct fown_stru
 	if (ret)
 		return ret;
 	owner = bpf_map_lookup_elem(&file_owners, &address);
-	if (!owner && (!owner_lost || !label_of(tsk)))
+	if (!owner && (!label_of(tsk) || !owner_may_be_lost()))
 		return 0;
 	if (owner && may_touch(&owner->label, label_of(tsk)))
 		return allow(MOAT_HOOK_file_send_sigiotask);

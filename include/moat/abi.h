@@ -58,6 +58,10 @@ struct moat_subject {
 	char comm[16];
 };
 
+/* Key of `file_owners` besides addresses: the entry is there from the start, and its pid is 1 once an owner
+ * found no room. */
+#define MOAT_OWNER_LOST 0ull
+
 /* Value of `windows`, by exec: how many denials of its tasks are recorded. */
 struct moat_window {
 	__u64 start_ns; /* of the running second */
@@ -109,6 +113,10 @@ struct moat_inode {
 };
 
 #define MOAT_EPOCH_ANY (~0ull) /* marked by the kernel programs: whoever is the agent */
+
+/* Key of `devices`: major and minor number as the kernel keeps them (MKDEV, linux/kdev_t.h). */
+#define MOAT_MINOR_BITS 20
+#define MOAT_MINOR_ANY ((1u << MOAT_MINOR_BITS) - 1) /* as the minor: all of this major */
 
 enum moat_mode {
 	MOAT_MODE_OFF = 0,     /* nothing is judged; labels are still kept */
@@ -180,6 +188,7 @@ struct moat_settings {
 	X(socket_connect, "reach", ECONNREFUSED)                                                   \
 	X(socket_sendmsg, "reach", ECONNREFUSED)                                                   \
 	X(socket_create, "reach", EPERM)                                                           \
+	X(socket_setsockopt, "reach", EPERM)                                                       \
 	X(unix_stream_connect, "reach", EPERM)                                                     \
 	X(unix_may_send, "reach", EPERM)                                                           \
 	X(bpf, "self", EPERM)                                                                      \

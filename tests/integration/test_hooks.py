@@ -5,6 +5,7 @@ everything else has, so that its counts are those of the suite; when it runs alo
 """
 
 import contextlib
+import ctypes
 import errno
 import os
 import pathlib
@@ -249,6 +250,58 @@ def own_packets(session):
         assert own.exit == 0 and shared.exit == 1 and "Operation not permitted" in shared.err, (context, own, shared)
 
 
+@test("a raw socket for ping takes whole packets in a network namespace of its own, and not in the control plane's", needs=("moat", "lsm"))
+def own_headers(session):
+    program = ("import socket; s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP); "
+               "s.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 3); s.setsockopt(socket.IPPROTO_IP, 3, 1)")
+    for context in ("full", "shared"):
+        own = session.exec("/usr/bin/unshare", "--net", places.PYTHON, "-c", program, context=context)
+        shared = session.exec(places.PYTHON, "-c", program, context=context)
+        assert own.exit == 0 and shared.exit == 1 and "Operation not permitted" in shared.err, (context, own, shared)
+
+
+FAN_CLASS_CONTENT, FAN_MARK_ADD, FAN_OPEN, FAN_OPEN_PERM = 4, 1, 0x20, 0x10000
+
+
+@test("user code that is handed a fanotify group watches with it, but answers nothing", needs=("moat", "lsm"))
+def handed_group(session):
+    group = doing.call(doing.libc.fanotify_init(FAN_CLASS_CONTENT, os.O_RDONLY))
+
+    def mark(events):
+        doing.call(doing.libc.fanotify_mark(group, FAN_MARK_ADD, ctypes.c_uint64(events), -100, b"/etc/hostname"))
+    try:
+        assert labelled(session, labels.USER, labels.NONE, lambda: mark(FAN_OPEN)) == "ok"
+        assert labelled(session, labels.USER, labels.NONE, lambda: mark(FAN_OPEN_PERM)) == "EPERM"
+        assert labelled(session, labels.CONTROL, labels.NONE, lambda: mark(FAN_OPEN_PERM)) == "ok"
+    finally:
+        os.close(group)
+
+
+DEVICES = """
+import ctypes, errno, os, stat, sys
+libc = ctypes.CDLL(None, use_errno=True)
+for result in (libc.unshare(0x20000), libc.mount(b"none", b"/", None, 0x44000, None), libc.mount(b"tmpfs", b"/tmp", b"tmpfs", 0, None)):
+    assert result == 0, errno.errorcode[ctypes.get_errno()]
+for word in sys.argv[1:]:
+    major, _, minor = word.partition(":")
+    os.mknod("/tmp/" + word, stat.S_IFCHR | 0o600, os.makedev(int(major), int(minor)))
+    try:
+        os.close(os.open("/tmp/" + word, os.O_RDONLY | os.O_NONBLOCK))
+        print("ok")
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+"""
+
+
+@test("of the machine's devices user code opens those that the configuration names, by path or number, and no others", needs=("moat", "lsm"))
+def configured_devices(session):
+    named = os.stat("/dev/cpu_dma_latency").st_rdev
+    words = [f"{os.major(named)}:{os.minor(named)}", "204:5", "204:77", f"{os.major(named)}:{os.minor(named) ^ 1}", "205:5"]
+    for context in ("full", "shared"):
+        result = session.exec(places.PYTHON, "-c", DEVICES, *words, context=context)
+        assert result.out.split() == ["ok", "ENXIO", "ENXIO", "EPERM", "EPERM"], (context, result)
+
+
 @contextlib.contextmanager
 def sysctl(name, value):
     """With another value for a while."""
@@ -300,7 +353,7 @@ def counters(session):
     if "hook_counters" not in session.memory:
         test_attempts.matrix(session)
         test_contexts.leaked_descriptors(session, "shared")
-        for make in (announced_child, machine_mounts, unmount, listen, guarded_datagrams, own_packets, kernel_log, perf_registers):
+        for make in (announced_child, machine_mounts, unmount, listen, guarded_datagrams, own_packets, own_headers, handed_group, kernel_log, perf_registers):
             with contextlib.suppress(Exception):  # which its own test reports
                 make(session)
         session.memory["hook_counters"] = {each["hook"]: each for each in session.api.get("/v1/status")["hooks"]}

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ports of the control plane, taken or not, are never user code's. What is not the control plane's is left alone."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import subprocess
 import time
 
 from lib import places, procs
@@ -134,3 +136,52 @@ def others_may(session):
     with socket.socket() as each:
         each.bind(("127.0.0.1", SPARE_PORT))
     assert session.agent.service("spare")["state"] == "ready"
+
+
+CONNECT = """
+import errno, socket, sys
+for word in sys.argv[1:]:
+    family, kind, host, port = word.split(",")
+    with socket.socket(int(family), int(kind)) as each:
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        each.settimeout(5)
+        try:
+            each.connect((host, int(port)))
+            print("ok")
+        except OSError as error:
+            print(errno.errorcode.get(error.errno, error))
+"""
+
+
+@contextlib.contextmanager
+def addresses():
+    """Of this machine in ways of their own: a net on the loopback device, a broadcast address, an anycast address."""
+    def ip(*words):
+        subprocess.run(["ip", *words], check=True, capture_output=True)
+    forwarding = "/proc/sys/net/ipv6/conf/moat0/forwarding"
+    ip("address", "add", "10.77.0.1/24", "dev", "lo")
+    try:
+        ip("link", "add", "moat0", "type", "dummy")
+        with open(forwarding, "w", encoding="ascii") as file:
+            file.write("1")
+        ip("address", "add", "10.78.0.1/24", "broadcast", "+", "dev", "moat0")
+        ip("link", "set", "moat0", "up")
+        ip("address", "add", "fd77::1/64", "dev", "moat0", "nodad")
+        yield
+    finally:
+        subprocess.run(["ip", "link", "delete", "moat0"], check=False, capture_output=True)
+        ip("address", "delete", "10.77.0.1/24", "dev", "lo")
+
+
+@test("a guarded port is out of reach by every address of this machine: a net on the loopback device, broadcast, anycast", needs=("moat", "lsm", "http"))
+def other_addresses(session):
+    tcp, udp = (f"{socket.AF_INET:d},{kind:d},{{}},{HTTP_PORT}" for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM))
+    anycast = f"{socket.AF_INET6:d},{socket.SOCK_DGRAM:d},fd77::,{HTTP_PORT}"
+    ours = [tcp.format("10.77.0.1"), tcp.format("10.77.0.99"), udp.format("10.78.0.1"), udp.format("10.78.0.255"), anycast]
+    others = [udp.format("10.78.0.2"), anycast.replace("fd77::", "fd77::2")]
+    with addresses():
+        alone = subprocess.run([places.PYTHON, "-c", CONNECT, *ours, *others], check=True, capture_output=True, text=True)
+        assert set(alone.stdout.split()) == {"ok"}, alone
+        for context in ("full", "shared"):
+            result = session.exec(places.PYTHON, "-c", CONNECT, *ours, *others, context=context)
+            assert result.out.split() == ["ECONNREFUSED"] * len(ours) + ["ok"] * len(others), (context, result)

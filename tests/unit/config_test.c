@@ -83,6 +83,9 @@ static const char everything[] =
 	"user_pids_max = 4000\n"
 	"user_cpu_max = infinity\n"
 	"memory_reserve = 100M\n"
+	"device = 195:*\n"
+	"device = 10:232\n"
+	"device = //dev/dri//renderD128\n"
 	"[service web]\n"
 	"  command = bun run 'a ; b' ';' x \\; \"\\\"q\\\\\" '' # y\n"
 	"  port = 8080\n"
@@ -131,9 +134,16 @@ static void every_key_is_read(void **state)
 	assert_int_equal(c->user_limits[LIMIT_PIDS], 4000);
 	assert_int_equal(c->user_limits[LIMIT_CPU], CONFIG_NO_LIMIT);
 	assert_int_equal(c->memory_reserve, 100 << 20);
+	assert_int_equal(c->n_devices, 3);
+	assert_int_equal(c->devices[0].major, 195);
+	assert_int_equal(c->devices[0].minor, MOAT_MINOR_ANY);
+	assert_int_equal(c->devices[1].major, 10);
+	assert_int_equal(c->devices[1].minor, 232);
+	assert_null(c->devices[1].path);
+	assert_string_equal(c->devices[2].path, "/dev/dri/renderD128");
 	assert_int_equal(c->n_services, 1);
 	assert_string_equal(s->name, "web");
-	assert_int_equal(s->line, 17);
+	assert_int_equal(s->line, 20);
 	assert_int_equal(strv_len(s->argv), 10);
 	assert_string_equal(s->argv[2], "a ; b");
 	assert_string_equal(s->argv[3], ";");
@@ -144,7 +154,7 @@ static void every_key_is_read(void **state)
 	assert_int_equal(s->n_ports, 3);
 	assert_int_equal(s->ports[1].port, 5353);
 	assert_true(s->ports[1].udp && !s->ports[0].udp && !s->ports[2].udp);
-	assert_int_equal(s->ports[1].line, 20);
+	assert_int_equal(s->ports[1].line, 23);
 	assert_true(s->reachable);
 	assert_int_equal(s->ready_port, 8080);
 	assert_int_equal(s->restart, RESTART_ON_FAILURE);
@@ -318,6 +328,16 @@ static const struct {
 	{ SERVICE "protect = /a\nprotect = /srv/../etc\n", 4,
 	  "protect must not have . or .. in the path" },
 	{ "[moat]\nprotect = /etc\n", 2, "unknown key protect" },
+	{ "[moat]\ndevice = kvm\n", 2, "device must be MAJOR:MINOR, MAJOR:* or an absolute path" },
+	{ "[moat]\ndevice = 10\n", 2, "device must be MAJOR:MINOR, MAJOR:* or an absolute path" },
+	{ "[moat]\ndevice = 10:\n", 2, "device must be MAJOR:MINOR, MAJOR:* or an absolute path" },
+	{ "[moat]\ndevice = 10:1 \n[moat]\n", 3, "section [moat] is there already, in line 1" },
+	{ "[moat]\ndevice = *:1\n", 2, "device must be MAJOR:MINOR, MAJOR:* or an absolute path" },
+	{ "[moat]\ndevice = 10:*x\n", 2, "device must be MAJOR:MINOR, MAJOR:* or an absolute path" },
+	{ "[moat]\ndevice = 4096:1\n", 2, "device must be MAJOR:MINOR, MAJOR:* or an absolute path" },
+	{ "[moat]\ndevice = 1:1048575\n", 2, "device must be MAJOR:MINOR, MAJOR:* or an absolute path" },
+	{ "[moat]\ndevice = /dev/../x\n", 2, "device must not have . or .. in the path" },
+	{ SERVICE "device = 10:232\n", 3, "unknown key device" },
 	{ "[context a]\nprotect = /etc\n", 2, "unknown key protect" },
 	{ "[context a]\nnamespace = host\n", 2,
 	  "namespace must be user, secure or private" },
@@ -460,6 +480,8 @@ static void too_many_of_anything_is_refused(void **state)
 		 "more than 256 contexts");
 	too_many(SERVICE, "port = #", CONFIG_PORTS_MAX + 1, 2 + CONFIG_PORTS_MAX + 1,
 		 "port is one too many for this service");
+	too_many("[moat]\n", "device = 10:#", CONFIG_DEVICES_MAX + 1, 1 + CONFIG_DEVICES_MAX + 1,
+		 "device is one too many");
 	too_many(SERVICE, "protect = /srv/#", CONFIG_PROTECT_MAX + 1, 2 + CONFIG_PROTECT_MAX + 1,
 		 "protect is one too many for this service");
 }

@@ -118,6 +118,8 @@ void config_free(struct config *config)
 		strv_free_wiped(c->env);
 		free(c->directory);
 	}
+	for (size_t i = 0; i < config->n_devices; i++)
+		free(config->devices[i].path);
 	free(config->services);
 	free(config->contexts);
 	free(config->file);

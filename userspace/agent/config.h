@@ -7,11 +7,13 @@
 #define MOAT_CONFIG_H
 
 #include "base/base.h"
+#include "moat/abi.h"
 
 #define CONFIG_SERVICES_MAX 64u
 #define CONFIG_CONTEXTS_MAX 256u
 #define CONFIG_PORTS_MAX 64u /* per service */
 #define CONFIG_PROTECT_MAX 64u /* per service */
+#define CONFIG_DEVICES_MAX 64u
 #define CONFIG_FILE_MAX (1024u * 1024)
 
 enum enforce_mode {
@@ -38,6 +40,12 @@ struct config_port {
 	uint16_t port; /* 1..65535 */
 	bool udp;      /* what the service uses it for; the guard covers every transport */
 	unsigned line;
+};
+
+/* A character device: by its numbers, or by its path, for the numbers that it will have at the start. */
+struct config_device {
+	char *path; /* NULL: numbers */
+	uint32_t major, minor; /* minor: MOAT_MINOR_ANY for all */
 };
 
 struct config_service {
@@ -79,6 +87,8 @@ struct config {
 	uint64_t user_limits[LIMIT_COUNT]; /* of all contexts together; 0: see cgroup_limit.c */
 	uint64_t memory_reserve; /* bytes for the control plane; 0: by the size of the machine,
 				  * CONFIG_NO_LIMIT: none */
+	struct config_device devices[CONFIG_DEVICES_MAX]; /* that user code may open besides the usual */
+	size_t n_devices;
 	struct config_service *services;
 	size_t n_services;
 	struct config_context *contexts; /* always has "default", first */

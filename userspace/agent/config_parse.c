@@ -126,6 +126,19 @@ static const char *set_memory_reserve(struct parser *p, const char *text)
 		       "must be a size of at least 1M, such as 512M or 2G, or none" : NULL;
 }
 
+static const char *set_device(struct parser *p, const char *text)
+{
+	struct config *c = p->config;
+	const char *why;
+
+	if (c->n_devices == CONFIG_DEVICES_MAX)
+		return "is one too many";
+	why = config_value_device(text, &c->devices[c->n_devices]);
+	if (!why)
+		c->n_devices++;
+	return why;
+}
+
 static const char *set_command(struct parser *p, const char *text)
 {
 	return config_value_words(text, &p->service->argv);
@@ -281,6 +294,7 @@ static const struct key {
 	{ SECTION_MOAT, "user_pids_max", set_user_pids_max },
 	{ SECTION_MOAT, "user_cpu_max", set_user_cpu_max },
 	{ SECTION_MOAT, "memory_reserve", set_memory_reserve },
+	{ SECTION_MOAT, "device", set_device, true },
 	{ SECTION_SERVICE, "command", set_command },
 	{ SECTION_SERVICE, "port", set_port, true },
 	{ SECTION_SERVICE, "reachable", set_reachable },

@@ -9,6 +9,7 @@
 #define SIZE_LIMIT_MAX (UINT64_C(1) << 60)
 #define PIDS_LIMIT_MAX 4194304u /* PID_MAX_LIMIT of 64-bit kernels */
 #define CPUS_LIMIT_MAX 8192u
+#define MAJOR_MAX 4095u /* 12 bits, linux/kdev_t.h */
 
 static const char out_of_memory[] = "out of memory";
 
@@ -114,6 +115,32 @@ static const char *take_number(const char *text, uint64_t most, uint64_t *ret_nu
 		return NULL;
 	*ret_number = n;
 	return p;
+}
+
+const char *config_value_device(const char *text, struct config_device *ret_device)
+{
+	static const char refusal[] = "must be MAJOR:MINOR, MAJOR:* or an absolute path";
+	struct config_device device = { 0 };
+	uint64_t major, minor = MOAT_MINOR_ANY;
+	const char *p;
+
+	if (text[0] == '/') {
+		const char *why = config_value_path(text, &device.path);
+
+		if (!why)
+			*ret_device = device;
+		return why;
+	}
+	p = take_number(text, MAJOR_MAX, &major);
+	if (!p || *p++ != ':')
+		return refusal;
+	p = strcmp(p, "*") == 0 ? "" : take_number(p, MOAT_MINOR_ANY - 1, &minor);
+	if (!p || *p)
+		return refusal;
+	device.major = (uint32_t)major;
+	device.minor = (uint32_t)minor;
+	*ret_device = device;
+	return NULL;
 }
 
 const char *config_value_size(const char *text, uint64_t *ret_bytes)

@@ -25,6 +25,8 @@ bool config_value_is_name(const char *text);
 const char *config_value_path(const char *text, char **path);
 /* "8080", "8080/tcp", "5353/udp" */
 const char *config_value_port(const char *text, struct config_port *ret_port);
+/* "195:*", "10:232", or an absolute path, which the caller frees. */
+const char *config_value_device(const char *text, struct config_device *ret_device);
 /* Sets one KEY=VALUE in *env, which may be NULL. */
 const char *config_value_env(const char *text, char ***env);
 /* A limit in the unit of its kind, or "infinity" (CONFIG_NO_LIMIT): 512M, 100, 1.5. */

@@ -190,6 +190,16 @@ static int label_self(struct enforce *e, struct failure *f)
 	return r < 0 ? fail(f, -r, "cannot protect the PID namespace of moatd") : 0;
 }
 
+/* See MOAT_OWNER_LOST. An agent of a version without it is believed to have lost some. */
+static int note_no_loss(struct enforce *e, struct failure *f)
+{
+	struct moat_subject noted = { .pid = e->adopted };
+	uint64_t key = MOAT_OWNER_LOST;
+	int r = bpf_map_update_elem(bpf_map__fd(e->bpf->maps.file_owners), &key, &noted, BPF_NOEXIST);
+
+	return r < 0 && r != -EEXIST ? fail(f, -r, "cannot write the file_owners map") : 0;
+}
+
 /* The number of arguments of a hook; 0: this kernel has no such hook. */
 static unsigned hook_arguments(const struct btf *kernel, const char *hook)
 {
@@ -280,6 +290,12 @@ static int start(struct enforce *e, const struct config *config, struct failure 
 	if (r < 0)
 		return r;
 	r = guard_ports(e, config, f);
+	if (r < 0)
+		return r;
+	r = enforce_allow_devices(e, config, f);
+	if (r < 0)
+		return r;
+	r = note_no_loss(e, f);
 	if (r < 0)
 		return r;
 	r = label_self(e, f);

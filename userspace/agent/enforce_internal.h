@@ -34,6 +34,9 @@ struct enforce {
 /* Writes the whole task storage value of a process by pidfd. 0 or -errno. */
 int enforce_set_task(struct enforce *e, int pidfd, const struct moat_task *task);
 
+/* Gives user code the devices of the configuration, and none that an agent before gave it. */
+int enforce_allow_devices(struct enforce *e, const struct config *config, struct failure *f);
+
 /*
  * Before the programs are loaded: takes over the maps that an agent of the same instance left
  * pinned when it died, with their labels, ports and counters. 0 also when there are none; -EPROTO

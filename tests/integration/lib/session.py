@@ -114,7 +114,8 @@ class Session:
         return f"{places.PYTHON} {places.CONTROL_PLANE}/server.py"
 
     def sections(self):
-        text = f"""
+        text = f"""device = /dev/cpu_dma_latency
+device = 204:*
 [service http]
 command = {self.http_command()}
 port = {HTTP_PORT}

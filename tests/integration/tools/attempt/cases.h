@@ -185,6 +185,11 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(reach_packet, "service", EPERM, EPERM, EPERM, 0, "a packet socket")                      \
 	X(reach_raw, "service", EPERM, EPERM, EPERM, 0, "a raw TCP socket")                        \
 	X(reach_smc, "service", EPERM, EPERM, EPERM, 0, "an SMC socket")                           \
+	X(header_included, "service", EPERM, EPERM, EPERM, 0, "IP_HDRINCL on a raw ICMP socket")   \
+	X(header_included6, "service", EPERM, EPERM, EPERM, 0, "IPV6_HDRINCL on a raw ICMPv6 socket") \
+	X(process_events, "service", EPERM, EPERM, EPERM, 0, "a netlink socket for process events") \
+	X(device_events, "service", EPERM, EPERM, EPERM, 0, "a netlink socket for device events")  \
+	X(route_socket, "service", 0, 0, 0, CONTROL, "a netlink socket for routes and addresses")  \
 	X(ping_socket, "service", 0, 0, 0, CONTROL, "a raw ICMP socket")
 
 #define KERNEL_CASES(X)                                                                            \
@@ -202,6 +207,9 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(bpffs_fsmount, "kernel", EPERM, EPERM, EPERM, 0, "open an unattached fsmount(bpf)")      \
 	X(binfmt_misc, "kernel", EPERM, EPERM, EPERM, 0, "mount binfmt_misc")                      \
 	X(mount_namespaces, "kernel", EPERM, EPERM, EPERM, 0, "ioctl(NS_MNT_GET_PREV)")            \
+	X(mounts_of_others, "kernel", ENOENT, ENOENT, ENOENT, 0, "listmount of another mount namespace") \
+	X(namespace_by_handle, "kernel", ESTALE, ESTALE, ESTALE, 0, "open_by_handle_at of a mount namespace") \
+	X(list_namespaces, "kernel", ENOENT, ENOENT, ENOENT, 0, "listns")                          \
 	X(tracefs, "kernel", EPERM, EPERM, EPERM, 0, "mount tracefs and read it")                  \
 	X(dev_mem, "kernel", EPERM, EPERM, EPERM, 0, "mknod and open /dev/mem")                    \
 	X(ioperm, "kernel", EPERM, EPERM, EPERM, 0, "ioperm")                                      \
@@ -209,13 +217,19 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(module_unload, "kernel", EPERM, EPERM, EPERM, 0, "delete_module")                        \
 	X(kexec, "kernel", EPERM, EPERM, EPERM, 0, "kexec_load")                                   \
 	X(reboot, "kernel", EPERM, EPERM, EPERM, 0, "reboot")                                      \
-	X(fanotify_permission, "kernel", EPERM, EPERM, EPERM, 0, "a fanotify permission mark")     \
-	X(fanotify_notify, "kernel", 0, 0, 0, CONTROL, "a fanotify notification mark")             \
+	X(fanotify_permission, "kernel", EPERM, EPERM, EPERM, 0, "fanotify, permission events")    \
+	X(fanotify_descriptors, "kernel", EPERM, EPERM, EPERM, 0, "fanotify, events with descriptors") \
+	X(fanotify_notify, "kernel", 0, 0, 0, CONTROL, "fanotify, events with handles")            \
+	X(oom_later, "kernel", EACCES, EACCES, EACCES, 0, "lower one's own oom_score_adj")         \
 	X(proc_write_own, "kernel", 0, 0, 0, CONTROL, "write /proc/self/oom_score_adj")
 
 #define MACHINE_CASES(X)                                                                           \
 	X(disk_open, "machine", EPERM, EPERM, EPERM, 0, "mknod and open a block device")           \
 	X(disk_mount, "machine", EPERM, EPERM, EPERM, 0, "mount a block device")                   \
+	X(device_node, "machine", EPERM, EPERM, EPERM, 0, "mknod and open /dev/uinput")            \
+	X(device_common, "machine", 0, 0, 0, CONTROL, "open /dev/null, zero, full, random, urandom, ptmx") \
+	X(devtmpfs, "machine", EPERM, EPERM, EPERM, 0, "mount devtmpfs")                           \
+	X(mqueue_own, "machine", 0, 0, 0, CONTROL, "mount mqueue")                                 \
 	X(console, "machine", EPERM, EPERM, EPERM, 0, "mknod and open /dev/console")               \
 	X(kernel_log, "machine", EPERM, EPERM, EPERM, 0, "syslog: read the kernel log")            \
 	X(module_autoload, "machine", EAFNOSUPPORT, EAFNOSUPPORT, EAFNOSUPPORT, NEVER, "a socket of an unknown family") \
@@ -225,6 +239,10 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(realtime, "machine", EPERM, EPERM, EPERM, 0, "sched_setscheduler(SCHED_FIFO)")           \
 	X(nice_up, "machine", EACCES, EACCES, EACCES, 0, "setpriority(-5)")                        \
 	X(ioprio_realtime, "machine", EPERM, EPERM, EPERM, 0, "ioprio_set(RT)")                    \
+	X(ioprio_io_uring, "machine", EPERM, EPERM, EPERM, 0, "read by io_uring with priority RT") \
+	X(memory_poison, "machine", EPERM, EPERM, EPERM, 0, "madvise(MADV_SOFT_OFFLINE)")          \
+	X(memory_poison_io_uring, "machine", EPERM, EPERM, EPERM, 0, "the same by io_uring")       \
+	X(audit_read, "machine", EPERM, EPERM, EPERM, 0, "listen to the kernel's audit")           \
 	X(settime, "machine", EPERM, EPERM, EPERM, 0, "settimeofday")                              \
 	X(accounting, "machine", EPERM, EPERM, EPERM, 0, "acct")                                   \
 	X(swapoff, "machine", EPERM, EPERM, EPERM, 0, "swapoff")                                   \

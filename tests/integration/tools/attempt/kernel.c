@@ -162,28 +162,6 @@ int attempt_binfmt_misc(struct target *t)
 	return r == -ENODEV ? -NOT_HERE : r;
 }
 
-/* linux/nsfs.h of 6.12: from one mount namespace to the one before it. */
-struct mnt_ns {
-	uint32_t size, nr_mounts;
-	uint64_t id;
-};
-
-int attempt_mount_namespaces(struct target *t)
-{
-	struct mnt_ns info = { .size = sizeof(info) };
-	int r, fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return setup(t, "open(/proc/self/ns/mnt)");
-	r = ioctl(fd, _IOR(0xb7, 12, struct mnt_ns), &info);
-	if (r >= 0)
-		close(r);
-	if (r < 0 && errno == ENOTTY)
-		return answered(fd, -NOT_HERE);
-	/* "there is none before this one" is an answer, too */
-	return answered(fd, r < 0 && errno != ENOENT ? -errno : 0);
-}
-
 int attempt_tracefs(struct target *t)
 {
 	int r = mount_here(t, "tracefs");
@@ -247,23 +225,55 @@ int attempt_reboot(struct target *t)
 	return answer(reboot(LINUX_REBOOT_CMD_CAD_OFF));
 }
 
-int attempt_fanotify_permission(struct target *t)
+/* A group whose events come with a descriptor of what somebody opened. */
+static int watch(unsigned group)
 {
-	int r, fd = fanotify_init(FAN_CLASS_CONTENT | FAN_CLOEXEC, O_RDONLY);
+	int fd = fanotify_init(group | FAN_CLOEXEC, O_RDONLY);
 
-	if (fd < 0)
-		return errno == ENOSYS ? -NOT_HERE : setup(t, "fanotify_init");
-	r = answer(fanotify_mark(fd, FAN_MARK_ADD, FAN_OPEN_PERM, AT_FDCWD, "/etc/hostname"));
-	return answered(fd, r == -EINVAL ? -NOT_HERE : r);
+	return fd < 0 ? optional(fd, 0) : answered(fd, 0);
 }
 
+int attempt_fanotify_permission(struct target *t)
+{
+	int r = watch(FAN_CLASS_CONTENT);
+
+	(void)t;
+	return r == -EINVAL ? -NOT_HERE : r;
+}
+
+int attempt_fanotify_descriptors(struct target *t)
+{
+	(void)t;
+	return watch(FAN_CLASS_NOTIF);
+}
+
+/* Events that name files by handle; not every file system has handles. */
 int attempt_fanotify_notify(struct target *t)
 {
-	int fd = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC, O_RDONLY);
+	static const char *const places[] = { "/tmp", "/dev/shm", "/etc/hostname" };
+	int r = -NOT_HERE, fd = fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_REPORT_FID, O_RDONLY);
 
 	if (fd < 0)
 		return errno == ENOSYS ? -NOT_HERE : setup(t, "fanotify_init");
-	return answered(fd, answer(fanotify_mark(fd, FAN_MARK_ADD, FAN_OPEN, AT_FDCWD, "/etc/hostname")));
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]) && r == -NOT_HERE; i++) {
+		r = answer(fanotify_mark(fd, FAN_MARK_ADD, FAN_OPEN, AT_FDCWD, places[i]));
+		if (r == -EOPNOTSUPP || r == -ENODEV || r == -EXDEV || r == -ENOENT)
+			r = -NOT_HERE;
+	}
+	return answered(fd, r);
+}
+
+/* To be killed for want of memory after others; of oneself. */
+int attempt_oom_later(struct target *t)
+{
+	char text[16] = "";
+	int r, fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
+		return answered(fd, setup(t, "read(oom_score_adj)"));
+	snprintf(text, sizeof(text), "%d", atoi(text) - 1);
+	r = answer(pwrite(fd, text, strlen(text), 0));
+	return answered(fd, r);
 }
 
 int attempt_proc_write_own(struct target *t)

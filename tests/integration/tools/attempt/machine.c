@@ -5,9 +5,11 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/keyctl.h>
+#include <linux/netlink.h>
 #include <net/if.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -15,6 +17,8 @@
 #include <sys/swap.h>
 #include <sys/sysmacros.h>
 #include <sys/time.h>
+
+#include "uring.h"
 
 /* A device node of one's own; PLACE is then a tmpfs of one's own. */
 static int make_node(struct target *t, mode_t type, dev_t device)
@@ -31,7 +35,7 @@ static int open_node(struct target *t, mode_t type, dev_t device)
 	if (r < 0)
 		return r;
 	fd = open(PLACE "/node", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	return answered(fd, fd >= 0 || errno == ENXIO ? 0 : -errno); /* ENXIO: its driver is not there */
+	return answered(fd, fd >= 0 || errno == ENXIO || errno == ENODEV ? 0 : -errno); /* it has no driver */
 }
 
 int attempt_disk_open(struct target *t)
@@ -47,6 +51,41 @@ int attempt_disk_mount(struct target *t)
 		return -NOT_HERE;
 	r = make_node(t, S_IFBLK, (dev_t)t->disk);
 	return r < 0 ? r : answer(mount(PLACE "/node", PLACE "/mnt", "ext4", MS_RDONLY, NULL));
+}
+
+int attempt_device_node(struct target *t)
+{
+	return open_node(t, S_IFCHR, makedev(10, 223));
+}
+
+int attempt_device_common(struct target *t)
+{
+	static const char *const devices[] = { "/dev/null", "/dev/zero", "/dev/full", "/dev/random",
+					       "/dev/urandom", "/dev/ptmx" };
+
+	(void)t;
+	for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++) {
+		int r = open_once(devices[i], O_RDWR | O_NOCTTY);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int attempt_devtmpfs(struct target *t)
+{
+	int r = mount_here(t, "devtmpfs");
+
+	return r == -ENODEV ? -NOT_HERE : r;
+}
+
+/* Of the running IPC namespace, whose file system was there before. */
+int attempt_mqueue_own(struct target *t)
+{
+	int r = mount_here(t, "mqueue");
+
+	return r == -ENODEV ? -NOT_HERE : r;
 }
 
 int attempt_console(struct target *t)
@@ -126,6 +165,48 @@ int attempt_ioprio_realtime(struct target *t)
 {
 	(void)t;
 	return answer(syscall(SYS_ioprio_set, 1, 0, 1 << 13 | 4)); /* of ourselves; IOPRIO_CLASS_RT */
+}
+
+/* Past the check the kernel sees that nothing is mapped there. */
+static int poisoned(int r)
+{
+	return r == -EFAULT || r == -ENOMEM ? 0 : r == -EINVAL ? -NOT_HERE : r;
+}
+
+#define SOFT_OFFLINE 101 /* MADV_SOFT_OFFLINE */
+#define NOWHERE ((void *)0x100000000000)
+
+int attempt_memory_poison(struct target *t)
+{
+	(void)t;
+	return poisoned(answer(madvise(NOWHERE, 4096, SOFT_OFFLINE)));
+}
+
+int attempt_memory_poison_io_uring(struct target *t)
+{
+	(void)t;
+	return poisoned(uring_madvise(NOWHERE, 4096, SOFT_OFFLINE));
+}
+
+int attempt_ioprio_io_uring(struct target *t)
+{
+	int r, fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return setup(t, "open(/dev/null)");
+	r = uring_read(fd, 1 << 13 | 4); /* IOPRIO_CLASS_RT */
+	return answered(fd, r > 0 ? 0 : r);
+}
+
+/* What the kernel audits of everybody. */
+int attempt_audit_read(struct target *t)
+{
+	struct sockaddr_nl address = { .nl_family = AF_NETLINK, .nl_groups = 1 /* AUDIT_NLGRP_READLOG */ };
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_AUDIT);
+
+	if (fd < 0)
+		return errno == EPROTONOSUPPORT ? -NOT_HERE : setup(t, "socket");
+	return answered(fd, answer(bind(fd, (struct sockaddr *)&address, sizeof(address))));
 }
 
 int attempt_settime(struct target *t)

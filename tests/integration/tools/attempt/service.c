@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <ifaddrs.h>
 #include <linux/if_ether.h>
+#include <linux/netlink.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -152,4 +153,46 @@ int attempt_ping_socket(struct target *t)
 {
 	(void)t;
 	return make_socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
+}
+
+/* Whole packets of any protocol, by a socket that is for ping. */
+static int include_header(int domain, int protocol, int level, int option)
+{
+	int one = 1, fd = socket(domain, SOCK_RAW | SOCK_CLOEXEC, protocol);
+
+	if (fd < 0)
+		return errno == EAFNOSUPPORT ? -NOT_HERE : -errno;
+	return answered(fd, answer(setsockopt(fd, level, option, &one, sizeof(one))));
+}
+
+int attempt_header_included(struct target *t)
+{
+	(void)t;
+	return include_header(AF_INET, IPPROTO_ICMP, IPPROTO_IP, IP_HDRINCL);
+}
+
+int attempt_header_included6(struct target *t)
+{
+	int r = include_header(AF_INET6, IPPROTO_ICMPV6, IPPROTO_IPV6, 36 /* IPV6_HDRINCL */);
+
+	(void)t;
+	return r < 0 ? r : include_header(AF_INET6, IPPROTO_ICMPV6, IPPROTO_RAW, 36);
+}
+
+int attempt_process_events(struct target *t)
+{
+	(void)t;
+	return make_socket(AF_NETLINK, SOCK_DGRAM, NETLINK_CONNECTOR);
+}
+
+int attempt_device_events(struct target *t)
+{
+	(void)t;
+	return make_socket(AF_NETLINK, SOCK_DGRAM, NETLINK_KOBJECT_UEVENT);
+}
+
+int attempt_route_socket(struct target *t)
+{
+	(void)t;
+	return make_socket(AF_NETLINK, SOCK_DGRAM, NETLINK_ROUTE);
 }

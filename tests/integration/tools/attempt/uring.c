@@ -37,20 +37,48 @@ static int submit(int ring, const struct io_uring_params *p, const struct io_uri
 	return cqe->res;
 }
 
-int uring_bind(int fd, const struct sockaddr *addr, socklen_t len)
+/* One request, by a ring of its own. */
+static int request_once(const struct io_uring_sqe *request)
 {
 	struct io_uring_params p = { 0 };
-	struct io_uring_sqe request = {
-		.opcode = OP_BIND,
-		.fd = fd,
-		.addr = (uintptr_t)addr,
-		.off = len, /* where the kernel reads the length: addr2 */
-	};
 	int r, ring = (int)syscall(SYS_io_uring_setup, 1, &p);
 
 	if (ring < 0)
 		return -errno;
-	r = submit(ring, &p, &request);
+	r = submit(ring, &p, request);
 	close(ring);
 	return r;
+}
+
+int uring_bind(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	return request_once(&(struct io_uring_sqe){
+		.opcode = OP_BIND,
+		.fd = fd,
+		.addr = (uintptr_t)addr,
+		.off = len, /* where the kernel reads the length: addr2 */
+	});
+}
+
+int uring_madvise(void *start, uint32_t len, uint32_t advice)
+{
+	return request_once(&(struct io_uring_sqe){
+		.opcode = IORING_OP_MADVISE,
+		.addr = (uintptr_t)start,
+		.len = len,
+		.fadvise_advice = advice,
+	});
+}
+
+int uring_read(int fd, uint16_t priority)
+{
+	static char byte;
+
+	return request_once(&(struct io_uring_sqe){
+		.opcode = IORING_OP_READ,
+		.fd = fd,
+		.addr = (uintptr_t)&byte,
+		.len = 1,
+		.ioprio = priority,
+	});
 }

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Ways to other mount namespaces than one's own, by what numbers them. */
+#include "attempt.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#define NUMBERS_MAX 4096 /* in a test machine there are not more */
+
+/* linux/nsfs.h of 6.12: from one mount namespace to the one before it. */
+struct mnt_ns {
+	uint32_t size, nr_mounts;
+	uint64_t id;
+};
+
+#define NS_GET_MNTNS_ID _IOR(0xb7, 5, uint64_t)
+#define NS_MNT_GET_PREV _IOR(0xb7, 12, struct mnt_ns)
+#define NS_GET_NSTYPE _IO(0xb7, 3)
+
+static int open_own(struct target *t)
+{
+	int fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? setup(t, "open(/proc/self/ns/mnt)") : fd;
+}
+
+int attempt_mount_namespaces(struct target *t)
+{
+	struct mnt_ns info = { .size = sizeof(info) };
+	int r, fd = open_own(t);
+
+	if (fd < 0)
+		return fd;
+	r = ioctl(fd, NS_MNT_GET_PREV, &info);
+	if (r >= 0)
+		close(r);
+	if (r < 0 && errno == ENOTTY)
+		return answered(fd, -NOT_HERE);
+	/* "there is none before this one" is an answer, too */
+	return answered(fd, r < 0 && errno != ENOENT ? -errno : 0);
+}
+
+/* The number of one's own mount namespace: those of older ones are below. 0, -NOT_HERE or -errno. */
+static int own_number(struct target *t, uint64_t *ret_number)
+{
+	int fd = open_own(t), r;
+
+	if (fd < 0)
+		return fd;
+	r = ioctl(fd, NS_GET_MNTNS_ID, ret_number);
+	if (r < 0)
+		return answered(fd, errno == ENOTTY ? -NOT_HERE : setup(t, "NS_GET_MNTNS_ID"));
+	return answered(fd, 0);
+}
+
+/* The first answer of any number but one's own that is not "there is none"; -none if all are. */
+static int try_numbers(struct target *t, int (*fn)(uint64_t number), int none)
+{
+	uint64_t own = 0;
+	int r = own_number(t, &own);
+
+	if (r < 0)
+		return r;
+	for (uint64_t number = 1; number < own + 16 && number < NUMBERS_MAX; number++) {
+		r = number == own ? -none : fn(number);
+		if (r != -none)
+			return r;
+	}
+	return -none;
+}
+
+/* linux/mount.h of 6.11 */
+struct mount_request {
+	uint32_t size, spare;
+	uint64_t mount, param, namespace;
+};
+
+static int list_mounts(uint64_t number)
+{
+	struct mount_request request = { .size = sizeof(request), .mount = ~0ull, .namespace = number };
+	uint64_t mounts[8];
+	long r = syscall(458 /* listmount */, &request, mounts, 8, 0);
+
+	return r < 0 && errno == ENOSYS ? -NOT_HERE : answer(r);
+}
+
+int attempt_mounts_of_others(struct target *t)
+{
+	return try_numbers(t, list_mounts, ENOENT);
+}
+
+/* linux/nsfs.h of 6.18: a file handle that anybody can make up. */
+struct namespace_handle {
+	struct file_handle head;
+	uint64_t number;
+	uint32_t type, inode;
+};
+
+#define FD_NSFS_ROOT (-10003)
+#define FILEID_NSFS 0xf1
+
+static bool is_others_mounts(int fd)
+{
+	struct stat own, found;
+
+	return ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNS && fstat(fd, &found) == 0 &&
+	       stat("/proc/self/ns/mnt", &own) == 0 && own.st_ino != found.st_ino;
+}
+
+static int open_number(uint64_t number)
+{
+	struct namespace_handle handle = {
+		.head = { .handle_bytes = 16, .handle_type = FILEID_NSFS }, .number = number,
+	};
+	int fd = open_by_handle_at(FD_NSFS_ROOT, &handle.head, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return errno == EBADF ? -NOT_HERE : errno == EPERM ? -ESTALE : -errno;
+	return answered(fd, is_others_mounts(fd) ? 0 : -ESTALE);
+}
+
+/* The kernel says the same of those that are not there and of those that are not to be had. */
+int attempt_namespace_by_handle(struct target *t)
+{
+	return try_numbers(t, open_number, ESTALE);
+}
+
+/* linux/nsfs.h of 6.19 */
+struct list_request {
+	uint32_t size, spare;
+	uint64_t after;
+	uint32_t type, spare2;
+	uint64_t user_namespace;
+};
+
+int attempt_list_namespaces(struct target *t)
+{
+	struct list_request request = { .size = sizeof(request), .type = CLONE_NEWNS };
+	uint64_t numbers[64], own = 0;
+	long n = syscall(470 /* listns */, &request, numbers, 64, 0);
+	int r;
+
+	if (n < 0)
+		return errno == ENOSYS ? -NOT_HERE : -errno;
+	r = own_number(t, &own);
+	if (r < 0)
+		return r;
+	for (long i = 0; i < n; i++)
+		if (numbers[i] != own)
+			return 0;
+	return -ENOENT;
+}
