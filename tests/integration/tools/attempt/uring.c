@@ -37,20 +37,34 @@ static int submit(int ring, const struct io_uring_params *p, const struct io_uri
 	return cqe->res;
 }
 
-int uring_bind(int fd, const struct sockaddr *addr, socklen_t len)
+static int run(const struct io_uring_sqe *request)
 {
 	struct io_uring_params p = { 0 };
-	struct io_uring_sqe request = {
-		.opcode = OP_BIND,
-		.fd = fd,
-		.addr = (uintptr_t)addr,
-		.off = len, /* where the kernel reads the length: addr2 */
-	};
 	int r, ring = (int)syscall(SYS_io_uring_setup, 1, &p);
 
 	if (ring < 0)
 		return -errno;
-	r = submit(ring, &p, &request);
+	r = submit(ring, &p, request);
 	close(ring);
-	return r;
+	return r < 0 ? r : 0;
+}
+
+/* off: where the kernel reads the length: addr2 */
+int uring_bind(int fd, const struct sockaddr *addr, socklen_t len)
+{
+	return run(&(struct io_uring_sqe){
+		.opcode = OP_BIND, .fd = fd, .addr = (uintptr_t)addr, .off = len });
+}
+
+int uring_connect(int fd, const struct sockaddr *addr, socklen_t len, bool in_worker)
+{
+	return run(&(struct io_uring_sqe){
+		.opcode = IORING_OP_CONNECT, .fd = fd, .addr = (uintptr_t)addr, .off = len,
+		.flags = in_worker ? IOSQE_ASYNC : 0 });
+}
+
+int uring_sendmsg(int fd, const struct msghdr *msg)
+{
+	return run(&(struct io_uring_sqe){
+		.opcode = IORING_OP_SENDMSG, .fd = fd, .addr = (uintptr_t)msg, .len = 1 });
 }

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Calls as one io_uring request. 0 or -errno; -ENOSYS where the kernel has no io_uring. */
 #ifndef MOAT_ATTEMPT_URING_H
 #define MOAT_ATTEMPT_URING_H
 
+#include <stdbool.h>
 #include <sys/socket.h>
 
-/* bind(2) as one io_uring request. 0 or -errno; -EINVAL where the kernel has no IORING_OP_BIND. */
+/* -EINVAL where the kernel has no IORING_OP_BIND. */
 int uring_bind(int fd, const struct sockaddr *addr, socklen_t len);
+/* in_worker: not by the caller itself but by a thread of the kernel's making. */
+int uring_connect(int fd, const struct sockaddr *addr, socklen_t len, bool in_worker);
+int uring_sendmsg(int fd, const struct msghdr *msg);
 
 #endif
