@@ -3,9 +3,10 @@
 What the tests of one run share: one agent with a real control plane, started on first use.
 
 The services: `http`, a Bun server (a Python one where Bun is not installed) on 8080 with /health; `jupyter` on 8888 when a
-selected test needs it; `abstract`, with unix sockets that have no file; `spare`, which never listens on its port, so that nobody but moat can refuse it; `broken`, which
-cannot start and so is always between a crash and a restart. The contexts: `default` as it is without configuration; `full`, every capability; `shared` and `other`, every
-capability and the PID namespace of the control plane; `modest`, the default capabilities and the PID namespace of the control
+selected test needs it; `sockets`, with unix sockets that have no file and with http's port of ::1; `spare`, which never listens on
+its port, so that nobody but moat can refuse it; `broken`, which cannot start and so is always between a crash and a restart. The
+contexts: `default` as it is without configuration; `full`, every capability; `shared` and `other`, every capability and the PID
+namespace of the control plane; `modest`, the default capabilities and the PID namespace of the control
 plane; `sealed` and `sealed-shared`, every capability and each exec apart from all others, in a PID namespace of their own and in
 the control plane's; `small`, with limits; `plain`, which changes nothing but its directory and environment.
 """
@@ -40,9 +41,6 @@ def ports(*numbers):
 # takes even ones first, and nothing keeps it from this one.
 HTTP_PORT, JUPYTER_PORT, SPARE_PORT, BROKEN_PORT, FREE_PORT = ports(8080, 8888, 45454, 45455, 45457)
 SECRET = "control-plane-secret-7f3a"
-# Unix sockets without a file, as NAME and NAME.datagram
-ABSTRACT = ("import signal, socket, sys; a = socket.socket(socket.AF_UNIX); a.bind('\\0' + sys.argv[1]); a.listen(); "
-            "b = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); b.bind('\\0' + sys.argv[1] + '.datagram'); signal.pause()")
 PIDS_FROM = 20000  # no PID namespace of user code ever counts this far in a test run
 
 
@@ -131,8 +129,8 @@ protect = {self.scratch}/volume
 command = /bin/sleep 1000000
 port = {SPARE_PORT}
 
-[service abstract]
-command = {places.PYTHON} -c "{ABSTRACT}" {self.instance}
+[service sockets]
+command = {places.PYTHON} {places.CONTROL_PLANE}/sockets.py {self.instance} {HTTP_PORT}
 
 [service broken]
 command = /nonexistent/program --token {SECRET}

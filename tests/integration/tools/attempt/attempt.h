@@ -86,6 +86,13 @@ bool process_ended(int pidfd, int ms);
 /* A process that waits for a signal and nothing else; the caller's child. -1 and errno. */
 pid_t spawn_sleeper(void);
 
+/*
+ * What is left to do when an owner of the pipe is set: the kernel sends SIGKILL on behalf of whoever set
+ * it, and tells nobody when it does not, so whether the target ended is the answer. One's own is to end,
+ * however long a slow machine takes for it.
+ */
+int arm_and_wait(struct target *t, const int fds[2], int pidfd);
+
 int pidfd_open_(pid_t pid);
 int pidfd_send_(int pidfd, int sig, unsigned flags);
 

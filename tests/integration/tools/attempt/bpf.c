@@ -10,6 +10,8 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
+#define COMMANDS_MAX 64 /* more than the enum bpf_cmd of any kernel has */
+
 static int bpf_call(int cmd, union bpf_attr *attr)
 {
 	return (int)syscall(SYS_bpf, cmd, attr, sizeof(*attr));
@@ -83,6 +85,19 @@ int attempt_bpf_map_create(struct target *t)
 {
 	(void)t;
 	return answer(make_map());
+}
+
+/* Whether any command is let through as far as to be looked at, those that are yet to come included. */
+int attempt_bpf_commands(struct target *t)
+{
+	(void)t;
+	for (int cmd = 0; cmd < COMMANDS_MAX; cmd++) {
+		union bpf_attr attr = { 0 };
+
+		if (bpf_call(cmd, &attr) >= 0 || errno != EPERM)
+			return 0;
+	}
+	return -EPERM;
 }
 
 int attempt_bpf_prog_ids(struct target *t)

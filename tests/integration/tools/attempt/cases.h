@@ -160,6 +160,7 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 #define BPF_CASES(X)                                                                               \
 	X(bpf_prog_load, "bpf", EPERM, EPERM, EPERM, 0, "BPF_PROG_LOAD")                           \
 	X(bpf_map_create, "bpf", EPERM, EPERM, EPERM, 0, "BPF_MAP_CREATE")                         \
+	X(bpf_commands, "bpf", EPERM, EPERM, EPERM, 0, "any command of bpf(2)")                    \
 	X(bpf_prog_ids, "bpf", EPERM, EPERM, EPERM, 0, "BPF_PROG_GET_NEXT_ID")                     \
 	X(bpf_map_ids, "bpf", EPERM, EPERM, EPERM, 0, "BPF_MAP_GET_NEXT_ID")                       \
 	X(bpf_link_ids, "bpf", EPERM, EPERM, EPERM, 0, "BPF_LINK_GET_NEXT_ID")                     \
@@ -178,10 +179,24 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(reach_tcp4_any, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "connect TCP 0.0.0.0")      \
 	X(reach_tcp4_own_address, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "connect TCP to an own address") \
 	X(reach_tcp6_mapped, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "connect TCP ::ffff:127.0.0.1") \
+	X(reach_tcp6_loopback, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "connect TCP ::1")     \
+	X(reach_tcp6_any, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "connect TCP ::")           \
 	X(reach_mptcp, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "connect MPTCP 127.0.0.1")     \
+	X(reach_mptcp6, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "connect MPTCP ::1")          \
+	X(reach_sctp, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "connect SCTP 127.0.0.1")       \
+	X(reach_sctp_connectx, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "sctp_connectx 127.0.0.1") \
 	X(reach_udp_connect, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "connect UDP 127.0.0.1") \
+	X(reach_udp6_connect, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "connect UDP ::1")      \
 	X(reach_udp_sendto, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "sendto UDP 127.0.0.1")   \
+	X(reach_udp_sendto_unspec, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "sendto UDP, family AF_UNSPEC") \
+	X(reach_udp6_sendto, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "sendto UDP ::1")        \
+	X(reach_udp6_sendto_mapped, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "sendto UDP ::ffff:127.0.0.1") \
+	X(reach_udp6_sendto_v4, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "sendto UDP 127.0.0.1 by an IPv6 socket") \
 	X(reach_fastopen, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "sendto TCP, MSG_FASTOPEN") \
+	X(reach_fastopen6, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "sendto TCP ::1, MSG_FASTOPEN") \
+	X(reach_io_uring_connect, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "connect by io_uring") \
+	X(reach_io_uring_worker, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "connect by an io_uring worker") \
+	X(reach_io_uring_sendmsg, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "sendmsg UDP by io_uring") \
 	X(reach_packet, "service", EPERM, EPERM, EPERM, 0, "a packet socket")                      \
 	X(reach_raw, "service", EPERM, EPERM, EPERM, 0, "a raw TCP socket")                        \
 	X(reach_smc, "service", EPERM, EPERM, EPERM, 0, "an SMC socket")                           \
@@ -197,6 +212,8 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(sysrq_write, "kernel", EPERM, EPERM, EPERM, 0, "open /proc/sysrq-trigger for writing")   \
 	X(cgroup_list, "kernel", EPERM, EPERM, EPERM, 0, "read cgroup.procs")                      \
 	X(cgroup_migrate, "kernel", EPERM, EPERM, EPERM, 0, "open cgroup.procs for writing")       \
+	X(cgroup_threads_list, "kernel", EPERM, EPERM, EPERM, 0, "read cgroup.threads")            \
+	X(cgroup_threads_migrate, "kernel", EPERM, EPERM, EPERM, 0, "open cgroup.threads for writing") \
 	X(cgroup_kill, "kernel", EPERM, EPERM, ENOENT, 0, "open cgroup.kill of the service")        \
 	X(cgroup_freeze, "kernel", EPERM, EPERM, ENOENT, 0, "open cgroup.freeze of the service")    \
 	X(cgroup_memory, "kernel", EPERM, EPERM, ENOENT, 0, "open memory.max of the service")      \
@@ -214,8 +231,10 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(dev_mem, "kernel", EPERM, EPERM, EPERM, 0, "mknod and open /dev/mem")                    \
 	X(ioperm, "kernel", EPERM, EPERM, EPERM, 0, "ioperm")                                      \
 	X(module_load, "kernel", EPERM, EPERM, EPERM, 0, "init_module")                            \
+	X(module_load_file, "kernel", EPERM, EPERM, EPERM, 0, "finit_module")                      \
 	X(module_unload, "kernel", EPERM, EPERM, EPERM, 0, "delete_module")                        \
 	X(kexec, "kernel", EPERM, EPERM, EPERM, 0, "kexec_load")                                   \
+	X(kexec_file, "kernel", EPERM, EPERM, EPERM, 0, "kexec_file_load")                         \
 	X(reboot, "kernel", EPERM, EPERM, EPERM, 0, "reboot")                                      \
 	X(fanotify_permission, "kernel", EPERM, EPERM, EPERM, 0, "fanotify, permission events")    \
 	X(fanotify_descriptors, "kernel", EPERM, EPERM, EPERM, 0, "fanotify, events with descriptors") \
@@ -302,8 +321,23 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(file_read, "files", 0, 0, 0, CONTROL, "open for reading")                                \
 	X(file_beside, "files", 0, 0, 0, CONTROL, "change and rename a file beside it")
 
+/* By int $0x80; as the case of the same name, or nearly, in the group. */
+#define COMPAT_CASES(X)                                                                            \
+	X(compat_kill, "signals", EPERM, ESRCH, 0, 0, "32-bit kill(pid, SIGTERM)")                 \
+	X(compat_sigio, "signals", EPERM, ESRCH, 0, 0, "32-bit fcntl64(F_SETOWN)")                 \
+	X(compat_ptrace, "control", EPERM, ESRCH, 0, 0, "32-bit ptrace(PTRACE_ATTACH)")            \
+	X(compat_robust_list, "control", EPERM, ESRCH, 0, 0, "32-bit get_robust_list")             \
+	X(compat_madvise, "control", EACCES, ESRCH, 0, 0, "32-bit process_madvise(MADV_COLD)")     \
+	X(compat_bind, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "32-bit socketcall(SYS_BIND)")       \
+	X(compat_connect, "service", ECONNREFUSED, ECONNREFUSED, 0, 0, "32-bit socketcall(SYS_CONNECT)") \
+	X(compat_file_by_handle, "files", EPERM, EPERM, EPERM, 0, "32-bit open_by_handle_at")      \
+	X(compat_fs_freeze, "files", EPERM, EPERM, EPERM, 0, "32-bit ioctl(FITHAW)")               \
+	X(compat_swapoff, "machine", EPERM, EPERM, EPERM, 0, "32-bit swapoff")                     \
+	X(compat_ioprio, "machine", EPERM, EPERM, EPERM, 0, "32-bit ioprio_set(RT)")
+
 #define CASES(X)                                                                                   \
 	SIGNAL_CASES(X) CONTROL_CASES(X) PROC_CASES(X) MOUNT_CASES(X) PORT_CASES(X) REACH_CASES(X) \
-	SERVICE_CASES(X) KERNEL_CASES(X) MACHINE_CASES(X) FILE_CASES(X) BPF_CASES(X)
+	SERVICE_CASES(X) KERNEL_CASES(X) MACHINE_CASES(X) FILE_CASES(X) BPF_CASES(X) \
+	COMPAT_CASES(X)
 
 #endif

@@ -6,12 +6,13 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <netinet/in.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+
+#include "inet.h"
 
 struct identity {
 	pid_t pid, tid;
@@ -118,14 +119,19 @@ static int open_socket(struct target *t, struct fresh *f)
 
 static int open_listener(struct target *t, struct fresh *f)
 {
-	struct sockaddr_in addr = { .sin_family = AF_INET };
-	socklen_t len = sizeof(addr);
+	union address a;
+	socklen_t len;
 
-	f->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (f->listen_fd < 0 || bind(f->listen_fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
-	    listen(f->listen_fd, 8) < 0 || getsockname(f->listen_fd, (struct sockaddr *)&addr, &len) < 0)
+	f->listen_fd = inet_socket(t, AF_INET6, SOCK_STREAM, 0); /* for IPv4, too */
+	len = address_of(AF_INET6, "::", 0, &a);
+	if (f->listen_fd == -NOT_HERE) {
+		f->listen_fd = inet_socket(t, AF_INET, SOCK_STREAM, 0);
+		len = address_of(AF_INET, "0.0.0.0", 0, &a);
+	}
+	if (f->listen_fd < 0 || bind(f->listen_fd, &a.any, len) < 0 ||
+	    listen(f->listen_fd, 8) < 0 || getsockname(f->listen_fd, &a.any, &len) < 0)
 		return setup(t, "listen");
-	t->listener = ntohs(addr.sin_port);
+	t->listener = ntohs(a.v4.sin_port);
 	return 0;
 }
 

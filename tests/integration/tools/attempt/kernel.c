@@ -77,6 +77,16 @@ int attempt_cgroup_migrate(struct target *t)
 	return cgroup_open(t, "", "cgroup.procs", O_WRONLY);
 }
 
+int attempt_cgroup_threads_list(struct target *t)
+{
+	return cgroup_open(t, "", "cgroup.threads", O_RDONLY);
+}
+
+int attempt_cgroup_threads_migrate(struct target *t)
+{
+	return cgroup_open(t, "", "cgroup.threads", O_WRONLY);
+}
+
 int attempt_cgroup_kill(struct target *t)
 {
 	return cgroup_open(t, t->cgroup, "cgroup.kill", O_WRONLY);
@@ -207,6 +217,35 @@ int attempt_module_load(struct target *t)
 
 	(void)t;
 	return optional(r, ENOEXEC);
+}
+
+/* A file that is neither a module nor a kernel; nobody has it open for writing. */
+static int not_a_module(void)
+{
+	return open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+}
+
+int attempt_module_load_file(struct target *t)
+{
+	int fd = not_a_module();
+
+	if (fd < 0)
+		return setup(t, "open(/proc/self/exe)");
+	return answered(fd, optional(syscall(SYS_finit_module, fd, "", 0), ENOEXEC));
+}
+
+int attempt_kexec_file(struct target *t)
+{
+	int fd = not_a_module();
+
+	if (fd < 0)
+		return setup(t, "open(/proc/self/exe)");
+#ifdef SYS_kexec_file_load
+	return answered(fd, optional(syscall(SYS_kexec_file_load, fd, -1, 0ul, NULL,
+					     4ul /* KEXEC_FILE_NO_INITRAMFS */), ENOEXEC));
+#else
+	return answered(fd, -NOT_HERE);
+#endif
 }
 
 /* No segments: unloads an image that is not loaded. */

@@ -190,12 +190,11 @@ int attempt_memory_poison_io_uring(struct target *t)
 
 int attempt_ioprio_io_uring(struct target *t)
 {
-	int r, fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
 	if (fd < 0)
 		return setup(t, "open(/dev/null)");
-	r = uring_read(fd, 1 << 13 | 4); /* IOPRIO_CLASS_RT */
-	return answered(fd, r > 0 ? 0 : r);
+	return answered(fd, uring_read(fd, 1 << 13 | 4)); /* IOPRIO_CLASS_RT */
 }
 
 /* What the kernel audits of everybody. */

@@ -2,60 +2,21 @@
 /* Ways to take a port. */
 #include "attempt.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <sched.h>
-#include <sys/socket.h>
 
+#include "inet.h"
 #include "uring.h"
 
-#define PROTO_SCTP 132
-#define PROTO_UDPLITE 136
-#define PROTO_MPTCP 262
 #define OPTION_SCTP_BINDX_ADD 100
 #define OPTION_LOCAL_PORT_RANGE 51 /* IP_LOCAL_PORT_RANGE, since 6.3 */
 
 enum how { REUSEADDR = 1, REUSEPORT = 2, FREEBIND = 4, V6ONLY = 8, UNSPEC = 16 };
 
-union address {
-	struct sockaddr any;
-	struct sockaddr_in in;
-	struct sockaddr_in6 in6;
-};
-
-static socklen_t address_of(int domain, const char *host, uint16_t port, union address *ret)
-{
-	memset(ret, 0, sizeof(*ret));
-	if (domain == AF_INET) {
-		ret->in.sin_family = AF_INET;
-		ret->in.sin_port = htons(port);
-		inet_pton(AF_INET, host, &ret->in.sin_addr);
-		return sizeof(ret->in);
-	}
-	ret->in6.sin6_family = AF_INET6;
-	ret->in6.sin6_port = htons(port);
-	inet_pton(AF_INET6, host, &ret->in6.sin6_addr);
-	return sizeof(ret->in6);
-}
-
-/* The descriptor, or -NOT_HERE when the kernel has no such protocol, or -errno with a step. */
-static int open_socket(struct target *t, int domain, int type, int protocol)
-{
-	int fd = socket(domain, type | SOCK_CLOEXEC, protocol);
-
-	if (fd >= 0)
-		return fd;
-	if (errno == EPROTONOSUPPORT || errno == EAFNOSUPPORT || errno == ESOCKTNOSUPPORT ||
-	    errno == ENOPROTOOPT)
-		return -NOT_HERE;
-	return setup(t, "socket");
-}
-
 static int bind_as(struct target *t, int domain, int type, int protocol, const char *host, int how)
 {
 	union address a;
 	socklen_t len = address_of(domain, host, t->port, &a);
-	int on = 1, off = 0, fd = open_socket(t, domain, type, protocol);
+	int on = 1, off = 0, fd = inet_socket(t, domain, type, protocol);
 
 	if (fd < 0)
 		return fd;
@@ -102,7 +63,7 @@ int attempt_bind_sctp_bindx(struct target *t)
 {
 	union address a;
 	socklen_t len = address_of(AF_INET, "127.0.0.1", t->port, &a);
-	int fd = open_socket(t, AF_INET, SOCK_STREAM, PROTO_SCTP);
+	int fd = inet_socket(t, AF_INET, SOCK_STREAM, PROTO_SCTP);
 
 	if (fd < 0)
 		return fd;
@@ -113,7 +74,7 @@ int attempt_bind_io_uring(struct target *t)
 {
 	union address a;
 	socklen_t len = address_of(AF_INET, "0.0.0.0", t->port, &a);
-	int r, fd = open_socket(t, AF_INET, SOCK_STREAM, 0);
+	int r, fd = inet_socket(t, AF_INET, SOCK_STREAM, 0);
 
 	if (fd < 0)
 		return fd;
@@ -125,7 +86,7 @@ int attempt_bind_io_uring(struct target *t)
 static int open_narrowed(struct target *t, int type)
 {
 	uint32_t range = (uint32_t)t->port << 16 | t->port;
-	int fd = open_socket(t, AF_INET, type, 0);
+	int fd = inet_socket(t, AF_INET, type, 0);
 
 	if (fd < 0)
 		return fd;
@@ -146,7 +107,7 @@ static int took_port(struct target *t, int fd)
 	if (getsockname(fd, &a.any, &len) < 0)
 		return setup(t, "getsockname");
 	errno = ERANGE;
-	return ntohs(a.in.sin_port) == t->port ? 0 : setup(t, "the port is not an ephemeral one");
+	return ntohs(a.v4.sin_port) == t->port ? 0 : setup(t, "the port is not an ephemeral one");
 }
 
 int attempt_listen_autobind(struct target *t)
@@ -175,7 +136,7 @@ int attempt_bind_any_port(struct target *t)
 {
 	union address a;
 	socklen_t len = address_of(AF_INET, "127.0.0.1", 0, &a);
-	int r, fd = open_socket(t, AF_INET, SOCK_STREAM, 0);
+	int r, fd = inet_socket(t, AF_INET, SOCK_STREAM, 0);
 
 	if (fd < 0)
 		return fd;

@@ -7,36 +7,20 @@
 #include <linux/if_ether.h>
 #include <linux/netlink.h>
 #include <netinet/in.h>
-#include <sys/socket.h>
 
-#define PROTO_MPTCP 262
+#include "inet.h"
+#include "uring.h"
 
-union address {
-	struct sockaddr any;
-	struct sockaddr_in v4;
-	struct sockaddr_in6 v6;
-};
-
-static socklen_t address_of(int domain, const char *host, uint16_t port, union address *ret)
-{
-	memset(ret, 0, sizeof(*ret));
-	ret->any.sa_family = (sa_family_t)domain;
-	ret->v4.sin_port = htons(port); /* sin6_port lies at the same place */
-	if (domain == AF_INET)
-		inet_pton(AF_INET, host, &ret->v4.sin_addr);
-	else
-		inet_pton(AF_INET6, host, &ret->v6.sin6_addr);
-	return domain == AF_INET ? sizeof(ret->v4) : sizeof(ret->v6);
-}
+#define OPTION_SCTP_CONNECTX 110
 
 static int reach(struct target *t, int domain, int type, int protocol, const char *host)
 {
 	union address a;
 	socklen_t len = address_of(domain, host, t->listener, &a);
-	int fd = socket(domain, type | SOCK_CLOEXEC, protocol);
+	int fd = inet_socket(t, domain, type, protocol);
 
 	if (fd < 0)
-		return errno == EPROTONOSUPPORT ? -NOT_HERE : setup(t, "socket");
+		return fd;
 	return answered(fd, answer(connect(fd, &a.any, len)));
 }
 
@@ -88,9 +72,24 @@ int attempt_reach_tcp6_mapped(struct target *t)
 	return reach(t, AF_INET6, SOCK_STREAM, 0, "::ffff:127.0.0.1");
 }
 
+int attempt_reach_tcp6_loopback(struct target *t)
+{
+	return reach(t, AF_INET6, SOCK_STREAM, 0, "::1");
+}
+
+int attempt_reach_tcp6_any(struct target *t)
+{
+	return reach(t, AF_INET6, SOCK_STREAM, 0, "::");
+}
+
 int attempt_reach_mptcp(struct target *t)
 {
 	return reach(t, AF_INET, SOCK_STREAM, PROTO_MPTCP, "127.0.0.1");
+}
+
+int attempt_reach_mptcp6(struct target *t)
+{
+	return reach(t, AF_INET6, SOCK_STREAM, PROTO_MPTCP, "::1");
 }
 
 int attempt_reach_udp_connect(struct target *t)
@@ -98,25 +97,114 @@ int attempt_reach_udp_connect(struct target *t)
 	return reach(t, AF_INET, SOCK_DGRAM, 0, "127.0.0.1");
 }
 
-static int send_to(struct target *t, int type, int flags)
+int attempt_reach_udp6_connect(struct target *t)
+{
+	return reach(t, AF_INET6, SOCK_DGRAM, 0, "::1");
+}
+
+/* Nobody need listen: the kernel says at once that it is trying. */
+int attempt_reach_sctp(struct target *t)
+{
+	int r = reach(t, AF_INET, SOCK_STREAM | SOCK_NONBLOCK, PROTO_SCTP, "127.0.0.1");
+
+	return r == -EINPROGRESS ? 0 : r;
+}
+
+int attempt_reach_sctp_connectx(struct target *t)
 {
 	union address a;
 	socklen_t len = address_of(AF_INET, "127.0.0.1", t->listener, &a);
-	int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+	int r, fd = inet_socket(t, AF_INET, SOCK_STREAM | SOCK_NONBLOCK, PROTO_SCTP);
 
 	if (fd < 0)
-		return setup(t, "socket");
+		return fd;
+	r = answer(setsockopt(fd, PROTO_SCTP, OPTION_SCTP_CONNECTX, &a, len));
+	return answered(fd, r == -EINPROGRESS ? 0 : r);
+}
+
+/* as: the family that the address claims to be of */
+static int send_to(struct target *t, int domain, int type, int flags, const char *host, int as)
+{
+	union address a;
+	socklen_t len = address_of(strchr(host, ':') ? AF_INET6 : AF_INET, host, t->listener, &a);
+	int fd = inet_socket(t, domain, type, 0);
+
+	if (fd < 0)
+		return fd;
+	a.any.sa_family = (sa_family_t)as;
 	return answered(fd, answer(sendto(fd, "x", 1, flags, &a.any, len)));
 }
 
 int attempt_reach_udp_sendto(struct target *t)
 {
-	return send_to(t, SOCK_DGRAM, 0);
+	return send_to(t, AF_INET, SOCK_DGRAM, 0, "127.0.0.1", AF_INET);
+}
+
+int attempt_reach_udp_sendto_unspec(struct target *t)
+{
+	return send_to(t, AF_INET, SOCK_DGRAM, 0, "127.0.0.1", AF_UNSPEC);
+}
+
+int attempt_reach_udp6_sendto(struct target *t)
+{
+	return send_to(t, AF_INET6, SOCK_DGRAM, 0, "::1", AF_INET6);
+}
+
+int attempt_reach_udp6_sendto_mapped(struct target *t)
+{
+	return send_to(t, AF_INET6, SOCK_DGRAM, 0, "::ffff:127.0.0.1", AF_INET6);
+}
+
+int attempt_reach_udp6_sendto_v4(struct target *t)
+{
+	return send_to(t, AF_INET6, SOCK_DGRAM, 0, "127.0.0.1", AF_INET);
 }
 
 int attempt_reach_fastopen(struct target *t)
 {
-	return send_to(t, SOCK_STREAM, MSG_FASTOPEN);
+	return send_to(t, AF_INET, SOCK_STREAM, MSG_FASTOPEN, "127.0.0.1", AF_INET);
+}
+
+int attempt_reach_fastopen6(struct target *t)
+{
+	return send_to(t, AF_INET6, SOCK_STREAM, MSG_FASTOPEN, "::1", AF_INET6);
+}
+
+static int connect_by_uring(struct target *t, bool in_worker)
+{
+	union address a;
+	socklen_t len = address_of(AF_INET, "127.0.0.1", t->listener, &a);
+	int r, fd = inet_socket(t, AF_INET, SOCK_STREAM, 0);
+
+	if (fd < 0)
+		return fd;
+	r = uring_connect(fd, &a.any, len, in_worker);
+	return answered(fd, r == -ENOSYS ? -NOT_HERE : r);
+}
+
+int attempt_reach_io_uring_connect(struct target *t)
+{
+	return connect_by_uring(t, false);
+}
+
+int attempt_reach_io_uring_worker(struct target *t)
+{
+	return connect_by_uring(t, true);
+}
+
+int attempt_reach_io_uring_sendmsg(struct target *t)
+{
+	union address a;
+	char byte = 0;
+	struct iovec data = { &byte, sizeof(byte) };
+	struct msghdr msg = { .msg_name = &a, .msg_iov = &data, .msg_iovlen = 1 };
+	int r, fd = inet_socket(t, AF_INET, SOCK_DGRAM, 0);
+
+	if (fd < 0)
+		return fd;
+	msg.msg_namelen = address_of(AF_INET, "127.0.0.1", t->listener, &a);
+	r = uring_sendmsg(fd, &msg);
+	return answered(fd, r == -ENOSYS ? -NOT_HERE : r);
 }
 
 int attempt_reach_packet(struct target *t)

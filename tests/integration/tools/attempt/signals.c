@@ -153,12 +153,7 @@ int attempt_pidfd_signal_group(struct target *t)
 	return r == -EINVAL ? -NOT_HERE : signal_by_pidfd(t, PIDFD_SIGNAL_PROCESS_GROUP);
 }
 
-/*
- * The kernel sends the signal on behalf of whoever made `to` the owner of the pipe, and tells
- * nobody when it does not: whether the target ended is the answer. One's own is to end, however long
- * a slow machine takes for it.
- */
-static int arm_and_wait(struct target *t, const int fds[2], int pidfd)
+int arm_and_wait(struct target *t, const int fds[2], int pidfd)
 {
 	if (fcntl(fds[0], F_SETSIG, SIGKILL) < 0 || fcntl(fds[0], F_SETFL, O_ASYNC) < 0 ||
 	    write(fds[1], "x", 1) != 1)

@@ -37,8 +37,8 @@ static int submit(int ring, const struct io_uring_params *p, const struct io_uri
 	return cqe->res;
 }
 
-/* One request, by a ring of its own. */
-static int request_once(const struct io_uring_sqe *request)
+/* By a ring of its own. */
+static int run(const struct io_uring_sqe *request)
 {
 	struct io_uring_params p = { 0 };
 	int r, ring = (int)syscall(SYS_io_uring_setup, 1, &p);
@@ -47,38 +47,41 @@ static int request_once(const struct io_uring_sqe *request)
 		return -errno;
 	r = submit(ring, &p, request);
 	close(ring);
-	return r;
+	return r < 0 ? r : 0;
 }
 
+/* off: where the kernel reads the length: addr2 */
 int uring_bind(int fd, const struct sockaddr *addr, socklen_t len)
 {
-	return request_once(&(struct io_uring_sqe){
-		.opcode = OP_BIND,
-		.fd = fd,
-		.addr = (uintptr_t)addr,
-		.off = len, /* where the kernel reads the length: addr2 */
-	});
+	return run(&(struct io_uring_sqe){
+		.opcode = OP_BIND, .fd = fd, .addr = (uintptr_t)addr, .off = len });
+}
+
+int uring_connect(int fd, const struct sockaddr *addr, socklen_t len, bool in_worker)
+{
+	return run(&(struct io_uring_sqe){
+		.opcode = IORING_OP_CONNECT, .fd = fd, .addr = (uintptr_t)addr, .off = len,
+		.flags = in_worker ? IOSQE_ASYNC : 0 });
+}
+
+int uring_sendmsg(int fd, const struct msghdr *msg)
+{
+	return run(&(struct io_uring_sqe){
+		.opcode = IORING_OP_SENDMSG, .fd = fd, .addr = (uintptr_t)msg, .len = 1 });
 }
 
 int uring_madvise(void *start, uint32_t len, uint32_t advice)
 {
-	return request_once(&(struct io_uring_sqe){
-		.opcode = IORING_OP_MADVISE,
-		.addr = (uintptr_t)start,
-		.len = len,
-		.fadvise_advice = advice,
-	});
+	return run(&(struct io_uring_sqe){
+		.opcode = IORING_OP_MADVISE, .addr = (uintptr_t)start, .len = len,
+		.fadvise_advice = advice });
 }
 
 int uring_read(int fd, uint16_t priority)
 {
 	static char byte;
 
-	return request_once(&(struct io_uring_sqe){
-		.opcode = IORING_OP_READ,
-		.fd = fd,
-		.addr = (uintptr_t)&byte,
-		.len = 1,
-		.ioprio = priority,
-	});
+	return run(&(struct io_uring_sqe){
+		.opcode = IORING_OP_READ, .fd = fd, .addr = (uintptr_t)&byte, .len = 1,
+		.ioprio = priority });
 }
