@@ -133,7 +133,7 @@ static int load(const struct options *o, struct config **ret_config, struct fail
 			 "moatd --port 8080 -- COMMAND, or moatd --help");
 	else
 		r = config_load(file, &config, f);
-	if (r < 0)
+	if (r < 0 || !config)
 		return r;
 	why = o->enforce ? config_enforce_from_name(o->enforce, &config->enforce) : NULL;
 	if (why)
