@@ -18,6 +18,7 @@ from lib.tap import Skip, test
 PER_TARGET = {"signals", "control", "proc"}  # groups that name a process
 NAMED = ["@" + group for group in sorted(PER_TARGET)]
 OWN_PID_NAMESPACE = {"full", "default"}
+WITH_EVERYTHING = ("full", "shared")
 OWN_USER_NAMESPACE = ["/usr/bin/unshare", "--user", "--map-root-user"]
 # There the mounts that moat-init has made are locked (mount_namespaces(7)): the kernel itself lets nobody take them off, make
 # them writable, or mount a procfs that would show what they cover, as in any container engine's container. Answer against the
@@ -95,7 +96,7 @@ def acceptable(session, technique, position, target, got):
     wanted = expected(technique, position, target)
     alone = position.without_moat(session).get(technique.name)
     if got == wanted or got == attempts.NOT_HERE and (alone == attempts.NOT_HERE or target == "its moat-init"):
-        return None  # kill(-1) of PID 1's group would mean everybody
+        return None  # see not_here() of the latter
     if alone == "ok":
         return wanted
     if wanted == "ok":  # nothing of the control plane's is touched: as without moat
@@ -108,11 +109,43 @@ def positions(session):
     sys_admin = 1 << 21
     for each in POSITIONS + NESTED:
         level = privileges.of_context(session, each.context)
-        assert bool(level.capabilities & sys_admin) == (each.context in ("full", "shared")), (each.name, level.key)
+        assert bool(level.capabilities & sys_admin) == (each.context in WITH_EVERYTHING), (each.name, level.key)
         assert level.no_new_privs == (each.context in ("default", "modest")), (each.name, level.key)
         pid, user = session.exec(*each.before, "/bin/readlink", "/proc/self/ns/pid", "/proc/self/ns/user", context=each.context).out.split()
         assert (pid != os.readlink("/proc/self/ns/pid")) == each.hidden, (each.name, pid)
         assert (user != os.readlink("/proc/self/ns/user")) == each.nested, (each.name, user)
+
+
+@test("with every capability each technique works without moat, and each way to the service reaches the one that moat guards",
+      needs=("moat", "lsm", "http"), timeout=600)
+def not_empty(session):
+    matrix(session)
+    program, wrong = places.attempt(session.build), []
+    alone = [each.without_moat(session) for each in POSITIONS if each.context in WITH_EVERYTHING]
+    real = attempts.run(program, *session.target_arguments(session.agent.service("http")["pid"]), "@service")
+    for technique in attempts.table(program):
+        good = (technique.own if technique.never else "ok", attempts.NOT_HERE)  # whether it may be missing: the next test
+        got = [each[technique.name] for each in alone]
+        if not any(each in good for each in got) or real.get(technique.name, good[0]) not in good:
+            wrong.append(f"{technique.name}: {got}, of the service {real.get(technique.name)}; {good[0]} was expected")
+    assert not wrong, "\n".join(wrong)
+
+
+@test("a technique is missing on those kernels that are known to lack it, and nowhere else", needs=("moat", "lsm", "http"), timeout=600)
+def not_here(session):
+    session.require(session.vm, "any kernel, with whatever it was configured to have")
+    answers = {f"{position.name} -> {target}": found for (position, target), found in matrix(session).items()}
+    alone = {f"{each.name} without moat": each.without_moat(session) for each in POSITIONS + NESTED}
+    wrong = []
+    for technique in attempts.table(places.attempt(session.build)):
+        missing = {where for where, found in (answers | alone).items() if found.get(technique.name) == attempts.NOT_HERE}
+        if technique.name == "kill_group":  # kill(-1) of PID 1's group would mean everybody
+            missing = {each for each in missing if not each.endswith("its moat-init")}
+        if attempts.here(technique.name) and missing:
+            wrong.append(f"{technique.name} is missing: {', '.join(sorted(missing))}")
+        elif not attempts.here(technique.name) and not missing >= set(alone):
+            wrong.append(f"{technique.name} is here: {', '.join(sorted(set(alone) - missing))}")
+    assert not wrong, "\n".join(wrong)
 
 
 def check_answers(technique):

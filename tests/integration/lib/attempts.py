@@ -1,9 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The techniques of tools/attempt and what they answer. The table is the program's own."""
 
+import os
+import re
 import subprocess
 
 NOT_HERE = "NOT_HERE"  # this kernel lacks what the technique needs
+# Of the kernels of the virtual machines (Debian's), the first and the last one that has it; everything else all of them have.
+KERNELS = {
+    "pidfd_signal_group": ((6, 9), None), "pidfd_namespace": ((6, 11), None), "bind_io_uring": ((6, 11), None),
+    "mount_namespaces": ((6, 12), None), "file_setattr": ((6, 17), None),
+    "bind_udplite": (None, (6, 18)), "reach_smc": (None, (6, 12)),
+}
+ONE_ARCHITECTURE = re.compile("compat_|ioperm")  # x86_64's
 
 
 class Technique:
@@ -18,6 +27,15 @@ def table(program):
     lines = subprocess.run([program, "--list"], check=True, capture_output=True, text=True).stdout.splitlines()
     assert lines[0].split("\t") == ["name", "group", "seen", "unseen", "own", "flags", "text"], lines[0]
     return [Technique(*line.split("\t")) for line in lines[1:]]
+
+
+def here(name):
+    """Whether the technique has to be possible on this kernel, if it is one of the virtual machines'."""
+    running = tuple(int(each) for each in re.findall(r"\d+", os.uname().release)[:2])
+    first, last = KERNELS.get(name, (None, None))
+    if ONE_ARCHITECTURE.match(name) and os.uname().machine != "x86_64":
+        return False
+    return (first or running) <= running <= (last or running)
 
 
 def parse(out, err=""):

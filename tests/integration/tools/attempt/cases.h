@@ -321,7 +321,7 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(file_read, "files", 0, 0, 0, CONTROL, "open for reading")                                \
 	X(file_beside, "files", 0, 0, 0, CONTROL, "change and rename a file beside it")
 
-/* By int $0x80; as the case of the same name, or nearly, in the group. */
+/* By int $0x80, what another case of the group does by a 64-bit call. */
 #define COMPAT_CASES(X)                                                                            \
 	X(compat_kill, "signals", EPERM, ESRCH, 0, 0, "32-bit kill(pid, SIGTERM)")                 \
 	X(compat_sigio, "signals", EPERM, ESRCH, 0, 0, "32-bit fcntl64(F_SETOWN)")                 \
