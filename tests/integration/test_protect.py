@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
 Files that user code may read but not change: what the attempts of the group "files" do not show. The service `http` protects
-a tree (the one they attack), a single file, a directory behind a symbolic link, and one with a mount in it.
+a tree (the one they attack), a single file, a directory behind a symbolic link, one with a mount in it, one on ext4, and one
+on an overlay.
 """
 
 import ctypes
@@ -85,6 +86,49 @@ def through_link(session):
 def mounted_beneath(session):
     beneath = f"{session.scratch}/volume/mounted"
     assert answers(session, f"read={beneath}/data", f"write={beneath}/data", f"make={beneath}/new") == ["ok", "EPERM", "EPERM"]
+
+
+def evict():
+    """Has the kernel forget every inode that nothing holds."""
+    os.sync()
+    for _ in range(2):
+        write("/proc/sys/vm/drop_caches", "3")
+
+
+def check_tree(session, name):
+    """Beneath the directory `code` there everything is refused, beneath `free` nothing is."""
+    calls = ("read={}/main", "write={}/main", "chmod={}/main", "make={}/new", "rename={}/main", "rename={}")
+    code, free = f"{session.scratch}/{name}/code", f"{session.scratch}/{name}/free"
+    assert answers(session, *(call.format(code) for call in calls)) == ["ok"] + ["EPERM"] * 5
+    assert answers(session, *(call.format(free) for call in calls)) == ["ok"] * 6
+    os.rename(free + ".moved", free)
+    os.rename(f"{free}/main.moved", f"{free}/main")
+    os.unlink(f"{free}/new")
+
+
+def numbers(session):
+    return {name: os.stat(f"{session.scratch}/overlay/{name}").st_ino for name in ("code", "free")}
+
+
+@test("a directory on ext4 stays protected when the kernel has forgotten its inodes and reads them again", needs=("moat", "lsm"))
+def evicted_ext4(session):
+    session.require(session.vm, "drops the machine's caches")
+    check_tree(session, "ext4")
+    evict()
+    check_tree(session, "ext4")
+
+
+@test("a directory on an overlay stays protected although others there get new inode numbers when they are read again",
+      needs=("moat", "lsm"))
+def evicted_overlay(session):
+    session.require(session.vm, "drops the machine's caches")
+    check_tree(session, "overlay")
+    before = numbers(session)
+    evict()
+    after = numbers(session)
+    assert after["free"] != before["free"], "this overlay's numbers last: it proves nothing"
+    assert after["code"] == before["code"], (before, after)
+    check_tree(session, "overlay")
 
 
 @test("nobody mounts over moat's programs and the libraries they run, or moves the configuration", needs=("moat", "lsm"))

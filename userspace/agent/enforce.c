@@ -327,7 +327,7 @@ int enforce_open(const struct config *config, struct enforce **ret, struct failu
 
 	if (!e)
 		return fail(f, ENOMEM, "enforce");
-	e->source.fd = -EBADF;
+	e->source.fd = e->watches = -EBADF;
 	r = start(e, config, &why);
 	if (r < 0)
 		unload(e);
@@ -350,6 +350,7 @@ void enforce_close(struct enforce *e, bool keep_pins)
 	if (!keep_pins)
 		enforce_unpin(e);
 	unload(e);
+	close_fd(&e->watches);
 	free(e->pin_dir);
 	free(e->mounted);
 	free(e);

@@ -22,6 +22,7 @@ struct enforce {
 	bool adopted;                   /* maps of the last agent, by enforce_adopt() */
 	bool stale_namespaces;          /* pid_namespaces still names those of the last agent */
 	uint64_t epoch;                 /* of the marks of this agent, see enforce_protect.c */
+	int watches;                    /* inotify: those of enforce_protect.c, kept; -EBADF: none */
 	uint32_t own_pid_ns;            /* inode number of the agent's PID namespace */
 	unsigned n_records;             /* handled in this turn of the loop */
 	struct ring_buffer *ring;       /* owned */

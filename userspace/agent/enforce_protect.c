@@ -7,6 +7,13 @@
  * A path is walked by component: each directory on the way may not be moved, each symbolic link may
  * not be replaced. Beneath a directory, what is mounted there is marked as well, and each file that
  * has more than one name.
+ *
+ * The watches of what is marked by path stay: a watch keeps the inode in memory (fs/notify/mark.c), and
+ * with it the number that the mark knows it by. An overlay of several file systems without xino gives
+ * directories another number whenever it reads them again, FAT everything. A watch ends with its file and
+ * holds up no umount; nobody reads the events, of which each watch makes at most two. Those of the files
+ * that were found to have more than one name do not stay: there may be very many, and where files have
+ * several names their numbers last.
  */
 #include "agent/enforce_internal.h"
 
@@ -25,25 +32,29 @@
 struct marker {
 	struct enforce *e;
 	uint32_t pass; /* which flag is marked now */
-	int watches, pidfd;
+	int passing; /* inotify: watches that do not stay */
+	int pidfd;
 };
 
 static void marker_close(struct marker *m)
 {
-	close_fd(&m->watches);
+	close_fd(&m->passing);
 	close_fd(&m->pidfd);
 }
 
 static int marker_open(struct enforce *e, struct marker *ret)
 {
-	*ret = (struct marker){ .e = e };
-	ret->watches = inotify_init1(IN_CLOEXEC);
-	ret->pidfd = ret->watches < 0 ? -1 : pidfd_open(getpid(), 0);
+	*ret = (struct marker){ .e = e, .passing = -EBADF, .pidfd = -EBADF };
+	e->watches = inotify_init1(IN_CLOEXEC);
+	if (e->watches >= 0)
+		ret->passing = inotify_init1(IN_CLOEXEC);
+	if (ret->passing >= 0)
+		ret->pidfd = pidfd_open(getpid(), 0);
 	return ret->pidfd < 0 ? -errno : 0;
 }
 
-/* path is not followed if it is a symbolic link. 0 or -errno. */
-static int mark(struct marker *m, const char *path, uint32_t flags)
+/* 0, or -errno; -ENOSPC: no more watches, -E2BIG: no more marks. */
+static int mark_by(struct marker *m, int watches, const char *path, uint32_t flags)
 {
 	struct moat_task task = {
 		.label = { .role = MOAT_ROLE_CONTROL },
@@ -56,17 +67,23 @@ static int mark(struct marker *m, const char *path, uint32_t flags)
 	r = enforce_set_task(m->e, m->pidfd, &task);
 	if (r < 0)
 		return r;
-	watch = inotify_add_watch(m->watches, path, IN_DELETE_SELF | IN_DONT_FOLLOW);
+	watch = inotify_add_watch(watches, path, IN_DELETE_SELF | IN_DONT_FOLLOW);
 	r = watch < 0 ? -errno : 0;
-	if (watch >= 0)
-		(void)inotify_rm_watch(m->watches, watch);
+	if (watch >= 0 && watches == m->passing)
+		(void)inotify_rm_watch(watches, watch);
 	if (r == 0)
 		r = bpf_map_lookup_elem(bpf_map__fd(m->e->bpf->maps.tasks), &m->pidfd, &task);
 	if (r == 0 && task.next.flags == 0)
 		return 0;
 	task.next.flags = 0;
 	(void)enforce_set_task(m->e, m->pidfd, &task);
-	return r < 0 ? r : -ENOSPC; /* the hook could not: the map is full */
+	return r < 0 ? r : -E2BIG; /* the hook could not: the map is full */
+}
+
+/* path is not followed if it is a symbolic link. */
+static int mark(struct marker *m, const char *path, uint32_t flags)
+{
+	return mark_by(m, m->e->watches, path, flags);
 }
 
 static int mark_at(struct marker *m, int dir, const char *name, uint32_t flags)
@@ -97,7 +114,7 @@ static int mark_linked_files(struct marker *m, char *directory)
 			break;
 		}
 		if (entry->fts_info == FTS_F && entry->fts_statp->st_nlink > 1) {
-			r = mark(m, entry->fts_accpath, MOAT_PROTECT_TREE);
+			r = mark_by(m, m->passing, entry->fts_accpath, MOAT_PROTECT_TREE);
 			if (r == -ENOENT) /* removed meanwhile; the others are there */
 				r = 0;
 		} else if ((entry->fts_info == FTS_DNR || entry->fts_info == FTS_ERR ||
@@ -246,6 +263,15 @@ static int mark_path(struct marker *m, const char *path)
 	return r;
 }
 
+static int cannot_protect(const char *path, int r, struct failure *f)
+{
+	if (r == -ENOSPC)
+		return fail(f, EINVAL, "cannot protect %s: fs.inotify.max_user_watches is too low", path);
+	if (r == -E2BIG)
+		return fail(f, EINVAL, "cannot protect %s: too many protected files", path);
+	return fail(f, -r, "cannot protect %s", path);
+}
+
 struct loaded {
 	struct marker *m;
 	struct failure *f;
@@ -260,7 +286,7 @@ static int mark_loaded(struct dl_phdr_info *object, size_t size, void *data)
 	if (object->dlpi_name[0] != '/') /* the program itself, the vDSO */
 		return 0;
 	r = mark_path(l->m, object->dlpi_name);
-	return r < 0 ? fail(l->f, -r, "cannot protect %s", object->dlpi_name) : 0;
+	return r < 0 ? cannot_protect(object->dlpi_name, r, l->f) : 0;
 }
 
 static int mark_all(struct marker *m, char *const *paths, uint32_t flag, struct failure *f)
@@ -272,7 +298,7 @@ static int mark_all(struct marker *m, char *const *paths, uint32_t flag, struct 
 		int r = mark_path(m, *paths);
 
 		if (r < 0)
-			return fail(f, -r, "cannot protect %s", *paths);
+			return cannot_protect(*paths, r, f);
 	}
 	return dl_iterate_phdr(mark_loaded, &loaded);
 }
@@ -296,7 +322,7 @@ static void forget_stale_marks(struct enforce *e)
 
 int enforce_protect(struct enforce *e, char *const *paths, struct failure *f)
 {
-	CLEANUP(marker_close) struct marker m = { .watches = -EBADF, .pidfd = -EBADF };
+	CLEANUP(marker_close) struct marker m = { .passing = -EBADF, .pidfd = -EBADF };
 	int r;
 
 	if (!e->active)

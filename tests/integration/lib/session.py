@@ -124,6 +124,8 @@ protect = {self.tree}
 protect = {self.single}
 protect = {self.scratch}/to-code
 protect = {self.scratch}/volume
+protect = {self.scratch}/ext4/code
+protect = {self.scratch}/overlay/code
 
 [service spare]
 command = /bin/sleep 1000000
@@ -288,19 +290,38 @@ def make_protected(parent):
     os.symlink("code", f"{parent}/to-code")
     if os.environ.get("MOAT_VM"):
         subprocess.run(["/bin/mount", "-t", "tmpfs", "tmpfs", f"{parent}/volume/mounted"], check=True)
-    for path in ("single", "code/main", "volume/mounted/data"):
+        mount_others(parent)
+    for path in ("single", "code/main", "volume/mounted/data", "ext4/code/main", "ext4/free/main", "overlay/code/main",
+                 "overlay/free/main"):
+        os.makedirs(os.path.dirname(f"{parent}/{path}"), exist_ok=True)
         with open(f"{parent}/{path}", "w", encoding="ascii") as file:
             file.write("as it was\n")
     return f"{parent}/single"
 
 
+def mount_others(parent):
+    """An ext4, and an overlay of a directory on it and a tmpfs: two file systems, so that its directories' numbers do not last."""
+    os.mkdir(f"{parent}/ext4")
+    subprocess.run(["/bin/mount", "-o", "loop", make_image(f"{parent}/image"), f"{parent}/ext4"], check=True)
+    lower, upper, place = f"{parent}/ext4/lower", f"{parent}/upper", f"{parent}/overlay"
+    for directory in (f"{lower}/code", f"{lower}/free", upper, f"{parent}/work", place):
+        os.makedirs(directory)
+    options = f"xino=off,redirect_dir=on,lowerdir={lower},upperdir={upper},workdir={parent}/work"
+    subprocess.run(["/bin/mount", "-t", "overlay", "-o", options, "overlay", place], check=True)
+
+
+def make_image(path):
+    """A small file with a file system."""
+    with open(path, "wb") as file:
+        file.truncate(4 << 20)
+    subprocess.run(["/sbin/mkfs.ext4", "-q", path], check=True)
+    subprocess.run(["/sbin/modprobe", "loop"], check=True)
+    return path
+
+
 def make_disk(parent):
     """The device number of a block device with a file system."""
-    image = f"{parent}/disk"
-    with open(image, "wb") as file:
-        file.truncate(4 << 20)
-    subprocess.run(["/sbin/mkfs.ext4", "-q", image], check=True)
-    subprocess.run(["/sbin/modprobe", "loop"], check=True)
+    image = make_image(f"{parent}/disk")
     done = subprocess.run(["/sbin/losetup", "--find", "--show", image], check=True, capture_output=True, text=True)
     return os.stat(done.stdout.strip()).st_rdev
 
