@@ -100,6 +100,7 @@ struct namespace_handle {
 
 #define FD_NSFS_ROOT (-10003)
 #define FILEID_NSFS 0xf1
+#define MNT_NS_INIT_INO 0xEFFFFFF8u
 
 static bool is_others_mounts(int fd)
 {
@@ -109,6 +110,7 @@ static bool is_others_mounts(int fd)
 	       stat("/proc/self/ns/mnt", &own) == 0 && own.st_ino != found.st_ino;
 }
 
+/* By number alone, as since 6.19; 6.18 wants the inode number, too, which of the machine's first one is known. */
 static int open_number(uint64_t number)
 {
 	struct namespace_handle handle = {
@@ -116,6 +118,11 @@ static int open_number(uint64_t number)
 	};
 	int fd = open_by_handle_at(FD_NSFS_ROOT, &handle.head, O_RDONLY | O_CLOEXEC);
 
+	if (fd < 0 && errno == ESTALE) {
+		handle.type = CLONE_NEWNS;
+		handle.inode = MNT_NS_INIT_INO;
+		fd = open_by_handle_at(FD_NSFS_ROOT, &handle.head, O_RDONLY | O_CLOEXEC);
+	}
 	if (fd < 0)
 		return errno == EBADF ? -NOT_HERE : errno == EPERM ? -ESTALE : -errno;
 	return answered(fd, is_others_mounts(fd) ? 0 : -ESTALE);
@@ -124,6 +131,7 @@ static int open_number(uint64_t number)
 /* The kernel says the same of those that are not there and of those that are not to be had. */
 int attempt_namespace_by_handle(struct target *t)
 {
+	unshare(CLONE_NEWNS); /* without moat we may be in the first one ourselves */
 	return try_numbers(t, open_number, ESTALE);
 }
 
