@@ -5,6 +5,8 @@ import ctypes
 import os
 import struct
 
+from lib import procs
+
 NONE, CONTROL, INIT, USER = range(4)
 MAP_CREATE, LOOKUP, UPDATE, OBJ_PIN, OBJ_GET = 0, 1, 2, 6, 7  # commands of bpf(2)
 SYS_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
@@ -42,6 +44,19 @@ def label(session, pid):
         os.close(pidfd)
     role, _flags, context, number = LABEL.unpack_from(value.raw)
     return role, context, number
+
+
+def of_exec(session, identifier):
+    """The pids of a command and of all that comes of it, whatever they are in its PID namespace."""
+    found = []
+    for pid in procs.pids():
+        try:
+            each = label(session, pid)
+        except OSError:
+            continue  # it has ended
+        if each and each[0] == USER and f"x{each[2]}" == identifier:
+            found.append(pid)
+    return found
 
 
 def set_label(session, pid, role, announced=NONE):

@@ -56,6 +56,7 @@ class Session:
         self.scratch = tempfile.mkdtemp(prefix="moat-test-")
         self.tree, self.alias = make_tree(self.scratch)
         self.single = make_protected(self.scratch)
+        self.audit_log = f"{self.scratch}/audit.log"
         self.bare = {}        # attempts without moat: name -> answer
         self.memory = {}      # what one test leaves for a later one
 
@@ -112,8 +113,10 @@ class Session:
         return f"{places.PYTHON} {places.CONTROL_PLANE}/server.py"
 
     def sections(self):
-        text = f"""device = /dev/cpu_dma_latency
+        text = f"""audit_log = {self.audit_log}
+device = /dev/cpu_dma_latency
 device = 204:*
+
 [service http]
 command = {self.http_command()}
 port = {HTTP_PORT}
