@@ -52,14 +52,14 @@ static __noinline bool pid_ns_is_own(struct pid_namespace *ns)
 {
 	__u32 inum = BPF_CORE_READ(ns, ns.inum);
 
-	if (bpf_map_lookup_elem(&pid_namespaces, &inum))
+	if (bpf_map_lookup_elem(&namespaces, &inum))
 		return false;
 	for (int i = 0; i < PID_NS_LEVELS_MAX; i++) {
 		ns = BPF_CORE_READ(ns, parent);
 		if (!ns)
 			return false;
 		inum = BPF_CORE_READ(ns, ns.inum);
-		if (bpf_map_lookup_elem(&pid_namespaces, &inum))
+		if (bpf_map_lookup_elem(&namespaces, &inum))
 			return true;
 	}
 	return false;

@@ -249,6 +249,7 @@ enum {
 	EXT4_IOC_SETVERSION = 'f' << 8 | 4, /* fs/ext4/ext4.h: the generation, by which a mark knows its inode */
 	FS_IOC_FSSETXATTR = 'X' << 8 | 32,
 	FS_IOC_ENABLE_VERITY = 'f' << 8 | 133,
+	FS_IOC_SET_ENCRYPTION_POLICY = 'f' << 8 | 19, /* linux/fscrypt.h: of an empty directory */
 	/* of the whole file system, by a descriptor of anything on it */
 	FS_FREEZE = 'X' << 8 | 119,
 	FS_THAW = 'X' << 8 | 120,
@@ -259,6 +260,7 @@ enum {
 	FS_REMOVE_KEY = 'f' << 8 | 24, /* linux/fscrypt.h: nobody reads what it encrypts any more */
 	FS_REMOVE_KEY_OF_ALL = 'f' << 8 | 25,
 	FS_TUNE = 'f' << 8 | 46,
+	F2FS_RESIZE = 0xf5 << 8 | 16, /* linux/f2fs.h */
 	/* xfs_fs.h: growing, reserving what is free, failing on purpose, repairing */
 	XFS_SCRUB = 'X' << 8 | 60,
 	XFS_SCRUB_VECTOR = 'X' << 8 | 64,
@@ -357,6 +359,7 @@ static __always_inline int use_ioctl(struct file *file, unsigned int cmd)
 	case EXT4_IOC_SETVERSION:
 	case FS_IOC_FSSETXATTR:
 	case FS_IOC_ENABLE_VERITY:
+	case FS_IOC_SET_ENCRYPTION_POLICY:
 		return change_inode(MOAT_HOOK_file_ioctl, file->f_inode);
 	case FS_FREEZE:
 	case FS_THAW:
@@ -367,6 +370,7 @@ static __always_inline int use_ioctl(struct file *file, unsigned int cmd)
 	case FS_REMOVE_KEY:
 	case FS_REMOVE_KEY_OF_ALL:
 	case FS_TUNE:
+	case F2FS_RESIZE:
 	case XFS_SCRUB:
 	case XFS_SCRUB_VECTOR:
 	case XFS_GROW_DATA:

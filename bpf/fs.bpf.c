@@ -13,7 +13,7 @@
  * The other control file systems (door.h) it may read or not even look at, and in cgroupfs it reads no
  * list of processes, which would name hidden ones. It opens no block device, which would get beneath
  * every file system, and of the character devices only what a program finds anywhere (/dev/null and
- * the like, pseudo-terminals, tun, fuse) and what the configuration adds. Files that are protected
+ * the like, pseudo-terminals, tun) and what the configuration adds. Files that are protected
  * (protect.h) it does not open for writing.
  *
  * None of these hooks is asked for each part of a path, as inode_permission would be: that would make
@@ -22,6 +22,7 @@
  * Hooks: file_open, file_receive, inode_getattr.
  */
 #include "door.h"
+#include "name.h"
 #include "protect.h"
 
 /* Character devices that are no more than a program expects anywhere (admin-guide/devices.txt). */
@@ -34,8 +35,8 @@ static __always_inline bool is_common_device(__u32 major, __u32 minor)
 		return minor == 3 || minor == 5 || minor == 7 || minor == 8 || minor == 9;
 	case 5: /* tty, ptmx */
 		return minor == 0 || minor == 2;
-	case 10: /* net/tun, fuse */
-		return minor == 200 || minor == 229;
+	case 10: /* net/tun; not fuse: a file system that does not answer holds up whoever waits for it */
+		return minor == 200;
 	default:
 		return false;
 	}
@@ -55,22 +56,22 @@ static __always_inline bool is_closed_device(struct inode *inode, __u32 type)
 	return type == S_IFBLK || (type == S_IFCHR && !is_open_device(inode->i_rdev));
 }
 
-/* A file name, zero-padded, as two words: compared without a loop. */
-union name {
-	char text[16];
-	__u64 words[2];
-};
-
-static __always_inline bool is(const union name *a, union name b)
-{
-	return a->words[0] == b.words[0] && a->words[1] == b.words[1];
-}
-
 /* In version 2, and "tasks" in version 1. */
 static __always_inline bool lists_processes(const union name *name)
 {
 	return is(name, (union name){ "cgroup.procs" }) ||
 	       is(name, (union name){ "cgroup.threads" }) || is(name, (union name){ "tasks" });
+}
+
+/* Of /proc: what tells of everybody's processes, keys and memory. moat-init covers it, but a cover can be
+ * taken off. */
+static __always_inline bool tells_of_others(const union name *name)
+{
+	return is(name, (union name){ "locks" }) || is(name, (union name){ "keys" }) ||
+	       is(name, (union name){ "key-users" }) || is(name, (union name){ "timer_list" }) ||
+	       is(name, (union name){ "sched_debug" }) || is(name, (union name){ "latency_stats" }) ||
+	       is(name, (union name){ "kpagecount" }) || is(name, (union name){ "kpageflags" }) ||
+	       is(name, (union name){ "kpagecgroup" });
 }
 
 static __always_inline bool is_cgroupfs(const struct super_block *sb)
@@ -100,19 +101,34 @@ int BPF_PROG(moat_file_receive, struct file *file, int ret)
 	return ret ? ret : look_at(MOAT_HOOK_file_receive, file->f_inode->i_sb);
 }
 
+static __always_inline int open_in_proc(struct file *file, bool for_writing)
+{
+	struct inode *inode = file->f_inode;
+
+	if (is_kernel_file(inode)) {
+		union name name = read_name(BPF_CORE_READ(file, f_path.dentry, d_name.name));
+
+		if (for_writing || (tells_of_others(&name) && !proc_is_own(inode->i_sb->s_fs_info)))
+			return deny(MOAT_HOOK_file_open, EPERM, MOAT_OBJECT_FILE, inode->i_ino);
+	}
+	return use_proc(MOAT_HOOK_file_open, inode->i_sb);
+}
+
 static __always_inline int open_in_door(enum door door, struct file *file)
 {
 	struct inode *inode = file->f_inode;
 	bool for_writing = file->f_mode & FMODE_WRITE;
-	union name name = {};
+	struct kernfs_node *kn;
+	union name name;
 
 	if (!user_subject())
 		return 0;
-	if (door == DOOR_PROC && !(for_writing && is_kernel_file(inode)))
-		return use_proc(MOAT_HOOK_file_open, inode->i_sb);
+	if (door == DOOR_PROC)
+		return open_in_proc(file, for_writing);
 	if (door == DOOR_READ && !for_writing) {
-		bpf_probe_read_kernel_str(name.text, sizeof(name.text),
-					  BPF_CORE_READ(file, f_path.dentry, d_name.name));
+		/* kernfs's own: the path may be that of an overlay above it, with another name */
+		kn = inode->i_private;
+		name = read_name(BPF_CORE_READ(kn, name));
 		if (!is_cgroupfs(inode->i_sb) || !lists_processes(&name))
 			return allow(MOAT_HOOK_file_open);
 	}

@@ -63,7 +63,17 @@
 #define SOL_IPV6 41
 #define SOL_RAW 255
 #define IP_HDRINCL 3
+#define IP_FREEBIND 15
+#define IP_TRANSPARENT 19
 #define IPV6_HDRINCL 36
+#define IPV6_TRANSPARENT 75
+#define IPV6_FREEBIND 78
+#define PERF_TYPE_HARDWARE 0 /* include/uapi/linux/perf_event.h */
+#define PERF_TYPE_SOFTWARE 1
+#define PERF_TYPE_HW_CACHE 3
+#define PERF_TYPE_RAW 4
+#define RLIMIT_NICE 13
+#define RLIMIT_RTPRIO 14
 #define NETLINK_ISCSI 8
 #define NETLINK_CONNECTOR 11
 #define NETLINK_KOBJECT_UEVENT 15
@@ -119,6 +129,7 @@ struct proc_fs_info {
 struct block_device;
 
 struct file_system_type {
+	const char *name;
 	int fs_flags;
 };
 
@@ -138,6 +149,18 @@ struct inode {
 	void *i_private;
 	struct super_block *i_sb;
 	struct hlist_head i_dentry;
+};
+
+struct kernfs_node {
+	const char *name;
+};
+
+struct fs_context {
+	struct file_system_type *fs_type;
+};
+
+struct rlimit {
+	unsigned long rlim_cur, rlim_max;
 };
 
 struct pid {
@@ -179,6 +202,11 @@ enum dentry_flags {
 
 struct vfsmount {
 	struct super_block *mnt_sb;
+};
+
+struct mount {
+	struct vfsmount mnt;
+	int mnt_group_id;
 };
 
 struct path {
@@ -260,7 +288,12 @@ struct msghdr {
 	int msg_namelen;
 };
 
+struct mnt_namespace {
+	struct ns_common ns;
+};
+
 struct nsproxy {
+	struct mnt_namespace *mnt_ns;
 	struct net *net_ns;
 };
 
@@ -276,11 +309,25 @@ struct sock_common {
 
 struct sock {
 	struct sock_common __sk_common;
+	unsigned short sk_protocol;
+};
+
+struct unix_sock {
+	struct path path; /* of a bound socket with a file */
+};
+
+struct sk_buff {
+	unsigned int len;
+	unsigned char *data;
 };
 
 struct socket {
 	short type;
 	struct sock *sk;
+};
+
+struct perf_event_attr {
+	unsigned int type;
 };
 
 struct hw_perf_event {
@@ -289,6 +336,7 @@ struct hw_perf_event {
 
 struct perf_event {
 	struct perf_event *parent;
+	struct perf_event_attr attr;
 	struct hw_perf_event hw;
 };
 
@@ -339,7 +387,7 @@ struct sockaddr {
 struct kernel_siginfo;
 struct key;
 struct __key_reference_with_attributes;
-struct rlimit;
+struct fs_parameter;
 struct linux_binprm;
 struct iattr;
 struct mnt_idmap;
@@ -352,7 +400,8 @@ static __always_inline bool is_inet(const struct sock *sk)
 {
 	__u16 family = sk->__sk_common.skc_family;
 
-	return family == AF_INET || family == AF_INET6;
+	/* of SMC: what was made AF_INET and has become one (setsockopt(TCP_ULP), 6.1) */
+	return family == AF_INET || family == AF_INET6 || family == AF_SMC;
 }
 
 #endif

@@ -49,13 +49,13 @@ struct {
 	__type(value, struct moat_port);
 } ports SEC(".maps") __weak;
 
-/* PID namespaces with protected tasks in them, by namespace inode; see fs.bpf.c. */
+/* PID and mount namespaces with protected tasks in them, by inode (they have no number in common). */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
+	__uint(max_entries, 2048);
 	__type(key, __u32);
 	__type(value, __u32);
-} pid_namespaces SEC(".maps") __weak;
+} namespaces SEC(".maps") __weak;
 
 /* Character devices that the configuration gives user code; see fs.bpf.c. */
 struct {

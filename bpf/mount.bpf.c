@@ -7,21 +7,26 @@
  *    control plane's files;
  *  - no file system that was there already (devtmpfs, which has the machine's devices in it), but for
  *    the message queues of its IPC namespace;
+ *  - no file system whose kernel side connects to a network: it would reach the control plane's ports;
  *  - nothing over protected files (protect.h);
+ *  - it moves no other root under the commands to come (pivot_root(2)): for that it makes a mount
+ *    namespace of its own;
  *  - it changes the options of, and shuts down by a forced umount, only file systems that user code
  *    made: a superblock is everybody's who has it mounted.
  * The answer is EPERM.
  *
  * Hooks: sb_alloc_security and sb_free_security (whose it is), sb_set_mnt_opts (every creation of a
- * superblock, by mount(2) and fsconfig(2) alike), sb_kern_mount, sb_mount, move_mount, sb_remount,
- * sb_umount.
+ * superblock, by mount(2) and fsconfig(2) alike), fs_context_parse_param, sb_kern_mount, sb_mount,
+ * move_mount, sb_pivotroot, sb_remount, sb_umount.
  */
 #include "door.h"
+#include "name.h"
 #include "protect.h"
 #include "superblock.h"
 
 /* include/uapi/linux/mount.h */
 #define MS_REMOUNT 32
+#define MS_BIND 4096
 #define MS_PROPAGATION (1ul << 17 | 1ul << 18 | 1ul << 19 | 1ul << 20)
 #define MNT_FORCE 1
 
@@ -91,7 +96,27 @@ static __always_inline int use_mount(__u32 hook, const struct super_block *sb)
 	return deny(hook, EPERM, MOAT_OBJECT_MOUNT, sb->s_dev);
 }
 
-/* Mounting over something. */
+/* Whether the running task is in the mount namespace of a moat-init, where later commands begin. */
+static __always_inline bool in_mounts_of_init(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u32 inum = task->nsproxy->mnt_ns->ns.inum;
+
+	return bpf_map_lookup_elem(&namespaces, &inum);
+}
+
+/* A mount on it may appear in other mount namespaces as well (shared subtrees). */
+static __always_inline bool is_shared(const struct path *path)
+{
+	struct mount *mount = (void *)path->mnt - bpf_core_field_offset(struct mount, mnt);
+
+	return BPF_CORE_READ(mount, mnt_group_id);
+}
+
+/*
+ * Mounting over something: not over what is protected; nor, where later commands would see it, over a
+ * directory that leads there.
+ */
 static __always_inline int use_mount_point(__u32 hook, const struct path *path)
 {
 	struct dentry *entry = path->dentry;
@@ -100,7 +125,10 @@ static __always_inline int use_mount_point(__u32 hook, const struct path *path)
 	if (!user_subject())
 		return 0;
 	inode = BPF_CORE_READ(entry, d_inode);
-	if (!may_be_protected(inode) || !entry_is_protected(entry, device_of(inode)))
+	if (!may_be_protected(inode))
+		return allow(hook);
+	if (!entry_is_protected(entry, device_of(inode)) &&
+	    !(marks_of(inode) && (in_mounts_of_init() || is_shared(path))))
 		return allow(hook);
 	return deny(hook, EPERM, MOAT_OBJECT_FILE, BPF_CORE_READ(inode, i_ino));
 }
@@ -111,15 +139,58 @@ int BPF_PROG(moat_sb_kern_mount, struct super_block *sb, int ret)
 	return ret ? ret : use_mount(MOAT_HOOK_sb_kern_mount, sb);
 }
 
+/* Those whose kernel side makes the connections itself, where no hook is asked for an address. */
+static __always_inline bool connects(const char *type)
+{
+	union name name = read_name(type);
+
+	return is(&name, (union name){ "9p" }) || is(&name, (union name){ "nfs" }) ||
+	       is(&name, (union name){ "nfs4" }) || is(&name, (union name){ "cifs" }) ||
+	       is(&name, (union name){ "smb3" }) || is(&name, (union name){ "ceph" }) ||
+	       is(&name, (union name){ "afs" });
+}
+
 SEC("lsm/sb_mount")
 int BPF_PROG(moat_sb_mount, const char *dev_name, const struct path *path, const char *type,
 	     unsigned long flags, void *data, int ret)
 {
 	if (ret)
 		return ret;
+	/* in this order the kernel looks at them (path_mount() in fs/namespace.c) */
+	if (!(flags & MS_REMOUNT) && (flags & MS_BIND))
+		return use_mount_point(MOAT_HOOK_sb_mount, path);
 	if (flags & (MS_REMOUNT | MS_PROPAGATION))
 		return 0;
+	/* nfs takes all it needs in one block, and then no fs_context_parse_param is asked */
+	if (connects(type) && user_subject())
+		return deny(MOAT_HOOK_sb_mount, EPERM, MOAT_OBJECT_MOUNT, 0);
 	return use_mount_point(MOAT_HOOK_sb_mount, path);
+}
+
+/* It changes the root of everybody who has the old one, moat-init included. */
+SEC("lsm/sb_pivotroot")
+int BPF_PROG(moat_sb_pivotroot, const struct path *old_path, const struct path *new_path, int ret)
+{
+	if (ret)
+		return ret;
+	if (!user_subject())
+		return 0;
+	if (!in_mounts_of_init())
+		return allow(MOAT_HOOK_sb_pivotroot);
+	return deny(MOAT_HOOK_sb_pivotroot, EPERM, MOAT_OBJECT_MOUNT, 0);
+}
+
+/* For each option, and for what is to be mounted, before the connection is made. 0: the kernel goes on. */
+SEC("lsm/fs_context_parse_param")
+int BPF_PROG(moat_fs_context_parse_param, struct fs_context *fc, struct fs_parameter *param, int ret)
+{
+	if (ret)
+		return ret;
+	if (!user_subject())
+		return 0;
+	if (!connects(fc->fs_type->name))
+		return allow(MOAT_HOOK_fs_context_parse_param);
+	return deny(MOAT_HOOK_fs_context_parse_param, EPERM, MOAT_OBJECT_MOUNT, 0);
 }
 
 SEC("lsm/move_mount")

@@ -15,7 +15,7 @@
  * Hooks: socket_connect, socket_sendmsg (UDP, and MSG_FASTOPEN, which never calls connect),
  * socket_create, socket_setsockopt, unix_stream_connect, unix_may_send.
  */
-#include "verdict.h"
+#include "protect.h"
 
 #define DEVICES_MAX 256
 #define ADDRESSES_MAX 256 /* per device */
@@ -279,11 +279,20 @@ int BPF_PROG(moat_socket_create, int family, int type, int protocol, int kern, i
 	return use_packets(MOAT_HOOK_socket_create, task->nsproxy->net_ns, family);
 }
 
-/* A socket for ping would write whole packets with this, of whatever protocol (raw(7)). */
-static __always_inline bool is_header_included(int level, int option)
+/* A socket for ping would with these write whole packets, of whatever protocol, or in the name of other
+ * machines: router advertisements, which set routes (raw(7), ip(7)). */
+static __always_inline bool forges(int level, int option)
 {
-	return (level == SOL_IP && option == IP_HDRINCL) ||
-	       ((level == SOL_IPV6 || level == SOL_RAW) && option == IPV6_HDRINCL);
+	switch (level) {
+	case SOL_IP:
+		return option == IP_HDRINCL || option == IP_TRANSPARENT || option == IP_FREEBIND;
+	case SOL_IPV6:
+		return option == IPV6_HDRINCL || option == IPV6_TRANSPARENT || option == IPV6_FREEBIND;
+	case SOL_RAW:
+		return option == IPV6_HDRINCL;
+	default:
+		return false;
+	}
 }
 
 SEC("lsm/socket_setsockopt")
@@ -293,13 +302,22 @@ int BPF_PROG(moat_socket_setsockopt, struct socket *sock, int level, int optname
 
 	if (ret)
 		return ret;
-	if (sock->type != SOCK_RAW || !is_header_included(level, optname))
+	if (sock->type != SOCK_RAW || !forges(level, optname))
 		return 0;
 	sk = sock->sk;
 	if (!sk || !is_inet(sk) || !user_subject())
 		return 0;
 	return use_packets(MOAT_HOOK_socket_setsockopt, sk->__sk_common.skc_net.net,
 			   sk->__sk_common.skc_family);
+}
+
+/* Whether it is a file that user code may not write: connecting to it takes the same (unix(7)). */
+static __always_inline bool is_protected_socket(struct sock *sk)
+{
+	struct dentry *entry = BPF_CORE_READ((struct unix_sock *)sk, path.dentry);
+	struct inode *inode = entry ? BPF_CORE_READ(entry, d_inode) : NULL;
+
+	return inode && may_be_protected(inode) && inode_is_protected(inode);
 }
 
 static __always_inline int reach_socket(__u32 hook, struct sock *other)
@@ -309,9 +327,9 @@ static __always_inline int reach_socket(__u32 hook, struct sock *other)
 	if (!user_subject())
 		return 0;
 	s = bpf_sk_storage_get(&sockets, other, 0, 0);
-	if (!s || !s->guarded)
-		return allow(hook);
-	return deny(hook, EPERM, MOAT_OBJECT_SOCKET, 0);
+	if ((s && s->guarded) || is_protected_socket(other))
+		return deny(hook, EPERM, MOAT_OBJECT_SOCKET, 0);
+	return allow(hook);
 }
 
 SEC("lsm/unix_stream_connect")

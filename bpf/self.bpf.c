@@ -30,6 +30,7 @@ enum {
 	CAP_NET_ADMIN = 12,
 	CAP_SYS_MODULE = 16,
 	CAP_SYS_RAWIO = 17,
+	CAP_SYS_PTRACE = 19,
 	CAP_SYS_PACCT = 20,
 	CAP_SYS_ADMIN = 21,
 	CAP_SYS_BOOT = 22,
@@ -98,6 +99,8 @@ struct call {
  * taking memory from the machine (madvise, MADV_HWPOISON); namespaces by handle or number, and their
  * mounts; watching more than one's own files (fanotify hands out others' directories, as they see
  * them). DAC_READ_SEARCH: opening any file by handle, past every mount namespace and directory.
+ * SYS_PTRACE: memory whose page faults in the kernel user code answers, or never does, while the kernel
+ * holds what others wait for (the pipe that the agent reads). Faults of its own may be had without.
  */
 static const struct call refused_calls[] = {
 	{ CAP_SYS_ADMIN, CALL(440, 440, 440, 440) },       /* process_madvise */
@@ -114,7 +117,10 @@ static const struct call refused_calls[] = {
 	{ CAP_SYS_ADMIN, CALL(458, 458, 458, 458) },       /* listmount */
 	{ CAP_SYS_ADMIN, CALL(470, 470, 470, 470) },       /* listns */
 	{ CAP_SYS_ADMIN, CALL(426, 426, 426, 426) },       /* io_uring_enter; its workers: PF_IO_WORKER */
+	{ CAP_SYS_ADMIN, CALL(209, 248, 2, 246) },         /* io_submit: real-time disk priority */
+	{ CAP_SYS_ADMIN, CALL(544, 248, 2, 246) },         /* the same of x32 */
 	{ CAP_DAC_READ_SEARCH, CALL(304, 342, 265, 371) }, /* open_by_handle_at */
+	{ CAP_SYS_PTRACE, CALL(323, 374, 282, 388) },      /* userfaultfd */
 };
 
 /*
@@ -149,7 +155,7 @@ static __always_inline bool in_refused_call(int cap)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	if (cap != CAP_SYS_ADMIN && cap != CAP_DAC_READ_SEARCH)
+	if (cap != CAP_SYS_ADMIN && cap != CAP_DAC_READ_SEARCH && cap != CAP_SYS_PTRACE)
 		return false;
 	if (cap == CAP_SYS_ADMIN && (task->flags & PF_IO_WORKER))
 		return true;

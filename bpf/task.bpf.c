@@ -12,7 +12,7 @@
  * Hooks: task_kill, file_set_fowner, file_free_security, file_send_sigiotask,
  * ptrace_access_check (also what hides /proc entries, see fs.bpf.c), ptrace_traceme,
  * task_setrlimit, task_setnice, task_setscheduler, task_getscheduler, task_setioprio,
- * task_getioprio, task_setpgid, task_getpgid, task_getsid, task_movememory, perf_event_alloc.
+ * task_getioprio, task_setpgid, task_getpgid, task_getsid, task_movememory, capget, perf_event_alloc.
  */
 #include "verdict.h"
 
@@ -49,11 +49,32 @@ int BPF_PROG(moat_ptrace_traceme, struct task_struct *parent, int ret)
 	return ret ? ret : touch(MOAT_HOOK_ptrace_traceme, parent);
 }
 
+/*
+ * A limit above 0 lets its holder have real-time or raised priority without CAP_SYS_NICE (sched(7)), so
+ * that self.bpf.c would not be asked. moat-init has set both to 0.
+ */
+static __always_inline bool lifts_priority(unsigned int resource, const struct rlimit *limit)
+{
+	return (resource == RLIMIT_RTPRIO || resource == RLIMIT_NICE) &&
+	       (limit->rlim_cur || limit->rlim_max);
+}
+
 SEC("lsm/task_setrlimit")
 int BPF_PROG(moat_task_setrlimit, struct task_struct *p, unsigned int resource,
 	     struct rlimit *new_rlim, int ret)
 {
-	return ret ? ret : touch(MOAT_HOOK_task_setrlimit, p);
+	if (ret)
+		return ret;
+	if (lifts_priority(resource, new_rlim) && user_subject())
+		return deny(MOAT_HOOK_task_setrlimit, EPERM, MOAT_OBJECT_TASK, p->tgid);
+	return touch(MOAT_HOOK_task_setrlimit, p);
+}
+
+SEC("lsm/capget")
+int BPF_PROG(moat_capget, const struct task_struct *target, void *effective, void *inheritable,
+	     void *permitted, int ret)
+{
+	return ret ? ret : touch(MOAT_HOOK_capget, (struct task_struct *)target);
 }
 
 SEC("lsm/task_setnice")
@@ -110,6 +131,16 @@ int BPF_PROG(moat_task_movememory, struct task_struct *p, int ret)
 	return ret ? ret : touch(MOAT_HOOK_task_movememory, p);
 }
 
+/*
+ * Events that the processor or the kernel counts for one task. Not tracepoints and probes, which would
+ * tell of whatever else happens there (who runs next, sched_switch), nor watched addresses.
+ */
+static __always_inline bool is_of_one_task(__u32 type)
+{
+	return type == PERF_TYPE_HARDWARE || type == PERF_TYPE_SOFTWARE ||
+	       type == PERF_TYPE_HW_CACHE || type == PERF_TYPE_RAW;
+}
+
 /* A user task may count events of tasks that it may touch; a CPU-wide event would see everybody. */
 SEC("lsm/perf_event_alloc")
 int BPF_PROG(moat_perf_event_alloc, struct perf_event *event, int ret)
@@ -124,7 +155,7 @@ int BPF_PROG(moat_perf_event_alloc, struct perf_event *event, int ret)
 	if (event->parent) /* inherited by a child that has no label yet; the original was judged */
 		return allow(MOAT_HOOK_perf_event_alloc);
 	target = event->hw.target;
-	if (target && may_touch(subject, label_of(target)))
+	if (target && is_of_one_task(event->attr.type) && may_touch(subject, label_of(target)))
 		return allow(MOAT_HOOK_perf_event_alloc);
 	return deny(MOAT_HOOK_perf_event_alloc, EPERM, MOAT_OBJECT_TASK, target ? target->tgid : 0);
 }

@@ -154,12 +154,15 @@ struct moat_settings {
 	X(task_getpgid, "control", EPERM)                                                          \
 	X(task_getsid, "control", EPERM)                                                           \
 	X(task_movememory, "control", EPERM)                                                       \
+	X(capget, "control", EPERM)                                                                \
 	X(perf_event_alloc, "control", EPERM)                                                      \
+	X(fs_context_parse_param, "mounts", EPERM)                                                 \
 	X(sb_kern_mount, "mounts", EPERM)                                                          \
 	X(sb_set_mnt_opts, "mounts", EPERM)                                                        \
 	X(sb_remount, "mounts", EPERM)                                                             \
 	X(sb_mount, "mounts", EPERM)                                                               \
 	X(move_mount, "mounts", EPERM)                                                             \
+	X(sb_pivotroot, "mounts", EPERM)                                                           \
 	X(sb_umount, "mounts", EPERM)                                                              \
 	X(inode_getattr, "files", EPERM)                                                           \
 	X(inode_create, "files", EPERM)                                                            \
@@ -189,6 +192,7 @@ struct moat_settings {
 	X(socket_sendmsg, "reach", ECONNREFUSED)                                                   \
 	X(socket_create, "reach", EPERM)                                                           \
 	X(socket_setsockopt, "reach", EPERM)                                                       \
+	X(netlink_send, "reach", EPERM)                                                            \
 	X(unix_stream_connect, "reach", EPERM)                                                     \
 	X(unix_may_send, "reach", EPERM)                                                           \
 	X(bpf, "self", EPERM)                                                                      \

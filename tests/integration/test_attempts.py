@@ -26,7 +26,7 @@ OWN_USER_NAMESPACE = ["/usr/bin/unshare", "--user", "--map-root-user"]
 LOCKED = {"mount_proc_own": ("EPERM", "EPERM"), "connect_uncovered": ("ENOENT", "ok"), "cgroup_make": ("EROFS", "EROFS"),
           "sysctl_write": ("EROFS", "EROFS"), "sysrq_write": ("EROFS", "EROFS"), "cgroup_migrate": ("EROFS", "EROFS"),
           "cgroup_threads_migrate": ("EROFS", "EROFS"), "cgroup_kill": ("EROFS", "ENOENT"), "cgroup_freeze": ("EROFS", "ENOENT"),
-          "cgroup_memory": ("EROFS", "ENOENT")}
+          "cgroup_memory": ("EROFS", "ENOENT"), "timers": ("EACCES", "EACCES")}
 
 
 def own_arguments(session):

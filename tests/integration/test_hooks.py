@@ -14,7 +14,7 @@ import subprocess
 
 import test_attempts
 import test_contexts
-from lib import attempts, btf, doing, labels, leaks, places, privileges, procs
+from lib import attempts, btf, doing, labels, leaks, moatd, places, privileges, procs
 from lib.session import SPARE_PORT
 from lib.tap import Skip, test
 
@@ -321,6 +321,15 @@ def kernel_log(session):
         assert session.attempts("modest", [], "kernel_log") == {"kernel_log": "EPERM"}
         alone = attempts.run(places.attempt(session.build), "kernel_log", become=privileges.of_context(session, "modest"))
         assert alone == {"kernel_log": "ok"}, alone
+
+
+@test("where everybody may answer page faults of the kernel's, moatd does not start, and says what to do", needs=("moat", "lsm"), timeout=60)
+def page_faults(session):
+    with sysctl("vm/unprivileged_userfaultfd", "1"):
+        status, text, _path = moatd.refuse(
+            session.build, f"[moat]\ninstance = faults-{os.getpid()}\nstate_dir = /run/faults-{os.getpid()}\n"
+            "[service spare]\ncommand = /bin/sleep 100\n", seconds=60 * session.patience)
+    assert status == 1 and "vm.unprivileged_userfaultfd is on" in text and "set it to 0" in text, (status, text)
 
 
 # Counts its own time; "registers": with the registers at each interrupt, which lockdown(7) keeps from everybody.

@@ -136,28 +136,34 @@ static pid_t pidfd_pid(int pidfd)
 	return r > 0 ? r : -ESRCH;
 }
 
-/* Declares the PID namespace of a process to hold protected tasks (see bpf/fs.bpf.c). */
-static int protect_pid_namespace(struct enforce *e, pid_t pid, uint32_t *ret_inum)
+/* Declares a namespace of a process ("pid", "mnt") to hold protected tasks (see bpf/maps.h). */
+static int declare_namespace(struct enforce *e, pid_t pid, const char *kind, uint32_t *ret_inum)
 {
 	uint32_t inum, one = 1;
 	char path[64];
 	struct stat st;
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d/ns/pid", pid);
+	snprintf(path, sizeof(path), "/proc/%d/ns/%s", pid, kind);
 	if (stat(path, &st) < 0)
 		return -errno;
 	inum = st.st_ino;
-	r = bpf_map_update_elem(bpf_map__fd(e->bpf->maps.pid_namespaces), &inum, &one, BPF_ANY);
+	r = bpf_map_update_elem(bpf_map__fd(e->bpf->maps.namespaces), &inum, &one, BPF_ANY);
 	if (r == 0)
 		*ret_inum = inum;
 	return r;
 }
 
+static void forget_namespace(struct enforce *e, uint32_t inum)
+{
+	if (inum && inum != e->own_pid_ns)
+		bpf_map_delete_elem(bpf_map__fd(e->bpf->maps.namespaces), &inum);
+}
+
 /* What the last agent declared: its namespaces are gone by now. */
 static void forget_stale_namespaces(struct enforce *e)
 {
-	int fd = bpf_map__fd(e->bpf->maps.pid_namespaces);
+	int fd = bpf_map__fd(e->bpf->maps.namespaces);
 	uint32_t inum, next;
 	int r = bpf_map_get_next_key(fd, NULL, &next);
 
@@ -186,7 +192,7 @@ static int label_self(struct enforce *e, struct failure *f)
 	r = enforce_set_task(e, pidfd, &task);
 	if (r < 0)
 		return fail(f, -r, "cannot label moatd");
-	r = protect_pid_namespace(e, getpid(), &e->own_pid_ns);
+	r = declare_namespace(e, getpid(), "pid", &e->own_pid_ns);
 	return r < 0 ? fail(f, -r, "cannot protect the PID namespace of moatd") : 0;
 }
 
@@ -256,6 +262,18 @@ static int suit_kernel(struct enforce *e, struct failure *f)
 	return r;
 }
 
+/* With it anybody answers, or never does, page faults of the kernel's (see refused_calls in bpf/self.bpf.c). */
+static int refuse_userfaultfd(struct failure *f)
+{
+	PTR_OWNED char *text = NULL;
+	int r = read_file_at(AT_FDCWD, "/proc/sys/vm/unprivileged_userfaultfd", 16, &text, NULL);
+
+	if (r == -ENOENT || (r == 0 && text[0] == '0'))
+		return 0;
+	return r < 0 ? fail(f, -r, "cannot read vm.unprivileged_userfaultfd")
+		     : fail(f, EPERM, "vm.unprivileged_userfaultfd is on: with it user code could hold up the agent; set it to 0");
+}
+
 static int load(struct enforce *e, const struct config *config, struct failure *f)
 {
 	int r;
@@ -266,7 +284,9 @@ static int load(struct enforce *e, const struct config *config, struct failure *
 	e->bpf = moat_bpf__open();
 	if (!e->bpf)
 		return fail(f, errno, "cannot open the BPF object: %s", libbpf_said);
-	r = suit_kernel(e, f);
+	r = refuse_userfaultfd(f);
+	if (r == 0)
+		r = suit_kernel(e, f);
 	if (r == 0)
 		r = enforce_adopt(e, config, f);
 	if (r < 0)
@@ -388,13 +408,13 @@ int enforce_set_mode(struct enforce *e, enum moat_mode mode)
 	return r;
 }
 
-int enforce_label_init(struct enforce *e, int pidfd, uint32_t *ret_pid_ns)
+int enforce_label_init(struct enforce *e, int pidfd, struct enforce_namespaces *ret)
 {
 	struct moat_task task = { .label = { .role = MOAT_ROLE_INIT } };
 	pid_t pid;
 	int r;
 
-	*ret_pid_ns = 0;
+	*ret = (struct enforce_namespaces){ 0 };
 	if (!e->active)
 		return 0;
 	if (e->stale_namespaces)
@@ -403,13 +423,17 @@ int enforce_label_init(struct enforce *e, int pidfd, uint32_t *ret_pid_ns)
 	if (pid < 0)
 		return pid;
 	r = enforce_set_task(e, pidfd, &task);
-	return r < 0 ? r : protect_pid_namespace(e, pid, ret_pid_ns);
+	if (r == 0)
+		r = declare_namespace(e, pid, "pid", &ret->pid);
+	return r < 0 ? r : declare_namespace(e, pid, "mnt", &ret->mnt);
 }
 
-void enforce_forget_init(struct enforce *e, uint32_t pid_ns)
+void enforce_forget_init(struct enforce *e, const struct enforce_namespaces *namespaces)
 {
-	if (e->active && pid_ns && pid_ns != e->own_pid_ns)
-		bpf_map_delete_elem(bpf_map__fd(e->bpf->maps.pid_namespaces), &pid_ns);
+	if (!e->active)
+		return;
+	forget_namespace(e, namespaces->pid);
+	forget_namespace(e, namespaces->mnt);
 }
 
 int enforce_announce(struct enforce *e, int init_pidfd, const struct moat_label *label)

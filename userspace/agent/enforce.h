@@ -34,11 +34,16 @@ enum moat_mode enforce_mode(const struct enforce *e);
  * start of the agent. -EINVAL: another mode, -ENODEV: inactive, or -errno of the map. */
 int enforce_set_mode(struct enforce *e, enum moat_mode mode);
 
-/* Labels a freshly made, single-threaded process INIT and declares its PID namespace (by its inode
- * number, 0 when inactive) to hold protected tasks. 0 or -errno. */
-int enforce_label_init(struct enforce *e, int pidfd, uint32_t *ret_pid_ns);
+/* Inode numbers of namespaces; 0: none. */
+struct enforce_namespaces {
+	uint32_t pid, mnt;
+};
+
+/* Labels a freshly made, single-threaded process INIT and declares its namespaces to hold protected
+ * tasks (none when inactive). 0 or -errno. */
+int enforce_label_init(struct enforce *e, int pidfd, struct enforce_namespaces *ret);
 /* Takes the declaration back when that moat-init is gone: the kernel uses the numbers again. */
-void enforce_forget_init(struct enforce *e, uint32_t pid_ns);
+void enforce_forget_init(struct enforce *e, const struct enforce_namespaces *namespaces);
 
 /* Announces the label of the next child of a moat-init. Must be followed by exactly one
  * INIT_SPAWN whose answer is awaited before the next announcement. 0 or -errno. */

@@ -20,7 +20,7 @@ struct enforce {
 	char *pin_dir;                  /* PIN_DIR/INSTANCE, owned; NULL: nothing is pinned */
 	char *mounted;                  /* bpffs that we mounted ourselves, owned; NULL: none */
 	bool adopted;                   /* maps of the last agent, by enforce_adopt() */
-	bool stale_namespaces;          /* pid_namespaces still names those of the last agent */
+	bool stale_namespaces;          /* the namespaces map still names those of the last agent */
 	uint64_t epoch;                 /* of the marks of this agent, see enforce_protect.c */
 	int watches;                    /* inotify: those of enforce_protect.c, kept; -EBADF: none */
 	uint32_t own_pid_ns;            /* inode number of the agent's PID namespace */

@@ -82,6 +82,15 @@ void harden_self(void)
 	harden_oom();
 }
 
+/* User code has neither real-time nor raised priority by a limit that the container was started with;
+ * bpf/task.bpf.c keeps it so. */
+static int forbid_priority(void)
+{
+	static const struct rlimit none;
+
+	return setrlimit(RLIMIT_RTPRIO, &none) < 0 || setrlimit(RLIMIT_NICE, &none) < 0 ? -errno : 0;
+}
+
 int harden_undo_in_child(enum harden_child child)
 {
 	sigset_t none;
@@ -100,5 +109,5 @@ int harden_undo_in_child(enum harden_child child)
 	if (setrlimit(RLIMIT_CORE, &before.core) < 0 ||
 	    setrlimit(RLIMIT_NOFILE, &before.nofile) < 0)
 		return -errno;
-	return 0;
+	return child == HARDEN_INIT ? forbid_priority() : 0;
 }

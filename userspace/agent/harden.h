@@ -22,8 +22,8 @@ enum harden_child { HARDEN_SERVICE, HARDEN_INIT, HARDEN_CHILDREN };
 
 /*
  * For a child between fork and exec: the limits and umask that the agent had before harden_self(),
- * the OOM score of its kind, default signal handlers, an empty signal mask. Async-signal-safe. 0 or
- * -errno.
+ * the OOM score of its kind, default signal handlers, an empty signal mask; for user code no limit that
+ * lifts its priority. Async-signal-safe. 0 or -errno.
  */
 int harden_undo_in_child(enum harden_child child);
 

@@ -45,7 +45,7 @@ struct namespace {
 
 	enum state state;
 	struct process init;
-	uint32_t pid_ns; /* its inode number, while declared to the kernel programs */
+	struct enforce_namespaces declared; /* to the kernel programs */
 	int socket;
 	struct loop_source on_socket, on_death;
 	struct loop_timer retry, watchdog;
@@ -343,8 +343,8 @@ static void reap(struct namespace *ns)
 	(void)waitid((idtype_t)P_PIDFD, (id_t)ns->init.pidfd, &info, WEXITED | WNOHANG);
 	loop_remove(ns->loop, &ns->on_death);
 	close_fd(&ns->init.pidfd);
-	enforce_forget_init(ns->enforce, ns->pid_ns);
-	ns->pid_ns = 0;
+	enforce_forget_init(ns->enforce, &ns->declared);
+	ns->declared = (struct enforce_namespaces){ 0 };
 	ns->init.pid = 0;
 	ns->state = DOWN;
 }
@@ -411,7 +411,7 @@ static int ns_launch(struct namespace *ns, struct failure *f)
 	ns->state = STARTING;
 	ns->started_ns = now_ns();
 	/* The child waits for INIT_SETUP; only the label makes what it starts USER. */
-	r = enforce_label_init(ns->enforce, ns->init.pidfd, &ns->pid_ns);
+	r = enforce_label_init(ns->enforce, ns->init.pidfd, &ns->declared);
 	if (r == 0)
 		r = send_setup(ns);
 	if (r == 0)

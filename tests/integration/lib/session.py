@@ -135,7 +135,7 @@ command = /bin/sleep 1000000
 port = {SPARE_PORT}
 
 [service sockets]
-command = {places.PYTHON} {places.CONTROL_PLANE}/sockets.py {self.instance} {HTTP_PORT}
+command = {places.PYTHON} {places.CONTROL_PLANE}/sockets.py {self.instance} {HTTP_PORT} {self.tree}/socket
 
 [service broken]
 command = /nonexistent/program --token {SECRET}

@@ -77,6 +77,7 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(migrate_pages, "control", EPERM, ESRCH, 0, 0, "migrate_pages")                           \
 	X(setns_pidfd, "control", EPERM, ESRCH, 0, 0, "setns(pidfd, CLONE_NEWNS)")                 \
 	X(setns_proc, "control", ENOENT, ENOENT, 0, 0, "setns(/proc/PID/ns/mnt)")                  \
+	X(capget, "control", EPERM, ESRCH, 0, 0, "capget")                                         \
 	X(pidfd_open, "control", 0, ESRCH, 0, ORACLE, "pidfd_open")
 
 #define PROC_CASES(X)                                                                              \
@@ -111,6 +112,10 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(bind_init_proc, "mounts", ENOENT, ENOENT, ENOENT, 0, "mount --bind /proc/1/root/proc")   \
 	X(clone_init_proc, "mounts", ENOENT, ENOENT, ENOENT, 0, "open_tree of /proc/1/root/proc")  \
 	X(uncover_proc, "mounts", ENOENT, ENOENT, 0, 0, "umount /proc and look beneath")           \
+	X(pivot_root, "mounts", EPERM, EPERM, EPERM, 0, "pivot_root under the commands to come")   \
+	X(pivot_root_own, "mounts", 0, 0, 0, CONTROL, "pivot_root in an own mount namespace")      \
+	X(mount_network, "mounts", EPERM, EPERM, EPERM, 0, "mount 9p, which connects to a port")   \
+	X(fsopen_network, "mounts", EPERM, EPERM, EPERM, 0, "fsopen 9p, name a machine")           \
 	X(mount_proc_own, "mounts", 0, 0, 0, CONTROL, "mount proc in an own PID namespace")        \
 	X(mount_tmpfs, "mounts", 0, 0, 0, CONTROL, "mount a tmpfs of one's own")                   \
 	X(remount_tmpfs, "mounts", 0, 0, 0, CONTROL, "remount a tmpfs of one's own")               \
@@ -202,6 +207,9 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(reach_smc, "service", EPERM, EPERM, EPERM, 0, "an SMC socket")                           \
 	X(header_included, "service", EPERM, EPERM, EPERM, 0, "IP_HDRINCL on a raw ICMP socket")   \
 	X(header_included6, "service", EPERM, EPERM, EPERM, 0, "IPV6_HDRINCL on a raw ICMPv6 socket") \
+	X(transparent6, "service", EPERM, EPERM, EPERM, 0, "IPV6_TRANSPARENT on a raw ICMPv6 socket") \
+	X(interface_placed, "service", EPERM, EPERM, EPERM, 0, "a veth pair with one end in the service's network") \
+	X(interfaces_own, "service", 0, 0, 0, CONTROL, "a veth pair in an own network namespace")  \
 	X(process_events, "service", EPERM, EPERM, EPERM, 0, "a netlink socket for process events") \
 	X(device_events, "service", EPERM, EPERM, EPERM, 0, "a netlink socket for device events")  \
 	X(route_socket, "service", 0, 0, 0, CONTROL, "a netlink socket for routes and addresses")  \
@@ -246,6 +254,15 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(disk_open, "machine", EPERM, EPERM, EPERM, 0, "mknod and open a block device")           \
 	X(disk_mount, "machine", EPERM, EPERM, EPERM, 0, "mount a block device")                   \
 	X(device_node, "machine", EPERM, EPERM, EPERM, 0, "mknod and open /dev/uinput")            \
+	X(fuse_device, "machine", EPERM, EPERM, EPERM, 0, "mknod and open /dev/fuse")              \
+	X(userfaultfd, "machine", EPERM, EPERM, EPERM, 0, "userfaultfd, of the kernel's faults")   \
+	X(userfaultfd_own, "machine", 0, 0, 0, CONTROL, "userfaultfd, of user mode's faults")      \
+	X(lock_holders, "machine", EPERM, EPERM, EPERM, 0, "open /proc/locks")                     \
+	X(timers, "machine", EPERM, EPERM, EPERM, 0, "uncover and open /proc/timer_list")          \
+	X(perf_tracepoint, "machine", EPERM, EPERM, EPERM, 0, "perf_event_open of a tracepoint")   \
+	X(rlimit_realtime, "machine", EPERM, EPERM, EPERM, 0, "raise RLIMIT_RTPRIO")               \
+	X(rlimit_nice, "machine", EPERM, EPERM, EPERM, 0, "raise RLIMIT_NICE of another process")  \
+	X(rlimit_files_own, "machine", 0, 0, 0, CONTROL, "raise RLIMIT_NOFILE")                    \
 	X(device_common, "machine", 0, 0, 0, CONTROL, "open /dev/null, zero, full, random, urandom, ptmx") \
 	X(devtmpfs, "machine", EPERM, EPERM, EPERM, 0, "mount devtmpfs")                           \
 	X(mqueue_own, "machine", 0, 0, 0, CONTROL, "mount mqueue")                                 \
@@ -258,6 +275,7 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(realtime, "machine", EPERM, EPERM, EPERM, 0, "sched_setscheduler(SCHED_FIFO)")           \
 	X(nice_up, "machine", EACCES, EACCES, EACCES, 0, "setpriority(-5)")                        \
 	X(ioprio_realtime, "machine", EPERM, EPERM, EPERM, 0, "ioprio_set(RT)")                    \
+	X(ioprio_aio, "machine", EPERM, EPERM, EPERM, 0, "read by io_submit with priority RT")     \
 	X(ioprio_io_uring, "machine", EPERM, EPERM, EPERM, 0, "read by io_uring with priority RT") \
 	X(memory_poison, "machine", EPERM, EPERM, EPERM, 0, "madvise(MADV_SOFT_OFFLINE)")          \
 	X(memory_poison_io_uring, "machine", EPERM, EPERM, EPERM, 0, "the same by io_uring")       \
@@ -314,6 +332,10 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(fs_subvolume, "files", EPERM, EPERM, EPERM, 0, "ioctl(BTRFS_IOC_SNAP_DESTROY)")          \
 	X(tree_mount_over, "files", EPERM, EPERM, 0, 0, "mount a tmpfs over it")                   \
 	X(tree_bind_over, "files", EPERM, EPERM, 0, 0, "mount --bind over a file")                 \
+	X(tree_bind_private, "files", EPERM, EPERM, 0, 0, "mount(MS_BIND | MS_PRIVATE) over a file") \
+	X(tree_mount_over_parent, "files", EPERM, EPERM, 0, 0, "mount over the directory above")   \
+	X(tree_mount_over_shared, "files", EPERM, EPERM, 0, 0, "the same where mounts are shared") \
+	X(tree_connect, "files", EPERM, EPERM, 0, 0, "connect to a socket in it")                  \
 	X(tree_move_over, "files", EPERM, EPERM, 0, 0, "move_mount over it")                       \
 	X(fs_remount, "files", EPERM, EPERM, EPERM, 0, "remount its file system")                  \
 	X(fs_umount_force, "files", EPERM, EPERM, EPERM, 0, "umount2(MNT_FORCE) of a bind mount")  \

@@ -420,6 +420,60 @@ int attempt_tree_bind_over(struct target *t)
 	return r;
 }
 
+/* The kernel takes it for a bind mount. */
+int attempt_tree_bind_private(struct target *t)
+{
+	const char *own = own_file(t);
+	int r = own ? own_mounts(t) : -EIO;
+
+	if (r == 0)
+		r = answer(mount(own, in_tree(t, "file"), NULL, MS_BIND | MS_PRIVATE, NULL));
+	if (own)
+		unlink(own);
+	return r;
+}
+
+/* As far as "there is no such file system" is past the check. */
+static int mount_over_parent(struct target *t)
+{
+	char parent[PATH_MAX];
+	int r;
+
+	snprintf(parent, sizeof(parent), "%s", t->tree);
+	*strrchr(parent, '/') = '\0';
+	r = answer(mount("none", parent, "no-such-fs", 0, NULL));
+	return r == -ENODEV ? 0 : r;
+}
+
+/* Where those who come later would see it. */
+int attempt_tree_mount_over_parent(struct target *t)
+{
+	return mount_over_parent(t);
+}
+
+/* And where it would spread to them. */
+int attempt_tree_mount_over_shared(struct target *t)
+{
+	int r = own_mounts(t);
+
+	if (r < 0)
+		return r;
+	if (mount(NULL, "/", NULL, MS_REC | MS_SHARED, NULL) < 0)
+		return setup(t, "mount(MS_SHARED)");
+	return mount_over_parent(t);
+}
+
+int attempt_tree_connect(struct target *t)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return setup(t, "socket");
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%.100s", in_tree(t, "socket"));
+	return answered(fd, answer(connect(fd, (struct sockaddr *)&addr, sizeof(addr))));
+}
+
 int attempt_tree_move_over(struct target *t)
 {
 	int fd, r = own_mounts(t);

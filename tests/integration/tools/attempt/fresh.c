@@ -163,6 +163,17 @@ static void open_cgroup(struct target *t, struct fresh *f)
 	t->cgroup = f->cgroup ? name : "";
 }
 
+static int listen_at(const char *path)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(fd, 4) < 0)
+		return answered(fd, -1);
+	return fd;
+}
+
 /* As tests/integration/lib/session.py makes the protected one. */
 static int open_tree_of_files(struct target *t, struct fresh *f)
 {
@@ -188,6 +199,10 @@ static int open_tree_of_files(struct target *t, struct fresh *f)
 	}
 	if (link(path, f->alias) < 0)
 		return setup(t, "link");
+	snprintf(path, sizeof(path), "%s/socket", f->tree);
+	f->listen_fd = listen_at(path);
+	if (f->listen_fd < 0)
+		return setup(t, "bind");
 	t->tree = f->tree;
 	t->alias = f->alias;
 	return 0;

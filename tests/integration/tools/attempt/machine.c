@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/aio_abi.h>
 #include <linux/keyctl.h>
 #include <linux/netlink.h>
 #include <net/if.h>
@@ -56,6 +57,28 @@ int attempt_disk_mount(struct target *t)
 int attempt_device_node(struct target *t)
 {
 	return open_node(t, S_IFCHR, makedev(10, 223));
+}
+
+/* Memory or files that are read by asking user code, which need not answer. */
+int attempt_fuse_device(struct target *t)
+{
+	return open_node(t, S_IFCHR, makedev(10, 229));
+}
+
+int attempt_userfaultfd(struct target *t)
+{
+	long fd = syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	(void)t;
+	return fd < 0 && errno == ENOSYS ? -NOT_HERE : answer(fd);
+}
+
+int attempt_userfaultfd_own(struct target *t)
+{
+	long fd = syscall(SYS_userfaultfd, O_CLOEXEC | 1 /* UFFD_USER_MODE_ONLY */);
+
+	(void)t;
+	return fd < 0 && errno == ENOSYS ? -NOT_HERE : answer(fd);
 }
 
 int attempt_device_common(struct target *t)
@@ -155,6 +178,33 @@ int attempt_realtime(struct target *t)
 	return answer(sched_setscheduler(0, SCHED_FIFO, &param));
 }
 
+/* With it no capability is asked for any more. */
+int attempt_rlimit_realtime(struct target *t)
+{
+	const struct rlimit limit = { 50, 50 };
+
+	(void)t;
+	return answer(setrlimit(RLIMIT_RTPRIO, &limit));
+}
+
+int attempt_rlimit_nice(struct target *t)
+{
+	const struct rlimit limit = { 40, 40 };
+
+	(void)t;
+	return answer(prlimit(getppid(), RLIMIT_NICE, &limit, NULL));
+}
+
+int attempt_rlimit_files_own(struct target *t)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return setup(t, "getrlimit");
+	limit.rlim_cur = limit.rlim_max;
+	return answer(setrlimit(RLIMIT_NOFILE, &limit));
+}
+
 int attempt_nice_up(struct target *t)
 {
 	(void)t;
@@ -188,6 +238,22 @@ int attempt_memory_poison_io_uring(struct target *t)
 	return poisoned(uring_madvise(NOWHERE, 4096, SOFT_OFFLINE));
 }
 
+int attempt_ioprio_aio(struct target *t)
+{
+	int r, fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	char byte;
+	struct iocb request = { .aio_lio_opcode = IOCB_CMD_PREAD, .aio_fildes = (uint32_t)fd,
+				.aio_buf = (uintptr_t)&byte, .aio_nbytes = 1,
+				.aio_flags = IOCB_FLAG_IOPRIO, .aio_reqprio = 1 << 13 | 4 };
+	struct iocb *requests[] = { &request };
+	aio_context_t context = 0;
+
+	if (fd < 0 || syscall(SYS_io_setup, 1, &context) < 0)
+		return answered(fd, errno == ENOSYS ? -NOT_HERE : setup(t, "io_setup"));
+	r = answer(syscall(SYS_io_submit, context, 1ul, requests));
+	return answered(fd, r);
+}
+
 int attempt_ioprio_io_uring(struct target *t)
 {
 	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -206,6 +272,32 @@ int attempt_audit_read(struct target *t)
 	if (fd < 0)
 		return errno == EPROTONOSUPPORT ? -NOT_HERE : setup(t, "socket");
 	return answered(fd, answer(bind(fd, (struct sockaddr *)&address, sizeof(address))));
+}
+
+/* By whoever takes off what covers it as well. */
+static int open_uncovered(struct target *t, const char *path)
+{
+	int fd, r = own_mounts(t);
+	struct stat st;
+
+	if (r < 0)
+		return r;
+	while (umount2(path, MNT_DETACH) == 0)
+		;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? -NOT_HERE : -errno;
+	return answered(fd, fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) ? -EACCES : 0); /* still covered */
+}
+
+int attempt_lock_holders(struct target *t)
+{
+	return open_uncovered(t, "/proc/locks");
+}
+
+int attempt_timers(struct target *t)
+{
+	return open_uncovered(t, "/proc/timer_list");
 }
 
 int attempt_settime(struct target *t)

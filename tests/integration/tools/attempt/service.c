@@ -244,7 +244,7 @@ int attempt_ping_socket(struct target *t)
 }
 
 /* Whole packets of any protocol, by a socket that is for ping. */
-static int include_header(int domain, int protocol, int level, int option)
+static int set_option(int domain, int protocol, int level, int option)
 {
 	int one = 1, fd = socket(domain, SOCK_RAW | SOCK_CLOEXEC, protocol);
 
@@ -256,15 +256,22 @@ static int include_header(int domain, int protocol, int level, int option)
 int attempt_header_included(struct target *t)
 {
 	(void)t;
-	return include_header(AF_INET, IPPROTO_ICMP, IPPROTO_IP, IP_HDRINCL);
+	return set_option(AF_INET, IPPROTO_ICMP, IPPROTO_IP, IP_HDRINCL);
 }
 
 int attempt_header_included6(struct target *t)
 {
-	int r = include_header(AF_INET6, IPPROTO_ICMPV6, IPPROTO_IPV6, 36 /* IPV6_HDRINCL */);
+	int r = set_option(AF_INET6, IPPROTO_ICMPV6, IPPROTO_IPV6, 36 /* IPV6_HDRINCL */);
 
 	(void)t;
-	return r < 0 ? r : include_header(AF_INET6, IPPROTO_ICMPV6, IPPROTO_RAW, 36);
+	return r < 0 ? r : set_option(AF_INET6, IPPROTO_ICMPV6, IPPROTO_RAW, 36);
+}
+
+/* Whose address it is, it would say itself: router advertisements. */
+int attempt_transparent6(struct target *t)
+{
+	(void)t;
+	return set_option(AF_INET6, IPPROTO_ICMPV6, IPPROTO_IPV6, 75 /* IPV6_TRANSPARENT */);
 }
 
 int attempt_process_events(struct target *t)
