@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 
@@ -17,10 +18,27 @@ def pins(session, kind):
     return f"/sys/fs/bpf/moat/{session.instance}/{kind}"
 
 
-def bpftool(*arguments):
-    done = subprocess.run([BPFTOOL, "-j", *arguments], capture_output=True, text=True, check=False, timeout=60)
+def bpftool(*arguments, commands=None):
+    done = subprocess.run([BPFTOOL, "-j", *arguments], input=commands, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, (arguments, done.stdout, done.stderr)
     return json.loads(done.stdout)
+
+
+def shown(session, kind):
+    """What `bpftool prog|link|map show pinned` prints of every pin, by its name."""
+    known = session.memory.setdefault("pins", {})
+    if kind not in known:
+        names = os.listdir(pins(session, kind))
+        show = {"programs": "prog", "links": "link", "maps": "map"}[kind] + f" show pinned {pins(session, kind)}"
+        answers = bpftool("batch", "file", "-", commands="".join(f"{show}/{name}\n" for name in names))
+        assert len(answers) == len(names), answers
+        known[kind] = {name: each["output"] for name, each in zip(names, answers)}
+    return known[kind]
+
+
+def named(name, shown_name):
+    """Whole, or as the kernel keeps it, cut off after 15 characters; in the names of pins there are no dots."""
+    return shown_name.replace(".", "_") in (name, name[:15])
 
 
 def counters(session):
@@ -35,21 +53,66 @@ def programs(session):
     for kind in ("programs", "links"):
         pinned = set(os.listdir(pins(session, kind)))
         assert pinned == fitting, f"{kind}: missing {sorted(fitting - pinned)}, not expected {sorted(pinned - fitting)}"
-    for name in sorted(fitting)[:3]:
-        shown = bpftool("prog", "show", "pinned", f"{pins(session, 'programs')}/{name}")
-        assert shown["type"] == "lsm" and name.startswith(shown["name"]), shown
+    for name, each in shown(session, "programs").items():
+        assert each["type"] == "lsm" and named(name, each["name"]), (name, each)
+    for name, each in shown(session, "links").items():
+        assert each["prog_type"] == "lsm" and each["prog_id"] == shown(session, "programs")[name]["id"], (name, each)
 
 
 @test("every program and every map that moat has loaded is pinned", needs=("moat", "lsm"))
 def all_pinned(session):
     loaded = {each["id"] for each in bpftool("prog", "show") if each.get("type") == "lsm" and each.get("name", "").startswith("moat_")}
-    pinned = {bpftool("prog", "show", "pinned", os.path.join(pins(session, "programs"), name))["id"]
-              for name in os.listdir(pins(session, "programs"))}
+    pinned = {each["id"] for each in shown(session, "programs").values()}
     assert loaded and loaded <= pinned, (loaded - pinned, pinned)
     used = {each for program in bpftool("prog", "show") if program["id"] in loaded for each in program.get("map_ids", [])}
-    pinned = {bpftool("map", "show", "pinned", os.path.join(pins(session, "maps"), name))["id"]
-              for name in os.listdir(pins(session, "maps"))}
+    pinned = {each["id"] for each in shown(session, "maps").values()}
     assert used <= pinned, used - pinned
+
+
+def declared():
+    """The maps of bpf/maps.h: name -> (type, key, value) as they are written there."""
+    with open(os.path.join(places.SOURCE, "bpf/maps.h"), encoding="utf-8") as file:
+        maps = re.findall(r'struct \{(.*?)\} (\w+) SEC\("\.maps"\)', file.read(), re.S)
+    found = {}
+    for body, name in maps:
+        types = dict(re.findall(r"__type\((key|value), ([\w ]+)\)", body))
+        found[name] = re.search(r"BPF_MAP_TYPE_(\w+)", body)[1].lower(), types.get("key", ""), types.get("value", "")
+    return found
+
+
+def fields(struct):
+    """Names of the fields of a struct of moat/abi.h, as it is written there."""
+    with open(os.path.join(places.SOURCE, "include/moat/abi.h"), encoding="utf-8") as file:
+        body = re.search(re.escape(struct) + r" \{\n(.*?)\n\};", file.read(), re.S)[1]
+    return set(re.findall(r"(\w+)(?:\[\d+\])?;", re.sub(r"/\*.*?\*/", "", body, flags=re.S)))
+
+
+def check_fields(name, declaration, entry):
+    """An entry of a dump: what is declared as a struct is printed by the names of its fields."""
+    _, key, value = declaration
+    values = [each["value"] for each in entry["values"]] if "values" in entry else [entry["value"]]
+    for struct, got in [(key, entry["key"]), *((value, each) for each in values)]:
+        if struct.startswith("struct "):
+            assert isinstance(got, dict) and set(got) == fields(struct), (name, struct, got)
+
+
+@test("every pinned map is of the type and name that it is declared with; what is a table of structs has BTF, and its dump prints "
+      "them by field name", needs=("moat", "lsm"), timeout=60)
+def maps(session):
+    session.exec("/bin/kill", "-9", str(session.agent.pid), context="shared")  # so that `windows` is not empty
+    tables, dumped = declared(), set()
+    undeclared = {each["name"] for name, each in shown(session, "maps").items() if name not in tables}
+    assert all("." in each for each in undeclared), f"not only sections of data: {undeclared}"
+    assert set(tables) <= set(shown(session, "maps")), set(tables) - set(shown(session, "maps"))
+    for name, each in shown(session, "maps").items():
+        assert named(name, each["name"]) and each["type"] == tables.get(name, ("array",))[0], (name, each)
+        if not (name in tables and re.search("hash|array", tables[name][0]) and "struct" in "".join(tables[name][1:])):
+            continue
+        assert each.get("btf_id"), (name, each)
+        for entry in bpftool("map", "dump", "pinned", f"{pins(session, 'maps')}/{name}")[:50]:
+            check_fields(name, tables[name], entry["formatted"])
+            dumped.add(name)
+    assert {"settings", "ports", "protected", "counters", "drops", "windows"} <= dumped, dumped
 
 
 @test("bpftool map dump prints ports, settings and counters by field name", needs=("moat", "lsm"))

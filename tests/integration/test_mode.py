@@ -9,7 +9,7 @@ import json
 import os
 
 import test_cli
-from lib import exposition, places
+from lib import attempts, exposition, places, privileges
 from lib.tap import test
 
 
@@ -80,6 +80,51 @@ def switched(session):
     assert kill_0(session) == "EPERM"
     assert counted(session, "task_kill")["denied"] > after["denied"]
     assert not session.api.get("/v1/status")["notEnforced"]
+
+
+# By surface: one technique that harms nothing where it succeeds, and the hook that refuses it. Attacker and service are in the
+# same PID namespace, so that the hook is asked.
+SURFACES = {
+    "signals": ("kill_0", "task_kill"), "control": ("getsid", "task_getsid"), "proc": ("proc_environ", "ptrace_access_check"),
+    "mounts": ("mount_proc", "sb_kern_mount"), "files": ("file_write", "file_open"), "ports": ("bind_tcp4", "socket_bind"),
+    "reach": ("reach_tcp4", "socket_connect"), "self": ("bpf_prog_ids", "bpf"),
+}
+
+
+class Round:
+    """All of them once, as user code: what each answered, and by how much the counters of its hook rose."""
+
+    def __init__(self, session, arguments, names):
+        before = {each["hook"]: each for each in session.api.get("/v1/status")["hooks"]}
+        self.answers = session.attempts("shared", arguments, *names)
+        after = {each["hook"]: each for each in session.api.get("/v1/status")["hooks"]}
+        self.rose = {hook: {kind: after[hook][kind] - before[hook][kind] for kind in ("denied", "wouldDeny")} for hook in after}
+
+    def check(self, answers, kind, other, instead=()):
+        """instead: name -> another answer that is right"""
+        given = {name: answers[name] if got == dict(instead).get(name) else got for name, got in self.answers.items()}
+        assert given == answers, (self.answers, answers)
+        for surface, (name, hook) in SURFACES.items():
+            rose = self.rose[hook]
+            assert rose[kind] > 0 and rose[other] == 0, f"{surface}: {name} was no {kind} of {hook}: {rose}"
+
+
+@test("in audit mode one technique of each surface succeeds as without moat and is counted as would-deny of its hook; before and "
+      "after it is refused with the documented errno", needs=("moat", "lsm", "http"), timeout=120)
+def each_surface(session):
+    assert set(SURFACES) == {surface for _, surface, _ in places.hooks()} - {"label"}
+    assert all(surface == next(each[1] for each in places.hooks() if each[0] == hook) for surface, (_, hook) in SURFACES.items())
+    program, names = places.attempt(session.build), [name for name, _ in SURFACES.values()]
+    refused = {each.name: each.seen for each in attempts.table(program) if each.name in names}
+    arguments = session.target_arguments(session.agent.service("spare")["pid"])
+    alone = attempts.run(program, *arguments, *names, become=privileges.of_context(session, "shared"))
+    assert alone == dict.fromkeys(names, "ok"), alone
+
+    Round(session, arguments, names).check(refused, "denied", "wouldDeny")
+    with auditing(session):
+        Round(session, arguments, names).check(alone, "wouldDeny", "denied")
+    # What was looked up while nothing was refused, the kernel goes on to find, and says EPERM (proc_pid_permission()).
+    Round(session, arguments, names).check(refused, "denied", "wouldDeny", instead={"proc_environ": "EPERM"})
 
 
 @test("each switch is a record of its own type that says who it was, and a warning where enforcement ends", needs=("moat", "lsm"))
