@@ -249,21 +249,9 @@ def own_packets(session):
         assert own.exit == 0 and shared.exit == 1 and "Operation not permitted" in shared.err, (context, own, shared)
 
 
-@contextlib.contextmanager
-def sysctl(name, value):
-    """With another value for a while."""
-    path = pathlib.Path("/proc/sys", name)
-    before = path.read_text(encoding="ascii")
-    path.write_text(value, encoding="ascii")
-    try:
-        yield
-    finally:
-        path.write_text(before, encoding="ascii")
-
-
 @test("where everybody may read the kernel log, user code may not", needs=("moat", "lsm"))
 def kernel_log(session):
-    with sysctl("kernel/dmesg_restrict", "0"):
+    with doing.sysctl("kernel/dmesg_restrict", "0"):
         assert session.attempts("shared", [], "kernel_log") == {"kernel_log": "EPERM"}
         assert session.attempts("modest", [], "kernel_log") == {"kernel_log": "EPERM"}
         alone = attempts.run(places.attempt(session.build), "kernel_log", become=privileges.of_context(session, "modest"))
@@ -284,7 +272,7 @@ print("ok" if libc.syscall(number, attributes, 0, -1, -1, 8) >= 0 else errno.err
 
 @test("user code counts its own events, but reads no registers of interrupted kernels, which lockdown would hide", needs=("moat", "lsm"))
 def perf_registers(session):
-    with sysctl("kernel/perf_event_paranoid", "1"):
+    with doing.sysctl("kernel/perf_event_paranoid", "1"):
         for context in ("shared", "modest"):
             plain = session.exec(places.PYTHON, "-c", COUNT, context=context)
             registers = session.exec(places.PYTHON, "-c", COUNT, "registers", context=context)
