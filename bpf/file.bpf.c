@@ -12,7 +12,8 @@
  * (mount.bpf.c), truncate(2) by inode_setattr.
  *
  * Where somebody who may (an editor, an update) renames a new file over a marked one, or gives a
- * protected file another name, the mark goes along.
+ * protected file another name, the mark goes along; where it finds no room the answer is ENOSPC. A file
+ * that is gone for good has no mark.
  *
  * Beside it, what holds others up by means of a file they share: leases, freezing of file systems,
  * fanotify permission events; and directories that are mount points in another mount namespace:
@@ -21,7 +22,7 @@
  * Hooks: inode_create, inode_mkdir, inode_mknod, inode_symlink, inode_link, inode_unlink, inode_rmdir,
  * inode_rename, inode_setattr, inode_setxattr, inode_removexattr, inode_set_acl, inode_remove_acl,
  * inode_file_setattr, file_ioctl, file_ioctl_compat, file_lock, file_fcntl, path_notify (also how the
- * agent marks an inode).
+ * agent marks an inode), inode_free_security.
  */
 #include "cred.h"
 #include "door.h"
@@ -115,8 +116,8 @@ int BPF_PROG(moat_inode_rmdir, struct inode *dir, struct dentry *dentry, int ret
 	return ret ? ret : change_entry(MOAT_HOOK_inode_rmdir, dir, dentry);
 }
 
-/* 0, or -errno of the map. */
-static __always_inline long put_mark(struct inode *inode, __u32 flags, __u64 epoch)
+/* 0 or -ENOSPC. */
+static __always_inline int put_mark(struct inode *inode, __u32 flags, __u64 epoch)
 {
 	struct moat_inode_key key = { .inode = BPF_CORE_READ(inode, i_ino), .device = device_of(inode) };
 	struct moat_inode m = {
@@ -125,20 +126,19 @@ static __always_inline long put_mark(struct inode *inode, __u32 flags, __u64 epo
 		.epoch = epoch,
 	};
 
-	return bpf_map_update_elem(&protected, &key, &m, BPF_ANY);
+	return bpf_map_update_elem(&protected, &key, &m, BPF_ANY) ? -ENOSPC : 0;
 }
 
-/* Somebody who may renames: what takes the place of a marked inode is marked as well. */
-static __always_inline void hand_mark_on(struct dentry *entry, struct inode *replaced)
+/* Somebody who may renames: what takes the place of a marked inode is marked as well. 0 or -ENOSPC. */
+static __always_inline int hand_mark_on(struct dentry *entry, struct inode *replaced)
 {
 	struct inode *inode = BPF_CORE_READ(entry, d_inode);
 	struct moat_inode *m;
 
 	if (!inode || !replaced || !may_be_protected(replaced))
-		return;
+		return 0;
 	m = mark_on(replaced, device_of(replaced));
-	if (m)
-		put_mark(inode, m->flags, m->epoch);
+	return m ? put_mark(inode, m->flags | marks_of(inode), m->epoch) : 0;
 }
 
 SEC("lsm/inode_rename")
@@ -147,10 +147,8 @@ int BPF_PROG(moat_inode_rename, struct inode *old_dir, struct dentry *old_dentry
 {
 	if (ret)
 		return ret;
-	if (!user_subject()) {
-		hand_mark_on(old_dentry, BPF_CORE_READ(new_dentry, d_inode));
-		return 0;
-	}
+	if (!user_subject())
+		return hand_mark_on(old_dentry, BPF_CORE_READ(new_dentry, d_inode));
 	if (entry_must_stay(old_dir, old_dentry))
 		return deny_file(MOAT_HOOK_inode_rename, BPF_CORE_READ(old_dentry, d_inode));
 	return change_entry(MOAT_HOOK_inode_rename, new_dir, new_dentry);
@@ -171,7 +169,7 @@ int BPF_PROG(moat_inode_link, struct dentry *old_dentry, struct inode *dir,
 	/* from now on it has two names, and one of them may be outside of what is protected */
 	if (may_be_protected(inode) &&
 	    (inode_is_protected(inode) || entry_is_protected(new_dentry, device_of(inode))))
-		put_mark(inode, MOAT_PROTECT_TREE, MOAT_EPOCH_ANY);
+		return put_mark(inode, MOAT_PROTECT_TREE, MOAT_EPOCH_ANY);
 	return 0;
 }
 
@@ -467,4 +465,22 @@ int BPF_PROG(moat_path_notify, const struct path *path, __u64 mask, unsigned int
 	if (!(mask & FAN_PERMISSION_EVENTS) || !user_subject())
 		return 0;
 	return deny(MOAT_HOOK_path_notify, EPERM, MOAT_OBJECT_FILE, mask);
+}
+
+/*
+ * Asked for every inode that leaves memory; without names it will not come back. Its number may already
+ * be another's, which has another generation. FUSE servers need not count names.
+ */
+SEC("lsm/inode_free_security")
+int BPF_PROG(moat_inode_free_security, struct inode *inode)
+{
+	struct moat_inode_key key = {};
+
+	if (inode->i_nlink || !may_be_protected(inode) || inode->i_sb->s_magic == FUSE_SUPER_MAGIC)
+		return 0;
+	key.inode = inode->i_ino;
+	key.device = device_of(inode);
+	if (mark_on(inode, key.device))
+		bpf_map_delete_elem(&protected, &key);
+	return 0;
 }

@@ -30,6 +30,7 @@
 #define SMACK_MAGIC 0x43415d53
 #define CONFIGFS_MAGIC 0x62656570
 #define EFIVARFS_MAGIC 0xde5e81e4
+#define FUSE_SUPER_MAGIC 0x65735546
 #define PSTOREFS_MAGIC 0x6165676c
 #define FUSE_CTL_SUPER_MAGIC 0x65735543
 #define RDTGROUP_SUPER_MAGIC 0x7655821
@@ -143,6 +144,7 @@ struct super_block {
 
 struct inode {
 	unsigned short i_mode;
+	unsigned int i_nlink;
 	unsigned int i_rdev;
 	unsigned int i_generation;
 	unsigned long i_ino;

@@ -316,7 +316,7 @@ def sysctl(name, value):
 
 @test("where everybody may read the kernel log, user code may not", needs=("moat", "lsm"))
 def kernel_log(session):
-    with sysctl("kernel/dmesg_restrict", "0"):
+    with doing.sysctl("kernel/dmesg_restrict", "0"):
         assert session.attempts("shared", [], "kernel_log") == {"kernel_log": "EPERM"}
         assert session.attempts("modest", [], "kernel_log") == {"kernel_log": "EPERM"}
         alone = attempts.run(places.attempt(session.build), "kernel_log", become=privileges.of_context(session, "modest"))
@@ -346,7 +346,7 @@ print("ok" if libc.syscall(number, attributes, 0, -1, -1, 8) >= 0 else errno.err
 
 @test("user code counts its own events, but reads no registers of interrupted kernels, which lockdown would hide", needs=("moat", "lsm"))
 def perf_registers(session):
-    with sysctl("kernel/perf_event_paranoid", "1"):
+    with doing.sysctl("kernel/perf_event_paranoid", "1"):
         for context in ("shared", "modest"):
             plain = session.exec(places.PYTHON, "-c", COUNT, context=context)
             registers = session.exec(places.PYTHON, "-c", COUNT, "registers", context=context)

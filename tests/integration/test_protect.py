@@ -9,7 +9,7 @@ import ctypes
 import errno
 import os
 
-from lib import moatd, places
+from lib import doing, marks, moatd, places
 from lib.tap import test
 
 # Prints the errno's name of each call, or ok.
@@ -73,6 +73,44 @@ def linked(session):
     assert answers(session, f"read={elsewhere}", f"write={elsewhere}", f"unlink={elsewhere}") == ["ok", "EPERM", "EPERM"]
     assert answers(session, f"write={other}.link", f"unlink={other}.link") == ["ok", "ok"]
     os.unlink(elsewhere)
+
+
+@test("the mark of a protected file ends with the file: replacing one many times takes no room", needs=("moat", "lsm"))
+def forgotten(session):
+    twice, elsewhere = f"{session.tree}/twice", f"{session.scratch}/twice"
+    before = marks.count(session)
+    write(twice, "two names\n")
+    os.link(twice, elsewhere)
+    assert marks.count(session) == before + 1
+    os.unlink(twice)
+    assert answers(session, f"write={elsewhere}") == ["EPERM"]
+    assert marks.count(session) == before + 1
+    os.unlink(elsewhere)
+    for number in range(50):
+        write(session.single + ".new", f"{number}\n")
+        os.rename(session.single + ".new", session.single)
+    assert marks.count(session) == before
+    assert answers(session, f"read={session.single}", f"write={session.single}") == ["ok", "EPERM"]
+
+
+@test("where there is no room for a mark, nobody replaces a protected file or gives it another name", needs=("moat", "lsm"), timeout=120)
+def no_room(session):
+    fresh, free, other = f"{session.single}.new", f"{session.scratch}/no-room", f"{session.scratch}/no-room-either"
+    unmarked = f"{session.tree}/unmarked"  # protected by its directory alone, until it gets another name
+    for path in (fresh, free, other, unmarked):
+        write(path, "after\n")
+    with marks.full(session):
+        for function, arguments in ((os.rename, (fresh, session.single)), (os.link, (unmarked, unmarked + ".link"))):
+            with marks.until(errno.ENOSPC):
+                function(*arguments)
+        os.rename(free, other)
+        os.link(other, free)
+        assert answers(session, f"write={session.single}", f"write={free}") == ["EPERM", "ok"]
+    os.rename(fresh, session.single)
+    os.link(unmarked, unmarked + ".link")
+    assert answers(session, f"write={session.single}", f"write={unmarked}.link") == ["EPERM", "EPERM"]
+    os.unlink(unmarked + ".link")
+    os.unlink(unmarked)
 
 
 @test("a path through a symbolic link: neither the link nor what it leads to can be changed", needs=("moat", "lsm"))
@@ -152,6 +190,16 @@ def missing(session):
         session.build, f"[moat]\ninstance = protect-{os.getpid()}\nstate_dir = /run/protect-{os.getpid()}\n"
         f"[service spare]\ncommand = /bin/sleep 100\nprotect = {missing_path}\n", seconds=60 * session.patience)
     assert status == 1 and f"cannot protect {missing_path}: No such file" in text, (status, text)
+
+
+@test("moat refuses to start when it may not watch as much as it protects, and names the limit", needs=("moat", "lsm"), timeout=200)
+def few_watches(session):
+    session.require(session.vm, "sets a limit of the whole machine")
+    with doing.sysctl("fs/inotify/max_user_watches", "1"):
+        status, text, _path = moatd.refuse(
+            session.build, f"[moat]\ninstance = protect-{os.getpid()}\nstate_dir = /run/protect-{os.getpid()}\n"
+            "[service spare]\ncommand = /bin/sleep 100\n", seconds=60 * session.patience)
+    assert status == 1 and "fs.inotify.max_user_watches is too low" in text, (status, text)
 
 
 @test("System V shared memory of the control plane's side is not there for user code", needs=("moat", "lsm"))

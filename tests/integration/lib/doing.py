@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the operations of legitimate.py are made of."""
+"""What the operations of legitimate.py are made of, and tests of their own."""
 
+import contextlib
 import ctypes
 import os
+import pathlib
 import signal
 import subprocess
 import traceback
@@ -89,3 +91,15 @@ def within(flags, function):
 def mount(source, target, kind, flags=0, data=None):
     encode = [each.encode() if each else None for each in (source, target, kind, data)]
     call(libc.mount(encode[0], encode[1], encode[2], flags, encode[3]))
+
+
+@contextlib.contextmanager
+def sysctl(name, value):
+    """With another value for a while."""
+    path = pathlib.Path("/proc/sys", name)
+    before = path.read_text(encoding="ascii")
+    path.write_text(value, encoding="ascii")
+    try:
+        yield
+    finally:
+        path.write_text(before, encoding="ascii")

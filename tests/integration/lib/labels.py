@@ -22,11 +22,15 @@ def bpf(command, attributes):
     return result
 
 
+def open_map(session, name):
+    path = ctypes.create_string_buffer(f"/sys/fs/bpf/moat/{session.instance}/maps/{name}".encode())
+    return bpf(OBJ_GET, struct.pack("<Q", ctypes.addressof(path)))
+
+
 def with_entry(session, name, command, descriptor, value):
     """A command on the entry for a descriptor in a storage map; value is read or written."""
-    path = ctypes.create_string_buffer(f"/sys/fs/bpf/moat/{session.instance}/maps/{name}".encode())
     key = ctypes.create_string_buffer(struct.pack("<i", descriptor), 4)
-    storage = bpf(OBJ_GET, struct.pack("<Q", ctypes.addressof(path)))
+    storage = open_map(session, name)
     try:
         bpf(command, struct.pack("<IIQQ", storage, 0, ctypes.addressof(key), ctypes.addressof(value)))
     finally:
