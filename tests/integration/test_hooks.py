@@ -302,18 +302,6 @@ def configured_devices(session):
         assert result.out.split() == ["ok", "ENXIO", "ENXIO", "EPERM", "EPERM"], (context, result)
 
 
-@contextlib.contextmanager
-def sysctl(name, value):
-    """With another value for a while."""
-    path = pathlib.Path("/proc/sys", name)
-    before = path.read_text(encoding="ascii")
-    path.write_text(value, encoding="ascii")
-    try:
-        yield
-    finally:
-        path.write_text(before, encoding="ascii")
-
-
 @test("where everybody may read the kernel log, user code may not", needs=("moat", "lsm"))
 def kernel_log(session):
     with doing.sysctl("kernel/dmesg_restrict", "0"):
@@ -325,7 +313,7 @@ def kernel_log(session):
 
 @test("where everybody may answer page faults of the kernel's, moatd does not start, and says what to do", needs=("moat", "lsm"), timeout=60)
 def page_faults(session):
-    with sysctl("vm/unprivileged_userfaultfd", "1"):
+    with doing.sysctl("vm/unprivileged_userfaultfd", "1"):
         status, text, _path = moatd.refuse(
             session.build, f"[moat]\ninstance = faults-{os.getpid()}\nstate_dir = /run/faults-{os.getpid()}\n"
             "[service spare]\ncommand = /bin/sleep 100\n", seconds=60 * session.patience)
