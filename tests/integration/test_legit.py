@@ -10,6 +10,7 @@ from lib.tap import test
 
 CONTEXTS = ("default", "modest", "full", "shared")
 EVERY_CAPABILITY = ("full", "shared")
+FOR_SLOW = ("default", "shared")  # programs that take long in an emulated machine: from the least to the most that user code may
 
 
 # The small ones: one exec for each context runs all (lib/legitimate.py).
@@ -51,7 +52,7 @@ def check_program(claim, which, script, timeout=60):
             assert result.exit == 0, (context, result)
 
 
-check_program("finds its own processes with ps, top, pgrep and pidof, and ends them with pkill", ("default", "shared"), """
+check_program("finds its own processes with ps, top, pgrep and pidof, and ends them with pkill", CONTEXTS, """
 sleep 86460 & one=$!
 ps aux | grep -q '[s]leep 86460'
 ps -o pid=,ppid=,args= -p $one | grep -q sleep
@@ -72,7 +73,7 @@ timeout -s KILL 0.1 sleep 86461 || [ $? = 137 ]
 setsid sh -c 'trap "exit 0" TERM; sleep 86461 & kill -TERM 0; wait'
 """)
 
-check_program("controls jobs in an interactive shell on a terminal", ("default", "shared"), """
+check_program("controls jobs in an interactive shell on a terminal", CONTEXTS, """
 cat > drive.py <<'END'
 import os, pty, sys, time
 pid, terminal = pty.fork()
@@ -100,9 +101,9 @@ END
 timeout 170 /usr/bin/python3 drive.py
 """)
 
-check_program("records a session with script(1)", ("default",), "script -qec 'tty; echo $((6 * 7))' out </dev/null >/dev/null; grep -q 42 out")
+check_program("records a session with script(1)", CONTEXTS, "script -qec 'tty; echo $((6 * 7))' out </dev/null >/dev/null; grep -q 42 out")
 
-check_program("traces its own child with strace, by starting it and by attaching to it", ("default", "modest"), """
+check_program("traces its own child with strace, by starting it and by attaching to it", CONTEXTS, """
 strace -f -o out sh -c 'true; /bin/true'
 grep -q execve out
 sleep 86463 & one=$!
@@ -112,14 +113,14 @@ kill $tracer; wait $tracer || true
 kill -0 $one; kill $one
 """)
 
-check_program("attaches gdb to its own child and looks into it", ("default",), """
+check_program("attaches gdb to its own child and looks into it", FOR_SLOW, """
 sleep 86464 & one=$!
 gdb -nx -batch -ex 'info registers rip' -p $one > out 2>&1
 kill -0 $one; kill $one
 grep -q '^rip' out
 """, 90)
 
-check_program("runs bubblewrap inside", ("default", "shared"), """
+check_program("runs bubblewrap inside", CONTEXTS, """
 bwrap --unshare-all --die-with-parent --ro-bind / / --dev /dev --tmpfs /tmp sh -c 'echo inside $$ > /tmp/x; cat /tmp/x' | grep -q '^inside '
 """)
 
@@ -127,7 +128,7 @@ check_program("nests user, PID and mount namespaces with unshare(1)", CONTEXTS, 
 unshare -U -r -p -f -m sh -c 'mount -t tmpfs none /mnt; echo $$ > /mnt/pid; cat /mnt/pid' | grep -qx 1
 """)
 
-check_program("serves HTTP on a free port and fetches from it with curl", ("default",), """
+check_program("serves HTTP on a free port and fetches from it with curl", FOR_SLOW, """
 echo hello > file
 /usr/bin/python3 -u -m http.server -b 127.0.0.1 0 > out 2>&1 & one=$!
 until port=$(sed -n 's/.*port \\([0-9]*\\).*/\\1/p' out) && [ -n "$port" ]; do sleep 0.1; done
@@ -135,7 +136,7 @@ curl -sf http://127.0.0.1:$port/file | grep -qx hello
 kill $one
 """)
 
-check_program("builds a project of C with make -j4", ("shared",), """
+check_program("builds a project of C with make -j4", FOR_SLOW, """
 for n in 1 2 3 4; do echo "int f$n(void) { return $n; }" > f$n.c; done
 echo 'int f1(void), f2(void), f3(void), f4(void); int main(void) { return f1() + f2() + f3() + f4() - 10; }' > main.c
 printf 'OBJ = main.o f1.o f2.o f3.o f4.o\\nprogram: $(OBJ)\\n\\tgcc -o $@ $(OBJ)\\n%%.o: %%.c\\n\\tgcc -c -o $@ $<\\n' > Makefile
@@ -143,7 +144,7 @@ make -s -j4
 ./program
 """, 90)
 
-check_program("keeps a repository with git", ("default",), """
+check_program("keeps a repository with git", CONTEXTS, """
 git init -q .
 echo text > file; git add file
 git -c user.name=n -c user.email=e@example.org commit -qm first
@@ -151,13 +152,13 @@ git log --oneline | grep -q first
 git clone -q . copy && test -f copy/file
 """)
 
-check_program("packs and unpacks with tar, as another owner", ("default",), """
+check_program("packs and unpacks with tar, as another owner", CONTEXTS, """
 mkdir d; echo text > d/file; chown 1000:1000 d/file; ln -s file d/link
 tar czf d.tar.gz d; mv d old; tar xzf d.tar.gz
 test "$(stat -c %u d/file)" = 1000; diff -r d old
 """)
 
-check_program("makes a virtual environment and installs a package of its own with pip", ("default",), """
+check_program("makes a virtual environment and installs a package of its own with pip", FOR_SLOW, """
 /usr/bin/python3 - <<'END'
 import zipfile
 with zipfile.ZipFile("greeting-1.0-py3-none-any.whl", "w") as wheel:
@@ -172,7 +173,7 @@ END
 env/bin/greet | grep -qx 'hello from the package'
 """, 120)
 
-check_program("installs a package of its own with npm", ("default",), """
+check_program("installs a package of its own with npm", FOR_SLOW, """
 mkdir package project
 echo '{"name": "greeting", "version": "1.0.0", "bin": {"greet": "greet.js"}}' > package/package.json
 printf '#!/usr/bin/env node\\nconsole.log("hello from the package")\\n' > package/greet.js
