@@ -150,7 +150,7 @@ check-integration: all tests ## the integration tests on the running kernel
 check-vm: all tests ## the integration tests in VMs; KERNELS="6.12 7.2" TESTS=pattern narrow it
 	@tests/check --build $(O) $(foreach k,$(KERNELS),--kernel $(k)) $(if $(TESTS),--tests '$(TESTS)') vm
 
-tests: $(UNIT_BIN) $(TOOL_BIN)
+tests: $(UNIT_BIN) $(TOOL_BIN) $(O)/moat-init # which unit tests run
 
 bench: all tests ## exec latency beside posix_spawn, nsenter, unshare, bubblewrap (VM=6.12: in a VM)
 	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --plain --) tests/bench/run --build $(O)

@@ -71,12 +71,25 @@ def status(session):
     assert bool(found["notEnforced"]) == (found["enforcement"]["mode"] != "enforce"), found
 
 
+@test("/v1/events since a number that no record has yet, as an agent before this one had it, says so and begins anew", needs=("moat",))
+def events_of_another(session):
+    def lines(since):
+        return [json.loads(line) for line in session.api.request("GET", f"/v1/events?since={since}").body.splitlines()]
+    whole = lines(0)
+    first, *rest = lines(999999)
+    assert first == {"type": "gap", "missed": None}, first
+    assert rest[:len(whole)] == whole
+    newest = max((each.get("seq", 0) for each in whole), default=0)
+    assert {"type": "gap", "missed": None} not in lines(newest)
+
+
 @test("/v1/events without follow ends, with follow stays open", needs=("moat",))
 def events(session):
     reply = session.api.request("GET", "/v1/events")
     assert reply.status == 200, reply
+    newest = max((json.loads(line).get("seq", 0) for line in reply.body.splitlines()), default=0)
     with Raw(session) as raw:
-        raw.send(http("GET", "/v1/events?follow=true&since=999999"))
+        raw.send(http("GET", f"/v1/events?follow=true&since={newest}"))
         head = raw.socket.recv(65536)
         while not head.endswith(b"\r\n\r\n"):
             part = raw.socket.recv(65536)

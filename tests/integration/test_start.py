@@ -4,8 +4,9 @@
 import os
 import stat
 import subprocess
+import tempfile
 
-from lib import leaks, procs
+from lib import leaks, moatd, procs
 from lib.session import SECRET
 from lib.tap import test
 
@@ -59,6 +60,19 @@ def command_line_status(session):
 def self_test(session):
     kill = next(each for each in session.api.get("/v1/status")["hooks"] if each["hook"] == "task_kill")
     assert kill["denied"] >= 1, kill
+
+
+@test("a second agent of the same instance, with another state directory, is refused and changes nothing", needs=("moat", "lsm"), timeout=100)
+def second_agent(session):
+    pins = f"{leaks.BPFFS}/{session.instance}/links"
+    before = os.stat(pins).st_ino
+    for enforce in ("require", "best-effort"):
+        with tempfile.TemporaryDirectory(prefix="moat-test-") as directory:
+            status, text, _ = moatd.refuse(
+                session.build, f"[moat]\ninstance = {session.instance}\nstate_dir = {directory}/state\nenforce = {enforce}\n"
+                "[service spare]\ncommand = /bin/sleep 100\n", seconds=60 * session.patience)
+        assert status == 1 and f"another moatd runs as instance {session.instance}" in text, (status, text)
+    assert os.stat(pins).st_ino == before and session.api.get("/v1/status")["enforcement"]["mode"] == "enforce"
 
 
 @test("the socket is root's alone, in a directory that is root's alone", needs=("moat",))

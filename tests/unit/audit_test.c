@@ -88,6 +88,7 @@ static void the_last_events_are_kept_in_order(void **state)
 	assert_int_equal(open_audit(NULL), 0);
 	replay(0);
 	assert_int_equal(t.calls, 0);
+	assert_int_equal(audit_newest(t.audit), 0);
 	for (uint64_t i = 1; i <= AUDIT_KEPT + 100; i++) {
 		record(i + 1000);
 		if (i == 3) {
@@ -100,6 +101,7 @@ static void the_last_events_are_kept_in_order(void **state)
 	assert_int_equal(t.calls, AUDIT_KEPT);
 	assert_int_equal(t.first, 101);
 	assert_int_equal(t.last, AUDIT_KEPT + 100);
+	assert_int_equal(audit_newest(t.audit), AUDIT_KEPT + 100);
 	replay(AUDIT_KEPT + 99);
 	assert_int_equal(t.calls, 1);
 	replay(AUDIT_KEPT + 100);

@@ -8,19 +8,27 @@
 
 #define EVENTS_BATCH (32u * 1024) /* bytes per refill */
 
+/* missed: 0 where nobody knows how many. */
+static void write_gap(struct jbuf *b, uint64_t missed)
+{
+	jbuf_open(b, '{');
+	jbuf_add_text(b, "type", "gap");
+	if (missed)
+		jbuf_add_unsigned(b, "missed", missed);
+	else
+		jbuf_add_null(b, "missed");
+	jbuf_close(b, '}');
+	jbuf_newline(b);
+}
+
 static void on_kept(const struct audit_entry *entry, void *data)
 {
 	struct api_request *r = data;
 
 	if (r->reply.len >= EVENTS_BATCH)
 		return; /* the rest with the next refill */
-	if (entry->sequence > r->since + 1) {
-		jbuf_open(&r->reply, '{');
-		jbuf_add_text(&r->reply, "type", "gap");
-		jbuf_add_unsigned(&r->reply, "missed", entry->sequence - r->since - 1);
-		jbuf_close(&r->reply, '}');
-		jbuf_newline(&r->reply);
-	}
+	if (entry->sequence > r->since + 1)
+		write_gap(&r->reply, entry->sequence - r->since - 1);
 	audit_write(r->api->agent->audit, entry, &r->reply);
 	r->since = entry->sequence;
 }
@@ -91,6 +99,10 @@ enum MHD_Result api_events_get(struct api_request *r)
 		return bad_query(r, "since", "a whole number");
 	if (parse_bool(api_query(r, "follow"), &follow) < 0)
 		return bad_query(r, "follow", "true or false");
+	if (r->since > audit_newest(r->api->agent->audit)) { /* of an agent before this one */
+		r->since = 0;
+		write_gap(&r->reply, 0);
+	}
 	r->refill = refill;
 	if (follow) {
 		f = calloc(1, sizeof(*f));

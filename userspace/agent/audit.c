@@ -254,6 +254,11 @@ void audit_record_mode(struct audit *audit, const struct audit_mode *mode)
 	record(audit, &entry);
 }
 
+uint64_t audit_newest(const struct audit *audit)
+{
+	return audit->sequence;
+}
+
 void audit_replay(struct audit *audit, uint64_t since,
 		  void (*fn)(const struct audit_entry *entry, void *data), void *data)
 {

@@ -57,6 +57,8 @@ void audit_close(struct audit *audit);
 /* An enforce_event_fn; data is the struct audit. */
 void audit_record(const struct moat_event *event, void *data);
 void audit_record_mode(struct audit *audit, const struct audit_mode *mode);
+/* The sequence of the newest entry; 0: there is none yet. */
+uint64_t audit_newest(const struct audit *audit);
 /* Calls fn for each kept entry with a sequence above since, oldest first. */
 void audit_replay(struct audit *audit, uint64_t since,
 		  void (*fn)(const struct audit_entry *entry, void *data), void *data);

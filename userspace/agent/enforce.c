@@ -343,15 +343,21 @@ int enforce_open(const struct config *config, struct enforce **ret, struct failu
 {
 	struct enforce *e = calloc(1, sizeof(*e));
 	struct failure why = { 0 };
+	bool held;
 	int r;
 
 	if (!e)
 		return fail(f, ENOMEM, "enforce");
-	e->source.fd = e->watches = -EBADF;
-	r = start(e, config, &why);
-	if (r < 0)
+	e->source.fd = e->watches = e->lock = -EBADF;
+	r = enforce_lock(e, config, &why);
+	held = r == -EBUSY;
+	if (r == 0)
+		r = start(e, config, &why);
+	if (r < 0) {
 		unload(e);
-	if (r < 0 && config->enforce != ENFORCE_BEST_EFFORT) {
+		enforce_unpin(e);
+	}
+	if (r < 0 && (held || config->enforce != ENFORCE_BEST_EFFORT)) {
 		enforce_close(e, false);
 		return fail(f, why.err, "%s", why.msg);
 	}
@@ -371,6 +377,8 @@ void enforce_close(struct enforce *e, bool keep_pins)
 		enforce_unpin(e);
 	unload(e);
 	close_fd(&e->watches);
+	close_fd(&e->lock);
+	free(e->lock_dir);
 	free(e->pin_dir);
 	free(e->mounted);
 	free(e);

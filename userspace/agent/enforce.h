@@ -19,7 +19,7 @@ struct enforce;
  * every configured service and proves enforcement with a self-test denial. Call it before any
  * thread or child exists. On failure with ENFORCE_REQUIRE or ENFORCE_AUDIT nothing is left loaded
  * or pinned and f says what the kernel lacks; with ENFORCE_BEST_EFFORT returns 0, an inactive
- * object, and enforce_reason() says why.
+ * object, and enforce_reason() says why. Fails in any case where another agent of the instance runs.
  */
 int enforce_open(const struct config *config, struct enforce **ret, struct failure *f);
 

@@ -19,6 +19,8 @@ struct enforce {
 	struct moat_settings settings;  /* as last written to the map */
 	char *pin_dir;                  /* PIN_DIR/INSTANCE, owned; NULL: nothing is pinned */
 	char *mounted;                  /* bpffs that we mounted ourselves, owned; NULL: none */
+	char *lock_dir;                 /* PIN_DIR/INSTANCE_lock, owned; NULL: not locked */
+	int lock;                       /* the directory, locked; -EBADF: not */
 	bool adopted;                   /* maps of the last agent, by enforce_adopt() */
 	bool stale_namespaces;          /* the namespaces map still names those of the last agent */
 	uint64_t epoch;                 /* of the marks of this agent, see enforce_protect.c */
@@ -39,6 +41,12 @@ int enforce_set_task(struct enforce *e, int pidfd, const struct moat_task *task)
 int enforce_allow_devices(struct enforce *e, const struct config *config, struct failure *f);
 
 /*
+ * One agent for each instance: locks PIN_DIR/INSTANCE_lock until enforce_unpin(), or the death of the process. Mounts a bpffs
+ * at /sys/fs/bpf if there is none. -EBUSY: another agent has it.
+ */
+int enforce_lock(struct enforce *e, const struct config *config, struct failure *f);
+
+/*
  * Before the programs are loaded: takes over the maps that an agent of the same instance left
  * pinned when it died, with their labels, ports and counters. 0 also when there are none; -EPROTO
  * where they are of another layout, which must be removed by hand.
@@ -47,10 +55,10 @@ int enforce_adopt(struct enforce *e, const struct config *config, struct failure
 
 /*
  * Pins programs, maps and links under PIN_DIR/INSTANCE. The pins of a dead agent of the same
- * instance are replaced: its programs go only after ours enforce. Mounts a bpffs at /sys/fs/bpf if there is none.
+ * instance are replaced: its programs go only after ours enforce.
  */
 int enforce_pin(struct enforce *e, const struct config *config, struct failure *f);
-/* Removes what enforce_pin() made. Harmless when there is nothing. */
+/* Removes what enforce_pin() and enforce_lock() made. Harmless when there is nothing. */
 void enforce_unpin(struct enforce *e);
 
 /* Proves on a child that the programs decide: a CONTROL child may signal us, the same child

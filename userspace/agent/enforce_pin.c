@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <linux/magic.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -176,6 +177,50 @@ static int adopt_map(struct enforce *e, struct bpf_map *map, const char *path, s
 	return r < 0 ? fail(f, -r, "cannot take over the map %s", path) : 0;
 }
 
+/* A locked directory, > 0; or -EAGAIN: its holder removed it between our opening and our locking. */
+static int lock_directory(const char *path)
+{
+	FD_OWNED int fd = -EBADF;
+	struct stat st;
+
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? -EAGAIN : -errno;
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK ? -EBUSY : -errno;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	return st.st_nlink == 0 ? -EAGAIN : take_fd(&fd);
+}
+
+int enforce_lock(struct enforce *e, const struct config *config, struct failure *f)
+{
+	PTR_OWNED char *path = NULL;
+	int r = ensure_bpffs(e, config->pin_dir, f);
+
+	if (r < 0)
+		return r;
+	/* No instance has such a name. */
+	if (asprintf(&path, "%s/%s_lock", config->pin_dir, config->instance) < 0) {
+		path = NULL;
+		return fail(f, ENOMEM, "pin directory");
+	}
+	do
+		r = lock_directory(path);
+	while (r == -EAGAIN);
+	if (r == -EBUSY) {
+		fail(f, EINVAL, "another moatd runs as instance %s: %s is locked", config->instance, path);
+		return r;
+	}
+	if (r < 0)
+		return fail(f, -r, "cannot lock %s", path);
+	e->lock = r;
+	e->lock_dir = take_ptr(path);
+	return 0;
+}
+
 int enforce_adopt(struct enforce *e, const struct config *config, struct failure *f)
 {
 	struct bpf_object_skeleton *s = e->bpf->skeleton;
@@ -200,9 +245,6 @@ int enforce_pin(struct enforce *e, const struct config *config, struct failure *
 	PTR_OWNED char *dir = NULL, *fresh = NULL;
 	int r;
 
-	r = ensure_bpffs(e, config->pin_dir, f);
-	if (r < 0)
-		return r;
 	if (asprintf(&dir, "%s/%s", config->pin_dir, config->instance) < 0 ||
 	    asprintf(&fresh, "%s/%s_new", config->pin_dir, config->instance) < 0)
 		return fail(f, ENOMEM, "pin directory");
@@ -224,13 +266,17 @@ void enforce_unpin(struct enforce *e)
 {
 	char *slash;
 
-	if (!e->pin_dir)
-		return;
-	remove_pins(e->pin_dir);
-	slash = strrchr(e->pin_dir, '/');
-	*slash = '\0';
-	rmdir(e->pin_dir); /* PIN_DIR, when no other instance is in it */
-	*slash = '/';
+	if (e->pin_dir)
+		remove_pins(e->pin_dir);
+	free_ptr(&e->pin_dir);
+	if (e->lock_dir) {
+		rmdir(e->lock_dir);
+		slash = strrchr(e->lock_dir, '/');
+		*slash = '\0';
+		rmdir(e->lock_dir); /* PIN_DIR, when no other instance is in it */
+	}
+	free_ptr(&e->lock_dir);
+	close_fd(&e->lock);
 	if (e->mounted && umount2(e->mounted, 0) < 0 && errno != EBUSY)
 		log_warning("cannot unmount %s: %s", e->mounted, strerror(errno));
 	free_ptr(&e->mounted);

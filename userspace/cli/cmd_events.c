@@ -47,7 +47,9 @@ static void print_event(const char *line, size_t len)
 	json_t *event JSON_OWNED = json_loadb(line, len, 0, NULL);
 	const char *type = member_text(event, "type");
 
-	if (strcmp(type, "gap") == 0)
+	if (strcmp(type, "gap") == 0 && json_is_null(json_object_get(event, "missed")))
+		puts("… the agent was started anew, and numbers begin with 1 again");
+	else if (strcmp(type, "gap") == 0)
 		printf("… %lld older records are no longer kept\n",
 		       (long long)member_number(event, "missed"));
 	else if (strcmp(type, "denial") == 0)

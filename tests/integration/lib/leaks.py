@@ -71,6 +71,12 @@ def clear(instance):
         for name in names:
             os.unlink(os.path.join(directory, name))
         os.rmdir(directory)
+    if os.path.exists(lock_of(instance)):
+        os.rmdir(lock_of(instance))
+
+
+def lock_of(instance):
+    return os.path.join(BPFFS, instance + "_lock")
 
 
 class Snapshot:
@@ -92,8 +98,7 @@ class Snapshot:
         now = mounts()
         found += [f"mount {key[0]} ({key[1]})" for key in now if now[key] > self.mounts.get(key, 0)
                   and any(name in key[0] for name in self.own)]
-        if os.path.exists(os.path.join(BPFFS, self.instance)):
-            found.append(f"pins {BPFFS}/{self.instance}")
+        found += [f"pins {path}" for path in (os.path.join(BPFFS, self.instance), lock_of(self.instance)) if os.path.exists(path)]
         if os.path.exists(socket):
             found.append(f"socket {socket}")
         if read(RESERVED) != self.reserved:
