@@ -69,10 +69,7 @@
 #define IPV6_HDRINCL 36
 #define IPV6_TRANSPARENT 75
 #define IPV6_FREEBIND 78
-#define PERF_TYPE_HARDWARE 0 /* include/uapi/linux/perf_event.h */
-#define PERF_TYPE_SOFTWARE 1
-#define PERF_TYPE_HW_CACHE 3
-#define PERF_TYPE_RAW 4
+#define PERF_TYPE_BREAKPOINT 5 /* include/uapi/linux/perf_event.h */
 #define RLIMIT_NICE 13
 #define RLIMIT_RTPRIO 14
 #define NETLINK_ISCSI 8
@@ -338,6 +335,7 @@ struct hw_perf_event {
 
 struct perf_event {
 	struct perf_event *parent;
+	struct trace_event_call *tp_event; /* of tracepoints and probes */
 	struct perf_event_attr attr;
 	struct hw_perf_event hw;
 };

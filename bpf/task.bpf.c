@@ -132,13 +132,14 @@ int BPF_PROG(moat_task_movememory, struct task_struct *p, int ret)
 }
 
 /*
- * Events that the processor or the kernel counts for one task. Not tracepoints and probes, which would
- * tell of whatever else happens there (who runs next, sched_switch), nor watched addresses.
+ * Tracepoints and probes, which tell of whatever else happens where the task meets them (sched_switch:
+ * who runs next), and watched addresses, the kernel's included.
  */
-static __always_inline bool is_of_one_task(__u32 type)
+static __always_inline bool tells_of_others(struct perf_event *event)
 {
-	return type == PERF_TYPE_HARDWARE || type == PERF_TYPE_SOFTWARE ||
-	       type == PERF_TYPE_HW_CACHE || type == PERF_TYPE_RAW;
+	if (event->attr.type == PERF_TYPE_BREAKPOINT)
+		return true;
+	return bpf_core_field_exists(event->tp_event) && event->tp_event;
 }
 
 /* A user task may count events of tasks that it may touch; a CPU-wide event would see everybody. */
@@ -155,7 +156,7 @@ int BPF_PROG(moat_perf_event_alloc, struct perf_event *event, int ret)
 	if (event->parent) /* inherited by a child that has no label yet; the original was judged */
 		return allow(MOAT_HOOK_perf_event_alloc);
 	target = event->hw.target;
-	if (target && is_of_one_task(event->attr.type) && may_touch(subject, label_of(target)))
+	if (target && !tells_of_others(event) && may_touch(subject, label_of(target)))
 		return allow(MOAT_HOOK_perf_event_alloc);
 	return deny(MOAT_HOOK_perf_event_alloc, EPERM, MOAT_OBJECT_TASK, target ? target->tgid : 0);
 }
