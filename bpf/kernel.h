@@ -69,7 +69,6 @@
 #define IPV6_HDRINCL 36
 #define IPV6_TRANSPARENT 75
 #define IPV6_FREEBIND 78
-#define PERF_TYPE_BREAKPOINT 5 /* include/uapi/linux/perf_event.h */
 #define RLIMIT_NICE 13
 #define RLIMIT_RTPRIO 14
 #define NETLINK_ISCSI 8
@@ -325,10 +324,6 @@ struct socket {
 	struct sock *sk;
 };
 
-struct perf_event_attr {
-	unsigned int type;
-};
-
 struct hw_perf_event {
 	struct task_struct *target;
 };
@@ -336,7 +331,6 @@ struct hw_perf_event {
 struct perf_event {
 	struct perf_event *parent;
 	struct trace_event_call *tp_event; /* of tracepoints and probes */
-	struct perf_event_attr attr;
 	struct hw_perf_event hw;
 };
 

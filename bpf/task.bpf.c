@@ -131,14 +131,9 @@ int BPF_PROG(moat_task_movememory, struct task_struct *p, int ret)
 	return ret ? ret : touch(MOAT_HOOK_task_movememory, p);
 }
 
-/*
- * Tracepoints and probes, which tell of whatever else happens where the task meets them (sched_switch:
- * who runs next), and watched addresses, the kernel's included.
- */
+/* Tracepoints and probes: of whatever else happens where the task meets them (sched_switch: who is next). */
 static __always_inline bool tells_of_others(struct perf_event *event)
 {
-	if (event->attr.type == PERF_TYPE_BREAKPOINT)
-		return true;
 	return bpf_core_field_exists(event->tp_event) && event->tp_event;
 }
 
