@@ -317,7 +317,7 @@ def page_faults(session):
         status, text, _path = moatd.refuse(
             session.build, f"[moat]\ninstance = faults-{os.getpid()}\nstate_dir = /run/faults-{os.getpid()}\n"
             "[service spare]\ncommand = /bin/sleep 100\n", seconds=60 * session.patience)
-    assert status == 1 and "vm.unprivileged_userfaultfd is on" in text and "set it to 0" in text, (status, text)
+    assert status == 1 and "page-faults: vm.unprivileged_userfaultfd is on" in text and "set it to 0" in text, (status, text)
 
 
 # Counts its own time; "registers": with the registers at each interrupt, which lockdown(7) keeps from everybody.

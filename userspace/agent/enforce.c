@@ -262,18 +262,6 @@ static int suit_kernel(struct enforce *e, struct failure *f)
 	return r;
 }
 
-/* With it anybody answers, or never does, page faults of the kernel's (see refused_calls in bpf/self.bpf.c). */
-static int refuse_userfaultfd(struct failure *f)
-{
-	PTR_OWNED char *text = NULL;
-	int r = read_file_at(AT_FDCWD, "/proc/sys/vm/unprivileged_userfaultfd", 16, &text, NULL);
-
-	if (r == -ENOENT || (r == 0 && text[0] == '0'))
-		return 0;
-	return r < 0 ? fail(f, -r, "cannot read vm.unprivileged_userfaultfd")
-		     : fail(f, EPERM, "vm.unprivileged_userfaultfd is on: with it user code could hold up the agent; set it to 0");
-}
-
 static int load(struct enforce *e, const struct config *config, struct failure *f)
 {
 	int r;
@@ -284,9 +272,7 @@ static int load(struct enforce *e, const struct config *config, struct failure *
 	e->bpf = moat_bpf__open();
 	if (!e->bpf)
 		return fail(f, errno, "cannot open the BPF object: %s", libbpf_said);
-	r = refuse_userfaultfd(f);
-	if (r == 0)
-		r = suit_kernel(e, f);
+	r = suit_kernel(e, f);
 	if (r == 0)
 		r = enforce_adopt(e, config, f);
 	if (r < 0)

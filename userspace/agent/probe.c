@@ -192,6 +192,24 @@ static bool probe_bpffs(struct probe_result *p)
 	return true;
 }
 
+/* With the sysctl anybody may answer, or never answer, page faults of the kernel's: see the table
+ * refused_calls in bpf/self.bpf.c. */
+static bool probe_page_faults(struct probe_result *p)
+{
+	PTR_OWNED char *text = NULL;
+	int r = read_file_at(AT_FDCWD, "/proc/sys/vm/unprivileged_userfaultfd", 16, &text, NULL);
+
+	if (r == -ENOENT || (r == 0 && text[0] == '0')) {
+		FOUND(p, "the kernel's page faults are not for everybody");
+		return true;
+	}
+	if (r < 0)
+		FOUND(p, "cannot read vm.unprivileged_userfaultfd: %s", strerror(-r));
+	else
+		FOUND(p, "vm.unprivileged_userfaultfd is on, so that user code could hold up the agent: set it to 0");
+	return false;
+}
+
 /* Runs fn in a child of its own and returns its answer as errno (0: it worked). */
 static int in_child(int (*fn)(void))
 {
@@ -323,6 +341,7 @@ static const struct {
 	{ "bpf-lsm", "lsm", true, probe_bpf_lsm },
 	{ "bpf-maps", "lsm", true, probe_map_types },
 	{ "bpffs", "lsm", true, probe_bpffs },
+	{ "page-faults", "lsm", true, probe_page_faults },
 	{ "namespaces", "namespaces", true, probe_namespaces },
 	{ "proc-hidepid", "namespaces", true, probe_hidepid },
 	{ "cgroup-kill", "cgroup", true, probe_cgroup },
