@@ -221,7 +221,7 @@ def execs_end(session):
         except (http.client.RemoteDisconnected, ConnectionResetError):
             pass
         check_without_agent(agent, execs)
-        assert not [pid for pid in inits if procs.alive(*pid)], "a moat-init outlived the agent"
+        procs.wait_until(lambda: not any(procs.alive(*each) for each in inits), 20, "each moat-init ends with the agent")
 
         start(session, agent)
         alive = [kind for kind, each in execs.items() if procs.alive(*each.left)]
