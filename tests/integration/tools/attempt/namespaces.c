@@ -4,10 +4,12 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
-#define NUMBERS_MAX 4096 /* in a test machine there are not more */
+#define NUMBERS_MAX 8192 /* from the first, and around one's own: a test machine has not made more */
 
 /* linux/nsfs.h of 6.12: from one mount namespace to the one before it. */
 struct mnt_ns {
@@ -55,7 +57,17 @@ static int own_number(struct target *t, uint64_t *ret_number)
 	return answered(fd, 0);
 }
 
-/* The first answer of any number but one's own that is not "there is none"; -none if all are. */
+static int try_range(uint64_t from, uint64_t own, int (*fn)(uint64_t number), int none)
+{
+	int r = -none;
+
+	for (uint64_t number = from; number < from + NUMBERS_MAX && r == -none; number++)
+		if (number != own)
+			r = fn(number);
+	return r;
+}
+
+/* The first answer of a number but one's own that is not "there is none"; -none if all are. */
 static int try_numbers(struct target *t, int (*fn)(uint64_t number), int none)
 {
 	uint64_t own = 0;
@@ -63,12 +75,8 @@ static int try_numbers(struct target *t, int (*fn)(uint64_t number), int none)
 
 	if (r < 0)
 		return r;
-	for (uint64_t number = 1; number < own + 16 && number < NUMBERS_MAX; number++) {
-		r = number == own ? -none : fn(number);
-		if (r != -none)
-			return r;
-	}
-	return -none;
+	r = try_range(1, own, fn, none);
+	return r == -none && own > NUMBERS_MAX ? try_range(own - NUMBERS_MAX / 2, own, fn, none) : r;
 }
 
 /* linux/mount.h of 6.11 */
@@ -86,9 +94,39 @@ static int list_mounts(uint64_t number)
 	return r < 0 && errno == ENOSYS ? -NOT_HERE : answer(r);
 }
 
+/* A child in a mount namespace of its own, so that there is one besides, if it may make one. */
+static pid_t spawn_apart(void)
+{
+	int ready[2];
+	pid_t pid;
+	char byte;
+
+	if (pipe2(ready, O_CLOEXEC) < 0)
+		return -1;
+	pid = fork();
+	if (pid == 0) {
+		(void)!unshare(CLONE_NEWNS);
+		close(ready[0]);
+		close(ready[1]);
+		pause();
+		_exit(0);
+	}
+	close(ready[1]);
+	(void)!read(ready[0], &byte, 1);
+	close(ready[0]);
+	return pid;
+}
+
 int attempt_mounts_of_others(struct target *t)
 {
-	return try_numbers(t, list_mounts, ENOENT);
+	pid_t pid = spawn_apart();
+	int r = pid < 0 ? setup(t, "fork") : try_numbers(t, list_mounts, ENOENT);
+
+	if (pid > 0) {
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+	return r;
 }
 
 /* linux/nsfs.h of 6.18: a file handle that anybody can make up. */
