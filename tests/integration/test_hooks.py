@@ -190,6 +190,21 @@ def unmount(session):
     assert labelled(session, labels.CONTROL, labels.NONE, unmounts(b"/sys/fs/bpf")) == "ok"
 
 
+@test("user code that had them in sight could not change moat's state directory, configuration and audit log", needs=("moat", "lsm"))
+def own_state(session):
+    def answers(path):
+        return {labelled(session, labels.USER, labels.NONE, function) for function in (
+            lambda: os.truncate(path, 0), lambda: os.chmod(path, 0o600), lambda: os.rename(path, path + ".moved"), lambda: os.unlink(path))}
+    for path in (f"{session.agent.state_dir}/lock", session.agent.config, session.audit_log):
+        assert answers(path) == {"EPERM"}, (path, answers(path))
+    assert labelled(session, labels.USER, labels.NONE, lambda: os.rename(session.agent.state_dir, session.agent.state_dir + ".moved")) == "EPERM"
+    free = f"{session.scratch}/free-of-moat"
+    pathlib.Path(free).write_text("nobody's\n", encoding="ascii")
+    pathlib.Path(free + ".moved").write_text("nobody's\n", encoding="ascii")
+    assert answers(free) == {"ok", "ENOENT"}  # renamed, it cannot be removed any more
+    os.unlink(free + ".moved")
+
+
 LISTEN = """
 import errno, socket, sys
 sock = socket.socket(socket.AF_UNIX)
