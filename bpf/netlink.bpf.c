@@ -3,9 +3,9 @@
  * Surface: an interface of user code's in the control plane's network.
  *
  * Policy: user code makes what interfaces it likes in network namespaces of its own user namespace, but
- * no pair (veth, vxcan, netkit) whose other end is to lie elsewhere. Up to 6.12 the kernel asks nobody for
- * that other namespace, which a descriptor or a pid names (rtnl_link_get_net() in net/core/rtnetlink.c),
- * so the other end could be put, up and with an address, beside the control plane's interfaces. It moves
+ * no pair (veth, vxcan, netkit) whose other end is to lie elsewhere. Kernels up to 6.18 ask nobody for that
+ * other namespace, which a descriptor or a pid names (rtnl_link_get_net() in net/core/rtnetlink.c; 7.2
+ * asks), so the other end could be put, up and with an address, beside the control plane's interfaces. It moves
  * the end afterwards instead, for which the kernel asks. The answer is EPERM.
  *
  * Hooks: netlink_send.

@@ -11,7 +11,7 @@ KERNELS = {
     "pidfd_signal_group": ((6, 9), None), "pidfd_namespace": ((6, 11), None), "bind_io_uring": ((6, 11), None),
     "mounts_of_others": ((6, 11), None), "mount_namespaces": ((6, 12), None), "file_setattr": ((6, 17), None),
     "namespace_by_handle": ((6, 18), None), "list_namespaces": ((6, 19), None),
-    "interface_placed": (None, (6, 12)), "bind_udplite": (None, (6, 18)), "reach_smc": (None, (6, 12)),
+    "interface_placed": (None, (6, 18)), "bind_udplite": (None, (6, 18)), "reach_smc": (None, (6, 12)),
 }
 ONE_ARCHITECTURE = re.compile("compat_|ioperm")  # x86_64's
 
