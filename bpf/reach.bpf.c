@@ -6,7 +6,8 @@
  * port of this machine, unless the service says reachable = yes: ECONNREFUSED, as if nobody
  * listened. Ports of the same number elsewhere are not ours. It cannot listen in on the wire either,
  * nor write whole packets, nor use families that get around the hooks: see bypasses_hooks(). Nor can it
- * reach the agent's socket, or a unix socket to which the control plane gave an abstract name: EPERM.
+ * reach the agent's socket, or a unix socket that the control plane gave an abstract name or that lies in
+ * what is protected (protect.h): EPERM.
  *
  * "This machine" is what the kernel's own address lists say at that moment, read here and now: a
  * copy kept by the agent could be raced by adding an address. Where they are too long to be searched
@@ -48,6 +49,11 @@ static __always_inline struct list_head *next_of(struct list_head *node)
 	return BPF_CORE_READ(node, next);
 }
 
+static __always_inline bool same_v6(const struct search *s, const __be32 a[4])
+{
+	return a[0] == s->v6[0] && a[1] == s->v6[1] && a[2] == s->v6[2] && a[3] == s->v6[3];
+}
+
 static long match_v6(__u32 i, struct search *s)
 {
 	struct inet6_ifaddr *ifa;
@@ -57,7 +63,7 @@ static long match_v6(__u32 i, struct search *s)
 		return 1;
 	ifa = entry_of(s->at, struct inet6_ifaddr, if_list);
 	BPF_CORE_READ_INTO(&a, ifa, addr.in6_u.u6_addr32);
-	if (a[0] == s->v6[0] && a[1] == s->v6[1] && a[2] == s->v6[2] && a[3] == s->v6[3]) {
+	if (same_v6(s, a)) {
 		s->found = 1;
 		return 1;
 	}
@@ -73,7 +79,7 @@ static long match_anycast(__u32 i, struct search *s)
 	if (!ac)
 		return 1;
 	BPF_CORE_READ_INTO(&a, ac, aca_addr.in6_u.u6_addr32);
-	if (a[0] == s->v6[0] && a[1] == s->v6[1] && a[2] == s->v6[2] && a[3] == s->v6[3]) {
+	if (same_v6(s, a)) {
 		s->found = 1;
 		return 1;
 	}

@@ -98,8 +98,8 @@ class Denial:
                 f"{self.context} ({subject['context']}), exec {self.exec}, on {self.object['kind']} {self.object['value']}")
 
 
-BIND = (f"import socket, time\ntry: socket.socket().bind(('127.0.0.1', {SPARE_PORT}))\nexcept OSError: pass\n"
-        "time.sleep(86480)")
+BIND = (f"import signal, socket\ntry: socket.socket().bind(('127.0.0.1', {SPARE_PORT}))\nexcept OSError: pass\n"
+        "signal.pause()")
 
 
 def denials(session):

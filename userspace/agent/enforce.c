@@ -170,8 +170,7 @@ static void forget_stale_namespaces(struct enforce *e)
 	while (r == 0) {
 		inum = next;
 		r = bpf_map_get_next_key(fd, &inum, &next);
-		if (inum != e->own_pid_ns)
-			bpf_map_delete_elem(fd, &inum);
+		forget_namespace(e, inum);
 	}
 	e->stale_namespaces = false;
 }

@@ -160,7 +160,10 @@ int mount_here(struct target *t, const char *type)
 {
 	int r = own_mounts(t);
 
-	return r < 0 ? r : answer(mount(type, PLACE, type, 0, NULL));
+	if (r < 0)
+		return r;
+	r = answer(mount(type, PLACE, type, 0, NULL));
+	return r == -ENODEV ? -NOT_HERE : r;
 }
 
 socklen_t abstract_address(struct sockaddr_un *ret, const char *name, const char *suffix)

@@ -13,6 +13,7 @@
 #define MOAT_ATTEMPT_H
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -73,9 +74,17 @@ int in_child(int (*fn)(struct target *), struct target *t);
 int in_orphan(int (*fn)(struct target *), struct target *t);
 #define PLACE "/tmp" /* where cases mount, in a mount namespace of their own */
 
+/* Of a file of the tree; the descriptor of the tree, which it is relative to, or -errno. */
+struct tree_handle {
+	struct file_handle head;
+	unsigned char rest[MAX_HANDLE_SZ];
+};
+int handle_of_file(struct target *t, struct tree_handle *ret);
+/* Connects to a unix stream socket by path. */
+int connect_to(struct target *t, const char *path);
 /* Opens, and closes again; 0 or -errno. */
 int open_once(const char *path, int flags);
-/* Mounts a file system at PLACE, in a mount namespace of one's own. 0 or -errno. */
+/* Mounts a file system at PLACE, in a mount namespace of one's own. 0, -errno, or -NOT_HERE: no such type. */
 int mount_here(struct target *t, const char *type);
 /* The address of an abstract unix socket; its length. */
 socklen_t abstract_address(struct sockaddr_un *ret, const char *name, const char *suffix);

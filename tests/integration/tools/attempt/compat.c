@@ -149,16 +149,11 @@ static int reach_port(struct target *t)
 
 static int open_by_handle(struct target *t)
 {
-	struct {
-		struct file_handle head;
-		unsigned char rest[MAX_HANDLE_SZ];
-	} handle = { .head.handle_bytes = MAX_HANDLE_SZ };
-	int mount, fd, dir = open(t->tree, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct tree_handle handle;
+	int fd, dir = handle_of_file(t, &handle);
 
 	if (dir < 0)
-		return setup(t, "open(tree)");
-	if (name_to_handle_at(dir, "file", &handle.head, &mount, 0) < 0)
-		return answered(dir, errno == EOPNOTSUPP ? -NOT_HERE : setup(t, "name_to_handle_at"));
+		return dir;
 	fd = compat(COMPAT_OPEN_BY_HANDLE_AT, dir, low(&handle, sizeof(handle)), O_WRONLY | O_CLOEXEC, 0, 0);
 	return answered(dir, fd < 0 ? fd : answered(fd, 0));
 }

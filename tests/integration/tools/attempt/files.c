@@ -100,18 +100,25 @@ int attempt_file_alias(struct target *t)
 	return open_once(t->alias, O_WRONLY);
 }
 
-int attempt_file_by_handle(struct target *t)
+int handle_of_file(struct target *t, struct tree_handle *ret)
 {
-	struct {
-		struct file_handle head;
-		unsigned char rest[MAX_HANDLE_SZ];
-	} handle = { .head.handle_bytes = MAX_HANDLE_SZ };
-	int mount, fd, dir = open(t->tree, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int mount, dir = open(t->tree, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (dir < 0)
 		return setup(t, "open(tree)");
-	if (name_to_handle_at(dir, "file", &handle.head, &mount, 0) < 0)
+	*ret = (struct tree_handle){ .head.handle_bytes = sizeof(ret->rest) };
+	if (name_to_handle_at(dir, "file", &ret->head, &mount, 0) < 0)
 		return answered(dir, errno == EOPNOTSUPP ? -NOT_HERE : setup(t, "name_to_handle_at"));
+	return dir;
+}
+
+int attempt_file_by_handle(struct target *t)
+{
+	struct tree_handle handle;
+	int fd, dir = handle_of_file(t, &handle);
+
+	if (dir < 0)
+		return dir;
 	fd = open_by_handle_at(dir, &handle.head, O_WRONLY | O_CLOEXEC);
 	return answered(dir, fd < 0 ? -errno : answered(fd, 0));
 }
@@ -465,13 +472,7 @@ int attempt_tree_mount_over_shared(struct target *t)
 
 int attempt_tree_connect(struct target *t)
 {
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0)
-		return setup(t, "socket");
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "%.100s", in_tree(t, "socket"));
-	return answered(fd, answer(connect(fd, (struct sockaddr *)&addr, sizeof(addr))));
+	return connect_to(t, in_tree(t, "socket"));
 }
 
 int attempt_tree_move_over(struct target *t)

@@ -96,19 +96,26 @@ static int open_abstract(struct target *t, struct fresh *f)
 	return 0;
 }
 
-static int open_socket(struct target *t, struct fresh *f)
+static int listen_at(const char *path)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(fd, 8) < 0)
+		return answered(fd, -1);
+	return fd;
+}
+
+static int open_socket(struct target *t, struct fresh *f)
+{
 	strcpy(f->dir, "/tmp/attempt-XXXXXX");
 	if (!mkdtemp(f->dir))
 		return setup(t, "mkdtemp");
 	snprintf(f->socket, sizeof(f->socket), "%s/socket", f->dir);
 	snprintf(f->link, sizeof(f->link), "%s.link", f->dir);
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", f->socket);
-	f->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (f->listen_fd < 0 || bind(f->listen_fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ||
-	    listen(f->listen_fd, 8) < 0)
+	f->listen_fd = listen_at(f->socket);
+	if (f->listen_fd < 0)
 		return setup(t, "listen");
 	if (link(f->socket, f->link) < 0)
 		return setup(t, "link");
@@ -161,17 +168,6 @@ static void open_cgroup(struct target *t, struct fresh *f)
 	enable_memory(root);
 	f->cgroup = mkdir(f->cgroup_path, 0700) == 0;
 	t->cgroup = f->cgroup ? name : "";
-}
-
-static int listen_at(const char *path)
-{
-	struct sockaddr_un addr = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
-	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(fd, 4) < 0)
-		return answered(fd, -1);
-	return fd;
 }
 
 /* As tests/integration/lib/session.py makes the protected one. */

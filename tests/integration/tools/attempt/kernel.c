@@ -167,9 +167,7 @@ int attempt_bpffs_fsmount(struct target *t)
 
 int attempt_binfmt_misc(struct target *t)
 {
-	int r = mount_here(t, "binfmt_misc");
-
-	return r == -ENODEV ? -NOT_HERE : r;
+	return mount_here(t, "binfmt_misc");
 }
 
 int attempt_tracefs(struct target *t)

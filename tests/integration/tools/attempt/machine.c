@@ -65,20 +65,23 @@ int attempt_fuse_device(struct target *t)
 	return open_node(t, S_IFCHR, makedev(10, 229));
 }
 
+static int userfaults(int flags)
+{
+	long fd = syscall(SYS_userfaultfd, O_CLOEXEC | flags);
+
+	return fd < 0 && errno == ENOSYS ? -NOT_HERE : answer(fd);
+}
+
 int attempt_userfaultfd(struct target *t)
 {
-	long fd = syscall(SYS_userfaultfd, O_CLOEXEC);
-
 	(void)t;
-	return fd < 0 && errno == ENOSYS ? -NOT_HERE : answer(fd);
+	return userfaults(0);
 }
 
 int attempt_userfaultfd_own(struct target *t)
 {
-	long fd = syscall(SYS_userfaultfd, O_CLOEXEC | 1 /* UFFD_USER_MODE_ONLY */);
-
 	(void)t;
-	return fd < 0 && errno == ENOSYS ? -NOT_HERE : answer(fd);
+	return userfaults(1 /* UFFD_USER_MODE_ONLY */);
 }
 
 int attempt_device_common(struct target *t)
@@ -98,17 +101,13 @@ int attempt_device_common(struct target *t)
 
 int attempt_devtmpfs(struct target *t)
 {
-	int r = mount_here(t, "devtmpfs");
-
-	return r == -ENODEV ? -NOT_HERE : r;
+	return mount_here(t, "devtmpfs");
 }
 
 /* Of the running IPC namespace, whose file system was there before. */
 int attempt_mqueue_own(struct target *t)
 {
-	int r = mount_here(t, "mqueue");
-
-	return r == -ENODEV ? -NOT_HERE : r;
+	return mount_here(t, "mqueue");
 }
 
 int attempt_console(struct target *t)
