@@ -23,25 +23,27 @@ static int key_of(const struct config_device *device, uint32_t *ret_key, struct 
 	return 0;
 }
 
-/* What the last agent gave. */
-static void withdraw_all(int map)
+/* What the last agent gave. 0 or -errno. */
+static int withdraw_all(int map)
 {
 	uint32_t key;
+	int r = 0;
 
-	while (bpf_map_get_next_key(map, NULL, &key) == 0)
-		if (bpf_map_delete_elem(map, &key) < 0)
-			return;
+	while (r == 0 && bpf_map_get_next_key(map, NULL, &key) == 0)
+		r = bpf_map_delete_elem(map, &key);
+	return r;
 }
 
 int enforce_allow_devices(struct enforce *e, const struct config *config, struct failure *f)
 {
 	int map = bpf_map__fd(e->bpf->maps.devices);
 	uint32_t key, one = 1;
+	int r = withdraw_all(map);
 
-	withdraw_all(map);
+	if (r < 0)
+		return fail(f, -r, "cannot empty the devices map");
 	for (size_t i = 0; i < config->n_devices; i++) {
-		int r = key_of(&config->devices[i], &key, f);
-
+		r = key_of(&config->devices[i], &key, f);
 		if (r < 0)
 			return r;
 		r = bpf_map_update_elem(map, &key, &one, BPF_ANY);
