@@ -34,16 +34,17 @@ AGENT_LIBS := -lmicrohttpd -ljansson -linih -lbpf -lelf -lz -lcap
 INIT_LIBS  := -lcap
 CLI_LIBS   := -ljansson
 
-src   = $(sort $(wildcard userspace/$(1)/*.c))
+src   = $(sort $(wildcard userspace/$(1)/*.c) $(wildcard userspace/$(1)/*/*.c))
 obj   = $(patsubst %.c,$(O)/%.o,$(call src,$(1)))
 BASE_OBJ  := $(call obj,base)
+JSON_OBJ  := $(call obj,json)
 AGENT_OBJ := $(call obj,agent)
 INIT_OBJ  := $(call obj,init)
 LIB_OBJ   := $(call obj,lib)
 CLI_OBJ   := $(call obj,cli)
 BPF_SRC   := $(sort $(wildcard bpf/*.bpf.c))
 BPF_OBJ   := $(patsubst bpf/%.bpf.c,$(O)/bpf/%.bpf.o,$(BPF_SRC))
-UNIT_SRC  := $(sort $(wildcard tests/unit/*_test.c))
+UNIT_SRC  := $(sort $(wildcard tests/unit/*/*_test.c))
 UNIT_BIN  := $(patsubst tests/unit/%.c,$(O)/tests/unit/%,$(UNIT_SRC))
 TOOL_SRC  := $(sort $(wildcard tests/integration/tools/*.c tests/bench/*.c))
 TOOL_BIN  := $(patsubst tests/%.c,$(O)/tests/%,$(TOOL_SRC))
@@ -55,7 +56,7 @@ BIN       := $(O)/moatd $(O)/moat-init $(O)/moat
 
 all: $(BIN) $(O)/libmoat.a ## build moatd, moat-init, moat and libmoat
 
-$(O)/moatd: $(BASE_OBJ) $(AGENT_OBJ)
+$(O)/moatd: $(BASE_OBJ) $(JSON_OBJ) $(AGENT_OBJ)
 	$(call say,LINK,$@) $(CC) $(SANFLAGS) $(LDFLAGS) -pie -Wl,-z,relro,-z,now -o $@ $^ $(AGENT_LIBS)
 
 # Static: no dynamic loader in the start-up of the command line and of moat-init.
@@ -72,7 +73,7 @@ $(O)/userspace/%.o: userspace/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<) $(CC) $(ALL_CFLAGS) -c -o $@ $<
 
-$(filter $(O)/userspace/agent/enforce%,$(AGENT_OBJ)): $(O)/gen/moat.skel.h
+$(filter $(O)/userspace/agent/enforce/%,$(AGENT_OBJ)): $(O)/gen/moat.skel.h
 
 $(O)/bpf/%.bpf.o: bpf/%.bpf.c
 	@mkdir -p $(@D)
@@ -85,7 +86,7 @@ $(O)/gen/moat.skel.h: $(O)/moat.bpf.o
 	@mkdir -p $(@D)
 	$(call say,SKEL,$@) $(BPFTOOL) gen skeleton $< name moat_bpf > $@
 
-$(O)/tests/unit/%: tests/unit/%.c $(BASE_OBJ) $(filter-out %/main.o,$(AGENT_OBJ)) $(filter-out %/main.o,$(INIT_OBJ)) $(O)/libmoat.a
+$(O)/tests/unit/%: tests/unit/%.c $(BASE_OBJ) $(JSON_OBJ) $(filter-out %/main.o,$(AGENT_OBJ)) $(filter-out %/main.o,$(INIT_OBJ)) $(O)/libmoat.a
 	@mkdir -p $(@D)
 	$(call say,UNIT,$@) $(CC) $(ALL_CFLAGS) -Itests/unit -o $@ $< $(filter %.o %.a,$^) $(LDFLAGS) $(AGENT_LIBS) -lcmocka
 
@@ -202,7 +203,7 @@ coverage: ## line coverage of the unit tests, by gcov
 	$(MAKE) --no-print-directory O=$(O)/coverage CFLAGS='-O0 -g --coverage' LDFLAGS=--coverage \
 		HARDEN= tests
 	tests/check --build $(O)/coverage unit
-	cd $(O)/coverage && find . -path './userspace/agent/*.gcda' -exec gcov -n {} + | \
+	cd $(O)/coverage && find . -path './userspace/*.gcda' -exec gcov -n {} + | \
 		grep -A1 "^File 'userspace"
 
 install: all ## install below $(DESTDIR)$(PREFIX)

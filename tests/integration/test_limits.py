@@ -249,7 +249,7 @@ def big_hog(session):
 @test("limits, moves between cgroups, OOM scores and refusals, where controllers and rights are", needs=("moat",), timeout=60)
 def unit(session):
     need_controllers(session)
-    for program, skipped in (("cgroup_test", 0), ("cgroup_limit_test", 0), ("harden_test", 1)):
+    for program, skipped in (("cgroup/cgroup_test", 0), ("cgroup/limit_test", 0), ("process/harden_test", 1)):
         done = subprocess.run([os.path.join(session.build, "tests/unit", program)], capture_output=True, text=True, check=False,
                               env={**os.environ, "CMOCKA_MESSAGE_OUTPUT": "TAP"})
         output = done.stdout + done.stderr

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The modules of a running agent, in the order in which they are opened (and closed in reverse). */
+/* A running agent: its modules, in the order in which they are opened (and closed in reverse). */
 #ifndef MOAT_AGENT_H
 #define MOAT_AGENT_H
 
-#include "agent/cgroup.h"
-#include "agent/config.h"
-#include "agent/enforce.h"
-#include "agent/exec.h"
-#include "agent/probe.h"
-#include "agent/service.h"
+#include "agent/cgroup/cgroup.h"
+#include "agent/config/config.h"
+#include "agent/enforce/enforce.h"
+#include "agent/exec/exec.h"
+#include "agent/enforce/probe.h"
+#include "agent/service/service.h"
 #include "base/loop.h"
 
 struct api;
@@ -28,5 +28,13 @@ struct agent {
 	bool stopping;
 	int exit_status;
 };
+
+/*
+ * Runs until SIGTERM or SIGINT, or until every service has ended for good. Nothing is left behind:
+ * no process, mount, cgroup or socket, and no pin unless config->keep_pins. Returns the exit status
+ * of moatd: 0 after a signal, that of the first service (128 + n for signal n), or 1 when the agent
+ * could not start, which is then logged. config is borrowed, and changed no more.
+ */
+int agent_run(struct config *config, const struct probe_report *probes);
 
 #endif

@@ -2,9 +2,9 @@
 #include <fcntl.h>
 #include <getopt.h>
 
-#include "agent/config.h"
-#include "agent/probe.h"
-#include "agent/run.h"
+#include "agent/config/config.h"
+#include "agent/enforce/probe.h"
+#include "agent/agent.h"
 #include "base/log.h"
 
 #define DEFAULT_FILE "/etc/moat/moat.conf"
@@ -144,7 +144,7 @@ static int load(const struct options *o, struct config **ret_config, struct fail
 }
 
 /* Names all that is missing, before anything is started. */
-static bool refuse(const struct config *config, const struct probe_report *probes)
+static bool refuses_to_start(const struct config *config, const struct probe_report *probes)
 {
 	if (config->enforce == ENFORCE_BEST_EFFORT || probe_enforceable(probes))
 		return false;
@@ -205,5 +205,5 @@ int main(int argc, char **argv)
 		return EXIT_SUCCESS;
 	}
 	probe_run(&probes);
-	return refuse(config, &probes) ? EXIT_FAILURE : agent_run(config, &probes);
+	return refuses_to_start(config, &probes) ? EXIT_FAILURE : agent_run(config, &probes);
 }

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/audit/audit.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+static struct {
+	struct audit *audit;
+	uint64_t first, last;
+	unsigned calls;
+	char log[64], old[80];
+} t;
+
+static int setup(void **state)
+{
+	int fd;
+
+	(void)state;
+	memset(&t, 0, sizeof(t));
+	snprintf(t.log, sizeof(t.log), "/tmp/moat-audit-test-XXXXXX");
+	fd = mkstemp(t.log);
+	if (fd < 0)
+		return -1;
+	close(fd);
+	unlink(t.log);
+	snprintf(t.old, sizeof(t.old), "%s.1", t.log);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	audit_close(t.audit);
+	unlink(t.log);
+	unlink(t.old);
+	return 0;
+}
+
+static const char *name_of(uint64_t context, void *data)
+{
+	assert_ptr_equal(data, &t);
+	return context == 2 ? "two" : NULL;
+}
+
+static int open_audit(const char *log)
+{
+	return audit_open(log, "unit", name_of, &t, &t.audit, NULL);
+}
+
+static void record(uint64_t object)
+{
+	struct moat_event event = {
+		.time_ns = 1, .context = 2, .exec = 3, .object = object,
+		.hook = MOAT_HOOK_socket_bind, .err = EADDRINUSE, .enforced = 1, .pid = 42,
+		.object_kind = MOAT_OBJECT_PORT, .comm = "nc", .folded = 7,
+	};
+
+	audit_record(&event, t.audit);
+}
+
+static void on_replay(const struct audit_entry *entry, void *data)
+{
+	assert_ptr_equal(data, &t);
+	assert_int_equal(entry->type, AUDIT_DENIAL);
+	assert_int_equal(entry->denial.object, entry->sequence + 1000);
+	assert_true(t.last == 0 || entry->sequence == t.last + 1); /* no gap, oldest first */
+	t.first = t.first ? t.first : entry->sequence;
+	t.last = entry->sequence;
+	t.calls++;
+}
+
+static void replay(uint64_t since)
+{
+	t.first = t.last = t.calls = 0;
+	audit_replay(t.audit, since, on_replay, &t);
+}
+
+static void the_last_events_are_kept_in_order(void **state)
+{
+	(void)state;
+	assert_int_equal(open_audit(NULL), 0);
+	replay(0);
+	assert_int_equal(t.calls, 0);
+	assert_int_equal(audit_newest(t.audit), 0);
+	for (uint64_t i = 1; i <= AUDIT_KEPT + 100; i++) {
+		record(i + 1000);
+		if (i == 3) {
+			replay(1);
+			assert_int_equal(t.calls, 2);
+			assert_int_equal(t.first, 2);
+		}
+	}
+	replay(0);
+	assert_int_equal(t.calls, AUDIT_KEPT);
+	assert_int_equal(t.first, 101);
+	assert_int_equal(t.last, AUDIT_KEPT + 100);
+	assert_int_equal(audit_newest(t.audit), AUDIT_KEPT + 100);
+	replay(AUDIT_KEPT + 99);
+	assert_int_equal(t.calls, 1);
+	replay(AUDIT_KEPT + 100);
+	assert_int_equal(t.calls, 0);
+	replay(UINT64_MAX);
+	assert_int_equal(t.calls, 0);
+}
+
+struct counting {
+	struct audit_follower follower;
+	struct counting *leaves_with; /* leaves, and takes this one along */
+	unsigned calls;
+	uint64_t sequence;
+};
+
+static void on_entry(struct audit_follower *f, const struct audit_entry *entry)
+{
+	struct counting *c = container_of(f, struct counting, follower);
+
+	c->calls++;
+	c->sequence = entry->sequence;
+	if (c->leaves_with) {
+		audit_unfollow(&c->follower);
+		audit_unfollow(&c->leaves_with->follower);
+	}
+}
+
+static void followers_may_leave_while_they_are_told(void **state)
+{
+	struct counting a = { .follower.on_entry = on_entry }, b = a, c = a, d = a;
+
+	(void)state;
+	assert_int_equal(open_audit(NULL), 0);
+	audit_follow(t.audit, &a.follower);
+	audit_follow(t.audit, &b.follower);
+	audit_follow(t.audit, &c.follower);
+	audit_follow(t.audit, &d.follower);
+	record(1);
+	b.leaves_with = &c; /* the next one to be told */
+	record(2);
+	record(3);
+	assert_int_equal(a.calls, 3);
+	assert_int_equal(b.calls, 2);
+	assert_int_equal(c.calls, 1);
+	assert_int_equal(d.calls, 3);
+	assert_int_equal(d.sequence, 3);
+	audit_unfollow(&a.follower);
+	audit_unfollow(&d.follower);
+}
+
+static const json_t *at(const json_t *line, const char *within, const char *key)
+{
+	return json_object_get(within ? json_object_get(line, within) : line, key);
+}
+
+static const char *text_at(const json_t *line, const char *within, const char *key)
+{
+	return json_string_value(at(line, within, key));
+}
+
+static long long number_at(const json_t *line, const char *within, const char *key)
+{
+	assert_true(json_is_integer(at(line, within, key)));
+	return json_integer_value(at(line, within, key));
+}
+
+static void the_log_has_one_json_object_a_line(void **state)
+{
+	PTR_OWNED char *text = NULL;
+	struct moat_event odd = { .hook = 9999, .object_kind = 77 };
+	struct stat st;
+	json_t *line;
+	char *second;
+
+	(void)state;
+	assert_int_equal(open_audit(t.log), 0);
+	record(8080);
+	memcpy(odd.comm, "\"},\\\n\xff\x01 56789abcd", 16); /* not terminated */
+	audit_record(&odd, t.audit);
+	assert_int_equal(stat(t.log, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+	assert_int_equal(read_file_at(AT_FDCWD, t.log, 4096, &text, NULL), 0);
+	second = strchr(text, '\n');
+	assert_non_null(second);
+	*second++ = '\0';
+	line = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+	assert_non_null(line);
+	assert_string_equal(text_at(line, NULL, "type"), "denial");
+	assert_string_equal(text_at(line, NULL, "instance"), "unit");
+	assert_string_equal(text_at(line, NULL, "hook"), "socket_bind");
+	assert_string_equal(text_at(line, NULL, "surface"), "ports");
+	assert_string_equal(text_at(line, NULL, "verdict"), "denied");
+	assert_string_equal(text_at(line, NULL, "errno"), "EADDRINUSE");
+	assert_int_equal(strlen(text_at(line, NULL, "time")), strlen("2026-01-31T12:00:00.123Z"));
+	assert_string_equal(text_at(line, "subject", "comm"), "nc");
+	assert_string_equal(text_at(line, "subject", "contextName"), "two");
+	assert_int_equal(number_at(line, "subject", "pid"), 42);
+	assert_int_equal(number_at(line, "subject", "context"), 2);
+	assert_int_equal(number_at(line, "subject", "exec"), 3);
+	assert_string_equal(text_at(line, "object", "kind"), "port");
+	assert_int_equal(number_at(line, "object", "value"), 8080);
+	assert_int_equal(number_at(line, NULL, "seq"), 1);
+	assert_int_equal(number_at(line, NULL, "folded"), 7);
+	json_decref(line);
+	/* A hostile name breaks neither the line nor the JSON; what is no UTF-8 becomes U+FFFD. */
+	line = json_loads(second, 0, NULL);
+	assert_non_null(line);
+	assert_string_equal(text_at(line, "subject", "comm"), "\"},\\\n\xef\xbf\xbd\x01 56789abc");
+	assert_string_equal(text_at(line, NULL, "verdict"), "would-deny");
+	assert_true(json_is_null(json_object_get(json_object_get(line, "subject"), "contextName")));
+	json_decref(line);
+}
+
+static void a_switch_of_the_mode_is_a_record_of_its_own_type(void **state)
+{
+	const struct audit_mode mode = { .pid = 42, .uid = 7, .from = MOAT_MODE_ENFORCE,
+					 .to = MOAT_MODE_AUDIT };
+	struct counting follower = { .follower.on_entry = on_entry };
+	PTR_OWNED char *text = NULL;
+	json_t *line;
+
+	(void)state;
+	assert_int_equal(open_audit(t.log), 0);
+	record(1);
+	audit_follow(t.audit, &follower.follower);
+	audit_record_mode(t.audit, &mode);
+	audit_unfollow(&follower.follower);
+	assert_int_equal(follower.sequence, 2);
+	assert_int_equal(read_file_at(AT_FDCWD, t.log, 4096, &text, NULL), 0);
+	line = json_loads(strchr(text, '\n'), JSON_REJECT_DUPLICATES, NULL);
+	assert_non_null(line);
+	assert_int_equal(number_at(line, NULL, "seq"), 2);
+	assert_string_equal(text_at(line, NULL, "type"), "mode");
+	assert_string_equal(text_at(line, NULL, "instance"), "unit");
+	assert_string_equal(text_at(line, NULL, "from"), "enforce");
+	assert_string_equal(text_at(line, NULL, "to"), "audit");
+	assert_int_equal(number_at(line, "caller", "pid"), 42);
+	assert_int_equal(number_at(line, "caller", "uid"), 7);
+	assert_null(json_object_get(line, "hook"));
+	json_decref(line);
+}
+
+static void what_the_log_cannot_take_is_counted(void **state)
+{
+	struct rlimit limit, small;
+
+	(void)state;
+	assert_int_equal(open_audit(t.log), 0);
+	record(1);
+	assert_int_equal(audit_log_drops(t.audit), 0);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	small = (struct rlimit){ .rlim_cur = 1, .rlim_max = limit.rlim_max };
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	record(2);
+	record(3);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	record(4);
+	assert_int_equal(audit_log_drops(t.audit), 2);
+}
+
+static void every_object_kind_of_the_abi_has_a_name(void **state)
+{
+	(void)state;
+	for (uint32_t kind = MOAT_OBJECT_NONE; kind <= MOAT_OBJECT_KEY; kind++)
+		assert_string_not_equal(audit_object_name(kind), "unknown");
+	assert_string_equal(audit_object_name(MOAT_OBJECT_KEY + 1), "unknown");
+}
+
+static void a_full_log_is_renamed_and_begun_anew(void **state)
+{
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(open_audit(t.log), 0);
+	assert_int_equal(truncate(t.log, AUDIT_LOG_MAX - 1), 0); /* sparse */
+	audit_close(t.audit);
+	assert_int_equal(open_audit(t.log), 0);
+	record(1);
+	record(2);
+	assert_int_equal(stat(t.old, &st), 0);
+	assert_true(st.st_size >= AUDIT_LOG_MAX);
+	assert_int_equal(stat(t.log, &st), 0);
+	assert_true(st.st_size > 0 && st.st_size < 4096);
+}
+
+static void a_log_that_cannot_be_renamed_grows_no_further(void **state)
+{
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(open_audit(t.log), 0);
+	assert_int_equal(truncate(t.log, AUDIT_LOG_MAX), 0); /* sparse */
+	audit_close(t.audit);
+	assert_int_equal(open_audit(t.log), 0);
+	assert_int_equal(mkdir(t.old, 0700), 0);
+	record(1);
+	record(2);
+	assert_int_equal(audit_log_drops(t.audit), 2);
+	assert_int_equal(stat(t.log, &st), 0);
+	assert_int_equal(st.st_size, AUDIT_LOG_MAX);
+	assert_int_equal(rmdir(t.old), 0);
+	record(3);
+	assert_int_equal(audit_log_drops(t.audit), 2);
+	assert_int_equal(stat(t.log, &st), 0);
+	assert_true(st.st_size > 0 && st.st_size < 4096);
+}
+
+static void a_log_that_is_no_plain_file_is_refused(void **state)
+{
+	struct failure f = { 0 };
+
+	(void)state;
+	assert_int_equal(symlink("/etc/passwd", t.log), 0);
+	assert_int_equal(audit_open(t.log, "unit", NULL, NULL, &t.audit, &f), -ELOOP);
+	assert_non_null(strstr(f.msg, t.log));
+	assert_int_equal(audit_open("/dev/null", "unit", NULL, NULL, &t.audit, NULL), -ENOTSUP);
+	assert_int_equal(audit_open("/nonexistent/log", "unit", NULL, NULL, &t.audit, NULL), -ENOENT);
+	assert_null(t.audit);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define AUDIT_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+		AUDIT_TEST(the_last_events_are_kept_in_order),
+		AUDIT_TEST(followers_may_leave_while_they_are_told),
+		AUDIT_TEST(the_log_has_one_json_object_a_line),
+		AUDIT_TEST(a_switch_of_the_mode_is_a_record_of_its_own_type),
+		AUDIT_TEST(what_the_log_cannot_take_is_counted),
+		AUDIT_TEST(every_object_kind_of_the_abi_has_a_name),
+		AUDIT_TEST(a_full_log_is_renamed_and_begun_anew),
+		AUDIT_TEST(a_log_that_cannot_be_renamed_grows_no_further),
+		AUDIT_TEST(a_log_that_is_no_plain_file_is_refused),
+	};
+
+	return cmocka_run_group_tests_name("audit", tests, NULL, NULL);
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the command line makes of its arguments. */
+#include "../../../userspace/cli/parse.c"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+static void durations_have_units(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t ms; /* 0: refused */
+	} cases[] = {
+		{ "30", 30000 }, { "30s", 30000 }, { "500ms", 500 }, { "1.5s", 1500 },
+		{ "0.25", 250 }, { "2m", 120000 }, { "1h", 3600000 }, { "1.5h", 5400000 },
+		{ "7d", 604800000 }, { "1ms", 1 }, { "0", 0 }, { "0s", 0 }, { "", 0 },
+		{ "s", 0 }, { "-1s", 0 }, { "+1s", 0 }, { " 1s", 0 }, { "1 s", 0 }, { "1S", 0 },
+		{ "1x", 0 }, { "1.", 0 }, { "1.s", 0 }, { ".5s", 0 }, { "8d", 0 },
+		{ "99999999999999999999", 0 }, { "18446744073709551616ms", 0 }, { "1e3", 0 },
+		{ "1.000000000000000000000000000001s", 1000 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		uint64_t ms = 0;
+
+		print_message("# %s\n", cases[i].text);
+		assert_int_equal(parse_duration(cases[i].text, &ms), cases[i].ms ? 0 : -EINVAL);
+		assert_int_equal(ms, cases[i].ms);
+	}
+}
+
+static void signals_go_by_name_and_number(void **state)
+{
+	(void)state;
+	assert_int_equal(parse_signal("KILL"), SIGKILL);
+	assert_int_equal(parse_signal("SIGINT"), SIGINT);
+	assert_int_equal(parse_signal("15"), SIGTERM);
+	assert_int_equal(parse_signal("RTMIN+1"), SIGRTMIN + 1);
+	assert_int_equal(parse_signal("0"), -EINVAL);
+	assert_int_equal(parse_signal("65"), -EINVAL);
+	assert_int_equal(parse_signal("9x"), -EINVAL);
+	assert_int_equal(parse_signal("-9"), -EINVAL);
+	assert_int_equal(parse_signal("kill"), -EINVAL);
+	assert_int_equal(parse_signal(""), -EINVAL);
+}
+
+static void env_files_are_plain_lines(void **state)
+{
+	json_t *env = json_object();
+	unsigned line = 0;
+
+	(void)state;
+	assert_int_equal(parse_env_file("# comment\n\nA=1\nB=two words = more\r\nC=\nA=3", env,
+					&line), 0);
+	assert_int_equal(json_object_size(env), 3);
+	assert_string_equal(json_string_value(json_object_get(env, "A")), "3");
+	assert_string_equal(json_string_value(json_object_get(env, "B")), "two words = more");
+	assert_string_equal(json_string_value(json_object_get(env, "C")), "");
+	assert_int_equal(parse_env_file("A=1\n1B=2\n", env, &line), -EINVAL);
+	assert_int_equal(line, 2);
+	assert_int_equal(parse_env_file("\n\nexport A=1\n", env, &line), -EINVAL);
+	assert_int_equal(line, 3);
+	assert_int_equal(parse_env_file("=x", env, &line), -EINVAL);
+	assert_int_equal(parse_env_file("A=\xff", env, &line), -EINVAL);
+	json_decref(env);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(durations_have_units),
+		cmocka_unit_test(signals_go_by_name_and_number),
+		cmocka_unit_test(env_files_are_plain_lines),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

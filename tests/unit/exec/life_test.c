@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How execs end, are killed, are lost and are forgotten, with real namespaces. */
+#include "exec/fixture.h"
+
+/* An argument that no other process on the machine has. */
+static const char *unique(void)
+{
+	static char text[32];
+	static unsigned n;
+
+	snprintf(text, sizeof(text), "%u.%06u", 7000 + n++, (unsigned)getpid() % 1000000);
+	return text;
+}
+
+/* A script in which every %s is the same unique duration; caller frees. */
+static char *script_with(const char *format, const char *mark)
+{
+	char *text = strdup("");
+
+	for (const char *p = format; *p; p++) {
+		char *more;
+
+		if (p[0] == '%' && p[1] == 's') {
+			assert_true(asprintf(&more, "%s%s", text, mark) > 0);
+			p++;
+		} else {
+			assert_true(asprintf(&more, "%s%c", text, *p) > 0);
+		}
+		free(text);
+		text = more;
+	}
+	return text;
+}
+
+static void assert_all_gone(const char *mark)
+{
+	RUN_UNTIL(count_processes(mark) == 0);
+}
+
+static void check_timeout_kills_tree(const char *context)
+{
+	const char *mark = unique();
+	PTR_OWNED char *script = script_with("setsid sh -c 'sleep %s & (setsid sleep %s &) ; sleep %s' &"
+					     "trap '' TERM INT HUP; sleep %s; sleep %s", mark);
+	OUTCOME r = { 0 };
+
+	run_request(&r, &(struct exec_request){ .argv = ARGV("/bin/sh", "-c", script),
+						.context = context, .timeout_ms = 400 });
+	assert_int_equal(r.ended, 1);
+	assert_true(r.info.timed_out);
+	assert_int_equal(r.info.signal, SIGKILL);
+	assert_int_equal(r.info.exit_code, -1);
+	assert_true(r.info.duration_ms >= 400); /* and less than what it asked for, by far */
+	assert_false(r.info.background);
+	assert_all_gone(mark);
+}
+
+static void timeout_kills_the_whole_tree(void **state)
+{
+	(void)state;
+	check_timeout_kills_tree(NULL);
+	check_timeout_kills_tree("shared");
+	check_timeout_kills_tree("private");
+	check_timeout_kills_tree("secure");
+}
+
+static void timeout_that_is_not_reached_does_nothing(void **state)
+{
+	OUTCOME r = { 0 };
+
+	(void)state;
+	run_request(&r, &(struct exec_request){ .argv = ARGV("/bin/true"), .timeout_ms = 600000 });
+	assert_false(r.info.timed_out);
+	assert_int_equal(r.info.exit_code, 0);
+}
+
+static void exec_ends_with_its_command_not_with_its_children(void **state)
+{
+	const char *mark = unique();
+	PTR_OWNED char *script = script_with("echo early; (until [ -e go-%s ]; do sleep 0.02; done; echo late) &"
+					     "sleep %s & exit 3", mark);
+	PTR_OWNED char *go = NULL;
+	OUTCOME r = { 0 };
+	int fd;
+
+	(void)state;
+	run_request(&r, &(struct exec_request){ .argv = ARGV("/bin/sh", "-c", script), .cwd = fx.dir });
+	assert_int_equal(r.ended, 1);
+	assert_int_equal(r.info.exit_code, 3);
+	assert_string_equal(r.out, "early\n");
+	assert_true(r.info.background);
+	assert_true(asprintf(&go, "%s/go-%s", fx.dir, mark) > 0);
+	fd = open(go, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+	RUN_UNTIL((outcome_read(&r), strcmp(r.out, "early\nlate\n") == 0)); /* still captured */
+	unlink(go);
+	assert_true(r.info.background);
+	RUN_UNTIL(count_processes(mark) == 1);
+	assert_int_equal(exec_signal(r.exec, SIGTERM), -ESRCH);
+	assert_int_equal(exec_kill(r.exec), 0);
+	assert_all_gone(mark);
+	RUN_UNTIL((outcome_read(&r), !r.info.background));
+	assert_int_equal(exec_kill(r.exec), -ESRCH);
+}
+
+static void endless_writer_in_the_background_does_not_delay_the_end(void **state)
+{
+	OUTCOME r = { 0 };
+
+	(void)state;
+	run_sh(&r, NULL, "yes & sleep 0.1; exit 4");
+	assert_int_equal(r.info.exit_code, 4);
+	assert_true(r.info.output[0].kept <= EXEC_OUTPUT_DEFAULT);
+	assert_int_equal(exec_kill(r.exec), 0);
+	RUN_UNTIL((outcome_read(&r), !r.info.background));
+}
+
+static void secure_exec_leaves_nothing_running(void **state)
+{
+	const char *mark = unique();
+	PTR_OWNED char *script = script_with("setsid sleep %s & sleep %s & echo done", mark);
+	OUTCOME r = { 0 };
+
+	(void)state;
+	run_request(&r, &(struct exec_request){ .argv = ARGV("/bin/sh", "-c", script),
+						.env = ARGV("TOKEN=t") });
+	assert_int_equal(count_processes(mark), 0); /* at once, not some time later */
+	assert_int_equal(r.info.exit_code, 0);
+	assert_string_equal(r.out, "done\n");
+	assert_false(r.info.background);
+}
+
+static void signal_reaches_the_process_group(void **state)
+{
+	const char *mark = unique();
+	PTR_OWNED char *script = script_with("sleep %s & sleep %s", mark);
+	OUTCOME r = { 0 };
+
+	(void)state;
+	assert_int_equal(start(&r, &(struct exec_request){ .argv = ARGV("/bin/sh", "-c", script) }),
+			 0);
+	RUN_UNTIL(count_processes(mark) == 2);
+	assert_int_equal(exec_signal(r.exec, SIGTERM), 0);
+	run_loop();
+	assert_int_equal(r.info.signal, SIGTERM);
+	assert_all_gone(mark);
+}
+
+/* Whether the command of an exec that shares the test's PID namespace is stopped. */
+static bool is_stopped(struct outcome *r)
+{
+	PTR_OWNED char *text = NULL;
+	char path[64];
+
+	outcome_read(r);
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)r->info.pid);
+	return r->info.pid > 0 && read_file_at(AT_FDCWD, path, 65536, &text, NULL) == 0 &&
+	       strstr(text, "\nState:\tT");
+}
+
+static void stopped_command_is_waited_for_and_goes_on(void **state)
+{
+	OUTCOME r = { 0 };
+
+	(void)state;
+	assert_int_equal(start(&r, &(struct exec_request){
+				 .argv = ARGV("/bin/sh", "-c", "kill -STOP $$; exit 6"),
+				 .context = "shared" }), 0);
+	RUN_UNTIL(is_stopped(&r));
+	run_for(100);
+	assert_int_equal(r.ended, 0);
+	assert_int_equal(exec_signal(r.exec, SIGCONT), 0);
+	run_loop();
+	assert_int_equal(r.info.exit_code, 6);
+}
+
+static void paused_output_is_not_read(void **state)
+{
+	OUTCOME r = { 0 };
+	uint64_t seen;
+
+	(void)state;
+	assert_int_equal(start(&r, &(struct exec_request){ .argv = ARGV("/usr/bin/yes") }), 0);
+	RUN_UNTIL(r.seen[0] > 0);
+	exec_pause(r.exec, true);
+	seen = r.seen[0];
+	run_for(100);
+	assert_int_equal(r.seen[0], seen);
+	exec_pause(r.exec, false);
+	RUN_UNTIL(r.seen[0] > seen);
+	assert_int_equal(exec_kill(r.exec), 0);
+	run_loop();
+	assert_int_equal(r.info.signal, SIGKILL);
+	assert_false(r.info.timed_out);
+}
+
+static void unobserved_exec_goes_on(void **state)
+{
+	OUTCOME r = { 0 };
+
+	(void)state;
+	assert_int_equal(start(&r, &(struct exec_request){
+				 .argv = ARGV("/bin/sh", "-c", "sleep 0.2; echo still") }), 0);
+	exec_unobserve(r.exec);
+	RUN_UNTIL((outcome_read(&r), r.info.state == EXEC_ENDED));
+	assert_int_equal(r.started + r.ended, 0);
+	assert_string_equal(r.out, "still\n");
+}
+
+static void count_exec(struct exec *exec, void *data)
+{
+	(void)exec;
+	++*(size_t *)data;
+}
+
+static struct namespace *find_namespace(const char *name);
+
+struct name_search {
+	const char *name;
+	struct namespace *found;
+};
+
+static void match_name(struct namespace *ns, void *data)
+{
+	struct name_search *search = data;
+
+	if (strcmp(namespace_name(ns), search->name) == 0)
+		search->found = ns;
+}
+
+static struct namespace *find_namespace(const char *name)
+{
+	struct name_search search = { .name = name };
+
+	execs_for_each_namespace(fx.execs, match_name, &search);
+	assert_non_null(search.found);
+	return search.found;
+}
+
+static void check_namespace_loss(const char *context, const char *ns_name)
+{
+	const char *mark = unique();
+	struct namespace *ns = find_namespace(ns_name);
+	pid_t before = namespace_pid(ns);
+	OUTCOME refused = { 0 };
+	OUTCOME r = { 0 };
+	OUTCOME again = { 0 };
+	bool told;
+
+	assert_int_equal(start(&r, &(struct exec_request){ .argv = ARGV("/bin/sleep", mark),
+							   .context = context }), 0);
+	RUN_UNTIL(count_processes(mark) == 1);
+	kill(before, SIGKILL);
+	run_loop();
+	assert_int_equal(r.info.signal, SIGKILL);
+	assert_all_gone(mark);
+	/* Either it is there again already, or the client is told. */
+	told = start(&refused, &(struct exec_request){ .argv = ARGV("/bin/true"),
+						       .context = context }) < 0;
+	if (told)
+		assert_int_equal(refused.error.code, MOAT_E_NAMESPACE_LOST);
+	RUN_UNTIL(namespace_pid(ns) > 0 && namespace_pid(ns) != before);
+	RUN_UNTIL(told || refused.ended + refused.failed == 1);
+	run_sh(&again, context, "echo back");
+	assert_string_equal(again.out, "back\n");
+	assert_int_equal(refused.started, refused.ended);
+}
+
+static void lost_namespace_is_reported_and_made_again(void **state)
+{
+	(void)state;
+	log_open("unit", LOG_ERROR - 1); /* it is said, and here it is meant */
+	check_namespace_loss(NULL, "user");
+	check_namespace_loss("shared", "user-shared");
+	check_namespace_loss("secure", "secure");
+	log_open("unit", LOG_WARNING);
+}
+
+static size_t many_left;
+
+static void one_of_many_ended(struct exec_observer *o, struct exec *exec)
+{
+	struct outcome *r = container_of(o, struct outcome, observer);
+
+	outcome_ended(o, exec);
+	assert_int_equal(r->info.exit_code, 0);
+	if (--many_left == 0)
+		loop_stop(fx.loop);
+}
+
+static uint64_t spawned(const struct execs_stats *stats)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(stats->spawn.buckets); i++)
+		n += stats->spawn.buckets[i];
+	return n;
+}
+
+static void each_end_is_counted_once_by_its_result(void **state)
+{
+	static const struct {
+		const char *context, *script; /* script NULL: a program that does not exist */
+		uint64_t timeout_ms;
+		enum context_namespace ns;
+		enum execs_counter counter;
+	} cases[] = {
+		{ NULL, "exit 3", 0, CONTEXT_USER, EXECS_EXITED },
+		{ NULL, "kill -KILL $$", 0, CONTEXT_USER, EXECS_SIGNALLED },
+		{ NULL, "exec sleep 100", 1000, CONTEXT_USER, EXECS_TIMED_OUT },
+		{ "secure", "exit 0", 0, CONTEXT_SECURE, EXECS_EXITED },
+		{ "private", "exit 0", 0, CONTEXT_PRIVATE, EXECS_EXITED },
+		{ "private", NULL, 0, CONTEXT_PRIVATE, EXECS_FAILED },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		const struct exec_request request = {
+			.context = cases[i].context,
+			.argv = cases[i].script ? ARGV("/bin/sh", "-c", cases[i].script) :
+						  ARGV("/nonexistent"),
+			.timeout_ms = cases[i].timeout_ms,
+		};
+		struct execs_stats before, after;
+		OUTCOME r = { 0 };
+
+		print_message("# %s\n", cases[i].script ? cases[i].script : "(cannot be executed)");
+		execs_get_stats(fx.execs, &before);
+		run_request(&r, &request);
+		execs_get_stats(fx.execs, &after);
+		before.counts[cases[i].ns][EXECS_STARTED]++;
+		before.counts[cases[i].ns][cases[i].counter]++;
+		assert_memory_equal(before.counts, after.counts, sizeof(before.counts));
+		assert_int_equal(spawned(&after) - spawned(&before), cases[i].script != NULL);
+		assert_int_equal(after.contexts, fx.config->n_contexts);
+	}
+}
+
+static void a_thousand_at_once_are_all_told_their_own_result(void **state)
+{
+	enum { MANY = 1000 };
+	struct outcome *all = calloc(MANY, sizeof(*all));
+	struct execs_stats before, after;
+	size_t listed = 0;
+	char word[32];
+
+	(void)state;
+	execs_get_stats(fx.execs, &before);
+	many_left = MANY;
+	for (size_t i = 0; i < MANY; i++) {
+		const struct exec_request request = { .argv = ARGV("/bin/echo", word),
+						      .isolated = i % 2 };
+
+		snprintf(word, sizeof(word), "number-%zu", i);
+		all[i].keep_running = true;
+		assert_int_equal(start(&all[i], &request), 0);
+		all[i].observer.on_ended = one_of_many_ended;
+	}
+	run_loop();
+	for (size_t i = 0; i < MANY; i++) {
+		snprintf(word, sizeof(word), "number-%zu\n", i);
+		assert_int_equal(all[i].ended, 1);
+		assert_string_equal(all[i].out, word);
+		outcome_free(&all[i]);
+	}
+	free(all);
+	RUN_UNTIL((execs_get_stats(fx.execs, &after),
+		   execs_total(&after, EXECS_RUNNING, EXECS_RUNNING) == 0));
+	for (int ns = CONTEXT_USER; ns <= CONTEXT_SECURE; ns++) {
+		const uint64_t *was = before.counts[ns], *is = after.counts[ns];
+
+		assert_int_equal(is[EXECS_STARTED] - was[EXECS_STARTED], MANY / 2);
+		assert_int_equal(is[EXECS_EXITED] - was[EXECS_EXITED], MANY / 2);
+	}
+	assert_int_equal(execs_total(&after, EXECS_RUNNING, EXECS_RUNNING), 0);
+	assert_int_equal(spawned(&after) - spawned(&before), MANY);
+	execs_for_each(fx.execs, count_exec, &listed);
+	assert_int_equal(listed, EXEC_ENDED_MAX);
+}
+
+static void too_many_are_refused_and_nothing_else_happens(void **state)
+{
+	const char *mark = unique();
+	struct outcome *all = calloc(EXEC_RUNNING_MAX + 1, sizeof(*all));
+	const struct exec_request request = { .argv = ARGV("/bin/sleep", mark) };
+	struct rlimit limit, raised;
+	struct execs_stats stats;
+	size_t n = 0, answered = 0, refused = 0;
+
+	(void)state;
+	/* As the agent does at its start; a running command takes four descriptors. */
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	raised = (struct rlimit){ .rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max };
+	if (limit.rlim_max < 4 * EXEC_RUNNING_MAX + 1024) {
+		free(all);
+		skip();
+	}
+	setrlimit(RLIMIT_NOFILE, &raised);
+	while (n <= EXEC_RUNNING_MAX && start(&all[n], &request) == 0)
+		all[n++].keep_running = true;
+	assert_int_equal(n, EXEC_RUNNING_MAX);
+	assert_int_equal(all[n].error.code, MOAT_E_TOO_MANY_PROCESSES);
+	assert_int_equal(all[n].error.limit, EXEC_RUNNING_MAX);
+	while (answered < n) {
+		run_for(100);
+		while (answered < n && (all[answered].started || all[answered].failed))
+			answered++;
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (all[i].failed) { /* this machine cannot have so many processes */
+			assert_int_equal(all[i].error.err, EAGAIN);
+			refused++;
+			continue;
+		}
+		all[i].observer.on_ended = NULL;
+		assert_int_equal(exec_kill(all[i].exec), 0);
+	}
+	RUN_UNTIL((execs_get_stats(fx.execs, &stats),
+		   execs_total(&stats, EXECS_RUNNING, EXECS_RUNNING) == 0));
+	assert_all_gone(mark);
+	setrlimit(RLIMIT_NOFILE, &limit);
+	free(all);
+	if (refused)
+		skip();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(timeout_kills_the_whole_tree),
+		cmocka_unit_test(timeout_that_is_not_reached_does_nothing),
+		cmocka_unit_test(exec_ends_with_its_command_not_with_its_children),
+		cmocka_unit_test(endless_writer_in_the_background_does_not_delay_the_end),
+		cmocka_unit_test(secure_exec_leaves_nothing_running),
+		cmocka_unit_test(signal_reaches_the_process_group),
+		cmocka_unit_test(stopped_command_is_waited_for_and_goes_on),
+		cmocka_unit_test(paused_output_is_not_read),
+		cmocka_unit_test(unobserved_exec_goes_on),
+		cmocka_unit_test(lost_namespace_is_reported_and_made_again),
+		cmocka_unit_test(each_end_is_counted_once_by_its_result),
+		cmocka_unit_test(a_thousand_at_once_are_all_told_their_own_result),
+		cmocka_unit_test(too_many_are_refused_and_nothing_else_happens),
+	};
+
+	return cmocka_run_group_tests(tests, fixture_open, fixture_close);
+}

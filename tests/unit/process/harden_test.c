@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/process/harden.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <sys/capability.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+
+#define MANY 2000 /* more descriptors than the children are allowed */
+
+static int score(void)
+{
+	PTR_OWNED char *text = NULL;
+
+	return read_file_at(AT_FDCWD, "/proc/self/oom_score_adj", 16, &text, NULL) < 0 ? 9999 :
+											 atoi(text);
+}
+
+static void expect_score_of_child(enum harden_child child, int expected)
+{
+	struct rlimit nofile;
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		int r = harden_undo_in_child(child);
+
+		/* What the test has raised is not closed: the limit is for what comes. */
+		if (r < 0 || getrlimit(RLIMIT_NOFILE, &nofile) < 0 || nofile.rlim_cur >= MANY)
+			_exit(1);
+		/* Reading it takes a descriptor. */
+		nofile.rlim_cur = nofile.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &nofile) < 0)
+			_exit(2);
+		_exit(score() == expected ? 0 : 3);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+/* Ends as the agent would begin: in a process of its own. */
+static void agent_with(int own, int agent, int service, int init)
+{
+	struct rlimit limit = { .rlim_cur = 1024, .rlim_max = 2 * MANY };
+	char text[16];
+
+	snprintf(text, sizeof(text), "%d", own);
+	assert_int_equal(write_file_at(AT_FDCWD, "/proc/self/oom_score_adj", text), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	harden_self();
+	assert_int_equal(score(), agent);
+	for (int i = 0; i < MANY; i++)
+		assert_true(open("/dev/null", O_RDONLY | O_CLOEXEC) >= 0);
+	expect_score_of_child(HARDEN_SERVICE, service);
+	expect_score_of_child(HARDEN_INIT, init);
+}
+
+static bool may_lower(void)
+{
+	cap_flag_value_t value = CAP_CLEAR;
+	cap_t caps = cap_get_proc();
+
+	(void)cap_get_flag(caps, CAP_SYS_RESOURCE, CAP_EFFECTIVE, &value);
+	cap_free(caps);
+	return value == CAP_SET;
+}
+
+static void in_a_process_of_its_own(int own, int agent, int service, int init)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		agent_with(own, agent, service, init);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+static void without_the_right_scores_stay_and_limits_come_back(void **state)
+{
+	int own = score();
+
+	(void)state;
+	if (may_lower())
+		skip();
+	in_a_process_of_its_own(own, own, own, own < 0 ? 0 : own);
+}
+
+static void user_code_goes_first_then_services_then_the_agent(void **state)
+{
+	(void)state;
+	if (!may_lower())
+		skip();
+	in_a_process_of_its_own(0, -900, -500, 0);
+}
+
+/* As engines start containers: spared, or first of all. */
+static void the_order_holds_whatever_the_container_has(void **state)
+{
+	(void)state;
+	if (!may_lower())
+		skip();
+	in_a_process_of_its_own(-998, -998, -998, 0);
+	in_a_process_of_its_own(-700, -900, -700, 0);
+	in_a_process_of_its_own(1000, -900, -500, 1000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(without_the_right_scores_stay_and_limits_come_back),
+		cmocka_unit_test(user_code_goes_first_then_services_then_the_agent),
+		cmocka_unit_test(the_order_holds_whatever_the_container_has),
+	};
+
+	return cmocka_run_group_tests_name("harden", tests, NULL, NULL);
+}

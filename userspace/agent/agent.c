@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/agent.h"
+
+#include <malloc.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "agent/api/api.h"
+#include "agent/audit/audit.h"
+#include "agent/process/harden.h"
+#include "agent/own_files.h"
+#include "agent/service/reserved_ports.h"
+#include "agent/state_dir.h"
+#include "base/log.h"
+
+#define REAP_AGAIN (10 * NSEC_PER_MSEC)
+
+struct run {
+	struct agent agent;
+	int lock;
+	struct reserved_ports reserved;
+	char *notify; /* $NOTIFY_SOCKET, or NULL */
+	int signals;
+	struct loop_source signal_source;
+	struct loop_timer reap_again;
+};
+
+/* Tells a service manager, as sd_notify(3) does; nobody may be listening. */
+static void notify(const struct run *run, const char *state)
+{
+	FD_OWNED int fd = -EBADF;
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	size_t n = run->notify ? strlen(run->notify) : 0;
+
+	if (n == 0 || n >= sizeof(address.sun_path))
+		return;
+	memcpy(address.sun_path, run->notify, n);
+	if (address.sun_path[0] == '@')
+		address.sun_path[0] = '\0';
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || sendto(fd, state, strlen(state), MSG_NOSIGNAL | MSG_DONTWAIT,
+			     (struct sockaddr *)&address,
+			     (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) < 0)
+		log_warning("cannot notify the service manager: %s", strerror(errno));
+}
+
+/* Stopping */
+
+static void on_services_stopped(void *data)
+{
+	struct run *run = data;
+
+	loop_stop(run->agent.loop);
+}
+
+/* Once: a second signal finds it under way. */
+static void begin_stop(struct run *run, int exit_status)
+{
+	struct agent *agent = &run->agent;
+
+	if (agent->stopping)
+		return;
+	agent->stopping = true;
+	agent->exit_status = exit_status;
+	notify(run, "STOPPING=1");
+	api_drain(agent->api);
+	execs_close(agent->execs);
+	agent->execs = NULL;
+	services_stop(agent->services, on_services_stopped, run);
+}
+
+static void on_all_exited(int wait_status, void *data)
+{
+	int status = WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status)
+					      : WEXITSTATUS(wait_status);
+
+	log_info("every service has ended");
+	begin_stop(data, status);
+}
+
+/* Signals and children */
+
+struct pid_search {
+	pid_t pid;
+	bool found;
+};
+
+static void match_service(const struct service_info *info, void *data)
+{
+	struct pid_search *search = data;
+
+	search->found = search->found || info->pid == search->pid;
+}
+
+static void match_namespace(struct namespace *ns, void *data)
+{
+	struct pid_search *search = data;
+
+	search->found = search->found || namespace_pid(ns) == search->pid;
+}
+
+static void on_reap_again(struct loop_timer *timer);
+
+/*
+ * Orphans come to the agent because it is PID 1 or a subreaper. Exits of services and of moat-inits
+ * are not touched: their owners wait for them by pidfd. But an exit that its owner has not yet
+ * collected (it will, in this turn of the loop or the next) hides the others: then again, later.
+ */
+static void reap_orphans(struct run *run)
+{
+	struct agent *agent = &run->agent;
+
+	for (;;) {
+		struct pid_search search = { 0 };
+		siginfo_t info = { 0 };
+
+		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0)
+			return;
+		search.pid = info.si_pid;
+		services_for_each(agent->services, match_service, &search);
+		if (agent->execs)
+			execs_for_each_namespace(agent->execs, match_namespace, &search);
+		if (search.found) {
+			(void)loop_timer_set(agent->loop, &run->reap_again, REAP_AGAIN,
+					     on_reap_again);
+			return;
+		}
+		(void)waitid(P_PID, (id_t)info.si_pid, &info, WEXITED | WNOHANG);
+	}
+}
+
+static void on_reap_again(struct loop_timer *timer)
+{
+	reap_orphans(container_of(timer, struct run, reap_again));
+}
+
+static void on_signal(struct loop_source *source, uint32_t events)
+{
+	struct run *run = container_of(source, struct run, signal_source);
+	struct signalfd_siginfo info;
+
+	(void)events;
+	while (read(run->signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		switch (info.ssi_signo) {
+		case SIGCHLD:
+			reap_orphans(run);
+			break;
+		case SIGTERM:
+		case SIGINT:
+			log_info("%s", run->agent.stopping ? "stopping already" : "stopping");
+			begin_stop(run, 0);
+			break;
+		default:
+			break; /* SIGHUP: nothing to reload, and no reason to die */
+		}
+	}
+}
+
+static int open_signals(struct run *run, struct failure *f)
+{
+	static const int handled[] = { SIGTERM, SIGINT, SIGHUP, SIGCHLD };
+	sigset_t set;
+	int r;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_LEN(handled); i++)
+		sigaddset(&set, handled[i]);
+	/* A peer that goes away, and a file at its limit (RLIMIT_FSIZE), is an error of write(2), not the
+	 * end of the agent. */
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return fail(f, errno, "cannot block signals");
+	run->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (run->signals < 0)
+		return fail(f, errno, "cannot receive signals");
+	if (getpid() != 1 && prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+		return fail(f, errno, "cannot become a subreaper");
+	r = loop_add(run->agent.loop, &run->signal_source, run->signals, EPOLLIN, on_signal);
+	return r < 0 ? fail(f, -r, "cannot receive signals") : 0;
+}
+
+/* Opening and closing */
+
+static int reserve_ports(struct run *run, struct failure *f)
+{
+	struct failure why = { 0 };
+	int r = reserved_ports_add(run->agent.config, &run->reserved, &why);
+
+	if (r == 0)
+		return 0;
+	if (run->agent.config->enforce != ENFORCE_BEST_EFFORT)
+		return fail(f, EINVAL, "%s", why.msg);
+	log_warning("%s", why.msg);
+	return 0;
+}
+
+/* An audit_name_fn. */
+static const char *context_name(uint64_t context, void *data)
+{
+	const struct agent *agent = data;
+
+	return agent->execs ? execs_context_name(agent->execs, context) : NULL;
+}
+
+static int open_modules(struct run *run, struct failure *f)
+{
+	struct agent *agent = &run->agent;
+	struct config *config = agent->config;
+	int r = loop_new(&agent->loop);
+
+	if (r < 0)
+		return fail(f, -r, "cannot make the event loop");
+	r = open_signals(run, f);
+	if (r == 0)
+		r = state_dir_lock(config->state_dir, &run->lock, f);
+	if (r == 0)
+		r = reserve_ports(run, f);
+	if (r == 0)
+		r = enforce_open(config, &agent->enforce, f);
+	malloc_trim(0); /* libbpf has read the type information of the whole kernel */
+	if (r == 0 && !enforce_active(agent->enforce))
+		log_warning("not enforced by the kernel: %s", enforce_reason(agent->enforce));
+	if (r == 0)
+		r = cgroups_open(config, agent->loop, &agent->cgroups, f);
+	if (r == 0)
+		r = execs_open(config, agent->enforce, agent->cgroups, agent->loop,
+			       &agent->execs, f);
+	if (r == 0)
+		r = services_open(config, agent->cgroups, agent->loop, on_all_exited, run,
+				  &agent->services, f);
+	if (r == 0)
+		r = audit_open(config->audit_log, config->instance, context_name, agent,
+			       &agent->audit, f);
+	if (r == 0)
+		r = protect_files(agent->enforce, config, f);
+	if (r == 0) {
+		r = enforce_watch(agent->enforce, agent->loop, audit_record, agent->audit);
+		if (r < 0)
+			fail(f, -r, "cannot watch for denials");
+	}
+	return r < 0 ? r : api_open(agent, &agent->api, f);
+}
+
+/* The reverse; also of a start that got only half way. */
+static void close_modules(struct run *run)
+{
+	struct agent *agent = &run->agent;
+
+	if (agent->execs)
+		execs_close(agent->execs);
+	services_free(agent->services);
+	if (agent->api)
+		api_close(agent->api);
+	cgroups_close(agent->cgroups);
+	if (agent->enforce)
+		enforce_close(agent->enforce, agent->config->keep_pins);
+	audit_close(agent->audit);
+	reserved_ports_remove(&run->reserved);
+	state_dir_unlock(agent->config->state_dir, &run->lock);
+	if (agent->loop) {
+		loop_timer_cancel(agent->loop, &run->reap_again);
+		loop_remove(agent->loop, &run->signal_source);
+	}
+	close_fd(&run->signals);
+	loop_free(agent->loop);
+	free(run->notify);
+}
+
+int agent_run(struct config *config, const struct probe_report *probes)
+{
+	struct run run = { .lock = -EBADF, .signals = -EBADF };
+	const char *notify_socket = getenv("NOTIFY_SOCKET");
+	struct failure f = { 0 };
+	struct timespec ts;
+	int r;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	run.agent.config = config;
+	run.agent.probes = *probes;
+	run.agent.started_unix_ms =
+		(uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / NSEC_PER_MSEC;
+	run.notify = notify_socket ? strdup(notify_socket) : NULL;
+	unsetenv("NOTIFY_SOCKET"); /* it is the agent's, not its services' */
+	harden_self();
+	r = open_modules(&run, &f);
+	if (r == 0) {
+		services_start(run.agent.services);
+		notify(&run, "READY=1");
+		r = loop_run(run.agent.loop);
+		if (r < 0)
+			fail(&f, -r, "the event loop failed");
+	}
+	close_modules(&run);
+	if (r < 0) {
+		log_error("%s", f.msg);
+		return 1;
+	}
+	log_info("stopped");
+	return run.agent.exit_status;
+}

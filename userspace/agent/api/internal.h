@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The parts of the API server, for userspace/agent/api*.c only.
+ *
+ *   api.c          the socket, the connections, libmicrohttpd inside the loop
+ *   peer.c     who may speak to the agent
+ *   request.c  one request: body, answer, suspension, streams
+ *   routes.c   the table of routes
+ *   exec.c     POST /v1/exec
+ *   process.c  /v1/processes
+ *   status.c   /v1/status, /v1/services, /v1/health
+ *   events.c   /v1/events
+ *   mode.c     /v1/mode
+ *   metrics.c  /metrics
+ *
+ * A request is answered at once or suspended: then libmicrohttpd forgets about its connection until
+ * api_resume(), and only the disappearance of the client is watched. Everything that comes from a
+ * peer has a limit below.
+ */
+#ifndef MOAT_API_INTERNAL_H
+#define MOAT_API_INTERNAL_H
+
+#include <microhttpd.h>
+
+#include "agent/api/api.h"
+#include "json/json.h"
+#include "base/list.h"
+
+#define API_ID_MAX 64u
+#define API_DISCARD_MAX (8u * 1024 * 1024) /* of a body that is refused anyway; then hang up */
+#define API_STREAM_HIGH (256u * 1024)      /* above: the command is no longer read */
+#define API_STREAM_LOW (64u * 1024)        /* below: it is read again */
+/* Requests that wait (a command, a stream); the other connections stay free for short ones. */
+#define API_BUSY_MAX (API_CONNECTIONS_MAX - 64u)
+#define API_REFUSED_MAX 64u   /* connections kept open only to say FORBIDDEN */
+#define API_REQUEST_NS (30 * NSEC_PER_SEC) /* for a request to arrive, for an answer to be taken */
+#define API_IDLE_NS (300 * NSEC_PER_SEC)   /* between two requests of one connection */
+
+struct api {
+	struct agent *agent;
+	struct MHD_Daemon *daemon;
+	int listen_fd;
+	char *path;
+	uid_t uid;
+	int wake_fd; /* eventfd: libmicrohttpd has more to do, in a turn of its own */
+	struct loop_source listen, mhd, wake;
+	struct loop_timer retry; /* no descriptor or memory was left for accept4() */
+	struct list requests;    /* struct api_request.link */
+	struct list idle;        /* struct api_peer.idle, longest idle first */
+	struct api_peer *accepting;
+	unsigned n_peers, n_refused, n_busy;
+	uint64_t answers[6]; /* by the first digit of the HTTP status */
+	bool listening, draining;
+};
+
+/* One connection. Lives from accept to MHD_CONNECTION_NOTIFY_CLOSED. */
+struct api_peer {
+	struct api *api;
+	int fd; /* owned by libmicrohttpd */
+	bool forbidden;
+	bool busy; /* a request is being worked on: no deadline */
+	uint64_t deadline_ns;
+	struct loop_timer timer; /* expires at the deadline or before */
+	struct list idle;
+};
+
+struct api_request;
+
+struct api_route {
+	const char *method, *path; /* "{id}" stands for one segment */
+	const char *const *query;  /* permitted names, NULL-terminated; NULL: none */
+	bool waits;                /* may take long: counts against API_BUSY_MAX */
+	/* Called with the whole body. Answers or suspends; after each api_resume() an unanswered
+	 * request is answered with `reply` and `status`, or with its stream. */
+	enum MHD_Result (*handle)(struct api_request *r);
+};
+
+struct api_request {
+	struct list link;
+	struct api *api;
+	struct api_peer *peer;
+	struct MHD_Connection *connection;
+	const struct api_route *route; /* NULL: error says why */
+	char id[API_ID_MAX];           /* what stands for {id} */
+	char *body;
+	size_t body_len, body_capacity, discarded;
+	bool failed; /* error is the answer */
+	struct refusal error;
+	char allow[64]; /* methods of the path, for METHOD_NOT_ALLOWED */
+
+	bool handled; /* route->handle was called */
+	bool suspended;
+	bool gone; /* the client went away */
+	struct loop_source hangup;
+
+	unsigned status; /* HTTP status of reply */
+	struct jbuf reply;
+
+	/* A stream: `reply` holds lines that are not sent yet, `sent` bytes of it are. */
+	bool streaming, stream_ended;
+	size_t sent;
+	/* More lines, please; NULL: they come by themselves. */
+	void (*refill)(struct api_request *r);
+
+	/* POST /v1/exec */
+	struct exec_observer observer;
+	struct exec *exec; /* while observed */
+	bool wait;
+	bool paused;
+	uint64_t sequence;
+	struct text_splitter text[2]; /* by enum exec_stream */
+
+	/* GET /v1/events */
+	struct audit_follower *follower;
+	uint64_t since;
+};
+
+/* ---- api.c ---- */
+/* Lets libmicrohttpd work until it has nothing more to do now. */
+void api_run(struct api *api);
+/* Has api_run() called soon. Answers made in callbacks of other modules go out this way, so that no
+ * request is handled, and no exec started or killed, while such a module is at work. */
+void api_wake(struct api *api);
+
+/* ---- peer.c ---- */
+/* Judges the process at the other end of a connection. 0: may speak; -EPERM: may not; any other
+ * -errno: not found out, to be treated like -EPERM. */
+int api_peer_judge(struct api *api, int fd);
+/* Whether the text of /proc/PID/cgroup names a cgroup of user code or of a moat-init: one beneath
+ * the directory of the instance that is not a service's. */
+bool api_cgroup_is_user(const char *text, const char *instance_dir);
+
+/* ---- request.c ---- */
+enum MHD_Result api_on_request(void *cls, struct MHD_Connection *connection, const char *url,
+			       const char *method, const char *version, const char *upload,
+			       size_t *upload_size, void **request);
+void api_on_completed(void *cls, struct MHD_Connection *connection, void **request,
+		      enum MHD_RequestTerminationCode why);
+/* Answers with r->reply, which is taken: one JSON value, or (200) text of another type. */
+enum MHD_Result api_respond(struct api_request *r, unsigned status);
+enum MHD_Result api_respond_text(struct api_request *r, const char *type);
+/* Answers with r->error. */
+enum MHD_Result api_refuse(struct api_request *r);
+/* Answers with an NDJSON stream of r->reply. */
+enum MHD_Result api_respond_stream(struct api_request *r);
+/* The answer comes later, from the loop. Only inside route->handle. */
+void api_suspend(struct api_request *r);
+/* There is something to send now. Harmless when not suspended. */
+void api_resume(struct api_request *r);
+/* Bytes of a stream that wait for the client. */
+size_t api_stream_pending(const struct api_request *r);
+/* Reads the value of a query parameter; NULL when absent. */
+const char *api_query(struct api_request *r, const char *name);
+/* {"code": …, "message": …, "details": {…}} */
+void api_write_error(struct jbuf *b, const struct refusal *error);
+unsigned api_error_status(enum moat_error code);
+/* Drops what the request still holds of other modules (its exec, its follower). */
+void api_detach(struct api_request *r);
+
+/* ---- routes.c ---- */
+/* The route, with r->id filled; or NULL with r->error, and r->allow for METHOD_NOT_ALLOWED. */
+const struct api_route *api_route_find(struct api_request *r, const char *method,
+				       const char *path);
+
+enum MHD_Result api_exec_handle(struct api_request *r);
+void api_exec_detach(struct api_request *r);
+enum MHD_Result api_processes_list(struct api_request *r);
+enum MHD_Result api_process_get(struct api_request *r);
+enum MHD_Result api_process_kill(struct api_request *r);
+enum MHD_Result api_process_signal(struct api_request *r);
+enum MHD_Result api_services_list(struct api_request *r);
+enum MHD_Result api_status_get(struct api_request *r);
+enum MHD_Result api_health_get(struct api_request *r);
+enum MHD_Result api_mode_get(struct api_request *r);
+enum MHD_Result api_mode_put(struct api_request *r);
+enum MHD_Result api_metrics_get(struct api_request *r);
+enum MHD_Result api_events_get(struct api_request *r);
+void api_events_detach(struct api_request *r);
+
+/* ---- process.c ---- */
+/* The members of a result, without the braces; output: stdout and stderr as well. */
+void api_write_result(struct jbuf *b, const struct exec_info *info, bool output);
+/* "key": text, or base64 with "keyEncoding". cut: an incomplete sequence at the end is left out. */
+void api_write_output(struct jbuf *b, const char *key, const char *data, size_t n, bool cut);
+
+/* ---- metrics.c ---- */
+/* NAME{LABEL="VALUE",…} value, a line of the text exposition format. labels: names and values in
+ * turn, up to a NULL; values are escaped. */
+void api_write_sample(struct jbuf *b, const char *name, const char *const *labels,
+		      const char *value);
+/* The _bucket, _sum and _count of a histogram, in seconds. */
+void api_write_histogram(struct jbuf *b, const char *name, const struct histogram *h);
+
+#endif

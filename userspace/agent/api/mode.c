@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* /v1/mode: whether the kernel programs refuse what they judge, or only record it. */
+#include <sys/socket.h>
+
+#include "agent/api/internal.h"
+#include "agent/audit/audit.h"
+#include "base/log.h"
+
+struct mode_body {
+	const char *mode;
+};
+
+static const struct json_field mode_fields[] = {
+	{ "mode", JSON_KIND_TEXT, offsetof(struct mode_body, mode), .mandatory = true },
+};
+
+/* 0, or -EINVAL with *error: `off` is not to be had while moat runs. */
+static int decode_mode(struct api_request *r, enum moat_mode *ret)
+{
+	static const enum moat_mode modes[] = { MOAT_MODE_ENFORCE, MOAT_MODE_AUDIT };
+	struct mode_body body = { 0 };
+	json_t *root;
+	int result;
+
+	result = json_parse(r->body, r->body_len, &root, &r->error);
+	if (result < 0)
+		return result;
+	result = json_decode(root, mode_fields, ARRAY_LEN(mode_fields), &body, &r->error);
+	for (size_t i = 0; result == 0 && i < ARRAY_LEN(modes); i++) {
+		if (strcmp(body.mode, enforce_mode_name(modes[i])) != 0)
+			continue;
+		*ret = modes[i];
+		json_decref(root);
+		return 0;
+	}
+	if (result == 0) {
+		refuse(&r->error, MOAT_E_BAD_VALUE, "mode must be enforce or audit");
+		snprintf(r->error.field, sizeof(r->error.field), "mode");
+	}
+	json_decref(root);
+	return -EINVAL;
+}
+
+static int set_mode(struct api_request *r, enum moat_mode mode)
+{
+	struct enforce *e = r->api->agent->enforce;
+	int result = enforce_set_mode(e, mode);
+
+	if (result == -ENODEV)
+		return refuse(&r->error, MOAT_E_ENFORCEMENT_INACTIVE,
+				     "the kernel enforces nothing: %.200s", enforce_reason(e));
+	if (result < 0) {
+		refuse(&r->error, MOAT_E_INTERNAL, "cannot switch the mode");
+		r->error.err = -result;
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* Who it was is what the kernel says of the connection; a name would be what the process says. */
+static void record(struct api_request *r, enum moat_mode from, enum moat_mode to)
+{
+	struct ucred peer = { 0 };
+	socklen_t len = sizeof(peer);
+
+	(void)getsockopt(r->peer->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
+	log_at(to == MOAT_MODE_ENFORCE ? LOG_INFO : LOG_WARNING,
+	       "mode %s, was %s (pid %d, uid %u)%s",
+	       enforce_mode_name(to), enforce_mode_name(from), (int)peer.pid, (unsigned)peer.uid,
+	       to == MOAT_MODE_ENFORCE ? "" : ": user code is refused nothing from now on");
+	audit_record_mode(r->api->agent->audit,
+			  &(struct audit_mode){ peer.pid, peer.uid, from, to });
+}
+
+enum MHD_Result api_mode_get(struct api_request *r)
+{
+	jbuf_open(&r->reply, '{');
+	jbuf_add_text(&r->reply, "mode", enforce_mode_name(enforce_mode(r->api->agent->enforce)));
+	jbuf_close(&r->reply, '}');
+	return api_respond(r, 200);
+}
+
+enum MHD_Result api_mode_put(struct api_request *r)
+{
+	enum moat_mode previous = enforce_mode(r->api->agent->enforce), mode;
+
+	if (decode_mode(r, &mode) < 0 || set_mode(r, mode) < 0)
+		return api_refuse(r);
+	if (mode != previous)
+		record(r, previous, mode);
+	jbuf_open(&r->reply, '{');
+	jbuf_add_text(&r->reply, "mode", enforce_mode_name(mode));
+	jbuf_add_text(&r->reply, "previous", enforce_mode_name(previous));
+	jbuf_close(&r->reply, '}');
+	return api_respond(r, 200);
+}

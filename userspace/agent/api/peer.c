@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who may speak to the agent: root or the agent's own user, and never user code.
+ *
+ * With enforcement, the kernel label of the peer decides; the kernel has refused user code at
+ * connect() already, so this is the second line. Without enforcement there are no labels: then a
+ * peer is refused when its cgroup is one that the agent made for user code, or when it lives in
+ * another PID namespace (as all commands do, unless a context says pid = shared).
+ *
+ * What cannot be found out is refused. Only -ENOENT of the label look-up means "no label", and only
+ * if the process still exists afterwards: the kernel answers ENOENT for a dead one, too.
+ */
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "agent/api/internal.h"
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77 /* Linux 6.5 */
+#endif
+#define CGROUP_TEXT_MAX (64u * 1024)
+
+static int open_peer(int fd, pid_t pid, int *ret_pidfd)
+{
+	int pidfd = -EBADF;
+	socklen_t len = sizeof(pidfd);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &len) == 0) {
+		*ret_pidfd = pidfd;
+		return 0;
+	}
+	if (errno != ENOPROTOOPT)
+		return -errno;
+	/* Before 6.5. The pid cannot have become a process of the control plane unnoticed: user
+	 * code never gets this far while moat enforces, and is promised to be kept off only then. */
+	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (pidfd < 0)
+		return -errno;
+	*ret_pidfd = pidfd;
+	return 0;
+}
+
+static int still_exists(int pidfd)
+{
+	return syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) < 0 ? -errno : 0;
+}
+
+static int judge_label(struct api *api, int pidfd)
+{
+	struct moat_label label;
+	int r = enforce_label_of(api->agent->enforce, pidfd, &label);
+
+	if (r == -ENOENT)
+		return still_exists(pidfd);
+	if (r < 0)
+		return r;
+	return label.role == MOAT_ROLE_CONTROL || label.role == MOAT_ROLE_NONE ? 0 : -EPERM;
+}
+
+bool api_cgroup_is_user(const char *text, const char *instance_dir)
+{
+	const char *slash = strrchr(instance_dir, '/'), *at = text;
+	size_t len;
+
+	/* "/moat-INSTANCE/": found by its name, wherever the peer's root of cgroupfs is. */
+	if (!slash || !slash[1])
+		return true;
+	len = strlen(slash);
+	while ((at = strstr(at, slash))) {
+		at += len;
+		if (*at != '/' || strncmp(at, "/control/service-", 17) == 0)
+			continue;
+		/* Of "control" itself: the agent, and who came into the container after it. */
+		if (strncmp(at, "/control", 8) != 0 || (at[8] != '\n' && at[8] != '\0'))
+			return true;
+	}
+	return false;
+}
+
+static int judge_place(struct api *api, pid_t pid, int pidfd)
+{
+	char path[64];
+	char *text PTR_OWNED = NULL;
+	struct stat own, its;
+	size_t len;
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
+	r = read_file_at(AT_FDCWD, path, CGROUP_TEXT_MAX, &text, &len);
+	if (r < 0)
+		return r;
+	snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)pid);
+	if (stat(path, &its) < 0 || stat("/proc/self/ns/pid", &own) < 0)
+		return -errno;
+	/* What was read belongs to the peer if its pid was not free in between. */
+	r = still_exists(pidfd);
+	if (r < 0)
+		return r;
+	if (own.st_dev != its.st_dev || own.st_ino != its.st_ino)
+		return -EPERM;
+	return api_cgroup_is_user(text, cgroups_path(api->agent->cgroups)) ? -EPERM : 0;
+}
+
+int api_peer_judge(struct api *api, int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+	int pidfd FD_OWNED = -EBADF;
+	int r;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		return -errno;
+	if (peer.uid != 0 && peer.uid != api->uid)
+		return -EPERM;
+	if (peer.pid <= 0)
+		return -EPERM;
+	r = open_peer(fd, peer.pid, &pidfd);
+	if (r < 0)
+		return r;
+	if (enforce_active(api->agent->enforce))
+		return judge_label(api, pidfd);
+	return judge_place(api, peer.pid, pidfd);
+}

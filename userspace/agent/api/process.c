@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* /v1/processes: what runs, what ended lately, and their results. */
+#include "agent/api/internal.h"
+
+void api_write_output(struct jbuf *b, const char *key, const char *data, size_t n, bool cut)
+{
+	size_t text_len = n && cut ? n - utf8_partial_tail(data, n) : n;
+	char name[32];
+
+	jbuf_key(b, key);
+	if (text_len == 0 || utf8_valid(data, text_len)) {
+		jbuf_text_n(b, text_len ? data : "", text_len);
+		return;
+	}
+	jbuf_base64(b, data, n);
+	/* "data" has just "encoding": there is only one of it in an event. */
+	if (strcmp(key, "data") == 0)
+		snprintf(name, sizeof(name), "encoding");
+	else
+		snprintf(name, sizeof(name), "%sEncoding", key);
+	jbuf_add_text(b, name, "base64");
+}
+
+static void write_status(struct jbuf *b, const struct exec_info *info)
+{
+	bool ended = info->state == EXEC_ENDED;
+	char name[24];
+
+	if (ended && !info->signal)
+		jbuf_add_signed(b, "exitCode", info->exit_code);
+	else
+		jbuf_add_null(b, "exitCode");
+	jbuf_add_text(b, "signal", ended && info->signal ?
+		      signal_name(info->signal, name, sizeof(name)) : NULL);
+	jbuf_add_bool(b, "timedOut", info->timed_out);
+	if (info->oom_killed < 0)
+		jbuf_add_null(b, "oomKilled");
+	else
+		jbuf_add_bool(b, "oomKilled", info->oom_killed > 0);
+}
+
+void api_write_result(struct jbuf *b, const struct exec_info *info, bool output)
+{
+	const struct exec_output *out = &info->output[EXEC_STDOUT];
+	const struct exec_output *err = &info->output[EXEC_STDERR];
+	bool running = info->state != EXEC_ENDED;
+
+	jbuf_add_text(b, "id", info->id);
+	write_status(b, info);
+	if (output) {
+		(void)jbuf_reserve(b, out->kept + err->kept); /* at once, most often */
+		api_write_output(b, "stdout", out->data, out->kept,
+				 running || out->total > out->kept);
+		api_write_output(b, "stderr", err->data, err->kept,
+				 running || err->total > err->kept);
+	}
+	jbuf_add_unsigned(b, "stdoutBytes", out->total);
+	jbuf_add_unsigned(b, "stderrBytes", err->total);
+	jbuf_add_bool(b, "truncated", out->total > out->kept || err->total > err->kept);
+	jbuf_add_unsigned(b, "durationMs", info->duration_ms);
+	jbuf_add_text(b, "context", info->context);
+}
+
+static const char *state_name(const struct exec_info *info)
+{
+	switch (info->state) {
+	case EXEC_STARTING:
+		return "starting";
+	case EXEC_RUNNING:
+		return "running";
+	case EXEC_ENDED:
+		break;
+	}
+	return info->background ? "background" : "ended";
+}
+
+/* What a process is, beside its result. */
+static void write_process(struct jbuf *b, const struct exec_info *info)
+{
+	jbuf_add_text(b, "state", state_name(info));
+	jbuf_add_text(b, "namespace", info->ns);
+	jbuf_add_open(b, "argv", '[');
+	for (size_t i = 0; info->argv && info->argv[i]; i++)
+		jbuf_text(b, info->argv[i]);
+	jbuf_close(b, ']');
+	jbuf_add_signed(b, "pid", info->pid);
+	jbuf_add_time(b, "startedAt", info->started_unix_ms);
+	jbuf_add_unsigned(b, "userUs", info->user_usec);
+	jbuf_add_unsigned(b, "systemUs", info->system_usec);
+	jbuf_add_unsigned(b, "maxRssKiB", info->max_rss_kib);
+}
+
+static void list_one(struct exec *exec, void *data)
+{
+	struct jbuf *b = data;
+	struct exec_info info;
+
+	exec_get_info(exec, &info);
+	jbuf_open(b, '{');
+	api_write_result(b, &info, false);
+	write_process(b, &info);
+	jbuf_close(b, '}');
+}
+
+enum MHD_Result api_processes_list(struct api_request *r)
+{
+	struct jbuf *b = &r->reply;
+
+	jbuf_open(b, '{');
+	jbuf_add_open(b, "processes", '[');
+	execs_for_each(r->api->agent->execs, list_one, b);
+	jbuf_close(b, ']');
+	jbuf_close(b, '}');
+	return api_respond(r, 200);
+}
+
+static struct exec *find(struct api_request *r)
+{
+	struct exec *exec = exec_find(r->api->agent->execs, r->id);
+
+	if (!exec)
+		refuse(&r->error, MOAT_E_NO_SUCH_PROCESS, "there is no process %s", r->id);
+	return exec;
+}
+
+enum MHD_Result api_process_get(struct api_request *r)
+{
+	struct exec *exec = find(r);
+	struct exec_info info;
+
+	if (!exec)
+		return api_refuse(r);
+	exec_get_info(exec, &info);
+	jbuf_open(&r->reply, '{');
+	api_write_result(&r->reply, &info, true);
+	write_process(&r->reply, &info);
+	jbuf_close(&r->reply, '}');
+	return api_respond(r, 200);
+}
+
+/* -ESRCH says that there was nothing left to kill, which is what the client wanted. */
+enum MHD_Result api_process_kill(struct api_request *r)
+{
+	struct exec *exec = find(r);
+	int result;
+
+	if (!exec)
+		return api_refuse(r);
+	result = exec_kill(exec);
+	if (result < 0 && result != -ESRCH) {
+		refuse(&r->error, MOAT_E_INTERNAL, "cannot kill %s", r->id);
+		r->error.err = -result;
+		return api_refuse(r);
+	}
+	jbuf_open(&r->reply, '{');
+	jbuf_add_text(&r->reply, "id", r->id);
+	jbuf_add_bool(&r->reply, "killed", result == 0);
+	jbuf_close(&r->reply, '}');
+	return api_respond(r, 200);
+}
+
+struct signal_body {
+	int signal;
+};
+
+static const struct json_field signal_fields[] = {
+	{ "signal", JSON_KIND_SIGNAL, offsetof(struct signal_body, signal), .mandatory = true },
+};
+
+enum MHD_Result api_process_signal(struct api_request *r)
+{
+	struct signal_body body = { 0 };
+	struct exec *exec = find(r);
+	char name[24];
+	json_t *root;
+	int result;
+
+	if (!exec || json_parse(r->body, r->body_len, &root, &r->error) < 0)
+		return api_refuse(r);
+	result = json_decode(root, signal_fields, ARRAY_LEN(signal_fields), &body, &r->error);
+	json_decref(root);
+	if (result < 0)
+		return api_refuse(r);
+	result = exec_signal(exec, body.signal);
+	if (result == -ESRCH)
+		refuse(&r->error, MOAT_E_NO_SUCH_PROCESS, "%s has ended", r->id);
+	else if (result < 0)
+		refuse(&r->error, MOAT_E_INTERNAL, "cannot signal %s", r->id);
+	if (result < 0) {
+		r->error.err = -result;
+		return api_refuse(r);
+	}
+	jbuf_open(&r->reply, '{');
+	jbuf_add_text(&r->reply, "id", r->id);
+	jbuf_add_text(&r->reply, "signal", signal_name(body.signal, name, sizeof(name)));
+	jbuf_close(&r->reply, '}');
+	return api_respond(r, 200);
+}

@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One request from its headers to its last byte out. */
+#include <malloc.h>
+#include <sys/epoll.h>
+
+#include "agent/api/internal.h"
+#include "base/log.h"
+
+unsigned api_error_status(enum moat_error code)
+{
+	switch (code) {
+#define MOAT_ERROR_STATUS(name, http, exit) case MOAT_E_##name: return http;
+	MOAT_ERRORS(MOAT_ERROR_STATUS)
+#undef MOAT_ERROR_STATUS
+	case MOAT_OK:
+		break;
+	}
+	return 500;
+}
+
+static const char *error_name(enum moat_error code)
+{
+	switch (code) {
+#define MOAT_ERROR_NAME(name, http, exit) case MOAT_E_##name: return #name;
+	MOAT_ERRORS(MOAT_ERROR_NAME)
+#undef MOAT_ERROR_NAME
+	case MOAT_OK:
+		break;
+	}
+	return "INTERNAL";
+}
+
+void api_write_error(struct jbuf *b, const struct refusal *error)
+{
+	jbuf_open(b, '{');
+	jbuf_add_text(b, "code", error_name(error->code));
+	jbuf_add_text(b, "message", error->message);
+	if (error->err || error->step || error->field[0] || error->offset >= 0 ||
+	    error->limit >= 0) {
+		jbuf_add_open(b, "details", '{');
+		if (error->err)
+			jbuf_add_signed(b, "errno", error->err);
+		if (error->step)
+			jbuf_add_text(b, "step", error->step);
+		if (error->field[0])
+			jbuf_add_text(b, "field", error->field);
+		if (error->offset >= 0)
+			jbuf_add_signed(b, "offset", error->offset);
+		if (error->limit >= 0)
+			jbuf_add_signed(b, "limit", error->limit);
+		jbuf_close(b, '}');
+	}
+	jbuf_close(b, '}');
+}
+
+static enum MHD_Result queue(struct api_request *r, unsigned status, struct MHD_Response *response,
+			     const char *type)
+{
+	enum MHD_Result result = MHD_NO;
+
+	if (!response)
+		return MHD_NO;
+	if (MHD_add_response_header(response, "Content-Type", type) == MHD_YES &&
+	    (!r->allow[0] ||
+	     MHD_add_response_header(response, "Allow", r->allow) == MHD_YES))
+		result = MHD_queue_response(r->connection, status, response);
+	r->api->answers[status / 100] += result == MHD_YES;
+	MHD_destroy_response(response);
+	return result;
+}
+
+static void set_busy(struct api_peer *peer, bool busy)
+{
+	peer->api->n_busy += busy - peer->busy;
+	peer->busy = busy;
+}
+
+/* An answer holds what a command has printed. */
+static void free_reply(void *data)
+{
+	free_wiped(data, malloc_usable_size(data));
+}
+
+static enum MHD_Result respond(struct api_request *r, unsigned status, const char *type)
+{
+	struct jbuf reply = r->reply;
+	struct MHD_Response *response;
+	char *fitting;
+
+	r->reply = (struct jbuf){ 0 };
+	if (reply.failed) {
+		jbuf_free(&reply);
+		return MHD_NO; /* no memory even for an error: hang up */
+	}
+	/* Smaller stays in its place; what was never written need not be wiped either. */
+	fitting = realloc(reply.data, reply.len);
+	if (fitting)
+		reply.data = fitting;
+	response = MHD_create_response_from_buffer_with_free_callback(reply.len, reply.data,
+								      free_reply);
+	if (!response)
+		jbuf_free(&reply);
+	/* From here the client has to take the answer; see on_deadline(). */
+	set_busy(r->peer, false);
+	r->peer->deadline_ns = now_ns() + API_REQUEST_NS;
+	return queue(r, status, response, type);
+}
+
+enum MHD_Result api_respond(struct api_request *r, unsigned status)
+{
+	jbuf_newline(&r->reply);
+	return respond(r, status, "application/json");
+}
+
+enum MHD_Result api_respond_text(struct api_request *r, const char *type)
+{
+	return respond(r, 200, type);
+}
+
+enum MHD_Result api_refuse(struct api_request *r)
+{
+	jbuf_free(&r->reply);
+	api_write_error(&r->reply, &r->error);
+	return api_respond(r, api_error_status(r->error.code));
+}
+
+size_t api_stream_pending(const struct api_request *r)
+{
+	return r->reply.len - r->sent;
+}
+
+static ssize_t on_stream_read(void *cls, uint64_t position, char *buf, size_t max)
+{
+	struct api_request *r = cls;
+	size_t n;
+
+	(void)position;
+	if (r->gone || r->reply.failed)
+		return MHD_CONTENT_READER_END_WITH_ERROR;
+	if (api_stream_pending(r) == 0) {
+		r->reply.len = r->sent = 0;
+		if (r->refill)
+			r->refill(r);
+	}
+	n = api_stream_pending(r);
+	if (n == 0 && r->stream_ended)
+		return MHD_CONTENT_READER_END_OF_STREAM;
+	if (n == 0) {
+		api_suspend(r);
+		return 0;
+	}
+	n = n < max ? n : max;
+	memcpy(buf, r->reply.data + r->sent, n);
+	r->sent += n;
+	if (r->paused && r->exec && api_stream_pending(r) < API_STREAM_LOW) {
+		r->paused = false;
+		exec_pause(r->exec, false);
+	}
+	return (ssize_t)n;
+}
+
+enum MHD_Result api_respond_stream(struct api_request *r)
+{
+	struct MHD_Response *response =
+		MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 4096, on_stream_read, r, NULL);
+
+	r->streaming = true;
+	return queue(r, 200, response, "application/x-ndjson");
+}
+
+static void on_hangup(struct loop_source *source, uint32_t events)
+{
+	struct api_request *r = container_of(source, struct api_request, hangup);
+
+	(void)events;
+	r->gone = true;
+	api_detach(r);
+	api_resume(r);
+}
+
+void api_suspend(struct api_request *r)
+{
+	if (r->suspended)
+		return;
+	/* libmicrohttpd takes the socket out of its epoll set, so a client that goes away would
+	 * hold its connection until the command ends. EPOLLHUP: closed, not merely half-closed. */
+	MHD_suspend_connection(r->connection);
+	r->suspended = true;
+	if (loop_add(r->api->agent->loop, &r->hangup, r->peer->fd, 0, on_hangup) < 0)
+		log_debug("a waiting client is not watched");
+}
+
+void api_resume(struct api_request *r)
+{
+	if (!r->suspended)
+		return;
+	loop_remove(r->api->agent->loop, &r->hangup);
+	r->suspended = false;
+	/* Without a thread of its own libmicrohttpd tells nobody that there is something to do. */
+	MHD_resume_connection(r->connection);
+	api_wake(r->api);
+}
+
+void api_detach(struct api_request *r)
+{
+	api_exec_detach(r);
+	api_events_detach(r);
+}
+
+static void body_free(struct api_request *r)
+{
+	free_wiped(r->body, r->body_capacity);
+	r->body = NULL;
+	r->body_len = r->body_capacity = 0;
+}
+
+void api_on_completed(void *cls, struct MHD_Connection *connection, void **request,
+		      enum MHD_RequestTerminationCode why)
+{
+	struct api_request *r = *request;
+
+	(void)cls;
+	(void)connection;
+	(void)why;
+	if (!r)
+		return;
+	*request = NULL;
+	api_detach(r);
+	if (r->suspended)
+		loop_remove(r->api->agent->loop, &r->hangup);
+	list_remove(&r->link);
+	set_busy(r->peer, false);
+	r->peer->deadline_ns = now_ns() + API_IDLE_NS;
+	list_remove(&r->peer->idle);
+	list_append(&r->api->idle, &r->peer->idle);
+	body_free(r);
+	jbuf_free(&r->reply);
+	free(r);
+}
+
+const char *api_query(struct api_request *r, const char *name)
+{
+	return MHD_lookup_connection_value(r->connection, MHD_GET_ARGUMENT_KIND, name);
+}
+
+static enum MHD_Result check_query(void *cls, enum MHD_ValueKind kind, const char *key,
+				   const char *value)
+{
+	struct api_request *r = cls;
+
+	(void)kind;
+	(void)value;
+	for (size_t i = 0; r->route->query && r->route->query[i]; i++)
+		if (strcmp(r->route->query[i], key) == 0)
+			return MHD_YES;
+	r->failed = true;
+	refuse(&r->error, MOAT_E_UNKNOWN_FIELD, "%.64s is not a known query parameter", key);
+	snprintf(r->error.field, sizeof(r->error.field), "%s", key);
+	return MHD_NO;
+}
+
+static void too_large(struct api_request *r)
+{
+	body_free(r);
+	r->failed = true;
+	refuse(&r->error, MOAT_E_BODY_TOO_LARGE, "the body is larger than %u bytes",
+		      API_BODY_MAX);
+	r->error.limit = API_BODY_MAX;
+}
+
+static unsigned long long announced(struct api_request *r)
+{
+	const char *text = MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND,
+						       "Content-Length");
+
+	return text ? strtoull(text, NULL, 10) : 0;
+}
+
+/* The headers have arrived. */
+static enum MHD_Result begin(struct api *api, struct MHD_Connection *connection, const char *url,
+			     const char *method, void **request)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	struct api_request *r;
+
+	if (!info || !info->socket_context)
+		return MHD_NO;
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return MHD_NO;
+	r->api = api;
+	r->peer = info->socket_context;
+	r->connection = connection;
+	r->hangup.fd = -EBADF;
+	list_append(&api->requests, &r->link);
+	*request = r;
+
+	r->peer->deadline_ns = now_ns() + API_REQUEST_NS;
+	list_remove(&r->peer->idle);
+	if (r->peer->forbidden) {
+		refuse(&r->error, MOAT_E_FORBIDDEN, "this process may not use the API");
+		return api_refuse(r);
+	}
+	r->route = api_route_find(r, method, url);
+	r->failed = !r->route;
+	if (r->route)
+		MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, check_query, r);
+	if (announced(r) > API_BODY_MAX)
+		too_large(r);
+	/* An answer before the end of the body ends the connection, and many clients see a broken
+	 * pipe instead of it: a body that is only somewhat too large is read and thrown away. */
+	return announced(r) > API_DISCARD_MAX ? api_refuse(r) : MHD_YES;
+}
+
+static enum MHD_Result take_body(struct api_request *r, const char *data, size_t n)
+{
+	size_t capacity = r->body_capacity ? r->body_capacity : 4096;
+	char *body;
+
+	if (r->failed) {
+		r->discarded += n;
+		return r->discarded <= API_DISCARD_MAX ? MHD_YES : MHD_NO;
+	}
+	if (n > API_BODY_MAX - r->body_len) {
+		too_large(r);
+		return MHD_YES;
+	}
+	if (n > r->body_capacity - r->body_len) {
+		while (capacity < r->body_len + n)
+			capacity *= 2;
+		/* Not realloc(): it would leave a copy behind. */
+		body = malloc(capacity);
+		if (!body)
+			return MHD_NO;
+		if (r->body_len)
+			memcpy(body, r->body, r->body_len);
+		free_wiped(r->body, r->body_capacity);
+		r->body = body;
+		r->body_capacity = capacity;
+	}
+	memcpy(r->body + r->body_len, data, n);
+	r->body_len += n;
+	return MHD_YES;
+}
+
+/* The request is complete, or was resumed. */
+static enum MHD_Result answer(struct api_request *r)
+{
+	enum MHD_Result result;
+
+	if (r->gone)
+		return MHD_NO;
+	if (!r->failed && r->api->draining && !r->handled) {
+		r->failed = true;
+		refuse(&r->error, MOAT_E_SHUTTING_DOWN, "the agent stops");
+	}
+	if (!r->failed && !r->handled && r->route->waits && r->api->n_busy >= API_BUSY_MAX) {
+		r->failed = true;
+		refuse(&r->error, MOAT_E_TOO_MANY_PROCESSES, "%u requests wait already",
+			      API_BUSY_MAX);
+		r->error.limit = API_BUSY_MAX;
+	}
+	if (r->failed)
+		return api_refuse(r);
+	if (!r->handled) {
+		r->handled = true;
+		set_busy(r->peer, true);
+		result = r->route->handle(r);
+		body_free(r);
+		return result;
+	}
+	if (r->streaming)
+		return api_respond_stream(r);
+	if (r->status)
+		return api_respond(r, r->status);
+	refuse(&r->error, MOAT_E_INTERNAL, "the request has no answer");
+	return api_refuse(r);
+}
+
+enum MHD_Result api_on_request(void *cls, struct MHD_Connection *connection, const char *url,
+			       const char *method, const char *version, const char *upload,
+			       size_t *upload_size, void **request)
+{
+	struct api_request *r = *request;
+	enum MHD_Result result;
+
+	(void)version;
+	if (!r)
+		return begin(cls, connection, url, method, request);
+	if (*upload_size) {
+		result = take_body(r, upload, *upload_size);
+		*upload_size = 0;
+		return result;
+	}
+	return answer(r);
+}

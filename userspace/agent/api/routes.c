@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/api/internal.h"
+
+static const char *const events_query[] = { "since", "follow", NULL };
+
+static const struct api_route routes[] = {
+	{ "POST", "/v1/exec", NULL, true, api_exec_handle },
+	{ "GET", "/v1/processes", NULL, false, api_processes_list },
+	{ "GET", "/v1/processes/{id}", NULL, false, api_process_get },
+	{ "DELETE", "/v1/processes/{id}", NULL, false, api_process_kill },
+	{ "POST", "/v1/processes/{id}/signal", NULL, false, api_process_signal },
+	{ "GET", "/v1/services", NULL, false, api_services_list },
+	{ "GET", "/v1/status", NULL, false, api_status_get },
+	{ "GET", "/v1/health", NULL, false, api_health_get },
+	{ "GET", "/v1/mode", NULL, false, api_mode_get },
+	{ "PUT", "/v1/mode", NULL, false, api_mode_put },
+	{ "GET", "/v1/events", events_query, true, api_events_get },
+	{ "GET", "/metrics", NULL, false, api_metrics_get },
+};
+
+/* Matches segment by segment; what stands for {id} goes to id. */
+static bool path_matches(const char *pattern, const char *path, char *id)
+{
+	while (*pattern) {
+		if (strncmp(pattern, "{id}", 4) == 0) {
+			size_t n = strcspn(path, "/");
+
+			if (n == 0 || n >= API_ID_MAX)
+				return false;
+			memcpy(id, path, n);
+			id[n] = '\0';
+			pattern += 4;
+			path += n;
+		} else if (*pattern++ != *path++) {
+			return false;
+		}
+	}
+	return !*path;
+}
+
+const struct api_route *api_route_find(struct api_request *r, const char *method,
+				       const char *path)
+{
+	size_t used = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+		if (!path_matches(routes[i].path, path, r->id))
+			continue;
+		if (strcmp(routes[i].method, method) == 0) {
+			r->allow[0] = '\0';
+			return &routes[i];
+		}
+		used += (size_t)snprintf(r->allow + used, sizeof(r->allow) - used, "%s%s",
+					 used ? ", " : "", routes[i].method);
+	}
+	if (used)
+		refuse(&r->error, MOAT_E_METHOD_NOT_ALLOWED, "this path knows %s only",
+			      r->allow);
+	else
+		refuse(&r->error, MOAT_E_NOT_FOUND, "there is no such path");
+	return NULL;
+}

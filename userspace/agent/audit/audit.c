@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/audit/audit.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "agent/enforce/enforce.h"
+#include "base/log.h"
+
+#define LOG_FLAGS \
+	(O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK)
+
+struct audit {
+	struct audit_entry kept[AUDIT_KEPT]; /* that of sequence s at s % AUDIT_KEPT */
+	uint64_t sequence;                   /* of the newest; 0: none yet */
+	struct list followers;
+	char *instance;
+	audit_name_fn name; /* NULL: contexts have none */
+	void *name_data;
+	char *log_file;    /* NULL: none */
+	int log;
+	uint64_t log_size, log_drops;
+	bool log_failed; /* reported once, not for every entry */
+};
+
+static int open_log(struct audit *audit)
+{
+	FD_OWNED int fd = open(audit->log_file, LOG_FLAGS, 0600);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -ENOTSUP;
+	audit->log = take_fd(&fd);
+	audit->log_size = (uint64_t)st.st_size;
+	return 0;
+}
+
+int audit_open(const char *log_file, const char *instance, audit_name_fn name, void *data,
+	       struct audit **ret, struct failure *f)
+{
+	struct audit *audit = calloc(1, sizeof(*audit));
+	int r = 0;
+
+	if (!audit)
+		return fail(f, ENOMEM, "cannot set up auditing");
+	list_init(&audit->followers);
+	audit->log = -EBADF;
+	audit->name = name;
+	audit->name_data = data;
+	audit->instance = strdup(instance);
+	if (!audit->instance)
+		r = -ENOMEM;
+	if (r == 0 && log_file) {
+		audit->log_file = strdup(log_file);
+		r = audit->log_file ? open_log(audit) : -ENOMEM;
+	}
+	if (r < 0) {
+		audit_close(audit);
+		return log_file ? fail(f, -r, "cannot open audit_log %s", log_file) :
+				  fail(f, -r, "cannot set up auditing");
+	}
+	*ret = audit;
+	return 0;
+}
+
+void audit_close(struct audit *audit)
+{
+	if (!audit)
+		return;
+	while (!list_empty(&audit->followers))
+		list_remove(audit->followers.next);
+	close_fd(&audit->log);
+	free(audit->log_file);
+	free(audit->instance);
+	free(audit);
+}
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+}
+
+/*
+ * FILE gets the second name FILE.1, and a new file is renamed over it: so that what protects FILE is
+ * handed on to the new one (bpf/file.bpf.c), and at no moment is there none.
+ */
+static int rotate_log(struct audit *audit)
+{
+	PTR_OWNED char *old = NULL, *fresh = NULL;
+	FD_OWNED int fd = -EBADF;
+
+	if (asprintf(&old, "%s.1", audit->log_file) < 0) {
+		old = NULL;
+		return -ENOMEM;
+	}
+	if (asprintf(&fresh, "%s.new", audit->log_file) < 0) {
+		fresh = NULL;
+		return -ENOMEM;
+	}
+	if (unlink(fresh) < 0 && errno != ENOENT)
+		return -errno;
+	if (unlink(old) < 0 && errno != ENOENT)
+		return -errno;
+	fd = open(fresh, LOG_FLAGS | O_EXCL, 0600);
+	if (fd < 0)
+		return -errno;
+	if (link(audit->log_file, old) < 0 || rename(fresh, audit->log_file) < 0)
+		return -errno;
+	close_fd(&audit->log);
+	audit->log = take_fd(&fd);
+	audit->log_size = 0;
+	return 0;
+}
+
+/* Records as JSON */
+
+static void write_subject(const struct audit *audit, const struct moat_event *event, struct jbuf *b)
+{
+	jbuf_add_open(b, "subject", '{');
+	jbuf_add_unsigned(b, "pid", event->pid);
+	jbuf_key(b, "comm");
+	jbuf_text_n(b, event->comm, strnlen(event->comm, sizeof(event->comm)));
+	jbuf_add_unsigned(b, "context", event->context);
+	jbuf_add_text(b, "contextName",
+		      audit->name ? audit->name(event->context, audit->name_data) : NULL);
+	jbuf_add_unsigned(b, "exec", event->exec);
+	jbuf_close(b, '}');
+}
+
+static void write_denial(const struct audit *audit, const struct moat_event *event, struct jbuf *b)
+{
+	const char *name = strerrorname_np(event->err);
+
+	jbuf_add_text(b, "hook", enforce_hook_name(event->hook));
+	jbuf_add_text(b, "surface", enforce_hook_surface(event->hook));
+	jbuf_add_text(b, "verdict", event->enforced ? "denied" : "would-deny");
+	jbuf_add_text(b, "errno", name ? name : "unknown");
+	write_subject(audit, event, b);
+	jbuf_add_open(b, "object", '{');
+	jbuf_add_text(b, "kind", audit_object_name(event->object_kind));
+	jbuf_add_unsigned(b, "value", event->object);
+	jbuf_close(b, '}');
+	jbuf_add_unsigned(b, "folded", event->folded);
+}
+
+static void write_mode(const struct audit_mode *mode, struct jbuf *b)
+{
+	jbuf_add_text(b, "from", enforce_mode_name(mode->from));
+	jbuf_add_text(b, "to", enforce_mode_name(mode->to));
+	jbuf_add_open(b, "caller", '{');
+	jbuf_add_signed(b, "pid", mode->pid);
+	jbuf_add_unsigned(b, "uid", mode->uid);
+	jbuf_close(b, '}');
+}
+
+void audit_write(const struct audit *audit, const struct audit_entry *entry, struct jbuf *b)
+{
+	jbuf_open(b, '{');
+	jbuf_add_unsigned(b, "seq", entry->sequence);
+	jbuf_add_text(b, "type", audit_type_name(entry->type));
+	jbuf_add_time(b, "time", entry->unix_ms);
+	jbuf_add_text(b, "instance", audit->instance);
+	if (entry->type == AUDIT_DENIAL)
+		write_denial(audit, &entry->denial, b);
+	else
+		write_mode(&entry->mode, b);
+	jbuf_close(b, '}');
+	jbuf_newline(b);
+}
+
+static int log_entry(struct audit *audit, const struct audit_entry *entry)
+{
+	CLEANUP(jbuf_free) struct jbuf line = { 0 };
+	int r = audit->log_size >= AUDIT_LOG_MAX ? rotate_log(audit) : 0;
+
+	if (r < 0)
+		return r; /* what would be above the limit is not written */
+	audit_write(audit, entry, &line);
+	if (line.failed)
+		return -ENOMEM;
+	r = write_all(audit->log, line.data, line.len);
+	if (r == 0)
+		audit->log_size += line.len;
+	else if (ftruncate(audit->log, (off_t)audit->log_size) < 0) /* no half a line */
+		log_debug("audit_log: %s", strerror(errno));
+	return r;
+}
+
+/* Followers */
+
+/* From one list to the other and back, so that any of them may leave while one is told. */
+static void tell_followers(struct audit *audit, const struct audit_entry *entry)
+{
+	struct list untold = LIST_INIT(untold);
+
+	list_for_each_safe(pos, &audit->followers) {
+		list_remove(pos);
+		list_append(&untold, pos);
+	}
+	while (!list_empty(&untold)) {
+		struct list *pos = untold.next;
+		struct audit_follower *f = list_entry(pos, struct audit_follower, link);
+
+		list_remove(pos);
+		list_append(&audit->followers, pos);
+		f->on_entry(f, entry);
+	}
+}
+
+/* Takes the entry, numbers it, and hands it on. */
+static void record(struct audit *audit, struct audit_entry *entry)
+{
+	int r;
+
+	entry->sequence = ++audit->sequence;
+	audit->kept[entry->sequence % AUDIT_KEPT] = *entry;
+	if (audit->log_file) {
+		r = log_entry(audit, entry);
+		audit->log_drops += r < 0;
+		if (r < 0 && !audit->log_failed)
+			log_error("cannot write audit_log %s: %s", audit->log_file, strerror(-r));
+		audit->log_failed = r < 0;
+	}
+	tell_followers(audit, entry);
+}
+
+void audit_record(const struct moat_event *event, void *data)
+{
+	/* The kernel's clock counts from boot; suspended time included. */
+	uint64_t boot_ns = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_BOOTTIME);
+	struct audit_entry entry = {
+		.type = AUDIT_DENIAL,
+		.unix_ms = (boot_ns + event->time_ns) / NSEC_PER_MSEC,
+		.denial = *event,
+	};
+
+	record(data, &entry);
+}
+
+void audit_record_mode(struct audit *audit, const struct audit_mode *mode)
+{
+	struct audit_entry entry = {
+		.type = AUDIT_MODE,
+		.unix_ms = clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC,
+		.mode = *mode,
+	};
+
+	record(audit, &entry);
+}
+
+uint64_t audit_newest(const struct audit *audit)
+{
+	return audit->sequence;
+}
+
+void audit_replay(struct audit *audit, uint64_t since,
+		  void (*fn)(const struct audit_entry *entry, void *data), void *data)
+{
+	uint64_t first = audit->sequence < AUDIT_KEPT ? 1 : audit->sequence - AUDIT_KEPT + 1;
+
+	if (since >= audit->sequence)
+		return;
+	if (since + 1 > first)
+		first = since + 1;
+	for (uint64_t s = first; s <= audit->sequence; s++)
+		fn(&audit->kept[s % AUDIT_KEPT], data);
+}
+
+void audit_follow(struct audit *audit, struct audit_follower *f)
+{
+	list_append(&audit->followers, &f->link);
+}
+
+void audit_unfollow(struct audit_follower *f)
+{
+	list_remove(&f->link);
+}
+
+uint64_t audit_log_drops(const struct audit *audit)
+{
+	return audit->log_drops;
+}
+
+const char *audit_type_name(enum audit_type type)
+{
+	static const char *const names[] = { [AUDIT_DENIAL] = "denial", [AUDIT_MODE] = "mode" };
+
+	return type < ARRAY_LEN(names) ? names[type] : "unknown";
+}
+
+const char *audit_object_name(uint32_t object_kind)
+{
+	static const char *const names[] = {
+		[MOAT_OBJECT_NONE] = "none",     [MOAT_OBJECT_TASK] = "task",
+		[MOAT_OBJECT_PORT] = "port",     [MOAT_OBJECT_PROC] = "proc",
+		[MOAT_OBJECT_SOCKET] = "socket", [MOAT_OBJECT_BPF] = "bpf",
+		[MOAT_OBJECT_CAPABILITY] = "capability", [MOAT_OBJECT_FILE] = "file",
+		[MOAT_OBJECT_MOUNT] = "mount",   [MOAT_OBJECT_KERNEL] = "kernel",
+		[MOAT_OBJECT_DEVICE] = "device", [MOAT_OBJECT_KEY] = "key",
+	};
+
+	return object_kind < ARRAY_LEN(names) ? names[object_kind] : "unknown";
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is to be remembered: denials on their way out of the kernel, and switches of the mode. The
+ * last AUDIT_KEPT of them are in memory for /v1/events; then followers, and the log file. Nothing
+ * here can delay or change a verdict: the kernel has already answered.
+ */
+#ifndef MOAT_AUDIT_H
+#define MOAT_AUDIT_H
+
+#include <sys/types.h>
+
+#include "json/json.h"
+#include "base/base.h"
+#include "base/list.h"
+#include "moat/abi.h"
+
+#define AUDIT_KEPT 1024u
+#define AUDIT_LOG_MAX (64u * 1024 * 1024) /* then it is renamed to FILE.1, over an older one */
+
+struct audit;
+
+enum audit_type { AUDIT_DENIAL, AUDIT_MODE };
+
+/* Who has switched the mode: the process that made the connection, as the kernel knows it. */
+struct audit_mode {
+	pid_t pid;
+	uid_t uid;
+	enum moat_mode from, to;
+};
+
+struct audit_entry {
+	uint64_t sequence; /* from 1 up, without gaps */
+	uint64_t unix_ms;
+	enum audit_type type;
+	union {
+		struct moat_event denial;
+		struct audit_mode mode;
+	};
+};
+
+struct audit_follower {
+	struct list link;
+	/* The entry is valid during the call only. */
+	void (*on_entry)(struct audit_follower *f, const struct audit_entry *entry);
+};
+
+/* The name of a context, or NULL where it is gone. */
+typedef const char *(*audit_name_fn)(uint64_t context, void *data);
+
+/*
+ * log_file: each record is appended to it as a line (created with mode 0600); NULL: no file.
+ * instance: stands in each record. name: may be NULL.
+ */
+int audit_open(const char *log_file, const char *instance, audit_name_fn name, void *data,
+	       struct audit **ret, struct failure *f);
+void audit_close(struct audit *audit);
+/* An enforce_event_fn; data is the struct audit. */
+void audit_record(const struct moat_event *event, void *data);
+void audit_record_mode(struct audit *audit, const struct audit_mode *mode);
+/* The sequence of the newest entry; 0: there is none yet. */
+uint64_t audit_newest(const struct audit *audit);
+/* Calls fn for each kept entry with a sequence above since, oldest first. */
+void audit_replay(struct audit *audit, uint64_t since,
+		  void (*fn)(const struct audit_entry *entry, void *data), void *data);
+/* The one form that a record has, in the log file and in the API: a line of JSON. */
+void audit_write(const struct audit *audit, const struct audit_entry *entry, struct jbuf *b);
+void audit_follow(struct audit *audit, struct audit_follower *f);
+void audit_unfollow(struct audit_follower *f);
+/* How many entries could not be written to the log file. */
+uint64_t audit_log_drops(const struct audit *audit);
+
+/* "denial", "task": static strings; "unknown" when out of range. */
+const char *audit_type_name(enum audit_type type);
+const char *audit_object_name(uint32_t object_kind);
+
+#endif

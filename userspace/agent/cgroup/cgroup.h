@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One cgroup (v2) per exec and per service, beneath one directory of the instance's own:
+ *
+ *   BASE/moat-INSTANCE/control/{service-NAME, init-NAME}
+ *                     /user/exec-N
+ *                     /user/context-NAME/exec-N     for contexts with limits of their own
+ *
+ * Used to kill whole trees, to know when a tree is empty, and to limit what user code takes from the
+ * control plane (see tree.h). Exec cgroups are pooled, each where it is: making one costs more
+ * than the exec itself.
+ */
+#ifndef MOAT_CGROUP_H
+#define MOAT_CGROUP_H
+
+#include "agent/config/config.h"
+#include "base/loop.h"
+
+struct cgroups;
+struct cgroup;
+struct cgroup_group; /* where the exec cgroups of a context are */
+
+/* Called once, from the loop, when the last process of the cgroup is gone. */
+typedef void (*cgroup_empty_fn)(struct cgroup *cgroup, void *data);
+
+/*
+ * Finds the cgroup2 hierarchy (also the "unified" mount of a hybrid set-up), makes the instance's
+ * directory, clears what a dead agent left there (killing it first), and sets the limits of [moat]:
+ * see cgroup_tree_open().
+ */
+int cgroups_open(const struct config *config, struct loop *loop, struct cgroups **ret,
+		 struct failure *f);
+/* Kills everything left, waits for it to be gone (bounded by 5 s each), removes the directories. */
+void cgroups_close(struct cgroups *cgroups);
+/* Directory of the instance, for people and for /v1/status. Borrowed. */
+const char *cgroups_path(const struct cgroups *cgroups);
+/* Whether memory events are counted (the memory controller is there). */
+bool cgroups_have_memory(const struct cgroups *cgroups);
+
+/* What is limited, for /v1/status. */
+struct cgroup_limits {
+	const char *context; /* NULL: all user code together */
+	uint64_t max[LIMIT_COUNT]; /* in force; CONFIG_NO_LIMIT: none */
+};
+/* First that of all user code, then each context's. */
+void cgroups_for_each_limits(const struct cgroups *cgroups,
+			     void (*fn)(const struct cgroup_limits *limits, void *data),
+			     void *data);
+/* Why a controller limits nothing at all here; NULL when it can. Borrowed. */
+const char *cgroups_missing(const struct cgroups *cgroups, enum config_limit limit);
+/* Bytes kept for the control plane (memory.min); 0: none. */
+uint64_t cgroups_reserve(const struct cgroups *cgroups);
+
+/*
+ * A directory of its own for the execs of a context, with its limits. -EINVAL where one of them
+ * cannot be set (best_effort: a warning). Lives as long as cgroups.
+ */
+int cgroup_group_add(struct cgroups *cgroups, const char *context,
+		     const uint64_t limits[LIMIT_COUNT], bool best_effort,
+		     struct cgroup_group **ret, struct failure *f);
+
+/* control/name, with a number behind it while one of that name still dies. */
+int cgroup_get(struct cgroups *cgroups, const char *name, struct cgroup **ret, struct failure *f);
+/* An empty exec cgroup, from the pool of group if it has one. NULL: the group of all contexts without
+ * limits. */
+int cgroup_get_exec(struct cgroups *cgroups, struct cgroup_group *group, struct cgroup **ret,
+		    struct failure *f);
+/* Gives an empty cgroup back (to the pool, or removes a named one). Frees. If it is not empty it is
+ * killed first and reclaimed when empty; the caller hears nothing more of it. */
+void cgroup_put(struct cgroup *cgroup);
+
+/* O_DIRECTORY descriptor for CLONE_INTO_CGROUP; borrowed. */
+int cgroup_fd(const struct cgroup *cgroup);
+/* The one given out whose cgroup_fd() it is, or NULL. A search, for rare occasions. */
+struct cgroup *cgroup_by_fd(struct cgroups *cgroups, int fd);
+/*
+ * cgroup.kill: SIGKILL to everything in it, atomically against fork. 0 or -errno. From then on
+ * nothing can be started in it (recent kernels kill that, too): put it and get another one. Do not
+ * write cgroup.kill by other ways: a cgroup that was killed must not return to the pool.
+ */
+int cgroup_kill(struct cgroup *cgroup);
+/* Whether something lives in it now: dead tasks do not count, even where the kernel still does.
+ * true also when that cannot be read (fail closed). */
+bool cgroup_populated(struct cgroup *cgroup);
+/* Calls back when it becomes empty (soon, if it is already). NULL cancels. */
+int cgroup_watch_empty(struct cgroup *cgroup, cgroup_empty_fn on_empty, void *data);
+/* OOM kills since cgroup_get(); -ENOTSUP without the memory controller. */
+int cgroup_oom_kills(struct cgroup *cgroup, uint64_t *ret_count);
+
+#endif

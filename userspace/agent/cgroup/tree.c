@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/cgroup/tree.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include <linux/magic.h>
+
+#include "agent/cgroup/file.h"
+#include "agent/cgroup/find.h"
+#include "base/log.h"
+
+#define GONE_MS 5000
+#define MOVE_ROUNDS 16 /* what is moved may fork meanwhile */
+
+/* In this order, because memory alone makes the kernel refuse BASE while processes sit in it. */
+_Static_assert(LIMIT_MEMORY == 0, "see enable()");
+
+/* The end of what is in it */
+
+static void kill_child(int dir, const char *name)
+{
+	FD_OWNED int child = openat(dir, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int r = child < 0 ? -errno : write_file_at(child, "cgroup.kill", "1");
+
+	if (r < 0 && r != -ENOENT)
+		log_warning("cannot kill cgroup %s: %s", name, strerror(-r));
+}
+
+/* Blocks, at start and stop only, until nothing is left in dir. 0 or -ETIMEDOUT. */
+static int wait_empty(int dir)
+{
+	FD_OWNED int events = openat(dir, "cgroup.events", O_RDONLY | O_CLOEXEC);
+	uint64_t end = now_ns() + GONE_MS * NSEC_PER_MSEC;
+
+	if (events < 0)
+		return -errno;
+	while (cgroup_events_populated(events)) {
+		struct pollfd p = { .fd = events, .events = POLLPRI };
+		uint64_t now = now_ns();
+
+		if (now >= end)
+			return -ETIMEDOUT;
+		(void)poll(&p, 1, (int)((end - now) / NSEC_PER_MSEC) + 1);
+	}
+	return 0;
+}
+
+static void wait_child(int dir, const char *name)
+{
+	FD_OWNED int child = openat(dir, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (child >= 0 && wait_empty(child) == -ETIMEDOUT)
+		log_warning("processes do not die in cgroup %s", name);
+}
+
+/* A directory that an agent died in: whatever still runs there is of an instance that is gone. */
+static int clear_dead(const struct cgroup_tree *t, struct failure *f)
+{
+	int r;
+
+	(void)write_file_at(t->dir, "cgroup.kill", "1");
+	r = wait_empty(t->dir);
+	if (r < 0)
+		return fail(f, -r, "processes of an earlier agent do not die in %s", t->path);
+	(void)cgroup_for_each_child(t->dir, cgroup_remove);
+	return 0;
+}
+
+/* Moving */
+
+static int enter(int dir, pid_t pid)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%d", (int)pid);
+	return write_file_at(dir, "cgroup.procs", text);
+}
+
+static pid_t parent_of(pid_t pid)
+{
+	PTR_OWNED char *text = NULL;
+	const char *line = NULL;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	if (read_file_at(AT_FDCWD, path, 65536, &text, NULL) == 0)
+		line = strstr(text, "\nPPid:");
+	return line ? (pid_t)atoi(line + 6) : -1;
+}
+
+/*
+ * Moves every process of one cgroup to another. own_only: but for what is not a child of the agent,
+ * which is left. ret_left is one that stays (0: in a PID namespace out of sight), or -1.
+ */
+static int move_all(int from, int to, bool own_only, pid_t *ret_left)
+{
+	*ret_left = -1;
+	for (int round = 0; round < MOVE_ROUNDS; round++) {
+		PTR_OWNED char *text = NULL;
+		char *save = NULL;
+		int r = read_file_at(from, "cgroup.procs", 1u << 20, &text, NULL);
+
+		if (r < 0 || !*text)
+			return r;
+		*ret_left = -1;
+		for (char *p = strtok_r(text, "\n", &save); p; p = strtok_r(NULL, "\n", &save)) {
+			pid_t pid = atoi(p);
+
+			if (pid <= 0 || (own_only && parent_of(pid) != getpid()))
+				*ret_left = pid;
+			else if ((r = enter(to, pid)) < 0 && r != -ESRCH)
+				return r;
+		}
+		if (*ret_left >= 0)
+			return -EBUSY;
+	}
+	return -EBUSY;
+}
+
+/*
+ * A cgroup that gives controllers to its children may hold no process itself, but for the root
+ * ("no internal processes" in the kernel's cgroup-v2.rst). Where BASE is the agent's own cgroup, it
+ * leaves for control; what else sits there goes along if it is the agent's to move: its children,
+ * and as PID 1 in the root of a container's cgroup namespace everything. 0 or -errno with why filled.
+ */
+static int move_in(struct cgroup_tree *t, struct failure *why)
+{
+	bool root = faccessat(t->base, "cgroup.type", F_OK, 0) < 0;
+	PTR_OWNED char *own = NULL;
+	bool all = false;
+	pid_t left;
+	int r = cgroup_find_own(&own, NULL);
+
+	if (r == 0) {
+		all = getpid() == 1 && cgroup_own_is_root() && strcmp(own, t->base_path) == 0;
+		t->home = open(own, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		r = t->home < 0 ? -errno : enter(t->control, getpid());
+	}
+	if (r < 0) {
+		close_fd(&t->home);
+		return fail(why, -r, "the agent cannot move to %s/control", t->path);
+	}
+	if (root)
+		return 0;
+	r = move_all(t->base, t->control, !all, &left);
+	if (r == -EBUSY && left > 0)
+		return fail(why, EBUSY, "process %d sits in %s itself", (int)left, t->base_path);
+	return r < 0 ? fail(why, -r, "processes sit in %s itself", t->base_path) : 0;
+}
+
+static void move_out(struct cgroup_tree *t)
+{
+	pid_t left;
+	int r;
+
+	if (t->home < 0)
+		return;
+	r = enter(t->home, getpid());
+	if (r == 0)
+		r = move_all(t->control, t->base, false, &left);
+	if (r < 0)
+		log_warning("cannot leave cgroup %s/control: %s", t->path, strerror(-r));
+	close_fd(&t->home);
+}
+
+/* Controllers */
+
+int cgroup_tree_enable(int dir, enum config_limit limit)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "+%s", config_limit_name(limit));
+	return write_file_at(dir, "cgroup.subtree_control", text);
+}
+
+static void disable(int dir, enum config_limit limit)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "-%s", config_limit_name(limit));
+	/* Not if a child still gives it on, of ours or of somebody else's: then it has to stay. */
+	(void)write_file_at(dir, "cgroup.subtree_control", text);
+}
+
+static void none_is_on(struct cgroup_tree *t, const char *reason)
+{
+	for (enum config_limit i = 0; i < LIMIT_COUNT; i++)
+		if (!t->missing[i][0])
+			snprintf(t->missing[i], sizeof(t->missing[i]), "%.*s",
+				 (int)sizeof(t->missing[i]) - 1, reason);
+}
+
+/*
+ * One by one: each can be refused for a reason of its own (cpu, where a realtime process is in a
+ * cgroup). BASE holds no process now: pids and cpu are "threaded" controllers, and the kernel would
+ * not refuse them beside a process, but make BASE's children unfit to hold any (cgroup.c,
+ * cgroup_vet_subtree_control_enable() and cgroup_is_valid_domain()).
+ */
+static void enable(struct cgroup_tree *t, const char *offered, const char *on, bool inherited)
+{
+	for (enum config_limit i = 0; i < LIMIT_COUNT; i++) {
+		int r;
+
+		if (!cgroup_offers(offered, i))
+			continue;
+		r = cgroup_tree_enable(t->base, i);
+		/* What is on since an agent that died without giving it back is ours, too. */
+		t->give_back[i] = r == 0 && (inherited || !cgroup_offers(on, i));
+		if (r == 0)
+			r = cgroup_tree_enable(t->dir, i);
+		t->have[i] = r == 0;
+		if (r < 0)
+			snprintf(t->missing[i], sizeof(t->missing[i]),
+				 "no controller beneath %.100s: %s", t->base_path, strerror(-r));
+	}
+}
+
+static void get_controllers(struct cgroup_tree *t, bool inherited)
+{
+	PTR_OWNED char *offered = NULL, *on = NULL;
+	struct failure why = { 0 };
+	bool any = false;
+
+	if (read_file_at(t->base, "cgroup.controllers", 4096, &offered, NULL) < 0 ||
+	    read_file_at(t->base, "cgroup.subtree_control", 4096, &on, NULL) < 0) {
+		none_is_on(t, "the controllers of its cgroup cannot be read");
+		return;
+	}
+	for (enum config_limit i = 0; i < LIMIT_COUNT; i++) {
+		if (cgroup_offers(offered, i))
+			any = true;
+		else
+			snprintf(t->missing[i], sizeof(t->missing[i]), "no controller in %.100s",
+				 t->base_path);
+	}
+	if (!any)
+		return;
+	if (move_in(t, &why) < 0)
+		none_is_on(t, why.msg);
+	else
+		enable(t, offered, on, inherited);
+	if (!t->have[LIMIT_MEMORY] && !t->have[LIMIT_PIDS] && !t->have[LIMIT_CPU])
+		move_out(t);
+}
+
+static void give_controllers_back(struct cgroup_tree *t)
+{
+	for (enum config_limit i = 0; i < LIMIT_COUNT; i++) {
+		if (t->have[i])
+			disable(t->dir, i);
+		if (t->give_back[i])
+			disable(t->base, i);
+	}
+}
+
+/* Opening and closing */
+
+/* Refuses a base inside which the agent itself would be killed. */
+static int check_not_inside(const struct cgroup_tree *t, struct failure *f)
+{
+	PTR_OWNED char *own = NULL;
+	size_t n = strlen(t->path);
+
+	if (cgroup_find_own(&own, NULL) == 0 && strncmp(own, t->path, n) == 0 &&
+	    (own[n] == '/' || own[n] == '\0'))
+		return fail(f, EBUSY, "the agent itself runs in %s", t->path);
+	return 0;
+}
+
+static int make_dir(int parent, const char *name, int *ret_dir)
+{
+	if (mkdirat(parent, name, 0755) < 0 && errno != EEXIST)
+		return -errno;
+	*ret_dir = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return *ret_dir < 0 ? -errno : 0;
+}
+
+static int open_base(struct cgroup_tree *t, struct failure *f)
+{
+	struct statfs fs;
+
+	t->base = open(t->base_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (t->base < 0)
+		return fail(f, errno, "cannot open cgroup directory %s", t->base_path);
+	if (fstatfs(t->base, &fs) < 0)
+		return fail(f, errno, "cannot examine %s", t->base_path);
+	if (fs.f_type != CGROUP2_SUPER_MAGIC)
+		return fail(f, EINVAL, "%s is not on a cgroup2 file system", t->base_path);
+	return check_not_inside(t, f);
+}
+
+/* The instance's directory, empty and fit to hold processes. */
+static int open_instance(struct cgroup_tree *t, bool *ret_inherited, struct failure *f)
+{
+	PTR_OWNED char *type = NULL;
+	int r;
+
+	*ret_inherited = access(t->path, F_OK) == 0;
+	r = make_dir(AT_FDCWD, t->path, &t->dir);
+	if (r < 0)
+		return fail(f, -r, "cannot make cgroup %s", t->path);
+	if (*ret_inherited) {
+		r = clear_dead(t, f);
+		if (r < 0)
+			return r;
+	}
+	if (faccessat(t->dir, "cgroup.kill", W_OK, AT_EACCESS) < 0)
+		return fail(f, errno, "no cgroup.kill in %s (it came with Linux 5.14)", t->path);
+	r = read_file_at(t->dir, "cgroup.type", 64, &type, NULL);
+	if (r < 0 || strcmp(type, "domain\n") != 0)
+		return fail(f, EINVAL,
+			    "%s is threaded, so that no process can be started beneath it: set "
+			    "cgroup_dir to another cgroup", t->base_path);
+	r = make_dir(t->dir, "control", &t->control);
+	if (r == 0)
+		r = make_dir(t->dir, "user", &t->user);
+	return r < 0 ? fail(f, -r, "cannot make cgroups in %s", t->path) : 0;
+}
+
+int cgroup_tree_open(const struct config *config, struct cgroup_tree *t, struct failure *f)
+{
+	bool inherited = false;
+	int r = 0;
+
+	*t = (struct cgroup_tree){ .base = -EBADF, .home = -EBADF, .dir = -EBADF,
+				   .control = -EBADF, .user = -EBADF };
+	if (config->cgroup_dir)
+		t->base_path = strdup(config->cgroup_dir);
+	else
+		r = cgroup_find_own(&t->base_path, f);
+	if (r == 0 && (!t->base_path ||
+		       asprintf(&t->path, "%s/moat-%s", t->base_path, config->instance) < 0)) {
+		t->path = NULL;
+		r = fail(f, ENOMEM, "cannot set up cgroups");
+	}
+	if (r == 0)
+		r = open_base(t, f);
+	if (r == 0)
+		r = open_instance(t, &inherited, f);
+	if (r == 0) {
+		get_controllers(t, inherited);
+		r = cgroup_limits_divide(t, config, f);
+	}
+	if (r == 0 && t->have[LIMIT_MEMORY]) /* tells what was killed for want of it */
+		r = cgroup_tree_enable(t->user, LIMIT_MEMORY);
+	if (r < 0)
+		cgroup_tree_close(t);
+	return r;
+}
+
+void cgroup_tree_close(struct cgroup_tree *t)
+{
+	if (t->control >= 0) {
+		(void)cgroup_for_each_child(t->control, kill_child);
+		kill_child(t->dir, "user");
+		(void)cgroup_for_each_child(t->control, wait_child);
+		wait_child(t->dir, "user");
+		(void)cgroup_for_each_child(t->control, cgroup_remove);
+		cgroup_remove(t->dir, "user");
+		give_controllers_back(t);
+		move_out(t);
+	}
+	close_fd(&t->control);
+	close_fd(&t->user);
+	if (t->dir >= 0) {
+		(void)cgroup_for_each_child(t->dir, cgroup_remove);
+		close_fd(&t->dir);
+		if (rmdir(t->path) < 0)
+			log_warning("cannot remove cgroup %s: %s", t->path, strerror(errno));
+	}
+	close_fd(&t->base);
+	close_fd(&t->home);
+	free_ptr(&t->base_path);
+	free_ptr(&t->path);
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * /etc/moat/moat.conf and the command line, as plain data. Everything is checked here: after
+ * config_load() succeeded no later module finds a value out of range.
+ */
+#ifndef MOAT_CONFIG_H
+#define MOAT_CONFIG_H
+
+#include "base/base.h"
+#include "moat/abi.h"
+
+#define CONFIG_SERVICES_MAX 64u
+#define CONFIG_CONTEXTS_MAX 256u
+#define CONFIG_PORTS_MAX 64u /* per service */
+#define CONFIG_PROTECT_MAX 64u /* per service */
+#define CONFIG_DEVICES_MAX 64u
+#define CONFIG_FILE_MAX (1024u * 1024)
+
+enum enforce_mode {
+	ENFORCE_REQUIRE,     /* the default: refuse to start without BPF LSM */
+	ENFORCE_BEST_EFFORT, /* go on with namespaces and capabilities, with a warning */
+	ENFORCE_AUDIT,       /* BPF LSM must load, but only records */
+};
+
+enum restart_policy { RESTART_ALWAYS, RESTART_ON_FAILURE, RESTART_NO };
+enum context_namespace { CONTEXT_USER, CONTEXT_SECURE, CONTEXT_PRIVATE };
+
+/* What can be limited, by the cgroup controller that does it. */
+enum config_limit {
+	LIMIT_MEMORY, /* bytes */
+	LIMIT_PIDS,   /* processes and threads */
+	LIMIT_CPU,    /* thousandths of a CPU */
+	LIMIT_COUNT,
+};
+/* "memory", "pids", "cpu": as the controller is called. */
+const char *config_limit_name(enum config_limit limit);
+#define CONFIG_NO_LIMIT UINT64_MAX /* "infinity"; 0: the file does not say */
+
+struct config_port {
+	uint16_t port; /* 1..65535 */
+	bool udp;      /* what the service uses it for; the guard covers every transport */
+	unsigned line;
+};
+
+/* A character device: by its numbers, or by its path, for the numbers that it will have at the start. */
+struct config_device {
+	char *path; /* NULL: numbers */
+	uint32_t major, minor; /* minor: MOAT_MINOR_ANY for all */
+};
+
+struct config_service {
+	char *name; /* [a-z0-9][a-z0-9-]{0,31} */
+	char **argv;
+	struct config_port *ports;
+	size_t n_ports;
+	bool reachable;
+	uint16_t ready_port; /* ready = tcp:PORT; 0: ready as soon as it runs */
+	enum restart_policy restart;
+	char **env;      /* KEY=VALUE; on top of the agent's own environment */
+	char *directory; /* NULL: / */
+	char **protect;  /* paths that user code may not change; NULL: none, or NULL-terminated */
+	unsigned line;
+};
+
+struct config_context {
+	char *name;
+	enum context_namespace ns;
+	bool shared_pid;
+	uint64_t capabilities; /* mask; the container-default set unless set */
+	bool no_new_privs;     /* default true */
+	char **env;
+	char *directory; /* default / */
+	uint64_t limits[LIMIT_COUNT]; /* of all its commands together; none by default */
+	unsigned line;
+};
+
+struct config {
+	char *file; /* NULL with the --port … -- command form */
+	char *instance;   /* [a-z0-9][a-z0-9-]{0,31}, "default" */
+	char *socket;     /* /run/moat/moat.sock */
+	char *state_dir;  /* directory of the socket, never visible to user code */
+	char *pin_dir;    /* /sys/fs/bpf/moat; pins go to pin_dir/instance */
+	char *cgroup_dir; /* NULL: a child of the agent's own cgroup */
+	char *audit_log;  /* NULL: none */
+	enum enforce_mode enforce;
+	bool keep_pins;
+	uint64_t user_limits[LIMIT_COUNT]; /* of all contexts together; 0: see cgroup/limit.c */
+	uint64_t memory_reserve; /* bytes for the control plane; 0: by the size of the machine,
+				  * CONFIG_NO_LIMIT: none */
+	struct config_device devices[CONFIG_DEVICES_MAX]; /* that user code may open besides the usual */
+	size_t n_devices;
+	struct config_service *services;
+	size_t n_services;
+	struct config_context *contexts; /* always has "default", first */
+	size_t n_contexts;
+};
+
+/*
+ * Reads and checks a configuration file. On failure f->msg is "FILE:LINE: reason" (for several
+ * errors: the first by line), nothing is returned, and the return value is -EINVAL, or -errno where
+ * the file cannot be read. Caller frees with config_free().
+ */
+int config_load(const char *file, struct config **ret_config, struct failure *f);
+
+/* The configuration of `moatd --port P… -- command…`: one service, "main", ready on its first TCP
+ * port, restarted when it fails. ports: strings as in the file ("8080", "5353/udp"). */
+int config_from_command(char *const *ports, char *const *argv, struct config **ret_config,
+			struct failure *f);
+
+void config_free(struct config *config);
+static inline void config_freep(struct config **c) { config_free(*c); }
+
+/* "require", "best-effort", "audit". NULL, or why the name is refused (static). */
+const char *config_enforce_from_name(const char *name, enum enforce_mode *ret_mode);
+const char *config_enforce_name(enum enforce_mode mode);
+
+/* NULL when there is none. Borrowed. */
+const struct config_context *config_find_context(const struct config *config, const char *name);
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The values of a configuration file, one function per kind. Each returns NULL, or why the value is
+ * refused: a static text that never repeats the value, which may be a secret. Results are written
+ * only on success.
+ */
+#ifndef MOAT_CONFIG_VALUE_H
+#define MOAT_CONFIG_VALUE_H
+
+#include "agent/config/config.h"
+
+/* A name from a table, which ends with a NULL name; refusal is the text for everything else. */
+struct config_choice {
+	const char *name;
+	int value;
+};
+
+const char *config_value_choice(const char *text, const struct config_choice *choices,
+				const char *refusal, int *ret_value);
+const char *config_value_bool(const char *text, bool *ret_value);
+/* [a-z0-9][a-z0-9-]{0,31} */
+bool config_value_is_name(const char *text);
+/* An absolute path without "." and ".." in it. Copies, with single slashes and none at the end;
+ * what *path held is freed. */
+const char *config_value_path(const char *text, char **path);
+/* "8080", "8080/tcp", "5353/udp" */
+const char *config_value_port(const char *text, struct config_port *ret_port);
+/* "195:*", "10:232", or an absolute path, which the caller frees. */
+const char *config_value_device(const char *text, struct config_device *ret_device);
+/* Sets one KEY=VALUE in *env, which may be NULL. */
+const char *config_value_env(const char *text, char ***env);
+/* A limit in the unit of its kind, or "infinity" (CONFIG_NO_LIMIT): 512M, 100, 1.5. */
+const char *config_value_limit(const char *text, enum config_limit kind, uint64_t *ret_limit);
+/* Bytes, with K, M, G or T behind them for powers of 1024; at least 1M. */
+const char *config_value_size(const char *text, uint64_t *ret_bytes);
+/* "container-default", "all", "none", or names as in capabilities(7). */
+const char *config_value_capabilities(const char *text, uint64_t *ret_mask);
+/* The set that container engines leave to a container's root. */
+uint64_t config_capabilities_default(void);
+
+/*
+ * Splits a command into words: blanks separate; '…' keeps everything; "…" keeps everything but \"
+ * and \\; outside of quotes \ keeps the next character. Nothing is expanded. A bare word such as |
+ * or 2>&1 would be an operator to a shell: it is refused rather than given to the command.
+ */
+const char *config_value_words(const char *text, char ***ret_argv);
+
+#endif

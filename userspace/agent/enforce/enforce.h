@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The agent's side of bpf/: loading, pinning, labels, ports, counters, events. The one module that
+ * uses libbpf. With enforce = best-effort on a kernel without BPF LSM the object exists but is
+ * inactive: labelling calls then succeed and do nothing, and enforce_active() tells.
+ */
+#ifndef MOAT_ENFORCE_H
+#define MOAT_ENFORCE_H
+
+#include "agent/config/config.h"
+#include "base/base.h"
+#include "base/loop.h"
+#include "moat/abi.h"
+
+struct enforce;
+
+/*
+ * Loads, attaches and pins the programs, labels the calling process CONTROL, guards the ports of
+ * every configured service and proves enforcement with a self-test denial. Call it before any
+ * thread or child exists. On failure with ENFORCE_REQUIRE or ENFORCE_AUDIT nothing is left loaded
+ * or pinned and f says what the kernel lacks; with ENFORCE_BEST_EFFORT returns 0, an inactive
+ * object, and enforce_reason() says why. Fails in any case where another agent of the instance runs.
+ */
+int enforce_open(const struct config *config, struct enforce **ret, struct failure *f);
+
+/* Unpins unless keep_pins (enforcement then goes on without the agent), frees everything. */
+void enforce_close(struct enforce *e, bool keep_pins);
+
+bool enforce_active(const struct enforce *e);
+/* Why enforcement is inactive; "" when active. Borrowed. */
+const char *enforce_reason(const struct enforce *e);
+enum moat_mode enforce_mode(const struct enforce *e);
+/* Switches between MOAT_MODE_ENFORCE and MOAT_MODE_AUDIT, for every verdict from now on; until the next
+ * start of the agent. -EINVAL: another mode, -ENODEV: inactive, or -errno of the map. */
+int enforce_set_mode(struct enforce *e, enum moat_mode mode);
+
+/* Inode numbers of namespaces; 0: none. */
+struct enforce_namespaces {
+	uint32_t pid, mnt;
+};
+
+/* Labels a freshly made, single-threaded process INIT and declares its namespaces to hold protected
+ * tasks (none when inactive). 0 or -errno. */
+int enforce_label_init(struct enforce *e, int pidfd, struct enforce_namespaces *ret);
+/* Takes the declaration back when that moat-init is gone: the kernel uses the numbers again. */
+void enforce_forget_init(struct enforce *e, const struct enforce_namespaces *namespaces);
+
+/* Announces the label of the next child of a moat-init. Must be followed by exactly one
+ * INIT_SPAWN whose answer is awaited before the next announcement. 0 or -errno. */
+int enforce_announce(struct enforce *e, int init_pidfd, const struct moat_label *label);
+
+/* The label of a process. -ENOENT: it has none (or enforcement is inactive). */
+int enforce_label_of(struct enforce *e, int pidfd, struct moat_label *ret_label);
+
+/* Denies user code to connect or send to this unix socket. 0 or -errno. */
+int enforce_guard_socket(struct enforce *e, int fd);
+
+/*
+ * From now on user code can read the files at these paths (NULL-terminated, absolute; what is beneath,
+ * if directories) but not change them, by whatever name; the same of the program and the libraries that
+ * the calling process runs. Once, before there is user code. What an earlier agent protected and this
+ * one does not is free again. 0, also when inactive, or -errno: a path that does not exist, too many
+ * files with several names (262144).
+ */
+int enforce_protect(struct enforce *e, char *const *paths, struct failure *f);
+
+/* Sums over CPUs. ret_counters[MOAT_HOOK_COUNT]; all zero when inactive. 0 or -errno. */
+int enforce_counters(struct enforce *e, struct moat_counter *ret_counters,
+		     struct moat_drops *ret_drops);
+
+/* Calls on_event for each denial from inside the loop; the event is valid during the call only. */
+typedef void (*enforce_event_fn)(const struct moat_event *event, void *data);
+int enforce_watch(struct enforce *e, struct loop *loop, enforce_event_fn on_event, void *data);
+
+/* "task_kill", "signals": static strings; "unknown" when out of range. */
+const char *enforce_hook_name(enum moat_hook hook);
+const char *enforce_hook_surface(enum moat_hook hook);
+/* "enforce", "audit", "off" */
+const char *enforce_mode_name(enum moat_mode mode);
+
+#endif

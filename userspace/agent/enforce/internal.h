@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by enforce*.c only. */
+#ifndef MOAT_ENFORCE_INTERNAL_H
+#define MOAT_ENFORCE_INTERNAL_H
+
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "agent/enforce/enforce.h"
+#include "moat.skel.h"
+
+struct enforce {
+	bool active;
+	char reason[512];
+	struct moat_bpf *bpf;           /* owned; NULL when inactive */
+	struct moat_settings settings;  /* as last written to the map */
+	char *pin_dir;                  /* PIN_DIR/INSTANCE, owned; NULL: nothing is pinned */
+	char *mounted;                  /* bpffs that we mounted ourselves, owned; NULL: none */
+	char *lock_dir;                 /* PIN_DIR/INSTANCE_lock, owned; NULL: not locked */
+	int lock;                       /* the directory, locked; -EBADF: not */
+	bool adopted;                   /* maps of the last agent, by enforce_adopt() */
+	bool stale_namespaces;          /* the namespaces map still names those of the last agent */
+	uint64_t epoch;                 /* of the marks of this agent, see protect.c */
+	int watches;                    /* inotify: those of protect.c, kept; -EBADF: none */
+	uint32_t own_pid_ns;            /* inode number of the agent's PID namespace */
+	unsigned n_records;             /* handled in this turn of the loop */
+	struct ring_buffer *ring;       /* owned */
+	struct loop *loop;              /* borrowed; NULL before enforce_watch() */
+	struct loop_source source;
+	enforce_event_fn on_denial;
+	void *on_denial_data;
+};
+
+/* Writes the whole task storage value of a process by pidfd. 0 or -errno. */
+int enforce_set_task(struct enforce *e, int pidfd, const struct moat_task *task);
+
+/* Gives user code the devices of the configuration, and none that an agent before gave it. */
+int enforce_allow_devices(struct enforce *e, const struct config *config, struct failure *f);
+
+/*
+ * One agent for each instance: locks PIN_DIR/INSTANCE_lock until enforce_unpin(), or the death of the process. Mounts a bpffs
+ * at /sys/fs/bpf if there is none. -EBUSY: another agent has it.
+ */
+int enforce_lock(struct enforce *e, const struct config *config, struct failure *f);
+
+/*
+ * Before the programs are loaded: takes over the maps that an agent of the same instance left
+ * pinned when it died, with their labels, ports and counters. 0 also when there are none; -EPROTO
+ * where they are of another layout, which must be removed by hand.
+ */
+int enforce_adopt(struct enforce *e, const struct config *config, struct failure *f);
+
+/*
+ * Pins programs, maps and links under PIN_DIR/INSTANCE. The pins of a dead agent of the same
+ * instance are replaced: its programs go only after ours enforce.
+ */
+int enforce_pin(struct enforce *e, const struct config *config, struct failure *f);
+/* Removes what enforce_pin() and enforce_lock() made. Harmless when there is nothing. */
+void enforce_unpin(struct enforce *e);
+
+/* Proves on a child that the programs decide: a CONTROL child may signal us, the same child
+ * labelled USER may not. 0, or -errno with the reason. */
+int enforce_self_test(struct enforce *e, struct failure *f);
+
+#endif

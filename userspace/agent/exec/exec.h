@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Running commands: from a decoded request to a finished result.
+ *
+ *   STARTING --on_spawned--> RUNNING --INIT_EXITED--> ENDED --(cgroup empty)--> reclaimed
+ *       \--failure--> FAILED (never listed)
+ *
+ * An exec ends when its command ends, although a background child may keep its output open: what
+ * is in the pipes by then belongs to the result. Such a child goes on (namespace user) with its
+ * output still captured, or is killed (secure). Ended execs stay listed, the newest
+ * EXEC_ENDED_MAX of them.
+ */
+#ifndef MOAT_EXEC_H
+#define MOAT_EXEC_H
+
+#include <sys/types.h>
+
+#include "agent/config/config.h"
+#include "base/histogram.h"
+#include "agent/namespace/namespace.h"
+#include "base/refusal.h"
+
+#define EXEC_RUNNING_MAX 4096u
+#define EXEC_ENDED_MAX 256u
+#define EXEC_OUTPUT_DEFAULT (1024u * 1024) /* kept per stream, the first bytes */
+#define EXEC_TIMEOUT_MAX_MS (7ull * 24 * 3600 * 1000)
+
+struct execs;
+struct exec;
+
+/* A decoded request. Borrowed by exec_start(), which copies what it keeps. */
+struct exec_request {
+	char *const *argv;    /* at least one, argv[0] not empty */
+	const char *context;  /* NULL: "default" */
+	char *const *env;     /* KEY=VALUE; non-empty: runs in secure */
+	bool isolated;        /* runs in secure even without env */
+	const char *cwd;      /* NULL: the context's directory */
+	const void *stdin_data; /* NULL: /dev/null */
+	size_t stdin_len;
+	uint64_t timeout_ms;  /* 0: none */
+};
+
+enum exec_state { EXEC_STARTING, EXEC_RUNNING, EXEC_ENDED };
+enum exec_stream { EXEC_STDOUT, EXEC_STDERR };
+
+/* Bounded capture of one stream. */
+struct exec_output {
+	const char *data; /* the first `kept` bytes */
+	size_t kept;
+	uint64_t total;   /* bytes written by the command so far */
+};
+
+/* What can be asked of an exec at any time; pointers are valid until the next loop iteration. */
+struct exec_info {
+	const char *id;        /* "x1", "x2", …: unique while the instance lives */
+	uint64_t number;       /* the label's exec */
+	enum exec_state state;
+	const char *context, *ns;
+	char *const *argv;
+	pid_t pid;             /* in its namespace; 0 while starting */
+	bool background;       /* ENDED, but children of it still run */
+	int exit_code;         /* ENDED: 0..255, or -1 when ended by a signal */
+	int signal;            /* ENDED: the signal, or 0 */
+	bool timed_out;
+	int oom_killed;        /* 0, 1, or -1: not known on this kernel */
+	uint64_t started_unix_ms, duration_ms; /* duration so far while running */
+	uint64_t user_usec, system_usec, max_rss_kib;
+	struct exec_output output[2]; /* by enum exec_stream */
+};
+
+/*
+ * Watches one exec; embedded in what the API keeps per request. Any callback may be NULL; all run
+ * from the loop, in the order started, output…, ended. After on_failed or on_ended nothing follows.
+ */
+struct exec_observer {
+	void (*on_started)(struct exec_observer *o, struct exec *exec);
+	void (*on_failed)(struct exec_observer *o, const struct refusal *error);
+	/* Bytes just read from the command; also given to the capture. */
+	void (*on_output)(struct exec_observer *o, struct exec *exec, enum exec_stream stream,
+			  const void *data, size_t n);
+	void (*on_ended)(struct exec_observer *o, struct exec *exec);
+};
+
+int execs_open(const struct config *config, struct enforce *enforce, struct cgroups *cgroups,
+	       struct loop *loop, struct execs **ret, struct failure *f);
+/* Kills every exec and stops every namespace; observers get on_ended or on_failed first. */
+void execs_close(struct execs *execs);
+
+/*
+ * Starts a command. On success *ret_exec is the exec (borrowed; valid while observed or listed) and
+ * the observer, which may be NULL, hears the rest. On refusal returns -EINVAL with *error filled;
+ * the observer hears nothing and nothing has changed.
+ */
+int exec_start(struct execs *execs, const struct exec_request *request,
+	       struct exec_observer *observer, struct exec **ret_exec, struct refusal *error);
+/* Stops observing (the client went away); the exec goes on. */
+void exec_unobserve(struct exec *exec);
+/* Backpressure for a streaming client: stops or resumes reading the command's output. */
+void exec_pause(struct exec *exec, bool paused);
+
+struct exec *exec_find(struct execs *execs, const char *id);
+void exec_get_info(struct exec *exec, struct exec_info *ret_info);
+/* Newest last: execs that run, have background children, or ended lately. */
+void execs_for_each(struct execs *execs, void (*fn)(struct exec *exec, void *data), void *data);
+
+/* A signal to the command's process group. -ESRCH when it has ended. */
+int exec_signal(struct exec *exec, int signal);
+/* SIGKILL to the whole tree, background children included. -ESRCH when nothing is left. */
+int exec_kill(struct exec *exec);
+
+/* The name of a context by its number in labels and events; NULL when there is none. Borrowed. */
+const char *execs_context_name(struct execs *execs, uint64_t number);
+
+/* For /v1/status: calls fn for each namespace. */
+void execs_for_each_namespace(struct execs *execs, void (*fn)(struct namespace *ns, void *data),
+			      void *data);
+
+/* What is counted since start. A command that was accepted is STARTED, and either FAILED, RUNNING
+ * (also while it is being started), or one of those behind it: of several the last. */
+enum execs_counter {
+	EXECS_STARTED,
+	EXECS_FAILED,
+	EXECS_RUNNING,
+	EXECS_EXITED,
+	EXECS_SIGNALLED,
+	EXECS_OOM_KILLED,
+	EXECS_TIMED_OUT,
+	EXECS_COUNTERS,
+};
+
+/* For /v1/status and /metrics. */
+struct execs_stats {
+	uint64_t counts[CONTEXT_PRIVATE + 1][EXECS_COUNTERS]; /* by enum context_namespace */
+	struct histogram spawn; /* from the request to the answer that its command executes */
+	uint64_t contexts;
+};
+void execs_get_stats(const struct execs *execs, struct execs_stats *ret);
+/* One counter, or the sum of those from first to last, over all namespaces. */
+uint64_t execs_total(const struct execs_stats *stats, enum execs_counter first,
+		     enum execs_counter last);
+
+#endif

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the exec module share: start.c (requests), exec.c (life cycle),
+ * space.c (routing), exec_output.c (pipes and capture), exec_info.c (what can be asked). */
+#ifndef MOAT_EXEC_INTERNAL_H
+#define MOAT_EXEC_INTERNAL_H
+
+#include "agent/context/context.h"
+#include "agent/exec/exec.h"
+#include "base/list.h"
+
+#define EXEC_BUCKETS 1024u
+#define EXEC_CHUNK 65536u
+/* Captured output of all execs together, of which that of ended ones at most the second. */
+#define EXECS_OUTPUT_MAX (256u * 1024 * 1024)
+#define EXECS_OUTPUT_ENDED_MAX (16u * 1024 * 1024)
+/* How long a killed tree may take to be gone before its exec counts as ended all the same. */
+#define EXEC_KILL_GRACE_NS (5 * NSEC_PER_SEC)
+
+/* A namespace with the commands in it. */
+struct exec_space {
+	struct execs *execs;
+	struct namespace *ns;
+	char name[64];
+	enum context_namespace kind; /* SECURE: each exec is a principal of its own */
+};
+
+struct execs {
+	const struct config *config;
+	struct enforce *enforce;
+	struct cgroups *cgroups;
+	struct loop *loop;
+	struct contexts *contexts;
+	struct exec_space *spaces;
+	size_t n_spaces;
+	bool closing, walking;
+	int spare[2][2]; /* pipes for the next command: our end, its end; -EBADF: none */
+
+	struct list all;   /* in the order started */
+	struct list ended; /* reclaimed, in the order ended */
+	size_t n_active;   /* in all, but not in ended */
+	size_t n_ended;
+	size_t kept, kept_ended; /* bytes of captured output */
+	struct exec *buckets[EXEC_BUCKETS];
+	uint64_t last_number;
+	struct execs_stats stats;
+	char chunk[EXEC_CHUNK];
+};
+
+struct exec_pipe {
+	struct loop_source source;
+	int fd;        /* our end, non-blocking; -EBADF when closed */
+	int child_end; /* until spawned */
+	char *data;
+	size_t kept, size;
+	bool full; /* nothing more is kept */
+	uint64_t total;
+};
+
+struct exec {
+	struct list link, ended_link;
+	struct exec *next; /* in its bucket */
+	struct execs *execs;
+	struct context *context;
+	struct exec_space *space;
+	struct exec_observer *observer;
+	struct cgroup *cgroup;
+	struct loop_timer timer; /* the time limit; once killed, the grace period */
+	uint64_t number;
+	char id[24];
+
+	struct namespace_spawn spawn; /* valid while STARTING */
+	char *cwd;
+	char **env;
+	size_t env_size;
+	char **argv;
+	size_t argv_size;
+	int stdin_fd; /* -EBADF: /dev/null */
+	struct exec_pipe out[2];
+
+	enum exec_state state;
+	bool exited;     /* INIT_EXITED came: status and usage are known */
+	bool killed;     /* we killed the tree: the exec ends when it is gone */
+	bool background; /* ENDED, but something of the tree still runs */
+	bool active;     /* counted in execs->n_active */
+	bool paused, timed_out;
+	int status, oom_killed;
+	pid_t pid;
+	uint64_t started_ns, ended_ns, started_unix_ms;
+	uint64_t user_usec, system_usec, max_rss_kib;
+};
+
+/* start.c: describes -errno from within the agent, before anything runs. Returns -EINVAL. */
+int exec_describe_errno(struct refusal *e, int err);
+
+/* space.c: the namespaces the configuration needs; contexts get theirs. 0 or -errno. */
+int exec_spaces_open(struct execs *execs, struct failure *f);
+void exec_spaces_close(struct execs *execs);
+
+/* exec.c: the namespace's callbacks. An exit, or with reply->exec = 0 the loss of the space (data). */
+void exec_on_exit(const struct init_reply *reply, void *data);
+void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step, pid_t pid);
+void exec_on_timer(struct loop_timer *timer);
+/* Frees an exec in whatever state it is; no accounting but that of its output. */
+void exec_free(struct exec *x);
+
+/* output.c */
+int exec_stdin_open(struct exec *x, const void *data, size_t n);
+int exec_output_open(struct exec *x);
+void exec_output_spare(struct execs *execs);
+void exec_output_started(struct exec *x); /* closes the command's ends, starts reading */
+void exec_output_drain(struct exec *x);   /* takes what the pipes hold now, not what comes later */
+void exec_output_close(struct exec *x);
+
+#endif

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a decoded request to a spawn on its way. */
+#include <time.h>
+
+#include "agent/exec/internal.h"
+
+static int refuse_value(struct refusal *e, const char *field, const char *message)
+{
+	refuse(e, MOAT_E_BAD_VALUE, "%s", message);
+	snprintf(e->field, sizeof(e->field), "%s", field);
+	return -EINVAL;
+}
+
+int exec_describe_errno(struct refusal *e, int err)
+{
+	switch (err) {
+	case -ENOMEM:
+		refuse(e, MOAT_E_OUT_OF_MEMORY, "out of memory");
+		break;
+	case -EMFILE:
+	case -ENFILE:
+	case -EBUSY: /* cgroup.max.descendants, as namespace_spawn() passes it on */
+		refuse(e, MOAT_E_TOO_MANY_PROCESSES, "no resources for another command: %s",
+			      strerror(-err));
+		break;
+	default:
+		refuse(e, MOAT_E_INTERNAL, "cannot prepare the command: %s", strerror(-err));
+	}
+	e->err = -err;
+	return -EINVAL;
+}
+
+static int check_request(const struct exec_request *request, struct refusal *e)
+{
+	if (!request->argv || !request->argv[0] || !request->argv[0][0])
+		return refuse_value(e, "argv", "argv needs at least a command, which is not empty");
+	for (char *const *kv = request->env; kv && *kv; kv++)
+		if ((*kv)[0] == '=' || !strchr(*kv, '='))
+			return refuse_value(e, "env", "the name of a variable is empty or has a '='");
+	if (request->cwd && request->cwd[0] != '/')
+		return refuse_value(e, "cwd", "cwd is not an absolute path");
+	if (request->timeout_ms > EXEC_TIMEOUT_MAX_MS) {
+		refuse_value(e, "timeoutMs", "timeoutMs is too large");
+		e->limit = (long long)EXEC_TIMEOUT_MAX_MS;
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* Its turn has come: pipes and a cgroup. */
+static int prepare_spawn(struct namespace_spawn *spawn)
+{
+	struct exec *x = container_of(spawn, struct exec, spawn);
+	struct failure f = { 0 };
+	int r = 0;
+
+	if (!x->cgroup)
+		r = cgroup_get_exec(x->execs->cgroups, x->context->group, &x->cgroup, &f);
+	if (r == 0 && x->out[1].fd < 0)
+		r = exec_output_open(x);
+	if (r < 0)
+		return r;
+	spawn->stdio[0] = x->stdin_fd;
+	spawn->stdio[1] = x->out[EXEC_STDOUT].child_end;
+	spawn->stdio[2] = x->out[EXEC_STDERR].child_end;
+	spawn->cgroup_fd = cgroup_fd(x->cgroup);
+	return 0;
+}
+
+static void fill_spawn(struct exec *x, const struct context *c)
+{
+	x->spawn = (struct namespace_spawn){
+		.exec = x->number,
+		.label = {
+			.role = MOAT_ROLE_USER,
+			.flags = x->space->kind == CONTEXT_SECURE ? MOAT_LABEL_PER_EXEC : 0,
+			.context = c->number,
+			.exec = x->number,
+		},
+		.argv = x->argv,
+		.env = x->env,
+		.cwd = x->cwd,
+		.cgroup_fd = -EBADF,
+		.capabilities = c->config->capabilities,
+		.no_new_privs = c->config->no_new_privs,
+		.prepare = prepare_spawn,
+		.on_spawned = exec_on_spawned,
+	};
+}
+
+static struct exec *exec_new(struct execs *execs)
+{
+	struct exec *x = calloc(1, sizeof(*x));
+	struct timespec now;
+
+	if (!x)
+		return NULL;
+	clock_gettime(CLOCK_REALTIME, &now);
+	x->started_unix_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	x->started_ns = now_ns();
+	x->execs = execs;
+	x->stdin_fd = -EBADF;
+	for (int i = 0; i < 2; i++)
+		x->out[i].fd = x->out[i].child_end = x->out[i].source.fd = -EBADF;
+	list_init(&x->link);
+	list_init(&x->ended_link);
+	return x;
+}
+
+/* Copies all a command needs; on failure the caller frees x. 0 or -errno. */
+static int copy_request(struct exec *x, const struct exec_request *request)
+{
+	const struct context *c = x->context;
+	int r;
+
+	r = context_env_build(NULL, request->argv, &x->argv, &x->argv_size);
+	if (r == 0)
+		r = context_env_build(c->env, request->env, &x->env, &x->env_size);
+	if (r < 0)
+		return r;
+	x->cwd = strdup(request->cwd ? request->cwd : c->directory);
+	if (!x->cwd)
+		return -ENOMEM;
+	return request->stdin_data ?
+		       exec_stdin_open(x, request->stdin_data, request->stdin_len) : 0;
+}
+
+static void enter(struct exec *x)
+{
+	struct execs *execs = x->execs;
+	struct exec **bucket = &execs->buckets[x->number % EXEC_BUCKETS];
+
+	x->next = *bucket;
+	*bucket = x;
+	list_append(&execs->all, &x->link);
+	x->active = true;
+	execs->n_active++;
+	execs->stats.counts[x->space->kind][EXECS_STARTED]++;
+	execs->stats.counts[x->space->kind][EXECS_RUNNING]++;
+}
+
+static int submit(struct exec *x, uint64_t timeout_ms, struct refusal *e)
+{
+	int r = namespace_spawn(x->space->ns, &x->spawn);
+
+	if (r == -E2BIG) {
+		refuse(e, MOAT_E_ARGUMENTS_TOO_LARGE,
+			      "arguments and environment are larger than %u bytes", INIT_STRINGS_MAX);
+		e->limit = INIT_STRINGS_MAX;
+		return -EINVAL;
+	}
+	if (r == -ESRCH)
+		return refuse(e, MOAT_E_NAMESPACE_LOST, "namespace %s is being made again",
+				     x->space->name);
+	if (r < 0)
+		return exec_describe_errno(e, r);
+	enter(x);
+	/* Without a timer the limit could not be kept: the command must not go on without it. */
+	if (timeout_ms && loop_timer_set(x->execs->loop, &x->timer, timeout_ms * NSEC_PER_MSEC,
+					 exec_on_timer) < 0)
+		exec_kill(x);
+	return 0;
+}
+
+int exec_start(struct execs *execs, const struct exec_request *request,
+	       struct exec_observer *observer, struct exec **ret_exec, struct refusal *e)
+{
+	const char *name = request->context ? request->context : "default";
+	struct context *c;
+	struct exec *x;
+	int r;
+
+	if (execs->closing)
+		return refuse(e, MOAT_E_SHUTTING_DOWN, "the agent stops");
+	r = check_request(request, e);
+	if (r < 0)
+		return r;
+	c = context_find(execs->contexts, name);
+	if (!c)
+		return refuse(e, MOAT_E_NO_SUCH_CONTEXT, "no context %.64s", name);
+	if (execs->n_active >= EXEC_RUNNING_MAX) {
+		refuse(e, MOAT_E_TOO_MANY_PROCESSES, "%u commands run already",
+			      EXEC_RUNNING_MAX);
+		e->limit = EXEC_RUNNING_MAX;
+		return -EINVAL;
+	}
+	x = exec_new(execs);
+	if (!x)
+		return exec_describe_errno(e, -ENOMEM);
+	x->context = c;
+	x->observer = observer;
+	x->space = request->isolated || (request->env && request->env[0]) ? c->secure : c->plain;
+	x->number = ++execs->last_number;
+	snprintf(x->id, sizeof(x->id), "x%llu", (unsigned long long)x->number);
+	r = copy_request(x, request);
+	if (r < 0) {
+		r = exec_describe_errno(e, r);
+	} else {
+		fill_spawn(x, c);
+		r = submit(x, request->timeout_ms, e);
+	}
+	if (r < 0) {
+		exec_free(x);
+		return r;
+	}
+	*ret_exec = x;
+	return 0;
+}

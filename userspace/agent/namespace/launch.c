@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/namespace/launch.h"
+
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <linux/close_range.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "agent/process/harden.h"
+#include "init/protocol.h"
+
+#define PROGRAM "moat-init"
+
+/* Opened once: the program that runs is the one that was there when the agent started. */
+static int open_program(struct failure *f)
+{
+	static int program = -1;
+	char path[PATH_MAX], self[PATH_MAX];
+	ssize_t n;
+
+	if (program >= 0)
+		return program;
+	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	if (n < 0)
+		return fail(f, errno, "cannot tell where the agent's program is");
+	self[n] = '\0';
+	if (snprintf(path, sizeof(path), "%s/" PROGRAM, dirname(self)) >= (int)sizeof(path))
+		return fail(f, ENAMETOOLONG, "cannot find " PROGRAM);
+	program = open(path, O_PATH | O_CLOEXEC);
+	if (program < 0 && errno == ENOENT)
+		program = open(MOAT_LIBEXEC "/" PROGRAM, O_PATH | O_CLOEXEC);
+	if (program < 0)
+		return fail(f, errno, "cannot open %s or %s", path, MOAT_LIBEXEC "/" PROGRAM);
+	return program;
+}
+
+int namespace_program(char ret_path[PATH_MAX], struct failure *f)
+{
+	int fd = open_program(f);
+	char link[64];
+	ssize_t n;
+
+	if (fd < 0)
+		return fd;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, ret_path, PATH_MAX - 1);
+	if (n < 0)
+		return fail(f, errno, "cannot tell where " PROGRAM " is");
+	ret_path[n] = '\0';
+	return 0;
+}
+
+/* In the child. The descriptors are moved out of the way first: any of them may be below 4. */
+static int child_exec(int program, int socket, int null)
+{
+	char *const argv[] = { (char *)PROGRAM, NULL };
+	char *const env[] = { NULL };
+	int r;
+
+	program = fcntl(program, F_DUPFD_CLOEXEC, 16);
+	socket = fcntl(socket, F_DUPFD_CLOEXEC, 16);
+	null = fcntl(null, F_DUPFD_CLOEXEC, 16);
+	if (program < 0 || socket < 0 || null < 0)
+		return errno;
+	if (dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ||
+	    (fcntl(STDERR_FILENO, F_GETFD) < 0 && dup2(null, STDERR_FILENO) < 0) ||
+	    dup2(socket, INIT_SOCKET_FD) < 0)
+		return errno;
+	if (syscall(SYS_close_range, INIT_SOCKET_FD + 1u, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
+		return errno;
+	/* Limits and the OOM score are inherited by every command. */
+	r = harden_undo_in_child(HARDEN_INIT);
+	if (r < 0)
+		return -r;
+	execveat(program, "", argv, env, AT_EMPTY_PATH);
+	return errno;
+}
+
+/* Only async-signal-safe calls from here to execve: the child is a copy of the whole agent. */
+static _Noreturn void child_main(int program, int socket, int null)
+{
+	struct init_reply reply = { .type = INIT_FAILED, .step = INIT_STEP_EXEC };
+
+	reply.err = child_exec(program, socket, null);
+	/* Descriptor 3 may not be the socket yet; then the parent only sees the end of it. */
+	(void)!send(INIT_SOCKET_FD, &reply, sizeof(reply), MSG_NOSIGNAL);
+	_exit(127);
+}
+
+static int make_socket(int ret_ends[2], struct failure *f)
+{
+	/* A packet must fit whole; our side also has to hold a burst of exits (4 * 256 KiB). */
+	int size = 2 * INIT_PACKET_MAX;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ret_ends) < 0)
+		return fail(f, errno, "cannot make a socket for " PROGRAM);
+	for (int i = 0; i < 2; i++)
+		if (setsockopt(ret_ends[i], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
+			return fail(f, errno, "cannot set the buffer of the socket for " PROGRAM);
+	return 0;
+}
+
+int namespace_launch(bool shared_pid, int cgroup_fd, struct process *ret_init, int *ret_socket,
+		     struct failure *f)
+{
+	FD_OWNED int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int ends[2] = { -EBADF, -EBADF }, pidfd = -EBADF, program = open_program(f);
+	FD_OWNED int ours = -EBADF;
+	FD_OWNED int theirs = -EBADF;
+	struct clone_args args = {
+		/* System V shared memory, message queues and the host name are not user code's either. */
+		.flags = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS |
+			 (shared_pid ? 0 : CLONE_NEWPID) | CLONE_PIDFD | CLONE_INTO_CGROUP |
+			 CLONE_CLEAR_SIGHAND,
+		.pidfd = (uint64_t)(uintptr_t)&pidfd,
+		.exit_signal = SIGCHLD,
+		.cgroup = (uint64_t)cgroup_fd,
+	};
+	long pid;
+	int r;
+
+	if (program < 0)
+		return program;
+	if (null < 0)
+		return fail(f, errno, "cannot open /dev/null");
+	r = make_socket(ends, f);
+	ours = ends[0];
+	theirs = ends[1];
+	if (r < 0)
+		return r;
+	pid = syscall(SYS_clone3, &args, sizeof(args));
+	if (pid < 0)
+		return fail(f, errno, "cannot make namespaces");
+	if (pid == 0)
+		child_main(program, theirs, null);
+	*ret_init = (struct process){ .pid = (pid_t)pid, .pidfd = pidfd };
+	*ret_socket = take_fd(&ours);
+	return 0;
+}

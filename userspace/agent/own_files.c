@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "agent/own_files.h"
+
+#include <limits.h>
+
+#include "agent/namespace/launch.h"
+
+/* The command line program is not ours to run, but people trust what it tells them. */
+static const char *const cli_places[] = { "moat", "../bin/moat" };
+
+static int add_programs(char ***paths, struct failure *f)
+{
+	char path[PATH_MAX], self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	int r = n < 0 ? -errno : namespace_program(path, f);
+
+	if (r < 0)
+		return r;
+	self[n] = '\0';
+	r = strv_append(paths, path);
+	if (r == 0)
+		r = strv_append(paths, self);
+	*strrchr(self, '/') = '\0';
+	for (size_t i = 0; i < ARRAY_LEN(cli_places) && r == 0; i++) {
+		if (snprintf(path, sizeof(path), "%s/%s", self, cli_places[i]) >= (int)sizeof(path))
+			return -ENAMETOOLONG;
+		if (access(path, F_OK) == 0)
+			r = strv_append(paths, path);
+	}
+	return r;
+}
+
+/* Symbolic links on the way are left as they are: they are to be protected as well. */
+static int add_own(char ***paths, const char *path)
+{
+	PTR_OWNED char *here = NULL, *whole = NULL;
+
+	if (path[0] == '/')
+		return strv_append(paths, path);
+	here = getcwd(NULL, 0);
+	if (!here)
+		return -errno;
+	if (asprintf(&whole, "%s/%s", here, path) < 0) {
+		whole = NULL;
+		return -ENOMEM;
+	}
+	return strv_append(paths, whole);
+}
+
+static int add_configured(char ***paths, const struct config *config)
+{
+	const char *const own[] = { config->state_dir, config->file, config->audit_log };
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(own) && r == 0; i++)
+		if (own[i])
+			r = add_own(paths, own[i]);
+	for (size_t i = 0; i < config->n_services; i++)
+		for (char **p = config->services[i].protect; p && *p && r == 0; p++)
+			r = strv_append(paths, *p);
+	return r;
+}
+
+int protect_files(struct enforce *e, const struct config *config, struct failure *f)
+{
+	char **paths = NULL;
+	int r = add_programs(&paths, f);
+
+	if (r == 0)
+		r = add_configured(&paths, config);
+	r = r < 0 ? fail(f, -r, "cannot tell which files to protect")
+		  : enforce_protect(e, paths, f);
+	strv_free(paths);
+	return r;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Supervised control-plane processes. They are labelled CONTROL by inheritance, their ports are
+ * guarded from before the first start until the agent stops, so also while a service restarts.
+ *
+ *   STOPPED -> STARTING -(ready)-> READY -(exit)-> BACKOFF -(timer)-> STARTING
+ *                                        \-(exit, no restart)-> EXITED
+ *   any -> STOPPING -> STOPPED
+ */
+#ifndef MOAT_SERVICE_H
+#define MOAT_SERVICE_H
+
+#include <sys/types.h>
+
+#include "agent/cgroup/cgroup.h"
+#include "agent/config/config.h"
+#include "base/loop.h"
+
+struct services;
+struct service;
+
+enum service_state {
+	SERVICE_STOPPED,
+	SERVICE_STARTING,
+	SERVICE_READY,
+	SERVICE_BACKOFF,
+	SERVICE_EXITED,
+	SERVICE_STOPPING,
+};
+
+struct service_info {
+	const struct config_service *config;
+	enum service_state state;
+	pid_t pid;              /* 0 when not running */
+	unsigned restarts;
+	int last_status;        /* wait(2) status of the last exit; -1: none yet */
+	char last_error[256];   /* why the last start failed; "" none */
+	uint64_t since_unix_ms; /* of the present state */
+};
+
+/* on_all_exited: every service ended for good (restart = no); status is that of the first. */
+int services_open(const struct config *config, struct cgroups *cgroups, struct loop *loop,
+		  void (*on_all_exited)(int wait_status, void *data), void *data,
+		  struct services **ret, struct failure *f);
+/* Starts all, in the order of the file. A service that cannot start is reported and retried; it
+ * does not take the agent down. */
+void services_start(struct services *services);
+/* SIGTERM to all in reverse order, SIGKILL to their cgroups after 5 s; on_stopped from the loop. */
+void services_stop(struct services *services, void (*on_stopped)(void *data), void *data);
+void services_free(struct services *services);
+void services_for_each(struct services *services,
+		       void (*fn)(const struct service_info *info, void *data), void *data);
+/* "ready", "backoff", …: static. */
+const char *service_state_name(enum service_state state);
+
+#endif
