@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Surface: looking at a task where the kernel does not say which: at its limits, and by ioctl(2) of a
- * pidfd (file.bpf.c).
+ * pidfd (ioctl.bpf.c).
  *
  * Policy: may_touch(subject, target), as in task.bpf.c; the answer is EPERM. But task_prlimit is given
  * credentials, not the task that has them. They belong to one process and its threads (copy_creds() in

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * File systems that are doors to the kernel, and what user code may do there; see fs.bpf.c.
+ * File systems that are doors to the kernel, and what user code may do there; see open.bpf.c.
  */
 #ifndef MOAT_BPF_DOOR_H
 #define MOAT_BPF_DOOR_H

@@ -57,7 +57,7 @@ struct {
 	__type(value, __u32);
 } namespaces SEC(".maps") __weak;
 
-/* Character devices that the configuration gives user code; see fs.bpf.c. */
+/* Character devices that the configuration gives user code; see open.bpf.c. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1024);
@@ -65,7 +65,7 @@ struct {
 	__type(value, __u32);
 } devices SEC(".maps") __weak;
 
-/* See file.bpf.c. */
+/* See protect.bpf.c. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

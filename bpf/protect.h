@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Which files user code may not change: the agent marks the roots (file.bpf.c), and whatever lies
+ * Which files user code may not change: the agent marks the roots (protect.bpf.c), and whatever lies
  * beneath one in the directory tree is protected with it, so that a large tree costs one entry and
  * new files need none. Files with several names are marked one by one.
  *
@@ -130,6 +130,26 @@ static __noinline __attribute__((unused)) bool inode_is_protected(struct inode *
 	n.at = BPF_CORE_READ(inode, i_dentry.first);
 	bpf_loop(NAMES_MAX, try_name, &n, 0);
 	return n.found || n.at;
+}
+
+static __always_inline int deny_file(__u32 hook, struct inode *inode)
+{
+	return deny(hook, EPERM, MOAT_OBJECT_FILE, inode ? BPF_CORE_READ(inode, i_ino) : 0);
+}
+
+/* Whether what belongs to an inode has to stay as it is, by whichever of its names. */
+static __always_inline bool inode_must_stay(struct inode *inode)
+{
+	return may_be_protected(inode) && (marks_of(inode) || inode_is_protected(inode));
+}
+
+static __always_inline int change_inode(__u32 hook, struct inode *inode)
+{
+	if (!user_subject())
+		return 0;
+	if (!inode_must_stay(inode))
+		return allow(hook);
+	return deny_file(hook, inode);
 }
 
 #endif

@@ -10,7 +10,7 @@
  * from 32-bit code, O_ASYNC on a terminal, leases). That is remembered per file.
  *
  * Hooks: task_kill, file_set_fowner, file_free_security, file_send_sigiotask,
- * ptrace_access_check (also what hides /proc entries, see fs.bpf.c), ptrace_traceme,
+ * ptrace_access_check (also what hides /proc entries, see open.bpf.c), ptrace_traceme,
  * task_setrlimit, task_setnice, task_setscheduler, task_getscheduler, task_setioprio,
  * task_getioprio, task_setpgid, task_getpgid, task_getsid, task_movememory, capget, perf_event_alloc.
  */
@@ -51,7 +51,7 @@ int BPF_PROG(moat_ptrace_traceme, struct task_struct *parent, int ret)
 
 /*
  * A limit above 0 lets its holder have real-time or raised priority without CAP_SYS_NICE (sched(7)), so
- * that self.bpf.c would not be asked. moat-init has set both to 0.
+ * that machine.bpf.c would not be asked. moat-init has set both to 0.
  */
 static __always_inline bool lifts_priority(unsigned int resource, const struct rlimit *limit)
 {

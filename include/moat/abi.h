@@ -43,7 +43,7 @@ struct moat_label {
  * `next` is an announcement, used up by what it announces. Role INIT: the label for the next child;
  * next.role is NONE when nothing is announced, and a child is then refused with EPERM. Role CONTROL:
  * next.flags are the MOAT_PROTECT_* flags, and next.context the epoch, for the next inode that this
- * task adds an inotify watch for (bpf/file.bpf.c).
+ * task adds an inotify watch for (bpf/protect.bpf.c).
  */
 struct moat_task {
 	struct moat_label label;

@@ -88,7 +88,7 @@ static uint64_t clock_ns(clockid_t clock)
 
 /*
  * FILE gets the second name FILE.1, and a new file is renamed over it: so that what protects FILE is
- * handed on to the new one (bpf/file.bpf.c), and at no moment is there none.
+ * handed on to the new one (bpf/protect.bpf.c), and at no moment is there none.
  */
 static int rotate_log(struct audit *audit)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The character devices that the configuration gives user code. See bpf/fs.bpf.c. */
+/* The character devices that the configuration gives user code. See bpf/open.bpf.c. */
 #include "agent/enforce/internal.h"
 
 #include <sys/stat.h>

@@ -193,7 +193,7 @@ static bool probe_bpffs(struct probe_result *p)
 }
 
 /* With the sysctl anybody may answer, or never answer, page faults of the kernel's: see the table
- * refused_calls in bpf/self.bpf.c. */
+ * refused_calls in bpf/machine.bpf.c. */
 static bool probe_page_faults(struct probe_result *p)
 {
 	PTR_OWNED char *text = NULL;

@@ -2,7 +2,7 @@
 /*
  * Marking the files that user code may not change (bpf/protect.h). The kernel knows an inode better
  * than stat(2) tells, so it marks itself: this announces the mark in our own label and adds an inotify
- * watch, whose hook (bpf/file.bpf.c) marks the inode and takes the announcement back.
+ * watch, whose hook (bpf/protect.bpf.c) marks the inode and takes the announcement back.
  *
  * A path is walked by component: each directory on the way may not be moved, each symbolic link may
  * not be replaced. Beneath a directory, what is mounted there is marked as well, and each file that

@@ -17,7 +17,7 @@
  * (protect.h) it does not open for writing.
  *
  * None of these hooks is asked for each part of a path, as inode_permission would be: that would make
- * every path of every task on the machine dearer. What changes a directory has hooks of its own: file.bpf.c.
+ * every path of every task on the machine dearer. What changes a directory has hooks of its own: protect.bpf.c.
  *
  * Hooks: file_open, file_receive, inode_getattr.
  */
