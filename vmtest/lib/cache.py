@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -94,6 +95,25 @@ def lock(path, waiting):
             print(waiting, file=sys.stderr, flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextlib.contextmanager
+def slot(path, count, waiting):
+    """Holds one of `count` exclusive locks beside path; says `waiting` once when none is free. First come, first served."""
+    with contextlib.ExitStack() as held:
+        files = [held.enter_context(open(f"{path}.{number}", "a", encoding="utf-8")) for number in range(count)]
+        with lock(path, waiting):
+            while not any(map(_taken, files)):
+                time.sleep(0.2)
+        yield
+
+
+def _taken(file):
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

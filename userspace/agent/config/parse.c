@@ -32,7 +32,7 @@ struct parser {
 	struct config_service *service; /* of the section, which adds no other meanwhile */
 	struct config_context *context;
 	unsigned moat_line;
-	uint32_t seen; /* keys that the section has had, by their place in the table */
+	uint64_t seen; /* keys that the section has had, by their place in the table */
 	bool no_memory;
 };
 
@@ -313,7 +313,7 @@ static const struct key {
 	{ SECTION_CONTEXT, "pids_max", set_pids_max },
 	{ SECTION_CONTEXT, "cpu_max", set_cpu_max },
 };
-_Static_assert(ARRAY_LEN(keys) <= 32, "struct parser.seen has a bit for each");
+_Static_assert(ARRAY_LEN(keys) <= 64, "struct parser.seen has a bit for each");
 
 /* An ini_handler. inih may be built to pass a line number behind the value, too; ours is better. */
 static int on_key(void *data, const char *section, const char *name, const char *value)
@@ -329,13 +329,13 @@ static int on_key(void *data, const char *section, const char *name, const char 
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
 		if (keys[i].section != p->section || strcmp(keys[i].name, name) != 0)
 			continue;
-		if (p->seen & 1u << i && !keys[i].repeatable)
+		if (p->seen & 1ull << i && !keys[i].repeatable)
 			why = "is given twice in this section";
 		else if (!p->value || strcmp(p->value, value) != 0)
 			why = "was not read whole by the INI library";
 		else
 			why = keys[i].set(p, value);
-		p->seen |= 1u << i;
+		p->seen |= 1ull << i;
 		if (why)
 			config_error_at(p->error, p->line, "%s %s", name, why);
 		return 1;
