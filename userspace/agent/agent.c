@@ -156,8 +156,11 @@ static void on_signal(struct loop_source *source, uint32_t events)
 			log_info("%s", run->agent.stopping ? "stopping already" : "stopping");
 			begin_stop(run, 0);
 			break;
+		case SIGHUP: /* logrotate(8) */
+			audit_reopen_log(run->agent.audit);
+			break;
 		default:
-			break; /* SIGHUP: nothing to reload, and no reason to die */
+			break;
 		}
 	}
 }
@@ -227,6 +230,9 @@ static int open_modules(struct run *run, struct failure *f)
 	malloc_trim(0); /* libbpf has read the type information of the whole kernel */
 	if (r == 0 && !enforce_active(agent->enforce))
 		log_warning("not enforced by the kernel: %s", enforce_reason(agent->enforce));
+	if (r == 0) /* before what hides its file from user code */
+		r = audit_open(config->audit_log, config->instance, agent->loop, context_name,
+			       agent, &agent->audit, f);
 	if (r == 0)
 		r = cgroups_open(config, agent->loop, &agent->cgroups, f);
 	if (r == 0)
@@ -235,9 +241,6 @@ static int open_modules(struct run *run, struct failure *f)
 	if (r == 0)
 		r = services_open(config, agent->cgroups, agent->loop, on_all_exited, run,
 				  &agent->services, f);
-	if (r == 0)
-		r = audit_open(config->audit_log, config->instance, context_name, agent,
-			       &agent->audit, f);
 	if (r == 0)
 		r = protect_files(agent->enforce, config, f);
 	if (r == 0) {
@@ -248,16 +251,22 @@ static int open_modules(struct run *run, struct failure *f)
 	return r < 0 ? r : api_open(agent, &agent->api, f);
 }
 
-/* The reverse; also of a start that got only half way. */
+/*
+ * The reverse; also of a start that got only half way, and of a loop that failed. The API answers until it
+ * is closed: what is gone by then is NULL for it.
+ */
 static void close_modules(struct run *run)
 {
 	struct agent *agent = &run->agent;
 
-	if (agent->execs)
-		execs_close(agent->execs);
-	services_free(agent->services);
+	agent->stopping = true;
 	if (agent->api)
-		api_close(agent->api);
+		api_drain(agent->api);
+	if (agent->execs)
+		execs_close(take_ptr(agent->execs));
+	if (agent->api)
+		api_close(take_ptr(agent->api));
+	services_free(take_ptr(agent->services));
 	cgroups_close(agent->cgroups);
 	if (agent->enforce)
 		enforce_close(agent->enforce, agent->config->keep_pins);

@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/audit/audit.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <time.h>
 
+#include "agent/audit/log.h"
 #include "agent/enforce/enforce.h"
 #include "base/log.h"
-
-#define LOG_FLAGS \
-	(O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK)
 
 struct audit {
 	struct audit_entry kept[AUDIT_KEPT]; /* that of sequence s at s % AUDIT_KEPT */
@@ -18,28 +14,24 @@ struct audit {
 	char *instance;
 	audit_name_fn name; /* NULL: contexts have none */
 	void *name_data;
-	char *log_file;    /* NULL: none */
-	int log;
-	uint64_t log_size, log_drops;
+	struct audit_log *log; /* NULL: none */
+	uint64_t log_drops;
 	bool log_failed; /* reported once, not for every entry */
 };
 
-static int open_log(struct audit *audit)
+static int audit_open_failed(const char *log_file, int r, struct failure *f)
 {
-	FD_OWNED int fd = open(audit->log_file, LOG_FLAGS, 0600);
-	struct stat st;
-
-	if (fd < 0 || fstat(fd, &st) < 0)
-		return -errno;
-	if (!S_ISREG(st.st_mode))
-		return -ENOTSUP;
-	audit->log = take_fd(&fd);
-	audit->log_size = (uint64_t)st.st_size;
-	return 0;
+	if (!log_file || r == -ENOMEM)
+		return fail(f, -r, "cannot set up auditing");
+	if (r == -EPERM)
+		return fail(f, EINVAL, "audit_log %s belongs to another user", log_file);
+	if (r == -EMLINK)
+		return fail(f, EINVAL, "audit_log %s has a second name", log_file);
+	return fail(f, -r, "cannot open audit_log %s", log_file);
 }
 
-int audit_open(const char *log_file, const char *instance, audit_name_fn name, void *data,
-	       struct audit **ret, struct failure *f)
+int audit_open(const char *log_file, const char *instance, struct loop *loop, audit_name_fn name,
+	       void *data, struct audit **ret, struct failure *f)
 {
 	struct audit *audit = calloc(1, sizeof(*audit));
 	int r = 0;
@@ -47,20 +39,16 @@ int audit_open(const char *log_file, const char *instance, audit_name_fn name, v
 	if (!audit)
 		return fail(f, ENOMEM, "cannot set up auditing");
 	list_init(&audit->followers);
-	audit->log = -EBADF;
 	audit->name = name;
 	audit->name_data = data;
 	audit->instance = strdup(instance);
 	if (!audit->instance)
 		r = -ENOMEM;
-	if (r == 0 && log_file) {
-		audit->log_file = strdup(log_file);
-		r = audit->log_file ? open_log(audit) : -ENOMEM;
-	}
+	if (r == 0 && log_file)
+		r = audit_log_open(log_file, loop, &audit->log);
 	if (r < 0) {
 		audit_close(audit);
-		return log_file ? fail(f, -r, "cannot open audit_log %s", log_file) :
-				  fail(f, -r, "cannot set up auditing");
+		return audit_open_failed(log_file, r, f);
 	}
 	*ret = audit;
 	return 0;
@@ -72,8 +60,7 @@ void audit_close(struct audit *audit)
 		return;
 	while (!list_empty(&audit->followers))
 		list_remove(audit->followers.next);
-	close_fd(&audit->log);
-	free(audit->log_file);
+	audit_log_close(audit->log);
 	free(audit->instance);
 	free(audit);
 }
@@ -84,38 +71,6 @@ static uint64_t clock_ns(clockid_t clock)
 
 	clock_gettime(clock, &ts);
 	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
-}
-
-/*
- * FILE gets the second name FILE.1, and a new file is renamed over it: so that what protects FILE is
- * handed on to the new one (bpf/protect.bpf.c), and at no moment is there none.
- */
-static int rotate_log(struct audit *audit)
-{
-	PTR_OWNED char *old = NULL, *fresh = NULL;
-	FD_OWNED int fd = -EBADF;
-
-	if (asprintf(&old, "%s.1", audit->log_file) < 0) {
-		old = NULL;
-		return -ENOMEM;
-	}
-	if (asprintf(&fresh, "%s.new", audit->log_file) < 0) {
-		fresh = NULL;
-		return -ENOMEM;
-	}
-	if (unlink(fresh) < 0 && errno != ENOENT)
-		return -errno;
-	if (unlink(old) < 0 && errno != ENOENT)
-		return -errno;
-	fd = open(fresh, LOG_FLAGS | O_EXCL, 0600);
-	if (fd < 0)
-		return -errno;
-	if (link(audit->log_file, old) < 0 || rename(fresh, audit->log_file) < 0)
-		return -errno;
-	close_fd(&audit->log);
-	audit->log = take_fd(&fd);
-	audit->log_size = 0;
-	return 0;
 }
 
 /* Records as JSON */
@@ -174,22 +129,17 @@ void audit_write(const struct audit *audit, const struct audit_entry *entry, str
 	jbuf_newline(b);
 }
 
-static int log_entry(struct audit *audit, const struct audit_entry *entry)
+static void log_entry(struct audit *audit, const struct audit_entry *entry)
 {
 	CLEANUP(jbuf_free) struct jbuf line = { 0 };
-	int r = audit->log_size >= AUDIT_LOG_MAX ? rotate_log(audit) : 0;
+	int r;
 
-	if (r < 0)
-		return r; /* what would be above the limit is not written */
 	audit_write(audit, entry, &line);
-	if (line.failed)
-		return -ENOMEM;
-	r = write_all(audit->log, line.data, line.len);
-	if (r == 0)
-		audit->log_size += line.len;
-	else if (ftruncate(audit->log, (off_t)audit->log_size) < 0) /* no half a line */
-		log_debug("audit_log: %s", strerror(errno));
-	return r;
+	r = line.failed ? -ENOMEM : audit_log_append(audit->log, line.data, line.len);
+	audit->log_drops += r < 0;
+	if (r < 0 && !audit->log_failed)
+		log_error("cannot write audit_log: %s", strerror(-r));
+	audit->log_failed = r < 0;
 }
 
 /* Followers */
@@ -216,17 +166,10 @@ static void tell_followers(struct audit *audit, const struct audit_entry *entry)
 /* Takes the entry, numbers it, and hands it on. */
 static void record(struct audit *audit, struct audit_entry *entry)
 {
-	int r;
-
 	entry->sequence = ++audit->sequence;
 	audit->kept[entry->sequence % AUDIT_KEPT] = *entry;
-	if (audit->log_file) {
-		r = log_entry(audit, entry);
-		audit->log_drops += r < 0;
-		if (r < 0 && !audit->log_failed)
-			log_error("cannot write audit_log %s: %s", audit->log_file, strerror(-r));
-		audit->log_failed = r < 0;
-	}
+	if (audit->log)
+		log_entry(audit, entry);
 	tell_followers(audit, entry);
 }
 
@@ -280,6 +223,12 @@ void audit_follow(struct audit *audit, struct audit_follower *f)
 void audit_unfollow(struct audit_follower *f)
 {
 	list_remove(&f->link);
+}
+
+void audit_reopen_log(struct audit *audit)
+{
+	if (audit->log)
+		audit_log_reopen(audit->log);
 }
 
 uint64_t audit_log_drops(const struct audit *audit)

@@ -15,9 +15,9 @@
 #include "moat/abi.h"
 
 #define AUDIT_KEPT 1024u
-#define AUDIT_LOG_MAX (64u * 1024 * 1024) /* then it is renamed to FILE.1, over an older one */
 
 struct audit;
+struct loop;
 
 enum audit_type { AUDIT_DENIAL, AUDIT_MODE };
 
@@ -48,11 +48,11 @@ struct audit_follower {
 typedef const char *(*audit_name_fn)(uint64_t context, void *data);
 
 /*
- * log_file: each record is appended to it as a line (created with mode 0600); NULL: no file.
- * instance: stands in each record. name: may be NULL.
+ * log_file: each record is appended to it as a line (audit/log.h); NULL: no file. instance: stands in each
+ * record. loop: borrowed, may be NULL without a log_file. name: may be NULL.
  */
-int audit_open(const char *log_file, const char *instance, audit_name_fn name, void *data,
-	       struct audit **ret, struct failure *f);
+int audit_open(const char *log_file, const char *instance, struct loop *loop, audit_name_fn name,
+	       void *data, struct audit **ret, struct failure *f);
 void audit_close(struct audit *audit);
 /* An enforce_event_fn; data is the struct audit. */
 void audit_record(const struct moat_event *event, void *data);
@@ -66,6 +66,8 @@ void audit_replay(struct audit *audit, uint64_t since,
 void audit_write(const struct audit *audit, const struct audit_entry *entry, struct jbuf *b);
 void audit_follow(struct audit *audit, struct audit_follower *f);
 void audit_unfollow(struct audit_follower *f);
+/* Opens the log file again by its path, as after logrotate(8). */
+void audit_reopen_log(struct audit *audit);
 /* How many entries could not be written to the log file. */
 uint64_t audit_log_drops(const struct audit *audit);
 

@@ -9,18 +9,9 @@
  *
  * With pid = shared the same under the names user-shared and secure-shared.
  */
-#include <fcntl.h>
 #include <limits.h>
 
 #include "agent/exec/internal.h"
-
-/* The audit log is opened after us, but has to be there to be covered. */
-static void touch(const char *path)
-{
-	FD_OWNED int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
-
-	(void)fd; /* if it cannot be made, realpath() says so */
-}
 
 /*
  * What user code must not see: the directory of the socket, the configuration (its environments
@@ -32,8 +23,6 @@ static int hidden_paths(const struct config *config, char ***ret, struct failure
 	char **hidden = NULL;
 	int r = 0;
 
-	if (config->audit_log)
-		touch(config->audit_log);
 	for (size_t i = 0; i < ARRAY_LEN(paths) && r == 0; i++) {
 		char resolved[PATH_MAX];
 
