@@ -165,21 +165,33 @@ static void on_signal(struct loop_source *source, uint32_t events)
 	}
 }
 
-static int open_signals(struct run *run, struct failure *f)
+static void handled_signals(sigset_t *ret_set)
 {
 	static const int handled[] = { SIGTERM, SIGINT, SIGHUP, SIGCHLD };
+
+	sigemptyset(ret_set);
+	for (size_t i = 0; i < ARRAY_LEN(handled); i++)
+		sigaddset(ret_set, handled[i]);
+}
+
+void agent_block_signals(void)
+{
+	sigset_t set;
+
+	handled_signals(&set);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL); /* EINVAL alone, for another first argument */
+}
+
+static int open_signals(struct run *run, struct failure *f)
+{
 	sigset_t set;
 	int r;
 
-	sigemptyset(&set);
-	for (size_t i = 0; i < ARRAY_LEN(handled); i++)
-		sigaddset(&set, handled[i]);
+	handled_signals(&set);
 	/* A peer that goes away, and a file at its limit (RLIMIT_FSIZE), is an error of write(2), not the
 	 * end of the agent. */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
-	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-		return fail(f, errno, "cannot block signals");
 	run->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (run->signals < 0)
 		return fail(f, errno, "cannot receive signals");

@@ -30,6 +30,12 @@ struct agent {
 };
 
 /*
+ * First of all: what is to be handled waits until agent_run() can. Without it PID 1 would not hear a SIGTERM
+ * in the time that the probes take: the kernel drops what the first process has no handler for.
+ */
+void agent_block_signals(void);
+
+/*
  * Runs until SIGTERM or SIGINT, or until every service has ended for good. Nothing is left behind:
  * no process, mount, cgroup or socket, and no pin unless config->keep_pins. Returns the exit status
  * of moatd: 0 after a signal, that of the first service (128 + n for signal n), or 1 when the agent

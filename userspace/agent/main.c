@@ -194,6 +194,8 @@ int main(int argc, char **argv)
 		probe_run(&probes);
 		return probe_print(&probes, o.json);
 	}
+	if (!o.config_test)
+		agent_block_signals();
 	status = load(&o, &config, &f);
 	strv_free(o.ports);
 	if (status < 0) {

@@ -9,6 +9,7 @@
 
 #include "agent/api/internal.h"
 #include "agent/audit/audit.h"
+#include "base/log.h"
 
 struct scrape;
 
@@ -246,6 +247,11 @@ static void write_start_time(struct scrape *s)
 	api_write_sample(s->b, s->family->name, NO_LABELS, text);
 }
 
+static void write_lost_lines(struct scrape *s)
+{
+	sample(s, NO_LABELS, log_drops());
+}
+
 static const struct family families[] = {
 	{ "moat_build_info", "gauge", "The version of moatd; the value is always 1.", write_build },
 	{ "moat_enforcing", "gauge", "1 while the kernel refuses what it denies.",
@@ -258,6 +264,8 @@ static const struct family families[] = {
 	  write_drops },
 	{ "moat_audit_log_drops_total", "counter",
 	  "Records that could not be written to audit_log.", write_log_drops },
+	{ "moat_log_drops_total", "counter",
+	  "Lines of moatd's log that were lost because nobody read it.", write_lost_lines },
 	{ "moat_execs_started_total", "counter", "Commands that were accepted.", write_execs,
 	  EXECS_STARTED },
 	{ "moat_execs_failed_total", "counter", "Commands that could not be executed.", write_execs,

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""moatd's own log, and signals before it is ready. What is tested here does not depend on the kernel."""
+
+import fcntl
+import os
+import signal
+import subprocess
+import time
+
+from lib import moatd, procs
+from lib.tap import test
+
+INSTANCE = "log"
+
+
+def fill(pipe):
+    """Leaves no room in a pipe."""
+    fcntl.fcntl(pipe, fcntl.F_SETFL, os.O_NONBLOCK)
+    for size in (4096, 1):
+        try:
+            while True:
+                os.write(pipe, b"x" * size)
+        except BlockingIOError:
+            pass
+    fcntl.fcntl(pipe, fcntl.F_SETFL, 0)
+
+
+def child_of(pid, program):
+    """The child of pid that runs program, or None."""
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        children = file.read().split()
+    for child in children:
+        try:
+            if os.path.samefile(f"/proc/{child}/exe", program):
+                return int(child)
+        except OSError:
+            pass
+    return None
+
+
+@test("a log pipe that is full and that nobody reads stops neither the agent's start nor its answers, and what is lost is counted",
+      needs=(), timeout=60)
+def full_pipe(session):
+    agent = moatd.Moatd(session.build, INSTANCE, "", enforce="best-effort")
+    reader, writer = os.pipe()
+    try:
+        fill(writer)
+        agent.process = subprocess.Popen([os.path.join(session.build, "moatd"), "-c", agent.config], stdin=subprocess.DEVNULL,
+                                         stdout=subprocess.DEVNULL, stderr=writer, env=moatd.clean_environment())
+        procs.wait_until(agent.healthy, 60, "an answer of the agent")
+        done = agent.api().exec("/bin/echo", "there")
+        assert done.out == "there\n", done
+        text = agent.api().request("GET", "/metrics").body.decode()
+        assert "moat_log_drops_total 0\n" not in text and "moat_log_drops_total " in text, text
+        agent.process.send_signal(signal.SIGTERM)
+        assert agent.process.wait(60) == 0
+    finally:
+        agent.kill()
+        agent.remove_files()
+        os.close(reader)
+        os.close(writer)
+
+
+@test("a SIGTERM that comes while moatd, as PID 1, still finds out what the kernel offers ends it", needs=(), timeout=60)
+def early_signal(session):
+    agent = moatd.Moatd(session.build, INSTANCE, "", enforce="best-effort")
+    program = os.path.join(session.build, "moatd")
+    try:
+        for delay in (0.005, 0.015, 0.025):
+            with open(agent.log_path, "wb") as log:
+                outer = subprocess.Popen(["unshare", "--pid", "--fork", "--kill-child", program, "-c", agent.config],
+                                         stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=moatd.clean_environment())
+            inner = procs.wait_until(lambda outer=outer: child_of(outer.pid, program), 20, "moatd as PID 1")
+            time.sleep(delay)
+            os.kill(inner, signal.SIGTERM)
+            try:
+                status = outer.wait(40)
+            except subprocess.TimeoutExpired as error:
+                outer.kill()
+                outer.wait()
+                raise AssertionError(f"SIGTERM after {delay} s is lost: {agent.log()}") from error
+            assert status == 0, (status, agent.log())
+    finally:
+        agent.kill()
+        agent.remove_files()
