@@ -25,10 +25,14 @@ CFLAGS   ?= -O2 -g
 HARDEN   := -fstack-protector-strong -D_FORTIFY_SOURCE=2
 ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -DMOAT_VERSION='"$(VERSION)"' \
             -DMOAT_LIBEXEC='"$(PREFIX)/libexec/moat"' -Iinclude -Iuserspace -I$(O)/gen \
-            $(WARN) $(if $(SANITIZE),,$(HARDEN)) $(SANFLAGS) $(CFLAGS) -MMD -MP
-BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_$(subst aarch64,arm64,$(subst x86_64,x86,$(shell uname -m))) \
-            -Iinclude -idirafter /usr/include/$(shell gcc -print-multiarch) -Wall -Wextra -Werror \
-            -Wno-unused-parameter -MMD -MP
+            $(WARN) $(if $(SANITIZE),,$(HARDEN)) $(SANFLAGS) $(CFLAGS) $(SAME_BYTES) -MMD -MP
+# The same bytes whatever folder it is built in: no absolute path, also not in the line information.
+SAME_BYTES := -ffile-prefix-map=$(CURDIR)=.
+# What is built for is the compiler's business, not this machine's.
+TARGET    := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine)))
+BPF_CFLAGS = -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_$(subst aarch64,arm64,$(subst x86_64,x86,$(TARGET))) \
+            -Iinclude -idirafter /usr/include/$(shell $(CC) -print-multiarch) -Wall -Wextra -Werror \
+            -Wno-unused-parameter $(SAME_BYTES) -MMD -MP
 
 AGENT_LIBS := -lmicrohttpd -ljansson -linih -lbpf -lelf -lz -lcap
 INIT_LIBS  := -lcap
@@ -59,23 +63,30 @@ all: $(BIN) $(O)/libmoat.a ## build moatd, moat-init, moat and libmoat
 $(O)/moatd: $(BASE_OBJ) $(JSON_OBJ) $(AGENT_OBJ)
 	$(call say,LINK,$@) $(CC) $(SANFLAGS) $(LDFLAGS) -pie -Wl,-z,relro,-z,now -o $@ $^ $(AGENT_LIBS)
 
-# Static: no dynamic loader in the start-up of the command line and of moat-init.
+# Static, at random addresses: no dynamic loader in the start-up of the command line and of moat-init.
 $(O)/moat-init: $(INIT_OBJ)
-	$(call say,LINK,$@) $(CC) $(SANFLAGS) $(LDFLAGS) $(if $(SANITIZE),,-static) -o $@ $^ $(INIT_LIBS)
+	$(call say,LINK,$@) $(CC) $(SANFLAGS) $(LDFLAGS) $(if $(SANITIZE),,-static-pie) -o $@ $^ $(INIT_LIBS)
 
 $(O)/moat: $(CLI_OBJ) $(O)/libmoat.a $(BASE_OBJ)
-	$(call say,LINK,$@) $(CC) $(SANFLAGS) $(LDFLAGS) $(if $(SANITIZE),,-static) -o $@ $^ $(CLI_LIBS)
+	$(call say,LINK,$@) $(CC) $(SANFLAGS) $(LDFLAGS) $(if $(SANITIZE),,-static-pie) -o $@ $^ $(CLI_LIBS)
 
 $(O)/libmoat.a: $(LIB_OBJ)
 	$(call say,AR,$@) rm -f $@ && ar rcs $@ $^
 
-$(O)/userspace/%.o: userspace/%.c
+# What was built with other flags, another prefix or version is built again.
+$(shell mkdir -p $(O))
+$(O)/flags: FORCE
+	$(file >$@.new,$(CC) $(ALL_CFLAGS) $(CLANG) $(BPF_CFLAGS) $(LDFLAGS))@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+FORCE:
+
+$(O)/userspace/%.o: userspace/%.c $(O)/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<) $(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 $(filter $(O)/userspace/agent/enforce/%,$(AGENT_OBJ)): $(O)/gen/moat.skel.h
 
-$(O)/bpf/%.bpf.o: bpf/%.bpf.c
+$(O)/bpf/%.bpf.o: bpf/%.bpf.c $(O)/flags
 	@mkdir -p $(@D)
 	$(call say,BPF,$<) $(CLANG) $(BPF_CFLAGS) -c -o $@ $<
 
@@ -90,7 +101,7 @@ $(O)/tests/unit/%: tests/unit/%.c $(BASE_OBJ) $(JSON_OBJ) $(filter-out %/main.o,
 	@mkdir -p $(@D)
 	$(call say,UNIT,$@) $(CC) $(ALL_CFLAGS) -Itests/unit -o $@ $< $(filter %.o %.a,$^) $(LDFLAGS) $(AGENT_LIBS) -lcmocka
 
-$(O)/tests/%: tests/%.c
+$(O)/tests/%: tests/%.c $(O)/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$@) $(CC) $(ALL_CFLAGS) -o $@ $(sort $(filter %.c,$^)) $(LDFLAGS)
 
@@ -206,6 +217,9 @@ coverage: ## line coverage of the unit tests, by gcov
 	cd $(O)/coverage && find . -path './userspace/*.gcda' -exec gcov -n {} + | \
 		grep -A1 "^File 'userspace"
 
+install-strip: install ## install without debugging symbols
+	strip $(addprefix $(DESTDIR)$(PREFIX)/,sbin/moatd libexec/moat/moat-init bin/moat)
+
 install: all ## install below $(DESTDIR)$(PREFIX)
 	install -Dm755 $(O)/moatd $(DESTDIR)$(PREFIX)/sbin/moatd
 	install -Dm755 $(O)/moat-init $(DESTDIR)$(PREFIX)/libexec/moat/moat-init
@@ -224,7 +238,7 @@ uninstall: ## remove what install put there
 clean: ## remove what was built
 	rm -rf $(O)
 
-.PHONY: all help demo check check-unit check-integration check-vm tests bench bench-hooks deps deps-build \
+.PHONY: all help FORCE install-strip demo check check-unit check-integration check-vm tests bench bench-hooks deps deps-build \
         deps-demo deps-test deps-vm lint format coverage install uninstall clean
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
