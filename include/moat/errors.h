@@ -19,6 +19,7 @@
 	X(NOT_FOUND, 404, 125)         /* no such route */                                         \
 	X(NO_SUCH_CONTEXT, 404, 125)                                                               \
 	X(NO_SUCH_PROCESS, 404, 125)                                                               \
+	X(NO_SUCH_SERVICE, 404, 125)                                                               \
 	X(METHOD_NOT_ALLOWED, 405, 125)                                                            \
 	X(ENFORCEMENT_INACTIVE, 409, 125) /* the kernel enforces nothing: there is no mode to set */ \
 	X(BODY_TOO_LARGE, 413, 125)    /* details.limit, bytes */                                  \
@@ -31,6 +32,7 @@
 	X(INTERNAL, 500, 125)                                                                      \
 	X(OUT_OF_MEMORY, 503, 125)                                                                 \
 	X(NAMESPACE_LOST, 503, 125)    /* its moat-init died; it is being made again */            \
+	X(NOT_READY, 503, 1)           /* /v1/health?ready: which service, or enforcement */       \
 	X(SHUTTING_DOWN, 503, 125)
 
 enum moat_error {

@@ -3,8 +3,9 @@
 
 import os
 import signal
+import subprocess
 
-from lib import procs
+from lib import moatd, procs
 from lib.session import SECRET
 from lib.tap import test
 
@@ -40,3 +41,33 @@ def listing(session):
     service = session.agent.service("http")
     assert service["state"] == "ready" and service["ports"][0]["protocol"] == "tcp", service
     assert session.health()["pid"] == service["pid"]
+
+
+def health(build, socket, *arguments):
+    done = subprocess.run([os.path.join(build, "moat"), "health", "--socket", socket, *arguments], capture_output=True, text=True,
+                          check=False, env=moatd.clean_environment(), timeout=120)
+    return done.returncode, done.stdout, done.stderr
+
+
+@test("moat health ends with 0 while the agent and, with --ready, its services are well, and else with 1 and a line that says why", needs=(),
+      timeout=60)
+def healthy(session):
+    sections = "[service up]\ncommand = sleep 86451\n[service slow]\ncommand = sleep 86452\nport = 18097\nready = tcp:18097\n"
+    agent = moatd.Moatd(session.build, "health", sections, enforce="best-effort")
+    try:
+        agent.start(60)
+        agent.wait_ready("up", 30)
+        for arguments in ((), ("up",), ("--ready", "up")):
+            assert health(session.build, agent.socket, *arguments) == (0, "ok\n", ""), arguments
+        for arguments in (("--ready",), ("slow",)):
+            status, out, err = health(session.build, agent.socket, *arguments)
+            assert (status, out) == (1, "") and "service slow is starting" in err and err.count("\n") == 1, (status, out, err)
+        assert agent.api().request("GET", "/v1/health?ready").status == 503
+        assert agent.api().request("GET", "/v1/health?service=nobody").json["code"] == "NO_SUCH_SERVICE"
+        assert health(session.build, agent.socket, "nobody")[0] == 1
+        status, left = agent.stop()
+        assert (status, left) == (0, []), (status, left)
+        assert health(session.build, agent.socket)[0] == 1
+    finally:
+        agent.kill()
+        agent.remove_files()

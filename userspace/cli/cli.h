@@ -123,12 +123,13 @@ int cmd_ps(struct cli *cli, int argc, char **argv);
 int cmd_logs(struct cli *cli, int argc, char **argv);
 int cmd_kill(struct cli *cli, int argc, char **argv);
 int cmd_status(struct cli *cli, int argc, char **argv);
+int cmd_health(struct cli *cli, int argc, char **argv);
 int cmd_services(struct cli *cli, int argc, char **argv);
 int cmd_check(struct cli *cli, int argc, char **argv);
 int cmd_events(struct cli *cli, int argc, char **argv);
 int cmd_mode(struct cli *cli, int argc, char **argv);
 int cmd_metrics(struct cli *cli, int argc, char **argv);
-extern const char help_exec[], help_ps[], help_logs[], help_kill[], help_status[], help_services[],
+extern const char help_exec[], help_ps[], help_logs[], help_kill[], help_status[], help_health[], help_services[],
 	help_check[], help_events[], help_mode[], help_metrics[];
 
 #endif

@@ -11,6 +11,7 @@ static const struct command commands[] = {
 	{ "logs", "print what a command has written", help_logs, cmd_logs },
 	{ "kill", "kill a command and all its children, or signal it", help_kill, cmd_kill },
 	{ "status", "show what is enforced and what is not", help_status, cmd_status },
+	{ "health", "tell whether the agent, and the services, are well", help_health, cmd_health },
 	{ "services", "list the services of the control plane", help_services, cmd_services },
 	{ "events", "show what was denied", help_events, cmd_events },
 	{ "mode", "show or switch whether denials are enforced", help_mode, cmd_mode },

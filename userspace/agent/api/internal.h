@@ -151,6 +151,8 @@ void api_resume(struct api_request *r);
 size_t api_stream_pending(const struct api_request *r);
 /* Reads the value of a query parameter; NULL when absent. */
 const char *api_query(struct api_request *r, const char *name);
+/* Whether it is there at all, with a value or without. */
+bool api_has_query(struct api_request *r, const char *name);
 /* {"code": …, "message": …, "details": {…}} */
 void api_write_error(struct jbuf *b, const struct refusal *error);
 unsigned api_error_status(enum moat_error code);

@@ -243,6 +243,12 @@ const char *api_query(struct api_request *r, const char *name)
 	return MHD_lookup_connection_value(r->connection, MHD_GET_ARGUMENT_KIND, name);
 }
 
+bool api_has_query(struct api_request *r, const char *name)
+{
+	return MHD_lookup_connection_value_n(r->connection, MHD_GET_ARGUMENT_KIND, name, strlen(name),
+					     NULL, NULL) == MHD_YES;
+}
+
 static enum MHD_Result check_query(void *cls, enum MHD_ValueKind kind, const char *key,
 				   const char *value)
 {

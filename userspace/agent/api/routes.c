@@ -3,6 +3,8 @@
 
 static const char *const events_query[] = { "since", "follow", NULL };
 
+static const char *const health_query[] = { "ready", "service", NULL };
+
 static const struct api_route routes[] = {
 	{ "POST", "/v1/exec", NULL, true, api_exec_handle },
 	{ "GET", "/v1/processes", NULL, false, api_processes_list },
@@ -11,7 +13,7 @@ static const struct api_route routes[] = {
 	{ "POST", "/v1/processes/{id}/signal", NULL, false, api_process_signal },
 	{ "GET", "/v1/services", NULL, false, api_services_list },
 	{ "GET", "/v1/status", NULL, false, api_status_get },
-	{ "GET", "/v1/health", NULL, false, api_health_get },
+	{ "GET", "/v1/health", health_query, false, api_health_get },
 	{ "GET", "/v1/mode", NULL, false, api_mode_get },
 	{ "PUT", "/v1/mode", NULL, false, api_mode_put },
 	{ "GET", "/v1/events", events_query, true, api_events_get },

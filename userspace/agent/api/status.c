@@ -288,13 +288,73 @@ enum MHD_Result api_services_list(struct api_request *r)
 	return api_respond(r, 200);
 }
 
-/* A draining agent answers SHUTTING_DOWN before it gets here. */
+struct readiness {
+	const char *service; /* NULL: every one */
+	struct refusal *why; /* its code stays MOAT_OK while nothing is amiss */
+	bool known;
+};
+
+static void check_service(const struct service_info *info, void *data)
+{
+	struct readiness *n = data;
+
+	if (n->service && strcmp(info->config->name, n->service) != 0)
+		return;
+	n->known = true;
+	if (info->state == SERVICE_READY || n->why->code)
+		return;
+	refuse(n->why, MOAT_E_NOT_READY, "service %s is %s%s%.160s", info->config->name,
+	       service_state_name(info->state), info->last_error[0] ? ": " : "", info->last_error);
+}
+
+/* Whether the kernel does what the configuration asks for. */
+static bool enforces_as_configured(const struct agent *agent)
+{
+	switch (agent->config->enforce) {
+	case ENFORCE_REQUIRE:
+		return enforce_mode(agent->enforce) == MOAT_MODE_ENFORCE;
+	case ENFORCE_AUDIT:
+		return enforce_mode(agent->enforce) != MOAT_MODE_OFF;
+	case ENFORCE_BEST_EFFORT:
+		break;
+	}
+	return true;
+}
+
+/* 0, or -EINVAL with r->error: what is not ready. */
+static int check_ready(struct api_request *r, const char *service)
+{
+	struct agent *agent = r->api->agent;
+	struct readiness n = { .service = service, .why = &r->error };
+
+	r->error.code = MOAT_OK;
+	services_for_each(agent->services, check_service, &n);
+	if (service && !n.known)
+		return refuse(&r->error, MOAT_E_NO_SUCH_SERVICE, "no service %.64s", service);
+	if (!r->error.code && !enforces_as_configured(agent))
+		return refuse(&r->error, MOAT_E_NOT_READY, "enforcement is in mode %s",
+			      enforce_mode_name(enforce_mode(agent->enforce)));
+	return r->error.code ? -EINVAL : 0;
+}
+
+/*
+ * GET /v1/health?ready&service=NAME. Without a query: the agent answers. ready: every service is ready and
+ * enforcement is as configured; service: the same, of this service alone. A draining agent answers
+ * SHUTTING_DOWN before it gets here.
+ */
 enum MHD_Result api_health_get(struct api_request *r)
 {
+	const char *service = api_query(r, "service");
+	int ready = 0;
+
 	if (r->api->agent->stopping) {
 		refuse(&r->error, MOAT_E_SHUTTING_DOWN, "the agent stops");
 		return api_refuse(r);
 	}
+	if (service || api_has_query(r, "ready"))
+		ready = check_ready(r, service);
+	if (ready < 0)
+		return api_refuse(r);
 	jbuf_open(&r->reply, '{');
 	jbuf_add_text(&r->reply, "status", "ok");
 	jbuf_close(&r->reply, '}');
