@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""moatd's own log, and signals before it is ready. What is tested here does not depend on the kernel."""
+"""moatd's own log, signals before it is ready, and what it does without. What is tested here does not depend on the kernel."""
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 
 from lib import moatd, procs
@@ -83,3 +85,38 @@ def early_signal(session):
     finally:
         agent.kill()
         agent.remove_files()
+
+
+@test("without CAP_NET_ADMIN, as in rootless containers, moatd starts best-effort and runs the largest command there is", needs=(), timeout=60)
+def no_net_admin(session):
+    agent = moatd.Moatd(session.build, INSTANCE, "", enforce="best-effort")
+    try:
+        with open(agent.log_path, "wb") as log:
+            agent.process = subprocess.Popen(["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin",
+                                              os.path.join(session.build, "moatd"), "-c", agent.config], stdin=subprocess.DEVNULL,
+                                             stdout=log, stderr=log, env=moatd.clean_environment())
+        procs.wait_until(agent.healthy, 60, "an answer of the agent")
+        done = agent.api().exec("/bin/sh", "-c", "printf %s \"$A$B\" | wc -c", env={"A": "a" * 120000, "B": "b" * 120000})
+        assert done.out.strip() == "240000", done
+        agent.process.send_signal(signal.SIGTERM)
+        assert agent.process.wait(60) == 0
+    finally:
+        agent.kill()
+        agent.remove_files()
+
+
+@test("installed elsewhere than it was built for, moatd finds its moat-init", needs=(), timeout=60)
+def another_prefix(session):
+    with tempfile.TemporaryDirectory(prefix="moat-test-") as prefix:
+        for program, place in (("moatd", "sbin"), ("moat-init", "libexec/moat")):
+            os.makedirs(f"{prefix}/{place}", exist_ok=True)
+            shutil.copy(os.path.join(session.build, program), f"{prefix}/{place}/{program}")
+        agent = moatd.Moatd(session.build, INSTANCE, "", enforce="best-effort")
+        agent.build = f"{prefix}/sbin"
+        try:
+            agent.start(60)
+            assert agent.api().exec("/bin/echo", "there").out == "there\n"
+            agent.stop()
+        finally:
+            agent.kill()
+            agent.remove_files()

@@ -17,6 +17,12 @@
 
 #define PROGRAM "moat-init"
 
+/*
+ * Beside the agent's own program in a build, below the same prefix where it is installed, wherever that is; the
+ * prefix of the build comes last.
+ */
+static const char *const places[] = { PROGRAM, "../libexec/moat/" PROGRAM };
+
 /* Opened once: the program that runs is the one that was there when the agent started. */
 static int open_program(struct failure *f)
 {
@@ -30,13 +36,19 @@ static int open_program(struct failure *f)
 	if (n < 0)
 		return fail(f, errno, "cannot tell where the agent's program is");
 	self[n] = '\0';
-	if (snprintf(path, sizeof(path), "%s/" PROGRAM, dirname(self)) >= (int)sizeof(path))
-		return fail(f, ENAMETOOLONG, "cannot find " PROGRAM);
-	program = open(path, O_PATH | O_CLOEXEC);
-	if (program < 0 && errno == ENOENT)
+	dirname(self);
+	for (size_t i = 0; i < ARRAY_LEN(places) && program < 0; i++) {
+		if (snprintf(path, sizeof(path), "%s/%s", self, places[i]) >= (int)sizeof(path))
+			return fail(f, ENAMETOOLONG, "cannot find " PROGRAM);
+		program = open(path, O_PATH | O_CLOEXEC);
+		if (program < 0 && errno != ENOENT)
+			return fail(f, errno, "cannot open %s", path);
+	}
+	if (program < 0)
 		program = open(MOAT_LIBEXEC "/" PROGRAM, O_PATH | O_CLOEXEC);
 	if (program < 0)
-		return fail(f, errno, "cannot open %s or %s", path, MOAT_LIBEXEC "/" PROGRAM);
+		return fail(f, errno, "cannot find " PROGRAM ": not in %s, beside it in "
+			    "../libexec/moat, nor in " MOAT_LIBEXEC, self);
 	return program;
 }
 
@@ -93,17 +105,36 @@ static _Noreturn void child_main(int program, int socket, int null)
 	_exit(127);
 }
 
+/*
+ * A packet must fit whole; our side also has to hold a burst of exits (4 * 256 KiB). Without CAP_NET_ADMIN in
+ * the initial user namespace (rootless containers) the buffer is bounded by net.core.wmem_max.
+ */
+static int set_buffer(int socket, struct failure *f)
+{
+	int size = 2 * INIT_PACKET_MAX, got = 0;
+	socklen_t len = sizeof(got);
+
+	if (setsockopt(socket, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) == 0)
+		return 0;
+	if (setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)) < 0 ||
+	    getsockopt(socket, SOL_SOCKET, SO_SNDBUF, &got, &len) < 0)
+		return fail(f, errno, "cannot set the buffer of the socket for " PROGRAM);
+	if (got - 32 < (int)INIT_PACKET_MAX) /* what unix_dgram_sendmsg() in net/unix/af_unix.c leaves */
+		return fail(f, EINVAL, "the buffer of the socket for " PROGRAM " is %d bytes: without "
+			    "CAP_NET_ADMIN the sysctl net.core.wmem_max must be %u at least", got,
+			    INIT_PACKET_MAX);
+	return 0;
+}
+
 static int make_socket(int ret_ends[2], struct failure *f)
 {
-	/* A packet must fit whole; our side also has to hold a burst of exits (4 * 256 KiB). */
-	int size = 2 * INIT_PACKET_MAX;
+	int r = 0;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ret_ends) < 0)
 		return fail(f, errno, "cannot make a socket for " PROGRAM);
-	for (int i = 0; i < 2; i++)
-		if (setsockopt(ret_ends[i], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
-			return fail(f, errno, "cannot set the buffer of the socket for " PROGRAM);
-	return 0;
+	for (int i = 0; i < 2 && r == 0; i++)
+		r = set_buffer(ret_ends[i], f);
+	return r;
 }
 
 int namespace_launch(bool shared_pid, int cgroup_fd, struct process *ret_init, int *ret_socket,
