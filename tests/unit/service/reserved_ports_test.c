@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 
 #include <cmocka.h>
@@ -14,10 +15,18 @@
 #define RANGE "/proc/sys/net/ipv4/ip_local_port_range"
 #define RESERVED "/proc/sys/net/ipv4/ip_local_reserved_ports"
 
+static char state_dir[] = "/tmp/moat-ports-test-XXXXXX";
+
 static int own_namespace(void **state)
 {
 	(void)state;
-	return unshare(CLONE_NEWNET);
+	return mkdtemp(state_dir) ? unshare(CLONE_NEWNET) : -1;
+}
+
+static int remove_state(void **state)
+{
+	(void)state;
+	return rmdir(state_dir); /* nothing may be left in it */
 }
 
 static int reset(void **state)
@@ -43,7 +52,7 @@ static int add_ports(const uint16_t *numbers, size_t n, struct reserved_ports *r
 {
 	struct config_port ports[8] = { 0 };
 	struct config_service service = { .ports = ports, .n_ports = n };
-	struct config config = { .services = &service, .n_services = 1 };
+	struct config config = { .state_dir = state_dir, .services = &service, .n_services = 1 };
 
 	for (size_t i = 0; i < n; i++)
 		ports[i].port = numbers[i];
@@ -100,6 +109,67 @@ static void what_was_reserved_stays_and_what_was_added_goes(void **state)
 	expect_reserved("80,41000-41002,45000\n");
 }
 
+/* As SIGKILL leaves it: what was reserved stays so, and nobody is there to take it back. */
+static void die(struct reserved_ports *reserved)
+{
+	free(reserved->ports);
+	free(reserved->journal);
+	*reserved = (struct reserved_ports){ 0 };
+}
+
+static void what_an_agent_that_was_killed_left_is_taken_back_by_the_next(void **state)
+{
+	struct reserved_ports reserved = { 0 };
+
+	(void)state;
+	assert_int_equal(write_file_at(AT_FDCWD, RESERVED, "41000"), 0);
+	assert_int_equal(add_ports((uint16_t[]){ 41000, 42000, 43000 }, 3, &reserved, NULL), 0);
+	expect_reserved("41000,42000,43000\n");
+	die(&reserved);
+	/* The next one still needs one of them, and knows that it is its own. */
+	assert_int_equal(add_ports((uint16_t[]){ 42000 }, 1, &reserved, NULL), 0);
+	expect_reserved("41000,42000\n");
+	die(&reserved);
+	assert_int_equal(add_ports((uint16_t[]){ 80 }, 1, &reserved, NULL), 0);
+	expect_reserved("41000\n");
+	reserved_ports_remove(&reserved);
+	expect_reserved("41000\n");
+}
+
+static void what_was_left_in_another_network_namespace_is_not_taken_for_ours(void **state)
+{
+	struct reserved_ports reserved = { 0 };
+	char journal[64];
+
+	(void)state;
+	assert_int_equal(add_ports((uint16_t[]){ 42000 }, 1, &reserved, NULL), 0);
+	die(&reserved);
+	assert_int_equal(unshare(CLONE_NEWNET), 0);
+	assert_int_equal(reset(state), 0);
+	assert_int_equal(write_file_at(AT_FDCWD, RESERVED, "42000"), 0); /* somebody's here */
+	assert_int_equal(add_ports((uint16_t[]){ 43000 }, 1, &reserved, NULL), 0);
+	reserved_ports_remove(&reserved);
+	expect_reserved("42000\n");
+	snprintf(journal, sizeof(journal), "%s/reserved-ports", state_dir);
+	assert_int_equal(access(journal, F_OK), -1);
+}
+
+static void whoever_holds_the_lock_does_not_hold_up_the_start(void **state)
+{
+	struct reserved_ports reserved = { 0 };
+	FD_OWNED int lock = open(RESERVED, O_RDONLY | O_CLOEXEC);
+	uint64_t before = now_ns();
+
+	(void)state;
+	assert_int_equal(flock(lock, LOCK_EX), 0);
+	assert_int_equal(add_ports((uint16_t[]){ 42000 }, 1, &reserved, NULL), 0);
+	expect_reserved("42000\n");
+	assert_true(now_ns() - before < 10 * NSEC_PER_SEC);
+	close_fd(&lock);
+	reserved_ports_remove(&reserved);
+	expect_reserved("\n");
+}
+
 static void ports_outside_of_the_range_change_nothing(void **state)
 {
 	struct reserved_ports reserved = { 0 };
@@ -137,9 +207,13 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(the_kernel_never_picks_a_guarded_port, reset),
 		cmocka_unit_test_setup(what_was_reserved_stays_and_what_was_added_goes, reset),
+		cmocka_unit_test_setup(what_an_agent_that_was_killed_left_is_taken_back_by_the_next, reset),
+		cmocka_unit_test_setup(what_was_left_in_another_network_namespace_is_not_taken_for_ours,
+				       reset),
+		cmocka_unit_test_setup(whoever_holds_the_lock_does_not_hold_up_the_start, reset),
 		cmocka_unit_test_setup(ports_outside_of_the_range_change_nothing, reset),
 		cmocka_unit_test_setup(a_list_of_many_pages_survives, reset),
 	};
 
-	return cmocka_run_group_tests_name("reserved_ports", tests, own_namespace, NULL);
+	return cmocka_run_group_tests_name("reserved_ports", tests, own_namespace, remove_state);
 }

@@ -2,12 +2,19 @@
 #include "agent/service/reserved_ports.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
 
 #include "base/log.h"
 
 #define RANGE_FILE "/proc/sys/net/ipv4/ip_local_port_range"
 #define RESERVED_FILE "/proc/sys/net/ipv4/ip_local_reserved_ports"
 #define PORTS 65536u
+#define JOURNAL "reserved-ports"
+#define BOOT_ID_FILE "/proc/sys/kernel/random/boot_id"
+#define LOCK_TRIES 50
+#define LOCK_WAIT (10 * NSEC_PER_MSEC)
 /* The longest list: every second port, five digits and a comma each. */
 #define LIST_BYTES (PORTS / 2 * 6 + 2)
 
@@ -116,7 +123,81 @@ static int read_range(unsigned *ret_low, unsigned *ret_high)
 	return sscanf(text, "%u %u", ret_low, ret_high) == 2 ? 0 : -EBADMSG;
 }
 
-/* Adds port to the set and to what is to be taken back. */
+/*
+ * Agents read and write in turn. Whoever else holds the lock, user code for one, holds us up for half a second
+ * at most, and then there is none.
+ */
+static int lock_list(void)
+{
+	FD_OWNED int fd = open(RESERVED_FILE, O_RDONLY | O_CLOEXEC);
+
+	for (int i = 0; fd >= 0 && i < LOCK_TRIES; i++) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return take_fd(&fd);
+		nanosleep(&(struct timespec){ .tv_nsec = LOCK_WAIT }, NULL);
+	}
+	log_warning("the lock on " RESERVED_FILE " is held by somebody else");
+	return -EBADF;
+}
+
+/* --- The journal: which boot and network namespace, and which ports we have added --------------- */
+
+static int write_place(char *text, size_t size)
+{
+	PTR_OWNED char *boot = NULL;
+	struct stat ns;
+	int r = read_file_at(AT_FDCWD, BOOT_ID_FILE, 64, &boot, NULL);
+
+	if (r < 0)
+		return r;
+	if (stat("/proc/self/ns/net", &ns) < 0)
+		return -errno;
+	snprintf(text, size, "%.*s %llu\n", (int)strcspn(boot, "\n"), boot,
+		 (unsigned long long)ns.st_ino);
+	return 0;
+}
+
+static int write_journal(const struct reserved_ports *reserved)
+{
+	FD_OWNED int fd = open(reserved->journal, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
+			       0600);
+	PTR_OWNED char *text = malloc(LIST_BYTES);
+	struct port_set set = { 0 };
+	char place[128];
+	int r;
+
+	if (!text)
+		return -ENOMEM;
+	if (fd < 0)
+		return -errno;
+	r = write_place(place, sizeof(place));
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < reserved->n; i++)
+		add(&set, reserved->ports[i]);
+	format(&set, text, LIST_BYTES);
+	r = write_all(fd, place, strlen(place));
+	return r < 0 ? r : write_all(fd, text, strlen(text));
+}
+
+/* What an agent before this one added here and did not take back; empty where nothing tells. */
+static void read_journal(const struct reserved_ports *reserved, struct port_set *ret_left)
+{
+	PTR_OWNED char *text = NULL;
+	struct port_set left = { 0 };
+	char place[128];
+	size_t n;
+
+	*ret_left = left;
+	if (read_file_at(AT_FDCWD, reserved->journal, LIST_BYTES, &text, NULL) < 0 ||
+	    write_place(place, sizeof(place)) < 0)
+		return;
+	n = strlen(place);
+	if (strncmp(text, place, n) == 0 && parse(text + n, &left))
+		*ret_left = left;
+}
+
+/* Adds port to the set, and to what is to be taken back unless others had reserved it. */
 static int note(struct reserved_ports *reserved, struct port_set *set, uint16_t port)
 {
 	uint16_t *grown;
@@ -135,19 +216,17 @@ static int note(struct reserved_ports *reserved, struct port_set *set, uint16_t 
 static void forget(struct reserved_ports *reserved)
 {
 	free(reserved->ports);
+	free(reserved->journal);
 	*reserved = (struct reserved_ports){ 0 };
 }
 
-int reserved_ports_add(const struct config *config, struct reserved_ports *reserved,
-		       struct failure *f)
+/* The ports of the configuration that lie in the range. *ret_first: one of them, 0: there is none. */
+static int note_all(const struct config *config, unsigned low, unsigned high,
+		    struct reserved_ports *reserved, struct port_set *set, unsigned *ret_first)
 {
-	unsigned low = 0, high = 0, first = 0;
-	struct port_set set = { 0 };
-	int r = read_range(&low, &high);
+	int r = 0;
 
-	if (r < 0)
-		return fail(f, -r, "cannot read " RANGE_FILE);
-	r = read_reserved(&set);
+	*ret_first = 0;
 	for (size_t i = 0; i < config->n_services; i++) {
 		const struct config_service *s = &config->services[i];
 
@@ -156,13 +235,54 @@ int reserved_ports_add(const struct config *config, struct reserved_ports *reser
 
 			if (port < low || port > high)
 				continue;
-			first = first ? first : port;
+			*ret_first = *ret_first ? *ret_first : port;
 			if (r == 0)
-				r = note(reserved, &set, port);
+				r = note(reserved, set, port);
 		}
 	}
+	return r;
+}
+
+/* The list as it would be without the agent that died. 0 or -errno. */
+static int read_without(const struct port_set *left, struct port_set *ret_set, bool *ret_changed)
+{
+	int r = read_reserved(ret_set);
+
+	*ret_changed = false;
+	for (unsigned p = 0; p < PORTS && r == 0; p++)
+		if (has(left, p) && has(ret_set, p)) {
+			del(ret_set, p);
+			*ret_changed = true;
+		}
+	return r;
+}
+
+int reserved_ports_add(const struct config *config, struct reserved_ports *reserved,
+		       struct failure *f)
+{
+	FD_OWNED int lock = -EBADF;
+	unsigned low = 0, high = 0, first;
+	struct port_set set = { 0 }, left;
+	bool changed = false;
+	int r = read_range(&low, &high), noted;
+
+	if (r < 0)
+		return fail(f, -r, "cannot read " RANGE_FILE);
+	if (asprintf(&reserved->journal, "%s/" JOURNAL, config->state_dir) < 0) {
+		reserved->journal = NULL;
+		return fail(f, ENOMEM, "ports");
+	}
+	lock = lock_list();
+	read_journal(reserved, &left);
+	r = read_without(&left, &set, &changed);
+	noted = note_all(config, low, high, reserved, &set, &first);
+	r = r < 0 ? r : noted;
 	if (r == 0 && reserved->n > 0)
+		r = write_journal(reserved);
+	if (r == 0 && (reserved->n > 0 || changed))
 		r = write_reserved(&set);
+	if (reserved->n == 0)
+		(void)unlink(reserved->journal);
 	if (r == 0 || first == 0)
 		return 0;
 	forget(reserved);
@@ -173,18 +293,22 @@ int reserved_ports_add(const struct config *config, struct reserved_ports *reser
 
 void reserved_ports_remove(struct reserved_ports *reserved)
 {
+	FD_OWNED int lock = -EBADF;
 	struct port_set set;
 	int r;
 
-	if (reserved->n == 0)
-		return;
-	r = read_reserved(&set);
-	if (r == 0) {
-		for (size_t i = 0; i < reserved->n; i++)
-			del(&set, reserved->ports[i]);
-		r = write_reserved(&set);
+	if (reserved->n > 0) {
+		lock = lock_list();
+		r = read_reserved(&set);
+		if (r == 0) {
+			for (size_t i = 0; i < reserved->n; i++)
+				del(&set, reserved->ports[i]);
+			r = write_reserved(&set);
+		}
+		if (r < 0)
+			log_warning("cannot restore " RESERVED_FILE ": %s", strerror(-r));
+		else
+			(void)unlink(reserved->journal);
 	}
-	if (r < 0)
-		log_warning("cannot restore " RESERVED_FILE ": %s", strerror(-r));
 	forget(reserved);
 }
