@@ -45,7 +45,7 @@ for _name, _function in legitimate.operations.items():
 
 def check_program(claim, which, script, timeout=60):
     @test(f"user code {claim}", needs=("moat",), timeout=len(which) * timeout)
-    def succeeds(session):
+    def program(session):
         for context in which:
             setup = "dir=$(mktemp -d); trap 'rm -rf $dir' EXIT; cd $dir; export HOME=$dir\n"
             result = session.exec("/bin/sh", "-euc", setup + script, context=context, timeout=timeout * session.patience)

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 
-from lib import places, procs
+from lib import kernels, places, procs, tap
 from lib.tap import test
 
 VMTEST = os.path.join(places.SOURCE, "vmtest")
@@ -118,10 +118,10 @@ def slots(_session):
 def judged(*lines):
     """(passed, skipped, failures, complaints) of a TAP stream whose program exited with 0."""
     with importing():
-        tap = importlib.import_module("tap").Tap()
+        read = importlib.import_module("tap").Tap()
     for line in lines:
-        tap.line(line)
-    return tap.passed, tap.skipped, tap.failures, tap.complaints(0)
+        read.line(line)
+    return read.passed, read.skipped, read.failures, read.complaints(0)
 
 
 @test("a result's time is no part of its name, and what does not match the plan is no success")
@@ -131,3 +131,19 @@ def tap_judged(_session):
     assert judged("ok 1 - a", "1..2")[3] == ["2 tests planned, 1 ran"]
     assert judged("ok 1 - a", "ok 1 - a", "1..2")[3] == ["test numbers are not 1, 2, 3..."]
     assert judged("ok 1 - a")[3] and judged("1..0")[3] == ["no tests"]
+
+
+@test("the table of kernels names tests and kernels that there are, gives a reason each, and takes no test that needs the kernel "
+      "programs by a mere *")
+def shares(_session):
+    with importing():
+        known = importlib.import_module("cache").kernel_names()
+    for module, functions, given, reason in kernels.TABLE:
+        there = {each.function.__name__ for each in tap.registered if each.module == module}
+        assert set(given) <= set(known) and reason, (module, functions)
+        assert there and (functions == "*" or set(functions.split()) <= there), f"{module}: {functions} of {sorted(there)}"
+    taken = [each for each in tap.registered if "lsm" in each.needs and any(row[1] == "*" for row in kernels.rows(each))]
+    assert not taken, [each.name for each in taken]
+    for each in tap.registered:
+        if "lsm" in each.needs:
+            assert any(kernels.here(each, kernel) for kernel in known), f"{each.name} runs nowhere"
