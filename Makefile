@@ -138,7 +138,11 @@ demo: deps-build deps-demo ## show moat at work, in a VM where this kernel canno
 		$(MAKE) --no-print-directory deps-vm KERNELS=6.12 && \
 		vmtest/run --kernel 6.12 --plain -- tests/integration/demo --build $(O); fi
 
-check: deps ## install what is missing, build, run every test; ends in the counts
+check: deps ## install what is missing, build, run the tests on all kernels (what needs it, on each); ends in the counts
+	@$(MAKE) --no-print-directory DEV=1 all tests
+	@tests/check --build $(O) --share unit native vm
+
+check-all: deps ## the same with every test on every kernel
 	@$(MAKE) --no-print-directory DEV=1 all tests
 	@tests/check --build $(O) unit native vm
 
@@ -224,7 +228,7 @@ uninstall: ## remove what install put there
 clean: ## remove what was built
 	rm -rf $(O)
 
-.PHONY: all help demo check check-unit check-integration check-vm tests bench bench-hooks deps deps-build \
+.PHONY: all help demo check check-all check-unit check-integration check-vm tests bench bench-hooks deps deps-build \
         deps-demo deps-test deps-vm lint format coverage install uninstall clean
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

@@ -90,8 +90,7 @@ def lock(path, waiting):
     """Holds an exclusive lock on path; says `waiting` once when another holds it."""
     with open(path, "a", encoding="utf-8") as file:
         if not _locked(file):
-            if waiting:
-                print(waiting, file=sys.stderr, flush=True)
+            print(waiting, file=sys.stderr, flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -99,17 +98,25 @@ def lock(path, waiting):
 def take_slot(path, count, waiting):
     """One of `count` exclusive locks beside path, as a file to close; says `waiting` (unless it is empty) once when none is
     free. First come, first served. It waits where a signal can interrupt it: in the main thread."""
-    with lock(path, waiting):
+    with open(path, "a", encoding="utf-8") as queue:
+        if not _locked(queue):
+            _say(waiting)
+            waiting = ""
+            fcntl.flock(queue, fcntl.LOCK_EX)
         while True:
             for number in range(count):
                 file = open(f"{path}.{number}", "a", encoding="utf-8")
                 if _locked(file):
                     return file
                 file.close()
-            if waiting:
-                print(waiting, file=sys.stderr, flush=True)
-                waiting = ""
+            _say(waiting)
+            waiting = ""
             time.sleep(0.2)
+
+
+def _say(text):
+    if text:
+        print(text, file=sys.stderr, flush=True)
 
 
 def _locked(file):
