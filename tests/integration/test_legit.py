@@ -4,16 +4,17 @@ What moat must not disturb: everything here is legitimate and has to succeed as 
 default set, in a PID namespace of its own and in the control plane's.
 """
 
-from lib import legitimate, places
+from lib import places
 from lib.session import SPARE_PORT
 from lib.tap import test
+from tools import legitimate
 
 CONTEXTS = ("default", "modest", "full", "shared")
 EVERY_CAPABILITY = ("full", "shared")
 FOR_SLOW = ("default", "shared")  # programs that take long in an emulated machine: from the least to the most that user code may
 
 
-# The small ones: one exec for each context runs all (lib/legitimate.py).
+# The small ones: one exec for each context runs all (tools/legitimate.py).
 
 def answers(session):
     if "legitimate" not in session.memory:
