@@ -149,8 +149,12 @@ demo: deps-build deps-demo ## show moat at work, in a VM where this kernel canno
 		$(MAKE) --no-print-directory deps-vm KERNELS=6.12 && \
 		vmtest/run --kernel 6.12 --plain -- tests/integration/demo --build $(O); fi
 
-check: deps ## install what is missing, build, run every test; ends in the counts
-	@$(MAKE) --no-print-directory DEV=1 all tests
+check: deps ## install what is missing, build, run the tests on all kernels (what needs it, on each); ends in the counts
+	@$(MAKE) --no-print-directory DEV=1 lint-quick all tests
+	@tests/check --build $(O) --share unit native vm
+
+check-all: deps ## the same with every test on every kernel
+	@$(MAKE) --no-print-directory DEV=1 lint-quick all tests
 	@tests/check --build $(O) unit native vm
 
 check-unit: tests ## the unit tests alone (needs what `make deps` installs)
@@ -197,7 +201,10 @@ CPPCHECK = --suppress=memleak --suppress=missingIncludeSystem -D_GNU_SOURCE -D__
 # What gcc 12 sees where a cleanup attribute frees by a pointer to the variable.
 ANALYZER = -Wno-analyzer-malloc-leak -Wno-analyzer-use-of-uninitialized-value
 
-lint: ## cppcheck and gcc -fanalyzer
+lint-quick: ## what takes seconds: the rules of includes; a part of make check
+	@tests/check-includes
+
+lint: lint-quick ## the same, cppcheck and gcc -fanalyzer
 	$(call apt_install,cppcheck)
 	cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,portability \
 		$(CPPCHECK) -Iinclude -Iuserspace userspace include
@@ -238,7 +245,7 @@ uninstall: ## remove what install put there
 clean: ## remove what was built
 	rm -rf $(O)
 
-.PHONY: all help FORCE install-strip demo check check-unit check-integration check-vm tests bench bench-hooks deps deps-build \
-        deps-demo deps-test deps-vm lint format coverage install uninstall clean
+.PHONY: all help FORCE install-strip demo check check-all check-unit check-integration check-vm tests bench bench-hooks deps \
+        deps-build deps-demo deps-test deps-vm lint lint-quick format coverage install uninstall clean
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

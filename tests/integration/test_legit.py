@@ -4,16 +4,17 @@ What moat must not disturb: everything here is legitimate and has to succeed as 
 default set, in a PID namespace of its own and in the control plane's.
 """
 
-from lib import legitimate, places
+from lib import places
 from lib.session import SPARE_PORT
 from lib.tap import test
+from tools import legitimate
 
 CONTEXTS = ("default", "modest", "full", "shared")
 EVERY_CAPABILITY = ("full", "shared")
 FOR_SLOW = ("default", "shared")  # programs that take long in an emulated machine: from the least to the most that user code may
 
 
-# The small ones: one exec for each context runs all (lib/legitimate.py).
+# The small ones: one exec for each context runs all (tools/legitimate.py).
 
 def answers(session):
     if "legitimate" not in session.memory:
@@ -45,7 +46,7 @@ for _name, _function in legitimate.operations.items():
 
 def check_program(claim, which, script, timeout=60):
     @test(f"user code {claim}", needs=("moat",), timeout=len(which) * timeout)
-    def succeeds(session):
+    def program(session):
         for context in which:
             setup = "dir=$(mktemp -d); trap 'rm -rf $dir' EXIT; cd $dir; export HOME=$dir\n"
             result = session.exec("/bin/sh", "-euc", setup + script, context=context, timeout=timeout * session.patience)

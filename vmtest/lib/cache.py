@@ -89,31 +89,48 @@ def search_path():
 def lock(path, waiting):
     """Holds an exclusive lock on path; says `waiting` once when another holds it."""
     with open(path, "a", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(file):
             print(waiting, file=sys.stderr, flush=True)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-@contextlib.contextmanager
-def slot(path, count, waiting):
-    """Holds one of `count` exclusive locks beside path; says `waiting` once when none is free. First come, first served."""
-    with contextlib.ExitStack() as held:
-        files = [held.enter_context(open(f"{path}.{number}", "a", encoding="utf-8")) for number in range(count)]
-        with lock(path, waiting):
-            while not any(map(_taken, files)):
-                time.sleep(0.2)
-        yield
+def take_slot(path, count, waiting):
+    """One of `count` exclusive locks beside path, as a file to close; says `waiting` (unless it is empty) once when none is
+    free. First come, first served. It waits where a signal can interrupt it: in the main thread."""
+    with open(path, "a", encoding="utf-8") as queue:
+        if not _locked(queue):
+            _say(waiting)
+            waiting = ""
+            fcntl.flock(queue, fcntl.LOCK_EX)
+        while True:
+            for number in range(count):
+                file = open(f"{path}.{number}", "a", encoding="utf-8")
+                if _locked(file):
+                    return file
+                file.close()
+            _say(waiting)
+            waiting = ""
+            time.sleep(0.2)
 
 
-def _taken(file):
+def _say(text):
+    if text:
+        print(text, file=sys.stderr, flush=True)
+
+
+def _locked(file):
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
+
+
+def processor_slot(waiting):
+    """As many virtual machines as this machine has processors, whoever runs the tests: each computes on one."""
+    directory = "/run/lock" if os.access("/run/lock", os.W_OK) else "/tmp"
+    return take_slot(os.path.join(directory, "moat-vmtest.slots"), os.cpu_count(), waiting)
 
 
 @contextlib.contextmanager

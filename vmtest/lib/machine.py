@@ -2,7 +2,6 @@
 """One virtual machine: boots a cached kernel on the host's root, runs a command, and always ends."""
 
 import contextlib
-import ctypes
 import json
 import os
 import re
@@ -19,13 +18,12 @@ import cache
 import initramfs
 
 QEMU = "qemu-system-x86_64"
-PROGRAMS = {QEMU: "qemu-system-x86"}
+PROGRAMS = {QEMU: "qemu-system-x86", "setpriv": "util-linux"}
 GUEST_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Made anew in the guest, so what the host has there is out of sight.
 HIDDEN = ["/tmp", "/var/tmp", "/run", "/var/lib/containers"]
 OVERLAYS = ["/etc", "/var", "/root", "/home"]
-PR_SET_PDEATHSIG = 1
-LIBC = ctypes.CDLL(None, use_errno=True)
+END_WITH_US = ["setpriv", "--pdeathsig", "KILL"]
 
 
 class Result:
@@ -109,15 +107,11 @@ def qemu_command(kernel, files, options, acceleration):
     return command
 
 
-def die_with_parent():
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
 @contextlib.contextmanager
 def running(command, descriptors, errors):
     """qemu in a session of its own (a ^C reaches it through us only), dead for certain when the block is left."""
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
-                               pass_fds=descriptors, start_new_session=True, preexec_fn=die_with_parent)
+    process = subprocess.Popen(END_WITH_US + command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+                               pass_fds=descriptors, start_new_session=True)
     try:
         yield process
     finally:
@@ -198,7 +192,7 @@ def why_it_died(console, stderr, ended):
 
 def boot(kernel, script, options, sinks, console, acceleration):
     """Boots, runs script, feeds what it writes to sinks (out, err). options: memory, cpus, timeout, append, keep,
-    results, tick. The console's text is left in the file `console`."""
+    results, tick (called now and then; what it raises ends the machine). The console's text is left in the file `console`."""
     result, mark, start = Result(), "vmtest-end-" + secrets.token_hex(8), time.monotonic()
     open(console, "w", encoding="utf-8").close()
     with tempfile.TemporaryFile() as image, tempfile.TemporaryFile() as errors, \

@@ -1,14 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the user sees: live output, the verdict on one kernel, the summary."""
+"""What the user sees: live output, the verdict on one kernel, the summary. The runs live in threads: what one writes at once
+stays together."""
 
 import os
 import sys
+import threading
 
 import cache
 import tap
 
 TAIL = 60
+SCREEN = threading.RLock()
 COLOURS = {"pass": "32", "fail": "31", "skip": "33", "dim": "2"}
+
+
+def show(text, stream):
+    with SCREEN:
+        stream.write(text + "\n")
+        stream.flush()
 
 
 def coloured(text, kind, stream):
@@ -43,8 +52,10 @@ class Run:
         self.result, self.tap, self.complaints = None, tap.Tap(), []
         self.width = max(map(len, args.kernels))
         self.to = sys.stderr if args.json else sys.stdout
+        self.alone = len(args.kernels) == 1
         self.seen_console, self.files = 0, []
         self.out_lines, self.err_lines = Lines(self.tap_line), Lines(self.prefixed)
+        self.console_lines = Lines(self.console_line)
 
     def __enter__(self):
         self.files = [open(self.tap_path, "wb"), open(self.err_path, "wb")]
@@ -52,26 +63,24 @@ class Run:
 
     def __exit__(self, *_):
         self.tick()
-        for lines in (self.out_lines, self.err_lines):
+        for lines in (self.out_lines, self.err_lines, self.console_lines):
             lines.close()
         for file in self.files:
             file.close()
 
     def out(self, data):
-        self.files[0].write(data)
-        self.files[0].flush()
-        if self.args.plain:
-            self.raw(1, data)
-        else:
-            self.out_lines.feed(data)
+        self.take(data, 0, self.out_lines)
 
     def err(self, data):
-        self.files[1].write(data)
-        self.files[1].flush()
-        if self.args.plain:
-            self.raw(2, data)
-        else:
-            self.err_lines.feed(data)
+        self.take(data, 1, self.err_lines)
+
+    def take(self, data, number, lines):
+        self.files[number].write(data)
+        self.files[number].flush()
+        if not self.args.plain:
+            lines.feed(data)
+        elif self.alone:
+            self.raw(number + 1, data)
 
     def raw(self, descriptor, data):
         if self.args.json:
@@ -79,13 +88,22 @@ class Run:
         while data:
             data = data[os.write(descriptor, data):]
 
+    def replay(self):
+        """What was held back while other machines wrote as well."""
+        for descriptor, path in ((1, self.tap_path), (2, self.err_path)):
+            with open(path, "rb") as file:
+                self.raw(descriptor, file.read())
+
     def tap_line(self, text):
         self.tap.line(text)
         kind = "fail" if text.startswith("not ok") else "skip" if "# SKIP" in text else None
         self.prefixed(coloured(text, kind, self.to) if kind else text)
 
     def prefixed(self, text):
-        print(f"{coloured(self.name.rjust(self.width) + ' |', 'dim', self.to)} {text}", file=self.to, flush=True)
+        show(f"{coloured(self.name.rjust(self.width) + ' |', 'dim', self.to)} {text}", self.to)
+
+    def console_line(self, text):
+        show(text if self.alone else f"{self.name.rjust(self.width)} : {text}", sys.stderr)
 
     def tick(self):
         """Shows what the console has gained, when asked to."""
@@ -95,8 +113,7 @@ class Run:
             file.seek(self.seen_console)
             data = file.read()
         self.seen_console += len(data)
-        sys.stderr.write(data.decode(errors="replace").replace("\r", ""))
-        sys.stderr.flush()
+        self.console_lines.feed(data.replace(b"\r", b""))
 
     def judge(self):
         """Turns result and TAP into passed, failed, skipped; says at once what went wrong with the machine."""
@@ -106,17 +123,20 @@ class Run:
             self.complaints = [f"exit status {self.result.status}"] if self.result.status else []
         else:
             self.complaints = self.tap.complaints(self.result.status)
-        for text in self.complaints:
-            print(coloured(f"not ok - vm {self.name}: {text}", "fail", sys.stderr), file=sys.stderr, flush=True)
-        if self.result.status is None:
-            self.show_console()
+        with SCREEN:
+            if self.args.plain and not self.alone:
+                self.replay()
+            for text in self.complaints:
+                show(coloured(f"not ok - vm {self.name}: {text}", "fail", sys.stderr), sys.stderr)
+            if self.result.status is None:
+                self.show_console()
 
     def show_console(self):
         with open(self.console, errors="replace", encoding="utf-8") as file:
             lines = file.read().replace("\r", "").splitlines()[-TAIL:]
         for line in lines:
-            print(f"  {line}", file=sys.stderr)
-        print(f"  (the last {len(lines)} lines of {self.console})", file=sys.stderr, flush=True)
+            show(f"  {line}", sys.stderr)
+        show(f"  (the last {len(lines)} lines of {self.console})", sys.stderr)
 
     def failures(self):
         return [f"vm: {text}" for text in self.complaints] + self.tap.failures

@@ -3,7 +3,8 @@
 
 import re
 
-RESULT = re.compile(r"^(?P<no>not )?ok (?P<number>\d+)(?: - (?P<name>.*?))?(?P<skip>\s*# SKIP\b.*)?$", re.I)
+RESULT = re.compile(r"^(?P<no>not )?ok (?P<number>\d+)(?: - (?P<name>.*?))?(?P<skip>\s*# SKIP\b.*?)?"
+                    r"(?:\s*# time=(?P<seconds>[\d.]+)s)?$", re.I)
 PLAN = re.compile(r"^1\.\.(\d+)\s*(?:#.*)?$")
 
 

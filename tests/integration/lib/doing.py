@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the operations of legitimate.py are made of, and tests of their own."""
+"""What the operations of tools/legitimate.py are made of, and tests of their own."""
 
 import contextlib
 import ctypes

@@ -68,13 +68,14 @@ class Report:
         for line in str(text).rstrip().splitlines():
             self.line("# " + line)
 
-    def result(self, name, failure=None, skip=None):
+    def result(self, name, seconds, failure=None, skip=None):
+        """The seconds stand behind every result: tests/check lists the slowest."""
         self.count += 1
         text = f"{'not ok' if failure else 'ok'} {self.count} - {one_line(name)}"
         if skip is not None:
             self.skipped += 1
             text += f" # SKIP {one_line(skip)}"
-        self.line(text)
+        self.line(f"{text} # time={seconds:.2f}s")
         if failure:
             self.failed += 1
             self.note(failure)
@@ -109,6 +110,4 @@ def run_one(each, session, report):
         skip = str(reason)
     except (Exception, Timeout) as error:
         failure = why(error) + session.diagnostics()
-    report.result(each.name, failure, skip)
-    if session.verbose:
-        report.note(f"{time.monotonic() - started:.2f} s")
+    report.result(each.name, time.monotonic() - started, failure, skip)

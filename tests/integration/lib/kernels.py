@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Which tests run on which kernels when all kernels are tested (--share): on every one, unless the table says otherwise.
+
+A row names tests by module and function; * stands for all of the module's that need no kernel programs ("lsm"): one that does
+runs on every kernel unless it is named. What is decided in userspace needs one kernel; what is the kernel's own work, or needs
+only not to be disturbed, the oldest and the newest. `make check-all` and every run that names its kernels take no notice.
+"""
+
+ONE = ("6.12",)        # besides the native run, where the machine enforces nothing
+ENDS = ("6.1", "7.2")
+NATIVE = ()            # the native run is the one
+
+TABLE = [
+    # module, functions, kernels, reason
+    ("vmtest", "*", NATIVE, "the tools that boot the kernels: nothing of them is in the kernel that was booted"),
+    ("house", "*", NATIVE, "a tool that reads the source"),
+    ("config", "refused no_such_mode no_file no_command", ONE, "refused by the parser, before it has asked the kernel anything"),
+    ("api_flood", "*", NATIVE, "HTTP, limits of connections and deadlines are the agent's own code, and a machine that is not "
+                               "emulated can flood it"),
+    ("api", "*", ONE, "requests, answers and streams are made by the agent alone"),
+    ("cli", "*", ONE, "the command line speaks HTTP; it asks no kernel"),
+    ("cli_exec", "*", ONE, "the same"),
+    ("metrics", "*", ONE, "what is counted in userspace, and how it is written; the counters of the hooks need lsm"),
+    ("bench", "hooks", ENDS, "it is shown that the benchmark runs; the hooks that it asks are test_attempts', on every kernel"),
+    ("seed", "real invisible not_found_otherwise unkillable ports_reserved credentials see_each_other", ENDS,
+     "what user code sees of a real Bun and a real Jupyter; each answer of the kernel's behind it is test_attempts', on every one"),
+    ("limits", "*", ENDS, "cgroup2's limits and their files are older than 6.1, and moat writes the same values on each kernel"),
+    ("legit", "program", ENDS, "programs of every day; what they ask of the kernel the operations of test_legit ask on every one"),
+]
+
+
+def rows(each):
+    """Those of a test (lib/tap.py)."""
+    name = each.function.__name__
+    return [row for row in TABLE
+            if row[0] == each.module and (name in row[1].split() or row[1] == "*" and "lsm" not in each.needs)]
+
+
+def here(each, kernel):
+    """Whether a test has its share of this kernel."""
+    return all(kernel in row[2] for row in rows(each))
