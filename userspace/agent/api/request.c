@@ -159,12 +159,18 @@ static ssize_t on_stream_read(void *cls, uint64_t position, char *buf, size_t ma
 	return (ssize_t)n;
 }
 
+/* The last answer of its connection: what the client writes beside a stream is never a request, not
+ * even where it passes a command's output on to the wrong descriptor. */
 enum MHD_Result api_respond_stream(struct api_request *r)
 {
 	struct MHD_Response *response =
 		MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 4096, on_stream_read, r, NULL);
 
 	r->streaming = true;
+	if (response && MHD_add_response_header(response, "Connection", "close") != MHD_YES) {
+		MHD_destroy_response(response);
+		return MHD_NO;
+	}
 	return queue(r, 200, response, "application/x-ndjson");
 }
 
