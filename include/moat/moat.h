@@ -23,7 +23,8 @@
  * After an error other than -EMSGSIZE of the arguments the client connects anew with its next call.
  *
  * A client is used by one thread at a time; different clients are independent. Nothing is global,
- * no signal is raised (MSG_NOSIGNAL), all descriptors are close-on-exec.
+ * no signal is raised (MSG_NOSIGNAL), all descriptors are close-on-exec and none is 0, 1 or 2,
+ * also in a program that was started with these closed.
  */
 #ifndef MOAT_MOAT_H
 #define MOAT_MOAT_H
@@ -59,7 +60,7 @@ struct moat_response {
 int moat_connect(const char *path, struct moat_client **ret);
 
 /* The same for a connected stream socket. The descriptor is owned by the client from here on, also
- * when this function fails. Such a client cannot connect anew: its calls then give -ENOTCONN. */
+ * when this function fails, and moved if it is 0, 1 or 2. Such a client cannot connect anew: its calls then give -ENOTCONN. */
 int moat_from_fd(int fd, struct moat_client **ret);
 
 /* Closes the connection and frees the client; NULL is permitted. A command that it waited for goes

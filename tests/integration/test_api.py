@@ -148,6 +148,11 @@ WRONG = [
     ("GET", "/v1/events?since=-1", b"", 400, "BAD_VALUE", "since"),
     ("GET", "/v1/events?since=99999999999999999999", b"", 400, "BAD_VALUE", "since"),
     ("GET", "/v1/events?follow=1", b"", 400, "BAD_VALUE", "follow"),
+    ("GET", "/v1/events?since=1&since=2", b"", 400, "BAD_VALUE", "since"),
+    ("GET", "/v1/events?since", b"", 400, "BAD_VALUE", "since"),
+    ("HEAD", "/v1/exec", b"", 405, None, None),
+    ("HEAD", "/v1/events", b"", 405, None, None),
+    ("GET", "http://moat/v1/nothing", b"", 404, "NOT_FOUND", None),
 ]
 
 
@@ -156,7 +161,11 @@ def wrong_requests(session):
     before = session.api.get("/v1/status")["execs"]["started"]
     for method, path, body, expected, code, field in WRONG:
         with Raw(session) as raw:
-            found, answer = raw.send(http(method, path, body)).read_answer()
+            raw.send(http(method, path, body))
+            if method == "HEAD":
+                assert raw.read_head().startswith(b"HTTP/1.1 %d " % expected), (method, path)
+                continue
+            found, answer = raw.read_answer()
         what = (method, path, body[:60], found, answer)
         assert found == expected and answer["code"] == code and answer["message"], what
         assert answer.get("details", {}).get("field") == field, what
@@ -168,10 +177,45 @@ def wrong_requests(session):
 def allow(session):
     with Raw(session) as raw:
         text = raw.send(http("PUT", "/v1/processes/x1", b"", "Connection: close")).read()
-        assert b"405" in text.split(b"\r\n")[0] and b"Allow: GET, DELETE\r\n" in text, text
-    with Raw(session) as raw:
-        text = raw.send(http("HEAD", "/v1/status", b"", "Connection: close")).read()
-        assert b"405" in text.split(b"\r\n")[0] and text.endswith(b"\r\n\r\n"), text
+        assert b"405" in text.split(b"\r\n")[0] and b"Allow: GET, HEAD, DELETE\r\n" in text, text
+
+
+@test("HEAD answers as GET does, without the body; a target may have its origin before it", needs=("moat",))
+def head_and_origin(session):
+    for path in ("/v1/health", "/v1/status", "/metrics"):
+        with Raw(session) as raw:
+            text = raw.send(http("HEAD", path, b"", "Connection: close")).read()
+            assert text.startswith(b"HTTP/1.1 200 ") and text.endswith(b"\r\n\r\n") and text.count(b"\r\n\r\n") == 1, (path, text)
+    for path in ("http://moat/v1/health", "HTTP://x:80/v1/health"):
+        with Raw(session) as raw:
+            assert raw.send(http("GET", path)).read_answer() == (200, {"status": "ok"}), path
+
+
+@test("a request that could end in two places is refused, and what follows it is not heard", needs=("moat",))
+def ambiguous_length(session):
+    started = session.api.get("/v1/status")["execs"]["started"]
+    hidden = http("POST", "/v1/exec", exec_body("/bin/true"))
+    whole = "Content-Length: %d" % len(hidden)
+    for lines in (["Content-Length: 0", whole], [whole, "Content-Length: 0"], ["Content-Length: 0", "Content-Length: 0"],
+                  ["Content-Length: 0", "Transfer-Encoding: chunked"], ["Transfer-Encoding: chunked", "Content-Length: 0"],
+                  ["Transfer-Encoding: identity"], ["Transfer-Encoding: gzip, chunked"],
+                  ["Transfer-Encoding: chunked", "Transfer-Encoding: chunked"], ["Content-Length : 0"], ["Content-Length: -1"],
+                  ["Content-Length: +0"], ["Content-Length: 0, 0"], ["Content-Length: 0x0"]):
+        with Raw(session) as raw:
+            raw.send(("GET /v1/health HTTP/1.1\r\nHost: x\r\n" + "\r\n".join(lines) + "\r\n\r\n").encode() + hidden)
+            text = raw.read()
+        assert text.startswith(b"HTTP/1.1 400 ") and b"HTTP/1.1 200" not in text, (lines, text)
+    assert session.api.get("/v1/status")["execs"]["started"] == started
+
+
+@test("a stream is sent to who accepts it, and q=0 says that one does not", needs=("moat",))
+def accepts_stream(session):
+    for accept, streams in (("application/x-ndjson", True), ("application/json, application/x-ndjson; q=0.5", True),
+                            ("APPLICATION/X-NDJSON;charset=utf-8", True), ("application/x-ndjson;q=0", False),
+                            ("application/x-ndjson; q=0.000 , */*", False), ("application/x-ndjson-like", False), ("*/*", False)):
+        with Raw(session) as raw:
+            text = raw.send(http("POST", "/v1/exec", exec_body("/bin/true"), f"Accept: {accept}\r\nConnection: close")).read()
+        assert (b"\r\nContent-Type: application/x-ndjson\r\n" in text) == streams, (accept, text)
 
 
 @test("a body that is announced or sent too large is 413 with the limit", needs=("moat",), timeout=60)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """moat exec while it waits, and the options that concern its input and environment."""
 
+import base64
+import json
 import os
 import random
 import signal
@@ -53,6 +55,61 @@ def broken_pipe(session):
     cli.stdout.close()
     assert cli.wait(timeout=120) == 128 + signal.SIGPIPE
     procs.wait_until(lambda: find_process(session, "/usr/bin/yes", "86433") is None, 10, "yes to be gone")
+
+
+def outputs():
+    """What a command may write, as name -> bytes."""
+    random.seed(4)
+    kinds = {
+        "every byte": bytes(range(256)),
+        "each byte by itself": b"".join(bytes([each]) + b"\n" for each in range(256)),
+        "names with NUL": b"".join(b"name-%d\0" % each for each in range(20000)),
+        "NUL alone": bytes(300000),
+        "text with some NUL": (b"0123456789" * 100 + b"\0") * 500,
+        "text, then NUL, then text": "ä€😀".encode() * 30000 + bytes(100000) + "ä€😀".encode() * 30000,
+        "random": random.randbytes(5 << 20),
+        "surrogates, overlong forms, what is cut": b"\xed\xa0\x80 \xc0\x80 \xf5\x80\x80\x80 \xe2\x82",
+    }
+    assert len(kinds["random"]) > 4 << 20
+    return kinds
+
+
+def run_moat(session, *arguments):
+    done = subprocess.run([os.path.join(session.build, "moat"), *arguments], stdin=subprocess.DEVNULL, capture_output=True, check=False,
+                          env={"MOAT_SOCKET": session.agent.socket}, timeout=300)
+    assert done.returncode == 0, (arguments, done.returncode, done.stderr)
+    return done
+
+
+def decoded(result, key):
+    return base64.b64decode(result[key]) if result.get(f"{key}Encoding") == "base64" else result[key].encode()
+
+
+@test("output arrives byte for byte, whatever the bytes are: live, as JSON, and later", needs=("moat",), timeout=120)
+def every_byte(session):
+    path = os.path.join(session.scratch, "output")
+    for name, data in outputs().items():
+        with open(path, "wb") as file:
+            file.write(data)
+        kept = data[:1 << 20]
+        for script, key in (("exec cat $0", "stdout"), ("exec cat $0 >&2", "stderr")):
+            argv = ["exec", "--", "/bin/sh", "-c", script, path]
+            assert getattr(run_moat(session, *argv), key) == data, (name, key)
+            text = run_moat(session, "--json", *argv).stdout
+            result = json.loads(text)
+            assert decoded(result, key) == kept, (name, key)
+            assert len(text) < 2.5 * len(kept) + 1000, (name, len(text), len(kept))
+            assert result["truncated"] == (len(kept) < len(data)) and result[f"{key}Bytes"] == len(data), (name, result["truncated"])
+            assert getattr(run_moat(session, "logs", result["id"]), key).startswith(kept), (name, key)
+
+
+@test("NUL and pieces of UTF-8 arrive as they are written", needs=("moat",))
+def written_in_pieces(session):
+    assert run_moat(session, "exec", "--", "/usr/bin/printf", r"a\0b\n").stdout == b"a\0b\n"
+    names = run_moat(session, "exec", "--", "/usr/bin/env", "-0").stdout
+    assert names.endswith(b"\0") and b"PATH=" in names, names
+    script = r"for b in '\303' '\244' '\0' '\342' '\202' '\254' '\360' '\237' '\377'; do printf $b; sleep 0.02; done"
+    assert run_moat(session, "exec", "--", "/bin/sh", "-c", script).stdout == b"\xc3\xa4\0\xe2\x82\xac\xf0\x9f\xff"
 
 
 @test("moat exec -i, -E, --env-file, -C and -d do what they say", needs=("moat",))

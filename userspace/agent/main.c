@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <fcntl.h>
 #include <getopt.h>
 
 #include "agent/config/config.h"
 #include "agent/enforce/probe.h"
 #include "agent/agent.h"
 #include "base/log.h"
+#include "base/standard_fds.h"
 
 #define DEFAULT_FILE "/etc/moat/moat.conf"
 #define EXIT_USAGE 2 /* also for a faulty configuration */
@@ -159,20 +159,6 @@ static bool refuses_to_start(const struct config *config, const struct probe_rep
 	return true;
 }
 
-/* Descriptors 0 to 2 must be something, or the next ones opened would be taken for them. */
-static bool have_stdio(void)
-{
-	int fd;
-
-	do
-		fd = open("/dev/null", O_RDWR);
-	while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd < 0)
-		return false;
-	close(fd);
-	return true;
-}
-
 int main(int argc, char **argv)
 {
 	CLEANUP(config_freep) struct config *config = NULL;
@@ -181,7 +167,7 @@ int main(int argc, char **argv)
 	struct failure f = { 0 };
 	int status;
 
-	if (!have_stdio())
+	if (standard_fds_open() < 0)
 		return EXIT_FAILURE;
 	log_open("moatd", LOG_INFO);
 	status = parse_options(argc, argv, &o);

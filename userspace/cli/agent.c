@@ -2,6 +2,7 @@
 /* Calls to the agent, and what to tell people when they fail. */
 #include <stdarg.h>
 
+#include "base/base64.h"
 #include "cli/cli.h"
 
 int complain(const char *fmt, ...)
@@ -47,6 +48,35 @@ int agent_failed(int r)
 	return complain("cannot talk to the agent: %s", strerror(-r));
 }
 
+json_t *answer_decode(const char *text, size_t len)
+{
+	return json_loadb(text, len, JSON_ALLOW_NUL, NULL);
+}
+
+int member_output(const json_t *object, const char *key, const char *encoding, const char **ret,
+		  size_t *ret_len, char **ret_owned)
+{
+	const json_t *value = json_object_get(object, key);
+	const char *text = json_string_value(value);
+	size_t n = json_string_length(value);
+	char *bytes PTR_OWNED = NULL;
+
+	if (!text)
+		return -EPROTO;
+	if (strcmp(member_text(object, encoding), "base64") == 0) {
+		bytes = malloc(n + 1);
+		if (!bytes)
+			return -ENOMEM;
+		if (base64_decode(text, n, bytes, &n) < 0)
+			return -EPROTO;
+		text = bytes;
+	}
+	*ret = text;
+	*ret_len = n;
+	*ret_owned = take_ptr(bytes);
+	return 0;
+}
+
 const char *member_text(const json_t *object, const char *key)
 {
 	const char *text = json_string_value(json_object_get(object, key));
@@ -61,7 +91,7 @@ json_int_t member_number(const json_t *object, const char *key)
 
 int agent_refused(const struct moat_response *response)
 {
-	json_t *root JSON_OWNED = json_loadb(response->body, response->len, 0, NULL);
+	json_t *root JSON_OWNED = answer_decode(response->body, response->len);
 	const char *code = member_text(root, "code"), *message = member_text(root, "message");
 
 	if (!*code)
@@ -101,7 +131,7 @@ int agent_get(const struct cli *cli, const char *method, const char *path, const
 
 	if (r)
 		return r;
-	*ret_root = json_loadb(response.body, response.len, 0, NULL);
+	*ret_root = answer_decode(response.body, response.len);
 	return *ret_root ? 0 : agent_failed(-EPROTO);
 }
 

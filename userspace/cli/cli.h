@@ -80,6 +80,12 @@ static inline void response_free(struct moat_response *response)
 #define CLIENT_OWNED CLEANUP(client_freep)
 #define RESPONSE_OWNED CLEANUP(response_free)
 
+/* What the agent has sent, or NULL. Output of commands may be in it: also NUL. */
+json_t *answer_decode(const char *text, size_t len);
+/* The bytes of object[key], which are base64 where object[encoding] says so. Strings that were
+ * decoded are in *ret_owned. 0, or -EPROTO, -ENOMEM. */
+int member_output(const json_t *object, const char *key, const char *encoding, const char **ret,
+		  size_t *ret_len, char **ret_owned);
 /* Members of decoded objects; "" or 0 when absent. Borrowed. */
 const char *member_text(const json_t *object, const char *key);
 json_int_t member_number(const json_t *object, const char *key);

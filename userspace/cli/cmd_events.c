@@ -44,7 +44,7 @@ static void print_denial(const json_t *event)
 
 static void print_event(const char *line, size_t len)
 {
-	json_t *event JSON_OWNED = json_loadb(line, len, 0, NULL);
+	json_t *event JSON_OWNED = answer_decode(line, len);
 	const char *type = member_text(event, "type");
 
 	if (strcmp(type, "gap") == 0 && json_is_null(json_object_get(event, "missed")))

@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <sys/signalfd.h>
 
-#include "base/base64.h"
 #include "cli/exec_request.h"
 
 /* A pipe that poll(2) calls writable takes this much without blocking (POSIX: PIPE_BUF). */
@@ -91,22 +90,16 @@ static void write_output(struct session *s, int fd, const char *data, size_t n)
 	}
 }
 
-static void on_output(struct session *s, const json_t *event, int fd)
+static int on_output(struct session *s, const json_t *event, int fd)
 {
-	const json_t *data = json_object_get(event, "data");
-	const char *text = json_string_value(data);
-	size_t n = json_string_length(data);
 	char *bytes PTR_OWNED = NULL;
+	const char *text;
+	size_t n;
+	int r = member_output(event, "data", "encoding", &text, &n, &bytes);
 
-	if (!text)
-		return;
-	if (strcmp(member_text(event, "encoding"), "base64") == 0) {
-		bytes = malloc(n + 1);
-		if (!bytes || base64_decode(text, n, bytes, &n) < 0)
-			return;
-		text = bytes;
-	}
-	write_output(s, fd, text, n);
+	if (r == 0)
+		write_output(s, fd, text, n);
+	return r;
 }
 
 /* What the command's result means for our own exit. */
@@ -128,7 +121,7 @@ static int result_status(const json_t *result)
 
 static int on_event(struct session *s, const char *line, size_t len)
 {
-	json_t *event JSON_OWNED = json_loadb(line, len, 0, NULL);
+	json_t *event JSON_OWNED = answer_decode(line, len);
 	const char *type = member_text(event, "type");
 
 	if (strcmp(type, "start") == 0) {
@@ -136,9 +129,9 @@ static int on_event(struct session *s, const char *line, size_t len)
 		if (s->pending)
 			forward_signal(s, s->pending);
 	} else if (strcmp(type, "stdout") == 0) {
-		on_output(s, event, STDOUT_FILENO);
+		return on_output(s, event, STDOUT_FILENO);
 	} else if (strcmp(type, "stderr") == 0) {
-		on_output(s, event, STDERR_FILENO);
+		return on_output(s, event, STDERR_FILENO);
 	} else if (strcmp(type, "exit") == 0) {
 		s->status = result_status(event);
 	} else {
@@ -184,7 +177,7 @@ static int run_call(struct session *s, const struct exec_options *o, const char 
 		return agent_failed(r);
 	if (response.status >= 300)
 		return agent_refused(&response);
-	root = json_loadb(response.body, response.len, 0, NULL);
+	root = answer_decode(response.body, response.len);
 	if (!root)
 		return agent_failed(-EPROTO);
 	if (!printed_json(s->cli, root))

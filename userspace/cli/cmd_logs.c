@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "base/base64.h"
 #include "cli/cli.h"
 
 const char help_logs[] =
@@ -9,22 +8,16 @@ const char help_logs[] =
 
 static int print_stream(const json_t *root, const char *name, int fd)
 {
-	const json_t *value = json_object_get(root, name);
-	const char *text = json_string_value(value);
-	size_t n = json_string_length(value);
 	char *bytes PTR_OWNED = NULL;
+	const char *text;
 	char encoding[32];
+	size_t n;
 	int r;
 
-	if (!text)
-		return 0;
 	snprintf(encoding, sizeof(encoding), "%sEncoding", name);
-	if (strcmp(member_text(root, encoding), "base64") == 0) {
-		bytes = malloc(n + 1);
-		if (!bytes || base64_decode(text, n, bytes, &n) < 0)
-			return agent_failed(-EPROTO);
-		text = bytes;
-	}
+	r = member_output(root, name, encoding, &text, &n, &bytes);
+	if (r < 0)
+		return agent_failed(r);
 	r = write_all(fd, text, n);
 	return r < 0 ? complain("cannot write: %s", strerror(-r)) : 0;
 }

@@ -3,6 +3,7 @@
 #include <malloc.h>
 #include <stdarg.h>
 
+#include "base/standard_fds.h"
 #include "cli/cli.h"
 
 static const struct command commands[] = {
@@ -127,6 +128,8 @@ int main(int argc, char **argv)
 	const struct command *command;
 	int status, first;
 
+	if (standard_fds_open() < 0)
+		return CLI_FAILED;
 	json_set_alloc_funcs(malloc, json_free_wiped);
 	cli.color = color_wanted();
 	if (!global_options(&cli, argc, argv, &status))

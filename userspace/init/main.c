@@ -18,6 +18,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "base/standard_fds.h"
 #include "init/init.h"
 
 #define SPAWN_FDS 4
@@ -289,9 +290,6 @@ static int open_signal_fd(void)
 
 	sigemptyset(&chld);
 	sigaddset(&chld, SIGCHLD);
-	for (int fd = 0; fd < INIT_SOCKET_FD; fd++)
-		if (fcntl(fd, F_GETFD) < 0)
-			return -EBADF;
 	signal_fd = signalfd(-1, &chld, SFD_CLOEXEC | SFD_NONBLOCK);
 	return signal_fd < 0 ? -errno : 0;
 }
@@ -302,6 +300,8 @@ int main(void)
 	enum init_step step;
 	int r;
 
+	if (standard_fds_open() < 0)
+		_exit(1);
 	/* No core, and no /proc/self of ours for anyone without CAP_SYS_PTRACE. */
 	prctl(PR_SET_DUMPABLE, 0ul, 0ul, 0ul, 0ul);
 	prctl(PR_SET_NAME, "moat-init");

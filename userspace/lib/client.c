@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,6 +89,22 @@ static void hang_up(struct moat_client *c)
 	c->complete = true;
 }
 
+/*
+ * Moves a descriptor out of 0, 1 and 2: where the program was started with one of these closed, all
+ * that it prints would be sent to the agent. Consumes fd; the new one or -errno.
+ */
+static int above_standard_fds(int fd)
+{
+	int moved, err;
+
+	if (fd > STDERR_FILENO || fd < 0)
+		return fd;
+	moved = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	err = errno;
+	close(fd);
+	return moved < 0 ? -err : moved;
+}
+
 static int connect_anew(struct moat_client *c)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -100,6 +117,10 @@ static int connect_anew(struct moat_client *c)
 	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (c->fd < 0)
 		return -errno;
+	/* Before it is connected: another thread may print at any time. */
+	c->fd = above_standard_fds(c->fd);
+	if (c->fd < 0)
+		return c->fd;
 	if (connect(c->fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
 		int err = errno;
 
@@ -137,7 +158,12 @@ int moat_from_fd(int fd, struct moat_client **ret)
 		close(fd);
 		return r;
 	}
-	c->fd = fd;
+	c->fd = above_standard_fds(fd);
+	if (c->fd < 0) {
+		r = c->fd;
+		moat_disconnect(c);
+		return r;
+	}
 	*ret = c;
 	return 0;
 }

@@ -47,14 +47,17 @@ class Raw:
                 break
         return b"".join(parts[1:])
 
-    def read_answer(self):
-        """(status, decoded body) of one answer; leaves the connection open."""
+    def read_head(self):
         data = b""
         while b"\r\n\r\n" not in data:
             part = self.socket.recv(1)
             assert part, f"the connection ended after {data!r}"
             data += part
-        head = data.decode().lower()
+        return data
+
+    def read_answer(self):
+        """(status, decoded body) of one answer; leaves the connection open."""
+        head = self.read_head().decode().lower()
         length = int(head.split("content-length:")[1].split("\r\n")[0])
         body = b""
         while len(body) < length:

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* libmoat against answers written byte by byte: what a server may send, and what it may not. */
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 
 #include "base/base.h"
+#include "base/standard_fds.h"
 #include "moat/moat.h"
 
 #include <cmocka.h>
@@ -286,6 +290,80 @@ static void nobody_listening_is_told_apart(void **state)
 	moat_disconnect(NULL);
 }
 
+/* Bit n: descriptor n is closed. */
+static void close_standard_fds(unsigned closed)
+{
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		if (closed >> fd & 1)
+			close(fd);
+}
+
+static bool standard_fds_are(unsigned closed)
+{
+	unsigned found = 0;
+
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			found |= 1u << fd;
+	return found == closed;
+}
+
+static int listen_somewhere(struct sockaddr_un *address)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	*address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	snprintf(address->sun_path, sizeof(address->sun_path), "/tmp/moat-client-test-%d", getpid());
+	unlink(address->sun_path);
+	assert_true(fd > STDERR_FILENO);
+	assert_int_equal(bind(fd, (const struct sockaddr *)address, sizeof(*address)), 0);
+	assert_int_equal(listen(fd, 64), 0);
+	return fd;
+}
+
+/* The exit status says which step went wrong. */
+static int connects_above_standard_fds(const char *path, unsigned closed)
+{
+	struct moat_client *client;
+	int fd;
+
+	close_standard_fds(closed);
+	if (moat_connect(path, &client) < 0)
+		return 1;
+	if (!standard_fds_are(closed))
+		return 2;
+	moat_disconnect(client);
+	fd = socket(AF_UNIX, SOCK_STREAM, 0); /* gets the lowest that is free */
+	if (moat_from_fd(fd, &client) < 0)
+		return 3;
+	if (!standard_fds_are(closed))
+		return 4;
+	moat_disconnect(client);
+	if (standard_fds_open() < 0 || !standard_fds_are(0))
+		return 5;
+	return 0;
+}
+
+static void a_connection_is_never_one_of_the_standard_descriptors(void **state)
+{
+	struct sockaddr_un address;
+	int listener = listen_somewhere(&address);
+
+	(void)state;
+	for (unsigned closed = 0; closed < 8; closed++) {
+		pid_t pid = fork();
+		int status;
+
+		if (pid == 0)
+			_exit(connects_above_standard_fds(address.sun_path, closed));
+		assert_true(pid > 0);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
+	}
+	close(listener);
+	unlink(address.sun_path);
+}
+
 static void codes_have_exit_statuses(void **state)
 {
 	(void)state;
@@ -309,6 +387,7 @@ int main(void)
 		cmocka_unit_test(the_caller_decides_how_to_wait),
 		cmocka_unit_test(a_path_cannot_carry_headers),
 		cmocka_unit_test(nobody_listening_is_told_apart),
+		cmocka_unit_test(a_connection_is_never_one_of_the_standard_descriptors),
 		cmocka_unit_test(codes_have_exit_statuses),
 	};
 

@@ -59,11 +59,46 @@ static int check_body(const struct exec_body *body, bool stream, struct refusal 
 	return -EINVAL;
 }
 
+/* RFC 9110, 12.4.2: "q=0" says that it is not accepted. range: "type;parameter=value;…" */
+static bool range_is_stream(char *range)
+{
+	char *parameter = strsep(&range, ";"), *rest;
+
+	parameter[strcspn(parameter, " \t")] = '\0';
+	if (strcasecmp(parameter, "application/x-ndjson") != 0)
+		return false;
+	while ((parameter = strsep(&range, ";"))) {
+		parameter += strspn(parameter, " \t");
+		if (strncasecmp(parameter, "q=0", 3) != 0)
+			continue;
+		rest = parameter + 3 + strspn(parameter + 3, ".0");
+		rest += strspn(rest, " \t");
+		return *rest != '\0';
+	}
+	return true;
+}
+
+static enum MHD_Result find_stream(void *cls, enum MHD_ValueKind kind, const char *name,
+				   const char *value)
+{
+	char *copy PTR_OWNED = NULL;
+	char *rest, *range;
+
+	(void)kind;
+	if (strcasecmp(name, "Accept") != 0 || !value)
+		return MHD_YES;
+	rest = copy = strdup(value);
+	while ((range = strsep(&rest, ",")))
+		*(bool *)cls = *(bool *)cls || range_is_stream(range + strspn(range, " \t"));
+	return MHD_YES;
+}
+
 static bool wants_stream(struct api_request *r)
 {
-	const char *accept = MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, "Accept");
+	bool stream = false;
 
-	return accept && strcasestr(accept, "application/x-ndjson");
+	MHD_get_connection_values(r->connection, MHD_HEADER_KIND, find_stream, &stream);
+	return stream;
 }
 
 static void stream_event(struct api_request *r, const char *type)

@@ -84,6 +84,9 @@ struct api_request {
 	char id[API_ID_MAX];           /* what stands for {id} */
 	char *body;
 	size_t body_len, body_capacity, discarded;
+	unsigned query; /* bit n: the nth parameter that the route knows was given */
+	unsigned n_lengths, n_encodings; /* headers that say where the body ends */
+	bool last;   /* the connection ends with this answer */
 	bool failed; /* error is the answer */
 	struct refusal error;
 	char allow[64]; /* methods of the path, for METHOD_NOT_ALLOWED */

@@ -2,13 +2,27 @@
 /* /v1/processes: what runs, what ended lately, and their results. */
 #include "agent/api/internal.h"
 
+/* Control characters take six bytes each in JSON: where they are more than a quarter, base64 is
+ * shorter than that, and nobody reads it anyway. Colours and NUL between names stay text. */
+static bool mostly_text(const char *data, size_t n)
+{
+	size_t controls = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		unsigned char c = (unsigned char)data[i];
+
+		controls += c < ' ' && c != '\n' && c != '\r' && c != '\t';
+	}
+	return controls <= n / 4 && utf8_valid(data, n);
+}
+
 void api_write_output(struct jbuf *b, const char *key, const char *data, size_t n, bool cut)
 {
 	size_t text_len = n && cut ? n - utf8_partial_tail(data, n) : n;
 	char name[32];
 
 	jbuf_key(b, key);
-	if (text_len == 0 || utf8_valid(data, text_len)) {
+	if (text_len == 0 || mostly_text(data, text_len)) {
 		jbuf_text_n(b, text_len ? data : "", text_len);
 		return;
 	}

@@ -62,7 +62,8 @@ static enum MHD_Result queue(struct api_request *r, unsigned status, struct MHD_
 		return MHD_NO;
 	if (MHD_add_response_header(response, "Content-Type", type) == MHD_YES &&
 	    (!r->allow[0] ||
-	     MHD_add_response_header(response, "Allow", r->allow) == MHD_YES))
+	     MHD_add_response_header(response, "Allow", r->allow) == MHD_YES) &&
+	    (!r->last || MHD_add_response_header(response, "Connection", "close") == MHD_YES))
 		result = MHD_queue_response(r->connection, status, response);
 	r->api->answers[status / 100] += result == MHD_YES;
 	MHD_destroy_response(response);
@@ -159,12 +160,14 @@ static ssize_t on_stream_read(void *cls, uint64_t position, char *buf, size_t ma
 	return (ssize_t)n;
 }
 
+/* The last answer of its connection: what the client writes beside a stream is never a request, not
+ * even where it passes a command's output on to the wrong descriptor. */
 enum MHD_Result api_respond_stream(struct api_request *r)
 {
 	struct MHD_Response *response =
 		MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 4096, on_stream_read, r, NULL);
 
-	r->streaming = true;
+	r->streaming = r->last = true;
 	return queue(r, 200, response, "application/x-ndjson");
 }
 
@@ -249,19 +252,56 @@ bool api_has_query(struct api_request *r, const char *name)
 					     NULL, NULL) == MHD_YES;
 }
 
+static enum MHD_Result bad_query(struct api_request *r, enum moat_error code, const char *key,
+				 const char *what)
+{
+	r->failed = true;
+	refuse(&r->error, code, "%.64s %s", key, what);
+	snprintf(r->error.field, sizeof(r->error.field), "%s", key);
+	return MHD_NO;
+}
+
 static enum MHD_Result check_query(void *cls, enum MHD_ValueKind kind, const char *key,
 				   const char *value)
 {
 	struct api_request *r = cls;
+	unsigned i = 0;
 
 	(void)kind;
-	(void)value;
-	for (size_t i = 0; r->route->query && r->route->query[i]; i++)
-		if (strcmp(r->route->query[i], key) == 0)
-			return MHD_YES;
-	r->failed = true;
-	refuse(&r->error, MOAT_E_UNKNOWN_FIELD, "%.64s is not a known query parameter", key);
-	snprintf(r->error.field, sizeof(r->error.field), "%s", key);
+	while (r->route->query && r->route->query[i] && strcmp(r->route->query[i], key) != 0)
+		i++;
+	if (!r->route->query || !r->route->query[i])
+		return bad_query(r, MOAT_E_UNKNOWN_FIELD, key, "is not a known query parameter");
+	if (r->query >> i & 1)
+		return bad_query(r, MOAT_E_BAD_VALUE, key, "is given twice");
+	if (!value)
+		return bad_query(r, MOAT_E_BAD_VALUE, key, "has no value");
+	r->query |= 1u << i;
+	return MHD_YES;
+}
+
+/*
+ * Where one side sees the end of a body in another place than the other, bytes of the body are
+ * taken for a request. What could be read in two ways is refused, and ends the connection.
+ */
+static enum MHD_Result check_header(void *cls, enum MHD_ValueKind kind, const char *name,
+				    const char *value)
+{
+	struct api_request *r = cls;
+	bool wrong = strpbrk(name, " \t");
+
+	(void)kind;
+	if (strcasecmp(name, "Content-Length") == 0)
+		wrong = ++r->n_lengths > 1 || r->n_encodings;
+	else if (strcasecmp(name, "Transfer-Encoding") == 0)
+		wrong = ++r->n_encodings > 1 || r->n_lengths || !value ||
+			strcasecmp(value, "chunked") != 0;
+	if (!wrong)
+		return MHD_YES;
+	r->failed = r->last = true;
+	refuse(&r->error, MOAT_E_BAD_VALUE, "the header %.64s leaves open where the request ends",
+	       name);
+	snprintf(r->error.field, sizeof(r->error.field), "%s", name);
 	return MHD_NO;
 }
 
@@ -280,6 +320,15 @@ static unsigned long long announced(struct api_request *r)
 						       "Content-Length");
 
 	return text ? strtoull(text, NULL, 10) : 0;
+}
+
+/* RFC 9112, 3.2.2: a proxy is asked for "http://host/path", and so is any server. */
+static const char *without_origin(const char *url)
+{
+	if (strncasecmp(url, "http://", 7) != 0)
+		return url;
+	url = strchr(url + 7, '/');
+	return url ? url : "/";
 }
 
 /* The headers have arrived. */
@@ -308,7 +357,10 @@ static enum MHD_Result begin(struct api *api, struct MHD_Connection *connection,
 		refuse(&r->error, MOAT_E_FORBIDDEN, "this process may not use the API");
 		return api_refuse(r);
 	}
-	r->route = api_route_find(r, method, url);
+	MHD_get_connection_values(connection, MHD_HEADER_KIND, check_header, r);
+	if (r->failed)
+		return api_refuse(r);
+	r->route = api_route_find(r, method, without_origin(url));
 	r->failed = !r->route;
 	if (r->route)
 		MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, check_query, r);

@@ -43,17 +43,21 @@ static bool path_matches(const char *pattern, const char *path, char *id)
 const struct api_route *api_route_find(struct api_request *r, const char *method,
 				       const char *path)
 {
+	/* Without a stream's; of others libmicrohttpd leaves the body out. */
+	bool head = strcmp(method, "HEAD") == 0;
 	size_t used = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
 		if (!path_matches(routes[i].path, path, r->id))
 			continue;
-		if (strcmp(routes[i].method, method) == 0) {
+		bool whole = strcmp(routes[i].method, "GET") == 0 && !routes[i].waits;
+
+		if (strcmp(routes[i].method, method) == 0 || (head && whole)) {
 			r->allow[0] = '\0';
 			return &routes[i];
 		}
-		used += (size_t)snprintf(r->allow + used, sizeof(r->allow) - used, "%s%s",
-					 used ? ", " : "", routes[i].method);
+		used += (size_t)snprintf(r->allow + used, sizeof(r->allow) - used, "%s%s%s",
+					 used ? ", " : "", routes[i].method, whole ? ", HEAD" : "");
 	}
 	if (used)
 		refuse(&r->error, MOAT_E_METHOD_NOT_ALLOWED, "this path knows %s only",
