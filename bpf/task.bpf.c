@@ -59,13 +59,20 @@ static __always_inline bool lifts_priority(unsigned int resource, const struct r
 	       (limit->rlim_cur || limit->rlim_max);
 }
 
+/* With CAP_SYS_RESOURCE, which is not refused for one's own limits. 1 is what user code starts with. */
+static __always_inline bool allows_cores(unsigned int resource, const struct rlimit *limit)
+{
+	return resource == RLIMIT_CORE && (limit->rlim_cur > 1 || limit->rlim_max > 1);
+}
+
 SEC("lsm/task_setrlimit")
 int BPF_PROG(moat_task_setrlimit, struct task_struct *p, unsigned int resource,
 	     struct rlimit *new_rlim, int ret)
 {
 	if (ret)
 		return ret;
-	if (lifts_priority(resource, new_rlim) && user_subject())
+	if ((lifts_priority(resource, new_rlim) || allows_cores(resource, new_rlim)) &&
+	    user_subject())
 		return deny(MOAT_HOOK_task_setrlimit, EPERM, MOAT_OBJECT_TASK, p->tgid);
 	return touch(MOAT_HOOK_task_setrlimit, p);
 }

@@ -3,7 +3,11 @@
 
 import json
 import os
+import resource
+import shutil
 import signal
+import subprocess
+import tempfile
 import threading
 import time
 
@@ -112,6 +116,80 @@ def all_capabilities(session):
 def ended_by_signal(session):
     result = session.exec("/bin/sh", "-c", "kill -SEGV $$")
     assert result.exit is None and result.signal == "SIGSEGV", result
+
+
+ABORTS = r"""
+import ctypes, os, resource, signal, sys
+print(*resource.getrlimit(resource.RLIMIT_CORE), open("/proc/self/coredump_filter").read().strip())
+for wanted in (resource.RLIM_INFINITY, 1 << 20):
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, (wanted, wanted))
+        print("raised")
+    except (ValueError, OSError):
+        pass
+sys.stdout.flush()
+if "lowered" in sys.argv:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+kept = os.environ["KEPT"] * 4096
+os.kill(os.getpid(), signal.SIGABRT)
+"""
+CORE_SECRET = "of-this-exec-alone-77120"
+
+
+def cores_of(command, env=None):
+    """Whether the command, run without moat from here, leaves a core file: the positive control."""
+    def limits():
+        resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    return subprocess.run(command, env=env, preexec_fn=limits, check=False, stdout=subprocess.DEVNULL).returncode
+
+
+def secret_in(directory):
+    """The names of files that hold the memory of the exec, and of those that hold no more than its registers."""
+    held, rest = [], []
+    for name in os.listdir(directory):
+        with open(os.path.join(directory, name), "rb") as file:
+            (held if file.read().count(CORE_SECRET.encode()) > 256 else rest).append(name)
+    return held, rest
+
+
+@test("no core of a command is written, to no file and to no program, and its limit cannot be raised", needs=("moat",), timeout=60)
+def no_core(session):
+    for context in ("default", "sealed", "full"):
+        result = session.exec(places.PYTHON, "-c", ABORTS, env={"KEPT": CORE_SECRET}, context=context)
+        assert result.signal == "SIGABRT" and result.out.startswith("1 1 00000000\n"), result
+        assert "raised" not in result.out or (context != "default" and not session.enforced), result
+    session.require(session.vm, "sets core_pattern")
+    keep = tempfile.mkdtemp(prefix="moat-core-")
+    os.chmod(keep, 0o777)
+    program = f"{keep}.sh"
+    with open(program, "w", encoding="ascii") as file:
+        file.write(f"#!/bin/sh\nexec /bin/cat >{keep}/piped.$1\n")
+    os.chmod(program, 0o755)
+    with open("/proc/sys/kernel/core_pattern", encoding="ascii") as file:
+        before = file.read()
+    try:
+        for pattern in (f"{keep}/core.%p", f"|{program} %p"):
+            with open("/proc/sys/kernel/core_pattern", "w", encoding="ascii") as file:
+                file.write(pattern)
+            cores_of([places.PYTHON, "-c", "import os; kept = os.environ['KEPT'] * 4096; os.abort()"], {"KEPT": CORE_SECRET})
+            procs.wait_until(lambda: secret_in(keep)[0], 20, f"a core without moat, by {pattern}")
+            for name in os.listdir(keep):
+                os.unlink(f"{keep}/{name}")
+            for arguments in ((), ("lowered",)):
+                for context in ("default", "sealed"):
+                    result = session.exec(places.PYTHON, "-c", ABORTS, *arguments, env={"KEPT": CORE_SECRET}, context=context)
+                    assert result.signal == "SIGABRT", result
+            time.sleep(2)
+            held, rest = secret_in(keep)
+            # A program is started for those alone that lowered their own limit to 0.
+            assert not held and len(rest) == (2 if pattern[0] == "|" else 0), (pattern, held, rest)
+            for name in rest:
+                os.unlink(f"{keep}/{name}")
+    finally:
+        with open("/proc/sys/kernel/core_pattern", "w", encoding="ascii") as file:
+            file.write(before)
+        shutil.rmtree(keep, ignore_errors=True)
+        os.unlink(program)
 
 
 @test("a command that does not exist is COMMAND_NOT_FOUND with errno and step", needs=("moat",))

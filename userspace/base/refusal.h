@@ -16,6 +16,10 @@ struct refusal {
 	long long limit;    /* -1: none */
 };
 
+/* The code for an errno that tells of want: of memory, descriptors, processes. The same request may
+ * succeed later, and clients may try it again. MOAT_OK: it is none of these. */
+enum moat_error refusal_of_want(int err);
+
 /* Fills *r and returns -EINVAL (a refusal; the code says the rest). */
 int refuse(struct refusal *r, enum moat_error code, const char *fmt, ...) PRINTF(3, 4);
 

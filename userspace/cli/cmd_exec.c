@@ -113,7 +113,9 @@ static int result_status(const json_t *result)
 		return CLI_TIMED_OUT;
 	}
 	if (json_is_true(json_object_get(result, "oomKilled")))
-		complain("the kernel killed processes of the command: out of memory");
+		complain("the kernel killed processes of the command: out of memory, of which files in "
+			 "memory take %lld MiB (see moat status)",
+			 (long long)member_number(result, "filesInMemory") >> 20);
 	if (signal)
 		return signal > 0 ? 128 + signal : CLI_FAILED;
 	return (int)member_number(result, "exitCode");

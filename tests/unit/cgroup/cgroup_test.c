@@ -21,7 +21,7 @@ static int setup(void **state)
 		print_error("%s\n", f.msg);
 		return -1;
 	}
-	return 0;
+	return add_group();
 }
 
 static void on_timeout(struct loop_timer *timer)
@@ -72,7 +72,7 @@ static void kill_ends_the_whole_tree(void **state)
 	pid_t pid;
 
 	(void)state;
-	assert_int_equal(cgroup_get_exec(t.cgroups, NULL, &g, NULL), 0);
+	assert_int_equal(cgroup_get_exec(t.cgroups, t.group, &g, NULL), 0);
 	pid = spawn_in(g, 20);
 	assert_true(cgroup_populated(g));
 	assert_int_equal(cgroup_kill(g), 0);
@@ -93,7 +93,7 @@ static void populated_is_false_as_soon_as_the_last_one_is_reaped(void **state)
 		struct cgroup *g;
 		pid_t pid;
 
-		assert_int_equal(cgroup_get_exec(t.cgroups, NULL, &g, NULL), 0);
+		assert_int_equal(cgroup_get_exec(t.cgroups, t.group, &g, NULL), 0);
 		pid = spawn_in(g, 0);
 		assert_true(cgroup_populated(g));
 		kill(pid, SIGKILL);
@@ -108,7 +108,7 @@ static void an_empty_cgroup_calls_back_from_the_loop(void **state)
 	struct cgroup *g;
 
 	(void)state;
-	assert_int_equal(cgroup_get_exec(t.cgroups, NULL, &g, NULL), 0);
+	assert_int_equal(cgroup_get_exec(t.cgroups, t.group, &g, NULL), 0);
 	assert_int_equal(cgroup_watch_empty(g, on_empty, &seen), 0);
 	assert_int_equal(seen.empties, 0);
 	run_ms(60000);
@@ -124,7 +124,7 @@ static void a_cancelled_watch_is_silent(void **state)
 	pid_t pid;
 
 	(void)state;
-	assert_int_equal(cgroup_get_exec(t.cgroups, NULL, &g, NULL), 0);
+	assert_int_equal(cgroup_get_exec(t.cgroups, t.group, &g, NULL), 0);
 	pid = spawn_in(g, 0);
 	assert_int_equal(cgroup_watch_empty(g, on_empty, &seen), 0);
 	assert_int_equal(cgroup_watch_empty(g, NULL, NULL), 0);
@@ -141,13 +141,13 @@ static void an_empty_exec_cgroup_is_used_again(void **state)
 	struct stat a, b, c;
 
 	(void)state;
-	assert_int_equal(cgroup_get_exec(t.cgroups, NULL, &first, NULL), 0);
+	assert_int_equal(cgroup_get_exec(t.cgroups, t.group, &first, NULL), 0);
 	assert_int_equal(fstat(cgroup_fd(first), &a), 0);
 	cgroup_put(first);
-	assert_int_equal(cgroup_get_exec(t.cgroups, NULL, &second, NULL), 0);
+	assert_int_equal(cgroup_get_exec(t.cgroups, t.group, &second, NULL), 0);
 	assert_int_equal(fstat(cgroup_fd(second), &b), 0);
 	assert_int_equal(a.st_ino, b.st_ino);
-	assert_int_equal(cgroup_get_exec(t.cgroups, NULL, &third, NULL), 0);
+	assert_int_equal(cgroup_get_exec(t.cgroups, t.group, &third, NULL), 0);
 	assert_int_equal(fstat(cgroup_fd(third), &c), 0);
 	assert_int_not_equal(b.st_ino, c.st_ino);
 	cgroup_put(second);
@@ -161,19 +161,67 @@ static void a_killed_cgroup_is_not_used_again(void **state)
 	pid_t pid;
 
 	(void)state;
-	assert_int_equal(cgroup_get_exec(t.cgroups, NULL, &g, NULL), 0);
-	snprintf(name, sizeof(name), "user/exec-1");
+	assert_int_equal(cgroup_get_exec(t.cgroups, t.group, &g, NULL), 0);
+	snprintf(name, sizeof(name), "user/context-unit/exec-1");
 	assert_true(exists(name));
 	assert_int_equal(cgroup_kill(g), 0);
 	cgroup_put(g);
 	run_until_gone(name);
 	/* And what is started in the next one lives. */
-	assert_int_equal(cgroup_get_exec(t.cgroups, NULL, &g, NULL), 0);
+	assert_int_equal(cgroup_get_exec(t.cgroups, t.group, &g, NULL), 0);
 	pid = spawn_in(g, 0);
 	run_ms(20);
 	assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
 	kill(pid, SIGKILL);
 	wait_for(pid);
+	cgroup_put(g);
+}
+
+static void a_context_has_a_directory_when_it_runs_something(void **state)
+{
+	struct cgroup *g, *other;
+
+	(void)state;
+	assert_false(exists("user/context-unit"));
+	assert_int_equal(cgroup_get_exec(t.cgroups, t.group, &g, NULL), 0);
+	assert_int_equal(cgroup_get_exec(t.cgroups, t.group, &other, NULL), 0);
+	assert_true(exists("user/context-unit/exec-1"));
+	assert_true(exists("user/context-unit/exec-2"));
+	cgroup_put(g);
+	cgroup_put(other);
+	assert_true(exists("user/context-unit/exec-1"));
+}
+
+#define MANY_CONTEXTS 80
+#define IDLE_MAX 64 /* GROUPS_IDLE_MAX */
+
+static void of_many_contexts_the_longest_idle_lose_it(void **state)
+{
+	static const uint64_t none[LIMIT_COUNT];
+	struct cgroup_group *group;
+	struct cgroup *first, *g;
+	char name[64];
+	int there = 0;
+
+	(void)state;
+	assert_int_equal(cgroup_get_exec(t.cgroups, t.group, &first, NULL), 0);
+	for (int i = 0; i < MANY_CONTEXTS; i++) {
+		snprintf(name, sizeof(name), "many-%d", i);
+		assert_int_equal(cgroup_group_add(t.cgroups, name, none, false, &group, NULL), 0);
+		assert_int_equal(cgroup_get_exec(t.cgroups, group, &g, NULL), 0);
+		cgroup_put(g);
+	}
+	for (int i = 0; i < MANY_CONTEXTS; i++) {
+		snprintf(name, sizeof(name), "user/context-many-%d", i);
+		assert_int_equal(exists(name), i >= MANY_CONTEXTS - IDLE_MAX);
+		there += exists(name);
+	}
+	assert_int_equal(there, IDLE_MAX);
+	/* But not one that is in use, and one that has lost it gets it back. */
+	assert_true(exists("user/context-unit/exec-1"));
+	cgroup_put(first);
+	assert_int_equal(cgroup_get_exec(t.cgroups, t.group, &g, NULL), 0);
+	assert_true(exists("user/context-unit"));
 	cgroup_put(g);
 }
 
@@ -183,11 +231,11 @@ static void put_kills_what_is_left(void **state)
 	pid_t pid;
 
 	(void)state;
-	assert_int_equal(cgroup_get_exec(t.cgroups, NULL, &g, NULL), 0);
+	assert_int_equal(cgroup_get_exec(t.cgroups, t.group, &g, NULL), 0);
 	pid = spawn_in(g, 3);
 	cgroup_put(g);
 	assert_int_equal(wait_for(pid), SIGKILL);
-	run_until_gone("user/exec-1");
+	run_until_gone("user/context-unit/exec-1");
 }
 
 static void a_name_can_be_taken_again_while_the_old_one_dies(void **state)
@@ -247,7 +295,7 @@ static void closing_kills_everything(void **state)
 
 	(void)state;
 	assert_int_equal(cgroup_get(t.cgroups, "service-x", &g, NULL), 0);
-	assert_int_equal(cgroup_get_exec(t.cgroups, NULL, &h, NULL), 0);
+	assert_int_equal(cgroup_get_exec(t.cgroups, t.group, &h, NULL), 0);
 	a = spawn_in(g, 2);
 	b = spawn_in(h, 2);
 	cgroups_close(t.cgroups);
@@ -280,7 +328,7 @@ static void oom_kills_are_counted_or_said_not_to_be(void **state)
 	int r;
 
 	(void)state;
-	assert_int_equal(cgroup_get_exec(t.cgroups, NULL, &g, NULL), 0);
+	assert_int_equal(cgroup_get_exec(t.cgroups, t.group, &g, NULL), 0);
 	r = cgroup_oom_kills(g, &count);
 	if (cgroups_have_memory(t.cgroups)) {
 		assert_int_equal(r, 0);
@@ -348,6 +396,8 @@ int main(void)
 		CGROUP_TEST(a_cancelled_watch_is_silent),
 		CGROUP_TEST(an_empty_exec_cgroup_is_used_again),
 		CGROUP_TEST(a_killed_cgroup_is_not_used_again),
+		CGROUP_TEST(a_context_has_a_directory_when_it_runs_something),
+		CGROUP_TEST(of_many_contexts_the_longest_idle_lose_it),
 		CGROUP_TEST(put_kills_what_is_left),
 		CGROUP_TEST(a_name_can_be_taken_again_while_the_old_one_dies),
 		CGROUP_TEST(descendants_are_killed_and_removed_too),

@@ -11,6 +11,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -26,6 +27,7 @@ static struct {
 	char *base; /* a cgroup of the test's own, with controllers; NULL: not made */
 	struct loop *loop;
 	struct cgroups *cgroups;
+	struct cgroup_group *group; /* of a context that has no limits of its own */
 } t;
 
 static inline int setup_loop(void **state)
@@ -33,6 +35,13 @@ static inline int setup_loop(void **state)
 	(void)state;
 	memset(&t, 0, sizeof(t));
 	return loop_new(&t.loop) < 0 ? -1 : 0;
+}
+
+static inline int add_group(void)
+{
+	static const uint64_t none[LIMIT_COUNT];
+
+	return cgroup_group_add(t.cgroups, "unit", none, false, &t.group, NULL);
 }
 
 /*

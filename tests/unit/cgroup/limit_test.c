@@ -69,7 +69,7 @@ static void open_limited(struct config *c)
 
 	c->instance = (char *)"unit-limits";
 	c->cgroup_dir = t.base;
-	if (cgroups_open(c, t.loop, &t.cgroups, &f) < 0)
+	if (cgroups_open(c, t.loop, &t.cgroups, &f) < 0 || add_group() < 0)
 		fail_msg("%s", f.msg);
 }
 
@@ -171,7 +171,7 @@ static void a_context_has_limits_and_a_pool_of_its_own(void **state)
 	assert_true(exists("user/context-x/exec-1"));
 	assert_int_equal(fstat(cgroup_fd(first), &a), 0);
 	cgroup_put(first);
-	assert_int_equal(cgroup_get_exec(t.cgroups, NULL, &other, NULL), 0);
+	assert_int_equal(cgroup_get_exec(t.cgroups, t.group, &other, NULL), 0);
 	assert_int_equal(cgroup_get_exec(t.cgroups, group, &again, NULL), 0);
 	assert_int_equal(fstat(cgroup_fd(again), &b), 0);
 	assert_int_equal(fstat(cgroup_fd(other), &c), 0);
@@ -186,6 +186,74 @@ static void a_context_has_limits_and_a_pool_of_its_own(void **state)
 	cgroup_put(other);
 	assert_int_equal(wait_for(one), SIGKILL);
 	assert_int_equal(wait_for(two), SIGKILL);
+}
+
+static void a_context_without_limits_has_a_share(void **state)
+{
+	struct config c = { .user_limits = { 100 << 20, 2000, 0 } };
+	struct cgroup *g;
+
+	(void)state;
+	need_base();
+	open_limited(&c);
+	assert_int_equal(cgroup_get_exec(t.cgroups, t.group, &g, NULL), 0);
+	limit_is("user/context-unit/memory.max", "78643200"); /* three quarters */
+	limit_is("user/context-unit/memory.swap.max", "0");
+	limit_is("user/context-unit/exec-1/memory.max", "78643200");
+	limit_is("user/context-unit/pids.max", "872"); /* two leave 256 */
+	limit_is("user/context-unit/cpu.max", "max 100000");
+	limit_is("user/context-unit/cpu.weight", "100");
+	cgroup_put(g);
+}
+
+/* Writes so much into a file in memory, from a process in the cgroup that is gone then. */
+static void fill_in(struct cgroup *g, int file, size_t size)
+{
+	struct clone_args args = { .flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD,
+				   .cgroup = (uint64_t)cgroup_fd(g) };
+	static char page[4096];
+	pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+
+	if (pid == 0) {
+		for (size_t n = 0; n < size; n += sizeof(page))
+			if (write(file, page, sizeof(page)) != sizeof(page))
+				_exit(1);
+		_exit(0);
+	}
+	assert_true(pid > 0);
+	assert_int_equal(wait_for(pid), 0);
+}
+
+static void what_a_command_leaves_in_memory_stays_with_its_context(void **state)
+{
+	static const uint64_t none[LIMIT_COUNT];
+	struct config c = { .user_limits = { 100 << 20, 2000, 0 } };
+	FD_OWNED int file = memfd_create("left", MFD_CLOEXEC);
+	struct cgroup_group *group;
+	struct cgroup *g, *other;
+	char name[64];
+
+	(void)state;
+	assert_true(file >= 0);
+	need_base();
+	open_limited(&c);
+	assert_int_equal(cgroup_get_exec(t.cgroups, t.group, &g, NULL), 0);
+	fill_in(g, file, 8 << 20);
+	assert_true(cgroup_files(g) >= 8 << 20);
+	cgroup_put(g);
+	/* Another context does not get its cgroup, nor is it among the idle ones that go. */
+	for (int i = 0; i < 100; i++) {
+		snprintf(name, sizeof(name), "many-%d", i);
+		assert_int_equal(cgroup_group_add(t.cgroups, name, none, false, &group, NULL), 0);
+		assert_int_equal(cgroup_get_exec(t.cgroups, group, &other, NULL), 0);
+		assert_true(cgroup_files(other) < 1 << 20);
+		cgroup_put(other);
+	}
+	assert_false(exists("user/context-many-0"));
+	assert_true(exists("user/context-unit"));
+	assert_int_equal(cgroup_get_exec(t.cgroups, t.group, &g, NULL), 0);
+	assert_true(cgroup_files(g) >= 8 << 20);
+	cgroup_put(g);
 }
 
 /* A process in base; orphan: not a child of ours. The caller kills it. */
@@ -386,6 +454,8 @@ int main(void)
 		LIMIT_TEST(defaults_follow_the_limits_around_the_agent),
 		LIMIT_TEST(a_reserve_that_leaves_nothing_is_refused),
 		LIMIT_TEST(a_context_has_limits_and_a_pool_of_its_own),
+		LIMIT_TEST(a_context_without_limits_has_a_share),
+		LIMIT_TEST(what_a_command_leaves_in_memory_stays_with_its_context),
 		LIMIT_TEST(a_limit_that_somebody_stands_in_the_way_of_is_refused),
 		LIMIT_TEST(own_children_come_along_and_go_back),
 		LIMIT_TEST(as_pid_1_of_a_container_it_takes_everything_along),

@@ -74,6 +74,25 @@ static void timeout_that_is_not_reached_does_nothing(void **state)
 	assert_int_equal(r.info.exit_code, 0);
 }
 
+static void timeout_ends_what_the_command_left_in_the_background(void **state)
+{
+	const char *mark = unique();
+	PTR_OWNED char *script = script_with("sleep %s & setsid sleep %s & exit 0", mark);
+	OUTCOME r = { 0 };
+	uint64_t began = now_ns();
+
+	(void)state;
+	run_request(&r, &(struct exec_request){ .argv = ARGV("/bin/sh", "-c", script),
+						.timeout_ms = 2000 });
+	assert_int_equal(r.info.exit_code, 0);
+	assert_false(r.info.timed_out);
+	assert_true(r.info.background);
+	RUN_UNTIL((outcome_read(&r), !r.info.background));
+	assert_true(now_ns() - began >= 2 * NSEC_PER_SEC);
+	assert_int_equal(count_processes(mark), 0);
+	assert_false(r.info.timed_out); /* the result was given */
+}
+
 static void exec_ends_with_its_command_not_with_its_children(void **state)
 {
 	const char *mark = unique();
@@ -430,6 +449,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(timeout_kills_the_whole_tree),
 		cmocka_unit_test(timeout_that_is_not_reached_does_nothing),
+		cmocka_unit_test(timeout_ends_what_the_command_left_in_the_background),
 		cmocka_unit_test(exec_ends_with_its_command_not_with_its_children),
 		cmocka_unit_test(endless_writer_in_the_background_does_not_delay_the_end),
 		cmocka_unit_test(secure_exec_leaves_nothing_running),

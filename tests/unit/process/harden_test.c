@@ -27,10 +27,11 @@ static void expect_score_of_child(enum harden_child child, int expected)
 	int status;
 
 	if (pid == 0) {
-		int r = harden_undo_in_child(child);
+		int r = harden_undo_in_child(child, false);
 
 		/* What the test has raised is not closed: the limit is for what comes. */
-		if (r < 0 || getrlimit(RLIMIT_NOFILE, &nofile) < 0 || nofile.rlim_cur >= MANY)
+		if (r < 0 || getrlimit(RLIMIT_NOFILE, &nofile) < 0 ||
+		    (child == HARDEN_SERVICE && nofile.rlim_cur >= MANY))
 			_exit(1);
 		/* Reading it takes a descriptor. */
 		nofile.rlim_cur = nofile.rlim_max;
@@ -100,6 +101,80 @@ static void user_code_goes_first_then_services_then_the_agent(void **state)
 	in_a_process_of_its_own(0, -900, -500, 0);
 }
 
+static bool limit_is(int resource, rlim_t soft, rlim_t hard)
+{
+	struct rlimit limit;
+
+	return getrlimit(resource, &limit) == 0 && limit.rlim_cur == soft && limit.rlim_max == hard;
+}
+
+static bool filter_is(const char *expected)
+{
+	PTR_OWNED char *text = NULL;
+
+	return read_file_at(AT_FDCWD, "/proc/self/coredump_filter", 16, &text, NULL) == 0 &&
+	       strcmp(text, expected) == 0;
+}
+
+/* The number of the expectation that failed. */
+static int check_limits(enum harden_child child, bool core)
+{
+	bool user = child == HARDEN_INIT;
+
+	if (harden_undo_in_child(child, core) < 0)
+		return 1;
+	if (!limit_is(RLIMIT_CORE, core ? 4096 : 1, core ? 8192 : 1))
+		return 2;
+	if (!filter_is(core ? "00000033\n" : "00000000\n"))
+		return 3;
+	if (!limit_is(RLIMIT_SIGPENDING, user ? 500 : 800, user ? 500 : 1000))
+		return 4;
+	if (!limit_is(RLIMIT_MSGQUEUE, user ? 4000 : 8000, user ? 4000 : 8000))
+		return 5;
+	if (!limit_is(RLIMIT_MEMLOCK, user ? 4 << 20 : 65536, 4 << 20))
+		return 6;
+	return limit_is(RLIMIT_NOFILE, user ? 2000 : 1024, 2000) ? 0 : 7;
+}
+
+static void limits_of(enum harden_child child, bool core)
+{
+	static const struct {
+		int resource;
+		struct rlimit limit;
+	} found[] = {
+		{ RLIMIT_CORE, { 4096, 8192 } },     { RLIMIT_NOFILE, { 1024, 2000 } },
+		{ RLIMIT_SIGPENDING, { 800, 1000 } }, { RLIMIT_MSGQUEUE, { 8000, 8000 } },
+		{ RLIMIT_MEMLOCK, { 65536, 4 << 20 } },
+	};
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		(void)write_file_at(AT_FDCWD, "/proc/self/coredump_filter", "0x33");
+		for (size_t i = 0; i < ARRAY_LEN(found); i++)
+			if (setrlimit(found[i].resource, &found[i].limit) < 0)
+				_exit(100);
+		harden_self();
+		_exit(check_limits(child, core));
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void user_code_has_limits_of_its_own_and_leaves_no_core(void **state)
+{
+	(void)state;
+	limits_of(HARDEN_INIT, false);
+}
+
+static void services_have_those_of_the_container_and_cores_only_if_they_say_so(void **state)
+{
+	(void)state;
+	limits_of(HARDEN_SERVICE, false);
+	limits_of(HARDEN_SERVICE, true);
+}
+
 /* As engines start containers: spared, or first of all. */
 static void the_order_holds_whatever_the_container_has(void **state)
 {
@@ -116,6 +191,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(without_the_right_scores_stay_and_limits_come_back),
 		cmocka_unit_test(user_code_goes_first_then_services_then_the_agent),
+		cmocka_unit_test(user_code_has_limits_of_its_own_and_leaves_no_core),
+		cmocka_unit_test(services_have_those_of_the_container_and_cores_only_if_they_say_so),
 		cmocka_unit_test(the_order_holds_whatever_the_container_has),
 	};
 

@@ -28,7 +28,7 @@ static void peer_free(struct api_peer *peer)
 	loop_timer_cancel(api->agent->loop, &peer->timer);
 	list_remove(&peer->idle);
 	api->n_peers--;
-	api->n_refused -= peer->forbidden;
+	api->n_refused -= peer->refused != MOAT_OK;
 	free(peer);
 }
 
@@ -60,7 +60,7 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **c
 	}
 }
 
-static int peer_new(struct api *api, int fd, bool forbidden, struct api_peer **ret)
+static int peer_new(struct api *api, int fd, enum moat_error refused, struct api_peer **ret)
 {
 	struct api_peer *peer = calloc(1, sizeof(*peer));
 
@@ -74,9 +74,9 @@ static int peer_new(struct api *api, int fd, bool forbidden, struct api_peer **r
 		free(peer);
 		return -ENOMEM;
 	}
-	peer->forbidden = forbidden;
+	peer->refused = refused;
 	api->n_peers++;
-	api->n_refused += forbidden;
+	api->n_refused += refused != MOAT_OK;
 	list_append(&api->idle, &peer->idle);
 	*ret = peer;
 	return 0;
@@ -86,11 +86,13 @@ static int peer_new(struct api *api, int fd, bool forbidden, struct api_peer **r
 static void serve_connection(struct api *api, int fd)
 {
 	static const struct sockaddr_un nobody = { .sun_family = AF_UNIX };
-	bool forbidden = api_peer_judge(api, fd) < 0;
+	int r = api_peer_judge(api, fd);
+	enum moat_error want = refusal_of_want(-r);
+	enum moat_error refused = r == 0 ? MOAT_OK : want ? want : MOAT_E_FORBIDDEN;
 
 	/* User code gets a proper answer, but cannot use up the connections of others. */
-	if ((forbidden && api->n_refused >= API_REFUSED_MAX) ||
-	    peer_new(api, fd, forbidden, &api->accepting) < 0) {
+	if ((refused && api->n_refused >= API_REFUSED_MAX) ||
+	    peer_new(api, fd, refused, &api->accepting) < 0) {
 		close(fd);
 		return;
 	}

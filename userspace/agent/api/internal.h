@@ -57,7 +57,7 @@ struct api {
 struct api_peer {
 	struct api *api;
 	int fd; /* owned by libmicrohttpd */
-	bool forbidden;
+	enum moat_error refused; /* MOAT_OK: not; else what every request is answered with */
 	bool busy; /* a request is being worked on: no deadline */
 	uint64_t deadline_ns;
 	struct loop_timer timer; /* expires at the deadline or before */

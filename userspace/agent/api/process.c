@@ -51,6 +51,8 @@ static void write_status(struct jbuf *b, const struct exec_info *info)
 		jbuf_add_null(b, "oomKilled");
 	else
 		jbuf_add_bool(b, "oomKilled", info->oom_killed > 0);
+	if (info->oom_killed > 0)
+		jbuf_add_unsigned(b, "filesInMemory", info->oom_files);
 }
 
 void api_write_result(struct jbuf *b, const struct exec_info *info, bool output)

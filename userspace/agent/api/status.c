@@ -123,6 +123,8 @@ static void write_limits_of(const struct cgroup_limits *limits, void *data)
 	add_limit(b, "memoryMax", limits->max[LIMIT_MEMORY]);
 	add_limit(b, "pidsMax", limits->max[LIMIT_PIDS]);
 	add_limit(b, "cpuMaxMillis", limits->max[LIMIT_CPU]);
+	if (limits->context)
+		jbuf_add_unsigned(b, "filesInMemory", limits->files);
 	jbuf_close(b, '}');
 }
 

@@ -1,63 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "agent/cgroup/cgroup.h"
+#include "agent/cgroup/internal.h"
 
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
 
 #include "agent/cgroup/file.h"
-#include "agent/cgroup/tree.h"
-#include "base/list.h"
 #include "base/log.h"
 
-/* Empty exec cgroups kept for the next commands, of all groups together. The kernel tells that a
- * cgroup has become empty up to 10 ms late (CGROUP_FILE_NOTIFY_MIN_INTV), so that this many are
- * enough for 25,000 execs/s. */
-#define POOL_MAX 256u
 #define LINGER_NS (100 * NSEC_PER_MSEC)
 
-struct cgroup_group {
-	struct list link;
-	char *name;       /* relative to the instance: "user", "user/context-NAME" */
-	char *context;    /* NULL: user itself */
-	int dir;
-	struct list pool; /* empty exec cgroups */
-	uint64_t max[LIMIT_COUNT];
-};
-
-struct cgroups {
-	struct loop *loop;
-	struct cgroup_tree tree;
-	uint64_t next_exec;
-	struct cgroup_group user;
-	struct list groups; /* of contexts */
-	size_t n_pool;      /* of all groups */
-	struct list in_use; /* given out */
-	struct list dying;  /* put while not empty: killed, wait to be empty */
-};
-
-struct cgroup {
-	struct list link;
-	struct cgroups *cgroups;
-	struct cgroup_group *group; /* NULL: of the control plane, and removed rather than pooled */
-	char *name;
-	bool killed;           /* never to be used again, see cgroup_kill() */
-	int dir, events;       /* the directory, and cgroup.events in it */
-	uint64_t oom_base;     /* oom_kill of memory.events when it was given out */
-	struct loop_source source;
-	struct loop_timer soon; /* calls back when it was empty from the start; dying: see put */
-	cgroup_empty_fn on_empty;
-	void *data;
-};
-
 /* The instance */
-
-static void group_init(struct cgroup_group *g)
-{
-	list_init(&g->link);
-	list_init(&g->pool);
-	g->dir = -EBADF;
-}
 
 int cgroups_open(const struct config *config, struct loop *loop, struct cgroups **ret,
 		 struct failure *f)
@@ -69,22 +22,19 @@ int cgroups_open(const struct config *config, struct loop *loop, struct cgroups 
 		return fail(f, ENOMEM, "cannot set up cgroups");
 	c->loop = loop;
 	list_init(&c->groups);
+	list_init(&c->idle);
 	list_init(&c->in_use);
 	list_init(&c->dying);
-	group_init(&c->user);
-	c->user.name = (char *)"user";
 	r = cgroup_tree_open(config, &c->tree, f);
 	if (r < 0) {
 		free(c);
 		return r;
 	}
-	c->user.dir = c->tree.user;
-	memcpy(c->user.max, c->tree.user_max, sizeof(c->user.max));
 	*ret = c;
 	return 0;
 }
 
-static void cgroup_free(struct cgroup *g)
+void cgroup_free(struct cgroup *g)
 {
 	loop_remove(g->cgroups->loop, &g->source);
 	loop_timer_cancel(g->cgroups->loop, &g->soon);
@@ -101,25 +51,19 @@ static void free_all(struct list *list)
 		cgroup_free(list_entry(list->next, struct cgroup, link));
 }
 
-static void group_free(struct cgroup_group *g)
-{
-	free_all(&g->pool);
-	list_remove(&g->link);
-	close_fd(&g->dir);
-	free(g->name);
-	free(g->context);
-	free(g);
-}
-
 void cgroups_close(struct cgroups *c)
 {
 	if (!c)
 		return;
-	free_all(&c->user.pool);
 	free_all(&c->in_use);
 	free_all(&c->dying);
-	while (!list_empty(&c->groups))
-		group_free(list_entry(c->groups.next, struct cgroup_group, link));
+	while (!list_empty(&c->groups)) {
+		struct cgroup_group *g =
+			list_entry(c->groups.next, struct cgroup_group, link);
+
+		free_all(&g->pool);
+		cgroup_group_free(g);
+	}
 	cgroup_tree_close(&c->tree);
 	free(c);
 }
@@ -132,86 +76,6 @@ const char *cgroups_path(const struct cgroups *cgroups)
 bool cgroups_have_memory(const struct cgroups *cgroups)
 {
 	return cgroups->tree.have[LIMIT_MEMORY];
-}
-
-/* Limits */
-
-void cgroups_for_each_limits(const struct cgroups *cgroups,
-			     void (*fn)(const struct cgroup_limits *limits, void *data), void *data)
-{
-	struct cgroup_limits limits = { 0 };
-
-	memcpy(limits.max, cgroups->user.max, sizeof(limits.max));
-	fn(&limits, data);
-	list_for_each(pos, &cgroups->groups) {
-		const struct cgroup_group *g = list_entry(pos, struct cgroup_group, link);
-
-		limits.context = g->context;
-		memcpy(limits.max, g->max, sizeof(limits.max));
-		fn(&limits, data);
-	}
-}
-
-const char *cgroups_missing(const struct cgroups *cgroups, enum config_limit limit)
-{
-	return cgroups->tree.have[limit] ? NULL : cgroups->tree.missing[limit];
-}
-
-uint64_t cgroups_reserve(const struct cgroups *cgroups)
-{
-	return cgroups->tree.reserve;
-}
-
-/* Only what the limits need is switched on in user, and memory, which counts OOM kills, beneath. */
-static int group_make(struct cgroups *c, struct cgroup_group *g, const uint64_t limits[LIMIT_COUNT],
-		      bool best_effort, struct failure *f)
-{
-	const char *name = g->name + strlen("user/");
-	char of[64];
-	int r = 0;
-
-	for (enum config_limit i = 0; i < LIMIT_COUNT && r == 0; i++)
-		if (c->tree.have[i] && limits[i] != 0 && limits[i] != CONFIG_NO_LIMIT)
-			r = cgroup_tree_enable(c->user.dir, i);
-	if (r == 0 && mkdirat(c->user.dir, name, 0755) < 0)
-		r = -errno;
-	if (r == 0) {
-		g->dir = openat(c->user.dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		r = g->dir < 0 ? -errno : 0;
-	}
-	if (r == 0 && c->tree.have[LIMIT_MEMORY])
-		r = cgroup_tree_enable(g->dir, LIMIT_MEMORY);
-	if (r < 0)
-		return fail(f, -r, "cannot make cgroup %s/%s", c->tree.path, g->name);
-	snprintf(of, sizeof(of), "context %s", g->context);
-	return cgroup_limits_set(&c->tree, g->dir, of, best_effort, limits, g->max, f);
-}
-
-int cgroup_group_add(struct cgroups *c, const char *context, const uint64_t limits[LIMIT_COUNT],
-		     bool best_effort, struct cgroup_group **ret, struct failure *f)
-{
-	struct cgroup_group *g = calloc(1, sizeof(*g));
-	int r = -ENOMEM;
-
-	if (!g)
-		return fail(f, ENOMEM, "cannot make a cgroup for context %s", context);
-	group_init(g);
-	g->context = strdup(context);
-	if (!g->context || asprintf(&g->name, "user/context-%s", context) < 0) {
-		g->name = NULL;
-		fail(f, ENOMEM, "cannot make a cgroup for context %s", context);
-	} else {
-		r = group_make(c, g, limits, best_effort, f);
-	}
-	if (r < 0) {
-		if (g->dir >= 0)
-			(void)unlinkat(c->user.dir, g->name + strlen("user/"), AT_REMOVEDIR);
-		group_free(g);
-		return r;
-	}
-	list_append(&c->groups, &g->link);
-	*ret = g;
-	return 0;
 }
 
 /* One cgroup */
@@ -266,10 +130,14 @@ static int cgroup_make(struct cgroups *c, struct cgroup_group *group, const char
 	g->name = strdup(name);
 	if (g->name)
 		r = open_dirs(g);
+	/* Where programs look for them; the group has them, too. */
+	if (r == 0 && group && (r = cgroup_group_limit(group, g->dir)) < 0)
+		(void)unlinkat(group->dir, name, AT_REMOVEDIR);
 	if (r < 0) {
 		cgroup_free(g);
-		return fail(f, -r, "cannot make cgroup %s/%s/%s", c->tree.path,
-			    group ? group->name : "control", name);
+		return fail(f, -r, "cannot make cgroup %s/%s%s/%s", c->tree.path,
+			    group ? "user/context-" : "control",
+			    group ? group->context : "", name);
 	}
 	g->oom_base = oom_kills(g);
 	list_append(&c->in_use, &g->link);
@@ -304,12 +172,16 @@ int cgroup_get_exec(struct cgroups *c, struct cgroup_group *group, struct cgroup
 {
 	struct cgroup *g;
 	char name[32];
+	int r = cgroup_group_take(group, f);
 
-	if (!group)
-		group = &c->user;
+	if (r < 0)
+		return r;
 	if (list_empty(&group->pool)) {
 		snprintf(name, sizeof(name), "exec-%llu", (unsigned long long)++c->next_exec);
-		return cgroup_make(c, group, name, ret, f);
+		r = cgroup_make(c, group, name, ret, f);
+		if (r < 0)
+			cgroup_group_put(group);
+		return r;
 	}
 	/* The last one put: its pages are the warmest. */
 	g = list_entry(group->pool.prev, struct cgroup, link);
@@ -324,16 +196,19 @@ int cgroup_get_exec(struct cgroups *c, struct cgroup_group *group, struct cgroup
 static void reclaim(struct cgroup *g)
 {
 	struct cgroups *c = g->cgroups;
+	struct cgroup_group *group = g->group;
 
-	if (g->group && !g->killed && c->n_pool < POOL_MAX) {
+	if (group && !g->killed && c->n_pool < POOL_MAX) {
 		g->oom_base = oom_kills(g);
 		list_remove(&g->link);
-		list_append(&g->group->pool, &g->link);
+		list_append(&group->pool, &g->link);
 		c->n_pool++;
-		return;
+	} else {
+		cgroup_remove(parent_dir(g), g->name);
+		cgroup_free(g);
 	}
-	cgroup_remove(parent_dir(g), g->name);
-	cgroup_free(g);
+	if (group)
+		cgroup_group_put(group);
 }
 
 static void on_dead(struct cgroup *g, void *data)

@@ -3,12 +3,11 @@
  * One cgroup (v2) per exec and per service, beneath one directory of the instance's own:
  *
  *   BASE/moat-INSTANCE/control/{service-NAME, init-NAME}
- *                     /user/exec-N
- *                     /user/context-NAME/exec-N     for contexts with limits of their own
+ *                     /user/context-NAME/exec-N
  *
  * Used to kill whole trees, to know when a tree is empty, and to limit what user code takes from the
- * control plane (see tree.h). Exec cgroups are pooled, each where it is: making one costs more
- * than the exec itself.
+ * control plane (see tree.h) and contexts from each other (see group.c). Exec cgroups are pooled, each
+ * where it is: making one costs more than the exec itself.
  */
 #ifndef MOAT_CGROUP_H
 #define MOAT_CGROUP_H
@@ -18,7 +17,7 @@
 
 struct cgroups;
 struct cgroup;
-struct cgroup_group; /* where the exec cgroups of a context are */
+struct cgroup_group; /* a context */
 
 /* Called once, from the loop, when the last process of the cgroup is gone. */
 typedef void (*cgroup_empty_fn)(struct cgroup *cgroup, void *data);
@@ -41,6 +40,7 @@ bool cgroups_have_memory(const struct cgroups *cgroups);
 struct cgroup_limits {
 	const char *context; /* NULL: all user code together */
 	uint64_t max[LIMIT_COUNT]; /* in force; CONFIG_NO_LIMIT: none */
+	uint64_t files; /* of a context: bytes of memory that its files in memory take */
 };
 /* First that of all user code, then each context's. */
 void cgroups_for_each_limits(const struct cgroups *cgroups,
@@ -52,7 +52,8 @@ const char *cgroups_missing(const struct cgroups *cgroups, enum config_limit lim
 uint64_t cgroups_reserve(const struct cgroups *cgroups);
 
 /*
- * A directory of its own for the execs of a context, with its limits. -EINVAL where one of them
+ * A place for the execs of a context, with its limits; 0: a share of those of all user code, which is
+ * three quarters of the memory and not quite half of the processes. -EINVAL where one that is given
  * cannot be set (best_effort: a warning). Lives as long as cgroups.
  */
 int cgroup_group_add(struct cgroups *cgroups, const char *context,
@@ -61,8 +62,7 @@ int cgroup_group_add(struct cgroups *cgroups, const char *context,
 
 /* control/name, with a number behind it while one of that name still dies. */
 int cgroup_get(struct cgroups *cgroups, const char *name, struct cgroup **ret, struct failure *f);
-/* An empty exec cgroup, from the pool of group if it has one. NULL: the group of all contexts without
- * limits. */
+/* An empty exec cgroup of a context, from its pool if that has one. */
 int cgroup_get_exec(struct cgroups *cgroups, struct cgroup_group *group, struct cgroup **ret,
 		    struct failure *f);
 /* Gives an empty cgroup back (to the pool, or removes a named one). Frees. If it is not empty it is
@@ -86,5 +86,7 @@ bool cgroup_populated(struct cgroup *cgroup);
 int cgroup_watch_empty(struct cgroup *cgroup, cgroup_empty_fn on_empty, void *data);
 /* OOM kills since cgroup_get(); -ENOTSUP without the memory controller. */
 int cgroup_oom_kills(struct cgroup *cgroup, uint64_t *ret_count);
+/* Bytes of memory that files of the whole context take (tmpfs, shared memory); 0: none, or not known. */
+uint64_t cgroup_files(const struct cgroup *cgroup);
 
 #endif

@@ -344,8 +344,10 @@ int cgroup_tree_open(const struct config *config, struct cgroup_tree *t, struct 
 		get_controllers(t, inherited);
 		r = cgroup_limits_divide(t, config, f);
 	}
-	if (r == 0 && t->have[LIMIT_MEMORY]) /* tells what was killed for want of it */
-		r = cgroup_tree_enable(t->user, LIMIT_MEMORY);
+	/* Contexts have their share of each. */
+	for (enum config_limit i = 0; i < LIMIT_COUNT && r == 0; i++)
+		if (t->have[i] && (r = cgroup_tree_enable(t->user, i)) < 0)
+			fail(f, -r, "cannot share out %s in %s/user", config_limit_name(i), t->path);
 	if (r < 0)
 		cgroup_tree_close(t);
 	return r;

@@ -58,6 +58,7 @@ struct config_service {
 	enum restart_policy restart;
 	char **env;      /* KEY=VALUE; on top of the agent's own environment */
 	char *directory; /* NULL: / */
+	bool core;       /* may leave core files, as far as the container lets it */
 	char **protect;  /* paths that user code may not change; NULL: none, or NULL-terminated */
 	unsigned line;
 };

@@ -199,6 +199,11 @@ static const char *set_service_directory(struct parser *p, const char *text)
 	return config_value_path(text, &p->service->directory);
 }
 
+static const char *set_core(struct parser *p, const char *text)
+{
+	return config_value_bool(text, &p->service->core);
+}
+
 static const char *set_protect(struct parser *p, const char *text)
 {
 	PTR_OWNED char *path = NULL;
@@ -302,6 +307,7 @@ static const struct key {
 	{ SECTION_SERVICE, "restart", set_restart },
 	{ SECTION_SERVICE, "env", set_service_env, true },
 	{ SECTION_SERVICE, "directory", set_service_directory },
+	{ SECTION_SERVICE, "core", set_core },
 	{ SECTION_SERVICE, "protect", set_protect, true },
 	{ SECTION_CONTEXT, "namespace", set_namespace },
 	{ SECTION_CONTEXT, "pid", set_pid },

@@ -21,7 +21,7 @@ struct context {
 	const char *directory;               /* borrowed; absolute */
 	/* Where its commands run: without and with environment of their own. Set by exec.c. */
 	struct exec_space *plain, *secure;
-	struct cgroup_group *group; /* where they are limited; NULL: with all others. Set by exec.c */
+	struct cgroup_group *group; /* where they are limited. Set by exec.c */
 	struct context *next; /* in its bucket */
 };
 

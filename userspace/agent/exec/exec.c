@@ -32,6 +32,7 @@ static void wipe_env(struct exec *x)
 static void release(struct exec *x)
 {
 	loop_timer_cancel(x->execs->loop, &x->timer);
+	loop_timer_cancel(x->execs->loop, &x->again);
 	exec_output_close(x);
 	wipe_env(x);
 	free_ptr(&x->cwd);
@@ -96,23 +97,15 @@ static void reclaim(struct exec *x)
 	evict(execs);
 }
 
-static void on_background_gone(struct cgroup *cgroup, void *data)
-{
-	struct exec *x = data;
-
-	(void)cgroup;
-	exec_output_drain(x);
-	reclaim(x);
-}
-
+/* Also of a command that did without what was killed. */
 static int count_oom_kills(struct exec *x)
 {
 	uint64_t kills;
 
-	if (x->status == 0)
-		return 0; /* whatever was killed, the command did without it */
 	if (cgroup_oom_kills(x->cgroup, &kills) < 0)
 		return -1;
+	if (kills > 0)
+		x->oom_files = cgroup_files(x->cgroup);
 	return kills > 0;
 }
 
@@ -125,29 +118,79 @@ static enum execs_counter result_of(const struct exec *x)
 	return WIFSIGNALED(x->status) ? EXECS_SIGNALLED : EXECS_EXITED;
 }
 
-/* The result is complete. left: processes of the tree still run, in the background. */
-static void finish(struct exec *x, bool left)
+static void on_background_gone(struct cgroup *cgroup, void *data);
+
+/* Keeps an eye on what runs on. False: it cannot be, and has to end. */
+static bool watch_background(struct exec *x)
+{
+	uint64_t now = now_ns();
+	int r = cgroup_watch_empty(x->cgroup, on_background_gone, x);
+
+	if (r == 0 && x->deadline_ns)
+		r = loop_timer_set(x->execs->loop, &x->timer,
+				   x->deadline_ns > now ? x->deadline_ns - now : 0, exec_on_timer);
+	if (r < 0)
+		log_warning("exec %s: its background processes cannot be watched, they end", x->id);
+	return r == 0;
+}
+
+/* The result is complete. */
+static void conclude(struct exec *x)
 {
 	struct exec_observer *o = x->observer;
 
-	loop_timer_cancel(x->execs->loop, &x->timer);
-	exec_output_drain(x);
 	x->oom_killed = count_oom_kills(x);
 	x->state = EXEC_ENDED;
 	x->ended_ns = now_ns();
 	counters(x)[EXECS_RUNNING]--;
 	counters(x)[result_of(x)]++;
-	x->background = left;
+	x->background = x->left;
 	x->observer = NULL;
 	/* First the answer, then the housekeeping. */
 	if (o && o->on_ended)
 		o->on_ended(o, x);
-	if (left && cgroup_watch_empty(x->cgroup, on_background_gone, x) < 0) {
-		log_warning("exec %s: its background processes cannot be watched, they end", x->id);
-		left = false;
-	}
-	if (!left)
+	if (!x->left || !watch_background(x))
 		reclaim(x);
+}
+
+/* A piece of what the pipes owe, and when that was the last, what comes then. */
+static void drain(struct exec *x)
+{
+	x->draining = !exec_output_drain(x);
+	/* While its stream is not read it waits, as the command did. */
+	if (x->draining && (x->paused || loop_timer_set(x->execs->loop, &x->again, 0,
+							exec_on_again) == 0))
+		return;
+	x->draining = false;
+	if (x->state == EXEC_ENDED)
+		reclaim(x);
+	else
+		conclude(x);
+}
+
+void exec_on_again(struct loop_timer *timer)
+{
+	drain(container_of(timer, struct exec, again));
+}
+
+static void on_background_gone(struct cgroup *cgroup, void *data)
+{
+	struct exec *x = data;
+
+	(void)cgroup;
+	loop_timer_cancel(x->execs->loop, &x->timer);
+	exec_output_owed(x);
+	drain(x);
+}
+
+/* Nothing is waited for any more but the output. left: processes of the tree still run, in the
+ * background. */
+static void finish(struct exec *x, bool left)
+{
+	loop_timer_cancel(x->execs->loop, &x->timer);
+	x->left = left;
+	exec_output_owed(x);
+	drain(x);
 }
 
 static void on_tree_gone(struct cgroup *cgroup, void *data)
@@ -215,11 +258,12 @@ void exec_on_timer(struct loop_timer *timer)
 	struct exec *x = container_of(timer, struct exec, timer);
 
 	if (!x->killed) {
-		x->timed_out = true;
+		/* Of what is in the background by now, the result was another one. */
+		x->timed_out = x->state != EXEC_ENDED;
 		(void)kill_tree(x);
 		return;
 	}
-	if (x->state != EXEC_RUNNING)
+	if (x->state != EXEC_RUNNING || x->draining)
 		return;
 	log_warning("exec %s: not gone after being killed", x->id);
 	if (!x->exited)
@@ -249,9 +293,26 @@ void exec_unobserve(struct exec *x)
 
 /* --- What moat-init says ------------------------------------------------------------------- */
 
+/* Nothing has run, and the same may well run later. */
+static void describe_want(struct refusal *e, const struct exec *x, enum moat_error code, int err)
+{
+	uint64_t files = x->cgroup ? cgroup_files(x->cgroup) : 0;
+
+	if (code == MOAT_E_OUT_OF_MEMORY && files > 0)
+		refuse(e, code, "the command could not be started: %s; files in memory take %llu MiB "
+		       "of context %s", strerror(err), (unsigned long long)(files >> 20),
+		       x->context->config->name);
+	else
+		refuse(e, code, "the command could not be started: %s", strerror(err));
+}
+
 static void describe_failure(struct refusal *e, const struct exec *x, int err, enum init_step step)
 {
-	if (step == INIT_STEP_EXEC && (err == ENOENT || err == ENOTDIR))
+	enum moat_error want = refusal_of_want(err);
+
+	if (want && step > INIT_STEP_REQUEST)
+		describe_want(e, x, want, err);
+	else if (step == INIT_STEP_EXEC && (err == ENOENT || err == ENOTDIR))
 		refuse(e, MOAT_E_COMMAND_NOT_FOUND, "%.128s: command not found", x->argv[0]);
 	else if (step == INIT_STEP_EXEC && err == E2BIG)
 		refuse(e, MOAT_E_ARGUMENTS_TOO_LARGE,
@@ -386,7 +447,11 @@ static void end_now(struct exec *x)
 	if (!x->exited)
 		x->status = SIGKILL;
 	x->exited = x->killed = true;
-	finish(x, false);
+	x->left = false;
+	if (!x->draining)
+		exec_output_owed(x);
+	(void)exec_output_drain(x);
+	conclude(x);
 }
 
 void execs_close(struct execs *execs)

@@ -63,6 +63,7 @@ struct exec_info {
 	int signal;            /* ENDED: the signal, or 0 */
 	bool timed_out;
 	int oom_killed;        /* 0, 1, or -1: not known on this kernel */
+	uint64_t oom_files;    /* oom_killed: bytes of its context's memory that files took then */
 	uint64_t started_unix_ms, duration_ms; /* duration so far while running */
 	uint64_t user_usec, system_usec, max_rss_kib;
 	struct exec_output output[2]; /* by enum exec_stream */

@@ -39,6 +39,7 @@ void exec_get_info(struct exec *x, struct exec_info *ret)
 		.signal = ended && WIFSIGNALED(x->status) ? WTERMSIG(x->status) : 0,
 		.timed_out = x->timed_out,
 		.oom_killed = x->oom_killed,
+		.oom_files = x->oom_files,
 		.started_unix_ms = x->started_unix_ms,
 		.duration_ms = (end - x->started_ns) / NSEC_PER_MSEC,
 		.user_usec = x->user_usec,

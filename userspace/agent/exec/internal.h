@@ -53,6 +53,7 @@ struct exec_pipe {
 	char *data;
 	size_t kept, size;
 	bool full; /* nothing more is kept */
+	size_t owed; /* it held when the command ended, and is not taken yet */
 	uint64_t total;
 };
 
@@ -65,6 +66,8 @@ struct exec {
 	struct exec_observer *observer;
 	struct cgroup *cgroup;
 	struct loop_timer timer; /* the time limit; once killed, the grace period */
+	struct loop_timer again; /* more of what the pipes held at the end */
+	uint64_t deadline_ns;    /* of the command and all it has started; 0: none */
 	uint64_t number;
 	char id[24];
 
@@ -82,8 +85,11 @@ struct exec {
 	bool killed;     /* we killed the tree: the exec ends when it is gone */
 	bool background; /* ENDED, but something of the tree still runs */
 	bool active;     /* counted in execs->n_active */
+	bool draining;   /* the pipes still owe what they held when it ended */
+	bool left;       /* exited, and processes of the tree ran on */
 	bool paused, timed_out;
 	int status, oom_killed;
+	uint64_t oom_files; /* what files in memory took of its context when it was short of it */
 	pid_t pid;
 	uint64_t started_ns, ended_ns, started_unix_ms;
 	uint64_t user_usec, system_usec, max_rss_kib;
@@ -100,6 +106,8 @@ void exec_spaces_close(struct execs *execs);
 void exec_on_exit(const struct init_reply *reply, void *data);
 void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step, pid_t pid);
 void exec_on_timer(struct loop_timer *timer);
+/* The next piece of what the pipes owe. */
+void exec_on_again(struct loop_timer *timer);
 /* Frees an exec in whatever state it is; no accounting but that of its output. */
 void exec_free(struct exec *x);
 
@@ -108,7 +116,10 @@ int exec_stdin_open(struct exec *x, const void *data, size_t n);
 int exec_output_open(struct exec *x);
 void exec_output_spare(struct execs *execs);
 void exec_output_started(struct exec *x); /* closes the command's ends, starts reading */
-void exec_output_drain(struct exec *x);   /* takes what the pipes hold now, not what comes later */
+/* What the pipes hold now is owed, what comes later is not. */
+void exec_output_owed(struct exec *x);
+/* Takes a piece of it, for one turn of the loop. Whether that was the last. */
+bool exec_output_drain(struct exec *x);
 void exec_output_close(struct exec *x);
 
 #endif

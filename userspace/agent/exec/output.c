@@ -8,6 +8,9 @@
 #include "agent/exec/internal.h"
 
 #define CAPTURE_FIRST 4096u
+/* Of each pipe in one turn of the loop: the largest that user code makes without CAP_SYS_RESOURCE, with
+ * which it makes one of 2 GiB. */
+#define DRAIN_TURN (1024u * 1024)
 
 /* A file of its own in memory, which goes with the command. 0 or -errno. */
 int exec_stdin_open(struct exec *x, const void *data, size_t n)
@@ -109,6 +112,7 @@ static void pipe_take(struct exec *x, enum exec_stream stream, size_t n)
 	size_t keep = p->full ? 0 : EXEC_OUTPUT_DEFAULT - p->kept;
 
 	p->total += n;
+	p->owed -= n < p->owed ? n : p->owed;
 	if (keep > n)
 		keep = n;
 	if (keep > 0 && !pipe_reserve(x->execs, p, keep))
@@ -179,23 +183,38 @@ void exec_output_started(struct exec *x)
 		pipes_listen(x, true);
 }
 
-void exec_output_drain(struct exec *x)
+void exec_output_owed(struct exec *x)
 {
 	for (int i = 0; i < 2; i++) {
-		int held = 0;
+		int held = 0; /* the kernel's sum has 32 bits, and 2^31 is possible */
 
 		if (x->out[i].fd < 0 || ioctl(x->out[i].fd, FIONREAD, &held) < 0)
-			continue;
-		while (held > 0) {
-			size_t want = (size_t)held < EXEC_CHUNK ? (size_t)held : EXEC_CHUNK;
-			ssize_t n = read(x->out[i].fd, x->execs->chunk, want);
-
-			if (n <= 0)
-				break;
-			pipe_take(x, (enum exec_stream)i, (size_t)n);
-			held -= (int)n;
-		}
+			held = 0;
+		x->out[i].owed = (unsigned)held;
 	}
+}
+
+bool exec_output_drain(struct exec *x)
+{
+	size_t left = 0;
+
+	for (int i = 0; i < 2; i++) {
+		struct exec_pipe *p = &x->out[i];
+
+		for (size_t turn = 0; p->owed > 0 && turn < DRAIN_TURN;) {
+			size_t want = p->owed < EXEC_CHUNK ? p->owed : EXEC_CHUNK;
+			ssize_t n = p->fd < 0 ? 0 : read(p->fd, x->execs->chunk, want);
+
+			if (n <= 0) {
+				p->owed = 0;
+				break;
+			}
+			turn += (size_t)n;
+			pipe_take(x, (enum exec_stream)i, (size_t)n);
+		}
+		left += p->owed;
+	}
+	return left == 0;
 }
 
 void exec_output_close(struct exec *x)
@@ -212,4 +231,7 @@ void exec_pause(struct exec *x, bool paused)
 	x->paused = paused;
 	if (x->state != EXEC_STARTING)
 		pipes_listen(x, !paused);
+	if (x->draining && !paused &&
+	    loop_timer_set(x->execs->loop, &x->again, 0, exec_on_again) < 0)
+		exec_on_again(&x->again);
 }

@@ -93,17 +93,14 @@ static void add_capabilities(struct context *c, void *data)
 	((struct opening *)data)->capabilities |= c->config->capabilities;
 }
 
-/* A context with limits gets a cgroup of its own. */
 static void give_group(struct context *c, void *data)
 {
-	const uint64_t *limits = c->config->limits;
 	struct opening *o = data;
 
-	for (enum config_limit i = 0; i < LIMIT_COUNT; i++)
-		if (limits[i] != 0 && limits[i] != CONFIG_NO_LIMIT && o->r == 0 && !c->group)
-			o->r = cgroup_group_add(o->execs->cgroups, c->config->name, limits,
-						o->execs->config->enforce == ENFORCE_BEST_EFFORT,
-						&c->group, o->f);
+	if (o->r == 0)
+		o->r = cgroup_group_add(o->execs->cgroups, c->config->name, c->config->limits,
+					o->execs->config->enforce == ENFORCE_BEST_EFFORT,
+					&c->group, o->f);
 }
 
 static void give_spaces(struct context *c, void *data)

@@ -13,19 +13,12 @@ static int refuse_value(struct refusal *e, const char *field, const char *messag
 
 int exec_describe_errno(struct refusal *e, int err)
 {
-	switch (err) {
-	case -ENOMEM:
-		refuse(e, MOAT_E_OUT_OF_MEMORY, "out of memory");
-		break;
-	case -EMFILE:
-	case -ENFILE:
-	case -EBUSY: /* cgroup.max.descendants, as namespace_spawn() passes it on */
-		refuse(e, MOAT_E_TOO_MANY_PROCESSES, "no resources for another command: %s",
-			      strerror(-err));
-		break;
-	default:
+	enum moat_error want = refusal_of_want(-err);
+
+	if (want)
+		refuse(e, want, "no resources for another command: %s", strerror(-err));
+	else
 		refuse(e, MOAT_E_INTERNAL, "cannot prepare the command: %s", strerror(-err));
-	}
 	e->err = -err;
 	return -EINVAL;
 }
@@ -156,9 +149,12 @@ static int submit(struct exec *x, uint64_t timeout_ms, struct refusal *e)
 		return exec_describe_errno(e, r);
 	enter(x);
 	/* Without a timer the limit could not be kept: the command must not go on without it. */
-	if (timeout_ms && loop_timer_set(x->execs->loop, &x->timer, timeout_ms * NSEC_PER_MSEC,
-					 exec_on_timer) < 0)
-		exec_kill(x);
+	if (timeout_ms) {
+		x->deadline_ns = x->started_ns + timeout_ms * NSEC_PER_MSEC;
+		if (loop_timer_set(x->execs->loop, &x->timer, timeout_ms * NSEC_PER_MSEC,
+				   exec_on_timer) < 0)
+			exec_kill(x);
+	}
 	return 0;
 }
 

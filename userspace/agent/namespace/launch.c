@@ -87,7 +87,7 @@ static int child_exec(int program, int socket, int null)
 	if (syscall(SYS_close_range, INIT_SOCKET_FD + 1u, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
 		return errno;
 	/* Limits and the OOM score are inherited by every command. */
-	r = harden_undo_in_child(HARDEN_INIT);
+	r = harden_undo_in_child(HARDEN_INIT, false);
 	if (r < 0)
 		return -r;
 	execveat(program, "", argv, env, AT_EMPTY_PATH);

@@ -11,9 +11,11 @@
 #include "base/signals.h"
 
 #define OOM_FILE "/proc/self/oom_score_adj"
+#define FILTER_FILE "/proc/self/coredump_filter"
 #define OOM_AGENT (-900)
 #define OOM_SERVICE (-500)
 #define OOM_USER 0
+#define USER_LIMIT_OF_INFINITY (1u << 20) /* no share of infinity would leave anything */
 
 /* As found by harden_self(). */
 static struct {
@@ -82,16 +84,65 @@ void harden_self(void)
 	harden_oom();
 }
 
-/* User code has neither real-time nor raised priority by a limit that the container was started with;
- * bpf/task.bpf.c keeps it so. */
-static int forbid_priority(void)
-{
-	static const struct rlimit none;
+/*
+ * What user code gets, whatever the container was started with, and never more than that. Neither
+ * real-time nor raised priority: bpf/task.bpf.c keeps it so. Pending signals and message queues are
+ * counted per user over the whole user namespace, where the control plane is the same user: with half
+ * of what it may have, user code cannot take the other half.
+ */
+static const struct {
+	int resource;
+	rlim_t soft, hard; /* where it is not a part of what was found */
+	unsigned part;
+} user_limits[] = {
+	{ RLIMIT_NOFILE, 16384, 65536, 0 },
+	{ RLIMIT_MEMLOCK, 8u << 20, 8u << 20, 0 },
+	{ RLIMIT_SIGPENDING, 0, 0, 2 },
+	{ RLIMIT_MSGQUEUE, 0, 0, 2 },
+	{ RLIMIT_RTPRIO, 0, 0, 0 },
+	{ RLIMIT_NICE, 0, 0, 0 },
+};
 
-	return setrlimit(RLIMIT_RTPRIO, &none) < 0 || setrlimit(RLIMIT_NICE, &none) < 0 ? -errno : 0;
+static int limit_user_code(void)
+{
+	for (size_t i = 0; i < ARRAY_LEN(user_limits); i++) {
+		rlim_t soft = user_limits[i].soft, hard = user_limits[i].hard;
+		struct rlimit limit;
+
+		if (getrlimit(user_limits[i].resource, &limit) < 0)
+			return -errno;
+		if (user_limits[i].part)
+			soft = hard = limit.rlim_max == RLIM_INFINITY ?
+					      USER_LIMIT_OF_INFINITY :
+					      limit.rlim_max / user_limits[i].part;
+		limit.rlim_max = hard < limit.rlim_max ? hard : limit.rlim_max;
+		limit.rlim_cur = soft < limit.rlim_max ? soft : limit.rlim_max;
+		if (setrlimit(user_limits[i].resource, &limit) < 0)
+			return -errno;
+	}
+	return 0;
 }
 
-int harden_undo_in_child(enum harden_child child)
+/*
+ * A core file holds what a process holds: its environment too, for whoever can read the file. 1 is the
+ * one limit with which the kernel neither writes a file (it takes less than a page for none) nor starts
+ * the program of a core_pattern with '|' (fs/coredump.c: 0 would not keep it from that). The filter, which
+ * is inherited by fork and execve as the limit is, stands behind it: where a core is made all the
+ * same (a process lowered its limit to 0, core_pattern names a socket) no memory is in it. The registers
+ * are, and they do hold secrets: so the filter alone would not do.
+ */
+static int forbid_core(void)
+{
+	static const struct rlimit none = { HARDEN_NO_CORE, HARDEN_NO_CORE };
+	int r = write_file_at(AT_FDCWD, FILTER_FILE, "0");
+
+	/* A kernel that writes no cores; a /proc that nobody can write. */
+	if (r < 0 && r != -ENOENT && r != -EROFS)
+		return r;
+	return setrlimit(RLIMIT_CORE, &none) < 0 ? -errno : 0;
+}
+
+int harden_undo_in_child(enum harden_child child, bool core)
 {
 	sigset_t none;
 	int r;
@@ -103,11 +154,15 @@ int harden_undo_in_child(enum harden_child child)
 	/* Before the limits: the agent may hold more descriptors than the child is allowed, so that
 	 * it could open no other. open(2) and write(2) are safe here. */
 	r = before.oom[child][0] ? write_file_at(AT_FDCWD, OOM_FILE, before.oom[child]) : 0;
-	if (r < 0 || !before.done)
+	if (r == 0 && !core)
+		r = forbid_core();
+	if (r < 0)
 		return r;
-	umask(before.umask);
-	if (setrlimit(RLIMIT_CORE, &before.core) < 0 ||
-	    setrlimit(RLIMIT_NOFILE, &before.nofile) < 0)
-		return -errno;
-	return child == HARDEN_INIT ? forbid_priority() : 0;
+	if (before.done) {
+		umask(before.umask);
+		if ((core && setrlimit(RLIMIT_CORE, &before.core) < 0) ||
+		    setrlimit(RLIMIT_NOFILE, &before.nofile) < 0)
+			return -errno;
+	}
+	return child == HARDEN_INIT ? limit_user_code() : 0;
 }

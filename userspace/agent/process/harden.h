@@ -20,11 +20,14 @@ void harden_self(void);
  */
 enum harden_child { HARDEN_SERVICE, HARDEN_INIT, HARDEN_CHILDREN };
 
+/* RLIMIT_CORE of what leaves no core: see forbid_core(). */
+#define HARDEN_NO_CORE 1
+
 /*
  * For a child between fork and exec: the limits and umask that the agent had before harden_self(),
- * the OOM score of its kind, default signal handlers, an empty signal mask; for user code no limit that
- * lifts its priority. Async-signal-safe. 0 or -errno.
+ * the OOM score of its kind, default signal handlers, an empty signal mask; for user code the limits of
+ * the table in moatd(8). No core files unless core is set. Async-signal-safe. 0 or -errno.
  */
-int harden_undo_in_child(enum harden_child child);
+int harden_undo_in_child(enum harden_child child, bool core);
 
 #endif

@@ -32,6 +32,7 @@ struct plan {
 	char *const *argv;
 	char **env;
 	const char *directory;
+	bool core;
 	int null, report;
 };
 
@@ -48,7 +49,7 @@ static enum init_step prepare(const struct plan *plan)
 	if (syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
 		return INIT_STEP_DESCRIPTORS;
 	/* Late, so that no signal meets the agent's code in a child that looks like the service. */
-	errno = -harden_undo_in_child(HARDEN_SERVICE);
+	errno = -harden_undo_in_child(HARDEN_SERVICE, plan->core);
 	if (errno)
 		return INIT_STEP_SIGNALS;
 	execve(plan->path, plan->argv, plan->env);
@@ -106,6 +107,7 @@ static int make_plan(const struct config_service *config, struct plan *plan, str
 	if (r < 0)
 		return fail(f, -r, "%s is not in PATH", config->argv[0]);
 	plan->argv = config->argv;
+	plan->core = config->core;
 	plan->directory = config->directory ? config->directory : "/";
 	plan->null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	return plan->null < 0 ? fail(f, errno, "/dev/null") : 0;

@@ -261,6 +261,7 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(timers, "machine", EPERM, EPERM, EPERM, 0, "uncover and open /proc/timer_list")          \
 	X(perf_tracepoint, "machine", EPERM, EPERM, EPERM, 0, "perf_event_open of a tracepoint")   \
 	X(rlimit_realtime, "machine", EPERM, EPERM, EPERM, 0, "raise RLIMIT_RTPRIO")               \
+	X(rlimit_core, "machine", EPERM, EPERM, EPERM, 0, "raise RLIMIT_CORE")                     \
 	X(rlimit_nice, "machine", EPERM, EPERM, EPERM, 0, "raise RLIMIT_NICE of another process")  \
 	X(rlimit_files_own, "machine", 0, 0, 0, CONTROL, "raise RLIMIT_NOFILE")                    \
 	X(device_common, "machine", 0, 0, 0, CONTROL, "open /dev/null, zero, full, random, urandom, ptmx") \

@@ -186,6 +186,14 @@ int attempt_rlimit_realtime(struct target *t)
 	return answer(setrlimit(RLIMIT_RTPRIO, &limit));
 }
 
+int attempt_rlimit_core(struct target *t)
+{
+	const struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
+
+	(void)t;
+	return answer(setrlimit(RLIMIT_CORE, &limit));
+}
+
 int attempt_rlimit_nice(struct target *t)
 {
 	const struct rlimit limit = { 40, 40 };

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The cgroup of a context. What its commands take is shared out here, and what they leave (files
+ * in memory, pages of files) stays charged here when they are gone: so that another context is not the one
+ * who cannot start anything.
+ *
+ * It has a directory from its first command on, and loses it when it has been idle longest of too
+ * many, but not while files in memory are charged to it: they would be charged to nobody's limit.
+ */
+#include "agent/cgroup/internal.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "agent/cgroup/file.h"
+#include "base/log.h"
+
+#define GROUPS_IDLE_MAX 64u
+#define GROUPS_LOOK 8u /* at so many idle ones at a time, for one without files */
+#define FILES_SMALL (64u * 1024)
+#define PIDS_LEFT 256u
+
+/* What is charged to it for tmpfs and shared memory; 0 when that cannot be told. */
+static uint64_t files_of(const struct cgroup_group *g)
+{
+	FD_OWNED int fd = -EBADF;
+	uint64_t bytes = 0;
+
+	if (g->dir < 0 || !g->cgroups->tree.have[LIMIT_MEMORY])
+		return 0;
+	fd = openat(g->dir, "memory.stat", O_RDONLY | O_CLOEXEC);
+	if (fd >= 0)
+		(void)cgroup_read_key(fd, "shmem", &bytes);
+	return bytes;
+}
+
+/* Limits */
+
+static uint64_t default_limit(const struct cgroups *c, enum config_limit limit)
+{
+	uint64_t all = c->tree.user_max[limit];
+
+	if (all == CONFIG_NO_LIMIT)
+		return CONFIG_NO_LIMIT;
+	switch (limit) {
+	case LIMIT_MEMORY:
+		return all / 4 * 3;
+	case LIMIT_PIDS:
+		/* Two contexts that have all they may leave some to a third. */
+		return all > 4 * PIDS_LEFT ? (all - PIDS_LEFT) / 2 : (all + 1) / 2;
+	case LIMIT_CPU: /* by weight */
+	case LIMIT_COUNT:
+		break;
+	}
+	return CONFIG_NO_LIMIT;
+}
+
+void cgroups_for_each_limits(const struct cgroups *cgroups,
+			     void (*fn)(const struct cgroup_limits *limits, void *data), void *data)
+{
+	struct cgroup_limits limits = { 0 };
+
+	memcpy(limits.max, cgroups->tree.user_max, sizeof(limits.max));
+	fn(&limits, data);
+	list_for_each(pos, &cgroups->groups) {
+		const struct cgroup_group *g = list_entry(pos, struct cgroup_group, link);
+
+		limits.context = g->context;
+		memcpy(limits.max, g->max, sizeof(limits.max));
+		limits.files = files_of(g);
+		fn(&limits, data);
+	}
+}
+
+const char *cgroups_missing(const struct cgroups *cgroups, enum config_limit limit)
+{
+	return cgroups->tree.have[limit] ? NULL : cgroups->tree.missing[limit];
+}
+
+uint64_t cgroups_reserve(const struct cgroups *cgroups)
+{
+	return cgroups->tree.reserve;
+}
+
+int cgroup_group_limit(const struct cgroup_group *g, int dir)
+{
+	const struct cgroup_tree *tree = &g->cgroups->tree;
+	uint64_t limits[LIMIT_COUNT], set[LIMIT_COUNT];
+
+	memcpy(limits, g->max, sizeof(limits));
+	limits[LIMIT_PIDS] = CONFIG_NO_LIMIT; /* no program asks for it */
+	return cgroup_limits_set(tree, dir, g->context, g->best_effort, limits, set, NULL);
+}
+
+/* The directory */
+
+static void dir_name(const struct cgroup_group *g, char name[64])
+{
+	snprintf(name, 64, "context-%s", g->context);
+}
+
+/* Beneath it: memory, which counts OOM kills, and what its execs are shown of their limits. */
+static int group_open(struct cgroup_group *g, struct failure *f)
+{
+	struct cgroups *c = g->cgroups;
+	uint64_t set[LIMIT_COUNT];
+	char name[64], of[64];
+	int r = 0;
+
+	dir_name(g, name);
+	if (mkdirat(c->tree.user, name, 0755) < 0 && errno != EEXIST)
+		return fail(f, errno, "cannot make cgroup %s/user/%s", c->tree.path, name);
+	g->dir = openat(c->tree.user, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (g->dir < 0)
+		r = -errno;
+	if (r == 0 && c->tree.have[LIMIT_MEMORY])
+		r = cgroup_tree_enable(g->dir, LIMIT_MEMORY);
+	if (r == 0 && c->tree.have[LIMIT_CPU] && g->max[LIMIT_CPU] != CONFIG_NO_LIMIT)
+		r = cgroup_tree_enable(g->dir, LIMIT_CPU);
+	if (r < 0) {
+		fail(f, -r, "cannot make cgroup %s/user/%s", c->tree.path, name);
+	} else {
+		snprintf(of, sizeof(of), "context %s", g->context);
+		r = cgroup_limits_set(&c->tree, g->dir, of, g->best_effort, g->max, set, f);
+	}
+	if (r == 0)
+		memcpy(g->max, set, sizeof(set));
+	if (r < 0) {
+		close_fd(&g->dir);
+		(void)unlinkat(c->tree.user, name, AT_REMOVEDIR);
+	}
+	return r;
+}
+
+static void leave_idle(struct cgroup_group *g)
+{
+	if (list_empty(&g->idle))
+		return;
+	list_remove(&g->idle);
+	g->cgroups->n_idle--;
+}
+
+static void enter_idle(struct cgroup_group *g)
+{
+	list_append(&g->cgroups->idle, &g->idle);
+	g->cgroups->n_idle++;
+}
+
+static void group_close(struct cgroup_group *g)
+{
+	char name[64];
+
+	while (!list_empty(&g->pool)) {
+		struct cgroup *exec = list_entry(g->pool.next, struct cgroup, link);
+
+		cgroup_remove(g->dir, exec->name);
+		cgroup_free(exec);
+		g->cgroups->n_pool--;
+	}
+	leave_idle(g);
+	close_fd(&g->dir);
+	dir_name(g, name);
+	cgroup_remove(g->cgroups->tree.user, name);
+}
+
+/* One goes for each that comes, as long as there is one without files among the first. */
+static void close_idle(struct cgroups *c)
+{
+	for (unsigned i = 0; i < GROUPS_LOOK && c->n_idle > GROUPS_IDLE_MAX; i++) {
+		struct cgroup_group *g = list_entry(c->idle.next, struct cgroup_group, idle);
+
+		if (files_of(g) < FILES_SMALL) {
+			group_close(g);
+		} else {
+			leave_idle(g);
+			enter_idle(g);
+		}
+	}
+}
+
+int cgroup_group_take(struct cgroup_group *g, struct failure *f)
+{
+	int r = g->dir < 0 ? group_open(g, f) : 0;
+
+	if (r < 0)
+		return r;
+	leave_idle(g);
+	g->n_busy++;
+	return 0;
+}
+
+void cgroup_group_put(struct cgroup_group *g)
+{
+	if (--g->n_busy > 0)
+		return;
+	enter_idle(g);
+	close_idle(g->cgroups);
+}
+
+uint64_t cgroup_files(const struct cgroup *cgroup)
+{
+	return cgroup->group ? files_of(cgroup->group) : 0;
+}
+
+/* Coming and going */
+
+void cgroup_group_free(struct cgroup_group *g)
+{
+	leave_idle(g);
+	list_remove(&g->link);
+	close_fd(&g->dir);
+	free(g->context);
+	free(g);
+}
+
+int cgroup_group_add(struct cgroups *c, const char *context, const uint64_t limits[LIMIT_COUNT],
+		     bool best_effort, struct cgroup_group **ret, struct failure *f)
+{
+	struct cgroup_group *g = calloc(1, sizeof(*g));
+	bool named = false;
+	int r = 0;
+
+	if (!g || !(g->context = strdup(context))) {
+		free(g);
+		return fail(f, ENOMEM, "cannot make a cgroup for context %s", context);
+	}
+	list_init(&g->link);
+	list_init(&g->idle);
+	list_init(&g->pool);
+	g->cgroups = c;
+	g->dir = -EBADF;
+	g->best_effort = best_effort;
+	for (enum config_limit i = 0; i < LIMIT_COUNT; i++) {
+		g->max[i] = limits[i] ? limits[i] : default_limit(c, i);
+		named = named || (limits[i] && limits[i] != CONFIG_NO_LIMIT);
+	}
+	/* At once, so that a limit that cannot be is told at the start. */
+	if (named)
+		r = group_open(g, f);
+	if (r < 0) {
+		cgroup_group_free(g);
+		return r;
+	}
+	if (named)
+		enter_idle(g);
+	list_append(&c->groups, &g->link);
+	*ret = g;
+	return 0;
+}

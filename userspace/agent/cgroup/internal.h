@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What cgroup.c (one cgroup) and group.c (those of a context together) share. */
+#ifndef MOAT_CGROUP_INTERNAL_H
+#define MOAT_CGROUP_INTERNAL_H
+
+#include "agent/cgroup/cgroup.h"
+#include "agent/cgroup/tree.h"
+#include "base/list.h"
+
+/* Empty exec cgroups kept for the next commands, of all groups together. The kernel tells that a
+ * cgroup has become empty up to 10 ms late (CGROUP_FILE_NOTIFY_MIN_INTV), so that this many are
+ * enough for 25,000 execs/s. */
+#define POOL_MAX 256u
+
+struct cgroup_group {
+	struct list link; /* in groups */
+	struct list idle; /* in the idle ones */
+	struct cgroups *cgroups;
+	char *context;
+	bool best_effort;
+	int dir;          /* -EBADF: it has no directory now */
+	unsigned n_busy;  /* exec cgroups given out, or dying */
+	struct list pool; /* empty exec cgroups; only those of this context: they keep its charges */
+	uint64_t max[LIMIT_COUNT]; /* in force, or to be when it has a directory */
+};
+
+struct cgroups {
+	struct loop *loop;
+	struct cgroup_tree tree;
+	uint64_t next_exec;
+	struct list groups;
+	struct list idle;   /* groups with a directory and nothing in it, the longest idle first */
+	size_t n_idle;
+	size_t n_pool;      /* of all groups */
+	struct list in_use; /* given out */
+	struct list dying;  /* put while not empty: killed, wait to be empty */
+};
+
+struct cgroup {
+	struct list link;
+	struct cgroups *cgroups;
+	struct cgroup_group *group; /* NULL: of the control plane, and removed rather than pooled */
+	char *name;
+	bool killed;           /* never to be used again, see cgroup_kill() */
+	int dir, events;       /* the directory, and cgroup.events in it */
+	uint64_t oom_base;     /* oom_kill of memory.events when it was given out */
+	struct loop_source source;
+	struct loop_timer soon; /* calls back when it was empty from the start; dying: see put */
+	cgroup_empty_fn on_empty;
+	void *data;
+};
+
+/* cgroup.c: forgets it; the directory stays. */
+void cgroup_free(struct cgroup *cgroup);
+
+/* group.c */
+
+/* One more of its exec cgroups is in use: makes its directory if it has none. 0 or -errno. */
+int cgroup_group_take(struct cgroup_group *group, struct failure *f);
+/* One less. With none left its directory may go. */
+void cgroup_group_put(struct cgroup_group *group);
+/* Gives an exec cgroup what programs read of the limits of its group. 0 or -errno. */
+int cgroup_group_limit(const struct cgroup_group *group, int dir);
+/* Forgets it, its pool being empty; the directory stays. */
+void cgroup_group_free(struct cgroup_group *group);
+
+#endif
