@@ -52,7 +52,7 @@ struct exec_output {
 
 /* What can be asked of an exec at any time; pointers are valid until the next loop iteration. */
 struct exec_info {
-	const char *id;        /* "x1", "x2", …: unique while the instance lives */
+	const char *id;        /* "x1-k3f9qa", "x2-k3f9qa", …: never given again */
 	uint64_t number;       /* the label's exec */
 	enum exec_state state;
 	const char *context, *ns;

@@ -93,7 +93,7 @@ static _Noreturn void child_main(int program, int socket, int null)
 	_exit(127);
 }
 
-static int make_socket(int ret_ends[2], struct failure *f)
+int namespace_make_socket(int ret_ends[2], struct failure *f)
 {
 	/* A packet must fit whole; our side also has to hold a burst of exits (4 * 256 KiB). */
 	int size = 2 * INIT_PACKET_MAX;
@@ -129,7 +129,7 @@ int namespace_launch(bool shared_pid, int cgroup_fd, struct process *ret_init, i
 		return program;
 	if (null < 0)
 		return fail(f, errno, "cannot open /dev/null");
-	r = make_socket(ends, f);
+	r = namespace_make_socket(ends, f);
 	ours = ends[0];
 	theirs = ends[1];
 	if (r < 0)
