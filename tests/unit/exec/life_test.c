@@ -276,6 +276,97 @@ static void lost_namespace_is_reported_and_made_again(void **state)
 	log_open("unit", LOG_WARNING);
 }
 
+static pid_t living(const char *ns_name)
+{
+	struct name_search search = { .name = ns_name };
+
+	execs_for_each_namespace(fx.execs, match_name, &search);
+	return search.found ? namespace_pid(search.found) : 0;
+}
+
+static void namespace_of_a_context_lives_as_long_as_it_is_used(void **state)
+{
+	const char *mark = unique();
+	PTR_OWNED char *script = script_with("sleep %s & echo >/dev/shm/kept", mark);
+	OUTCOME background = { 0 };
+	OUTCOME later = { 0 };
+	OUTCOME again = { 0 };
+	pid_t first;
+
+	(void)state;
+	assert_int_equal(living("context-brief"), 0);
+	run_sh(&background, "brief", script);
+	assert_true(background.info.background);
+	first = living("context-brief");
+	assert_true(first > 0);
+	run_for(2500); /* more than namespace_idle, but something runs */
+	run_sh(&later, "brief", "cat /dev/shm/kept");
+	assert_int_equal(later.info.exit_code, 0);
+	assert_int_equal(living("context-brief"), first);
+	assert_int_equal(exec_kill(background.exec), 0);
+	RUN_UNTIL(living("context-brief") == 0);
+	assert_int_equal(kill(first, 0), -1);
+	run_sh(&again, "brief", "ls /dev/shm");
+	assert_string_equal(again.out, "");
+	assert_true(living("context-brief") > 0 && living("context-brief") != first);
+}
+
+static void private_namespace_is_not_ended_when_idle(void **state)
+{
+	OUTCOME r = { 0 };
+	pid_t first;
+
+	(void)state;
+	run_sh(&r, "private", "true");
+	first = living("context-private");
+	assert_true(first > 0);
+	run_for(2500);
+	assert_int_equal(living("context-private"), first);
+}
+
+/* While it ends, or is not there at all, requests wait for the next. */
+static void request_waits_for_a_namespace_in_every_state(void **state)
+{
+	(void)state;
+	for (unsigned ms = 900; ms < 1100; ms += 10) {
+		OUTCOME before = { 0 };
+		OUTCOME r = { 0 };
+
+		run_sh(&before, "brief", "true");
+		run_for(ms);
+		run_sh(&r, "brief", "echo $$");
+		assert_true(strtol(r.out, NULL, 10) > 1);
+	}
+}
+
+static void time_limit_counts_before_anything_has_started(void **state)
+{
+	struct namespace *ns;
+	OUTCOME stuck = { 0 };
+	OUTCOME queued = { 0 };
+	OUTCOME before = { 0 };
+	OUTCOME after = { 0 };
+	uint64_t began;
+
+	(void)state;
+	run_sh(&before, "bare", "true");
+	ns = find_namespace("context-bare");
+	assert_int_equal(kill(namespace_pid(ns), SIGSTOP), 0);
+	began = now_ns();
+	assert_int_equal(start(&stuck, &(struct exec_request){ .argv = ARGV("/bin/true"), .context = "bare",
+							       .timeout_ms = 300 }), 0);
+	assert_int_equal(start(&queued, &(struct exec_request){ .argv = ARGV("/bin/true"), .context = "bare",
+								.timeout_ms = 600 }), 0);
+	RUN_UNTIL(stuck.failed == 1 && queued.failed == 1);
+	assert_true(now_ns() - began < 5 * NSEC_PER_SEC);
+	assert_int_equal(stuck.error.code, MOAT_E_NOT_STARTED);
+	assert_int_equal(queued.error.code, MOAT_E_NOT_STARTED);
+	assert_int_equal(kill(namespace_pid(ns), SIGCONT), 0);
+	/* What was sent before is answered now, to nobody; and then all is well. */
+	run_sh(&after, "bare", "echo well");
+	assert_string_equal(after.out, "well\n");
+}
+
 static size_t many_left;
 
 static void one_of_many_ended(struct exec_observer *o, struct exec *exec)
@@ -437,6 +528,10 @@ int main(void)
 		cmocka_unit_test(paused_output_is_not_read),
 		cmocka_unit_test(unobserved_exec_goes_on),
 		cmocka_unit_test(lost_namespace_is_reported_and_made_again),
+		cmocka_unit_test(namespace_of_a_context_lives_as_long_as_it_is_used),
+		cmocka_unit_test(private_namespace_is_not_ended_when_idle),
+		cmocka_unit_test(request_waits_for_a_namespace_in_every_state),
+		cmocka_unit_test(time_limit_counts_before_anything_has_started),
 		cmocka_unit_test(each_end_is_counted_once_by_its_result),
 		cmocka_unit_test(a_thousand_at_once_are_all_told_their_own_result),
 		cmocka_unit_test(too_many_are_refused_and_nothing_else_happens),

@@ -17,6 +17,7 @@ struct audit {
 	struct list followers;
 	char *instance;
 	audit_name_fn name; /* NULL: contexts have none */
+	audit_name_fn exec_name; /* NULL: numbers are written */
 	void *name_data;
 	char *log_file;    /* NULL: none */
 	int log;
@@ -64,6 +65,11 @@ int audit_open(const char *log_file, const char *instance, audit_name_fn name, v
 	}
 	*ret = audit;
 	return 0;
+}
+
+void audit_name_execs(struct audit *audit, audit_name_fn name)
+{
+	audit->exec_name = name;
 }
 
 void audit_close(struct audit *audit)
@@ -129,7 +135,10 @@ static void write_subject(const struct audit *audit, const struct moat_event *ev
 	jbuf_add_unsigned(b, "context", event->context);
 	jbuf_add_text(b, "contextName",
 		      audit->name ? audit->name(event->context, audit->name_data) : NULL);
-	jbuf_add_unsigned(b, "exec", event->exec);
+	if (audit->exec_name)
+		jbuf_add_text(b, "exec", audit->exec_name(event->exec, audit->name_data));
+	else
+		jbuf_add_unsigned(b, "exec", event->exec);
 	jbuf_close(b, '}');
 }
 

@@ -108,6 +108,9 @@ int exec_signal(struct exec *exec, int signal);
 /* SIGKILL to the whole tree, background children included. -ESRCH when nothing is left. */
 int exec_kill(struct exec *exec);
 
+/* The id of an exec by its number in labels and events, also of one that is forgotten; NULL when it is not one
+ * of this agent's. Until the next call. */
+const char *execs_name(struct execs *execs, uint64_t number);
 /* The name of a context by its number in labels and events; NULL when there is none. Borrowed. */
 const char *execs_context_name(struct execs *execs, uint64_t number);
 

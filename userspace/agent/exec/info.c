@@ -31,10 +31,20 @@ int exec_ids_open(struct execs *execs)
 	return 0;
 }
 
-void exec_id_make(struct exec *x)
+void exec_id_make(const struct execs *execs, uint64_t number, char ret[EXEC_ID_SIZE])
 {
-	snprintf(x->id, sizeof(x->id), "x%llu-%s",
-		 (unsigned long long)(x->number - x->execs->first_number), x->execs->life);
+	snprintf(ret, EXEC_ID_SIZE, "x%llu-%s", (unsigned long long)(number - execs->first_number),
+		 execs->life);
+}
+
+const char *execs_name(struct execs *execs, uint64_t number)
+{
+	static char id[EXEC_ID_SIZE];
+
+	if (number <= execs->first_number || number > execs->last_number)
+		return NULL;
+	exec_id_make(execs, number, id);
+	return id;
 }
 
 struct exec *exec_find(struct execs *execs, const char *id)

@@ -9,6 +9,7 @@
 #include "base/list.h"
 
 #define EXEC_BUCKETS 1024u
+#define EXEC_ID_SIZE 32
 #define EXEC_CHUNK 65536u
 /* Captured output of all execs together, of which that of ended ones at most the second. */
 #define EXECS_OUTPUT_MAX (256u * 1024 * 1024)
@@ -59,7 +60,7 @@ struct exec {
 	struct cgroup *cgroup;
 	struct loop_timer timer; /* the time limit; once killed, the grace period */
 	uint64_t number;
-	char id[32];
+	char id[EXEC_ID_SIZE];
 
 	struct namespace_spawn spawn; /* valid while STARTING */
 	char *cwd;
@@ -90,7 +91,7 @@ int exec_spaces_open(struct execs *execs, struct failure *f);
 
 /* info.c: numbers and ids of this agent, which none before or after it gives. 0 or -errno. */
 int exec_ids_open(struct execs *execs);
-void exec_id_make(struct exec *x);
+void exec_id_make(const struct execs *execs, uint64_t number, char ret[EXEC_ID_SIZE]);
 
 /* exec.c: the namespace's callbacks. An exit, or with reply->exec = 0 the loss of ns. */
 void exec_on_exit(struct namespace *ns, const struct init_reply *reply, void *data);

@@ -192,7 +192,7 @@ int exec_start(struct execs *execs, const struct exec_request *request,
 	x->ns = namespaces_of(execs->namespaces, c->config,
 			      request->isolated || (request->env && request->env[0]), &c->own);
 	x->number = ++execs->last_number;
-	exec_id_make(x);
+	exec_id_make(execs, x->number, x->id);
 	r = x->ns ? copy_request(x, request) : -ENOMEM;
 	if (r < 0) {
 		r = exec_describe_errno(e, r);
