@@ -2,9 +2,10 @@
 /*
  * Surface: labels.
  *
- * Policy: a child has the label of its parent, threads included. A child of moat-init is user code
- * with the label announced for it, used once; without an announcement there is no child. A child
- * that cannot be labelled is not created, nor is one of user code in another cgroup.
+ * Policy: a child has the label of its parent, threads included. A child of moat-init is what was announced
+ * for it, once: user code with that label, or another moat-init, which is then in namespaces of its own;
+ * without an announcement there is no child. A child that cannot be labelled is not created, nor is one of
+ * user code in another cgroup.
  *
  * Until it executes its program a child of moat-init shares moat-init's memory and descriptors
  * (userspace/init/spawn.c), so whoever could trace or stop it would have moat-init: it is marked
@@ -14,7 +15,13 @@
  */
 #include "verdict.h"
 
-#define CLONE_INTO_CGROUP 0x200000000ul /* include/uapi/linux/sched.h */
+/* include/uapi/linux/sched.h */
+#define CLONE_VM 0x00000100ul
+#define CLONE_NEWNS 0x00020000ul
+#define CLONE_NEWUTS 0x04000000ul
+#define CLONE_NEWIPC 0x08000000ul
+#define CLONE_INTO_CGROUP 0x200000000ul
+#define OF_ANOTHER_INIT (CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC)
 
 static __always_inline int back_up(struct task_struct *task, const struct moat_label *label)
 {
@@ -34,6 +41,14 @@ static __always_inline int set_label(struct task_struct *task, const struct moat
 		return -ENOMEM;
 	t->label = *label;
 	return back_up(task, label);
+}
+
+/* Whether a moat-init may have this child: the announced one, made as its kind is made. */
+static __always_inline bool is_announced(const struct moat_label *next, unsigned long clone_flags)
+{
+	if (next->role == MOAT_ROLE_INIT)
+		return (clone_flags & (OF_ANOTHER_INIT | CLONE_VM)) == OF_ANOTHER_INIT;
+	return next->role == MOAT_ROLE_USER;
 }
 
 SEC("lsm/task_alloc")
@@ -65,10 +80,11 @@ int BPF_PROG(moat_task_alloc, struct task_struct *task, unsigned long clone_flag
 	if (label.role != MOAT_ROLE_USER && back_up(parent, &label))
 		return -ENOMEM;
 	if (label.role == MOAT_ROLE_INIT) {
-		if (!t || t->next.role != MOAT_ROLE_USER)
+		if (!t || !is_announced(&t->next, clone_flags))
 			return deny(MOAT_HOOK_task_alloc, EPERM, MOAT_OBJECT_NONE, 0);
 		label = t->next;
-		label.flags |= MOAT_LABEL_NEWBORN;
+		if (label.role == MOAT_ROLE_USER)
+			label.flags |= MOAT_LABEL_NEWBORN;
 		t->next.role = MOAT_ROLE_NONE;
 	}
 	if (label.role == MOAT_ROLE_USER)

@@ -49,10 +49,12 @@ struct {
 	__type(value, struct moat_port);
 } ports SEC(".maps") __weak;
 
-/* PID and mount namespaces with protected tasks in them, by inode (they have no number in common). */
+/* PID and mount namespaces with protected tasks in them, by inode (they have no number in common): at most two
+ * for each context that runs something. Only the agent writes it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 2048);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
 	__type(key, __u32);
 	__type(value, __u32);
 } namespaces SEC(".maps") __weak;

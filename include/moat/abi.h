@@ -19,7 +19,7 @@
 enum moat_role {
 	MOAT_ROLE_NONE = 0,    /* the rest of the host */
 	MOAT_ROLE_CONTROL = 1, /* moatd and the services, by inheritance */
-	MOAT_ROLE_INIT = 2,    /* a moat-init: its children become USER with the announced label */
+	MOAT_ROLE_INIT = 2,    /* a moat-init: its children get the label announced for them */
 	MOAT_ROLE_USER = 3,    /* untrusted commands */
 };
 
@@ -40,8 +40,9 @@ struct moat_label {
 
 /*
  * Value of the `tasks` task-local-storage map (the key, from user space, is a pidfd).
- * `next` is an announcement, used up by what it announces. Role INIT: the label for the next child;
- * next.role is NONE when nothing is announced, and a child is then refused with EPERM. Role CONTROL:
+ * `next` is an announcement, used up by what it announces. Role INIT: the label for the next child, USER, or
+ * INIT for a child in namespaces of its own; next.role is NONE when nothing is announced, and a child is then
+ * refused with EPERM. Role CONTROL:
  * next.flags are the MOAT_PROTECT_* flags, and next.context the epoch, for the next inode that this
  * task adds an inotify watch for (bpf/protect.bpf.c).
  */

@@ -31,8 +31,9 @@
 	X(TOO_MANY_PROCESSES, 429, 125) /* details.limit */                                        \
 	X(INTERNAL, 500, 125)                                                                      \
 	X(OUT_OF_MEMORY, 503, 125)                                                                 \
-	X(NAMESPACE_LOST, 503, 125)    /* its moat-init died; it is being made again */            \
+	X(NAMESPACE_LOST, 503, 125)    /* its moat-init died or cannot be made; nothing has run */ \
 	X(NOT_READY, 503, 1)           /* /v1/health?ready: which service, or enforcement */       \
+	X(NOT_STARTED, 503, 124)       /* the time limit was over before it was; nothing has run */            \
 	X(SHUTTING_DOWN, 503, 125)
 
 enum moat_error {

@@ -40,7 +40,7 @@ def log(session):
 
 
 def of_exec(records, identifier):
-    return [each for each in records if each["type"] == "denial" and f"x{each['subject']['exec']}" == identifier]
+    return [each for each in records if each["type"] == "denial" and each["subject"]["exec"] == identifier]
 
 
 def seconds(record):
@@ -85,11 +85,11 @@ class Denial:
     def expected(self, session, record):
         """seq and time are of the record; everything else is known from elsewhere."""
         pid, = [each for each in labels.of_exec(session, self.exec) if procs.name(each) == self.comm]
-        _, context, number = labels.label(session, pid)
+        context = labels.label(session, pid)[1]
         surface = next(each[1] for each in places.hooks() if each[0] == self.hook)
         return {"seq": record["seq"], "type": "denial", "time": record["time"], "instance": session.instance, "hook": self.hook,
                 "surface": surface, "verdict": "denied", "errno": self.errno,
-                "subject": {"pid": pid, "comm": self.comm, "context": context, "contextName": self.context, "exec": number},
+                "subject": {"pid": pid, "comm": self.comm, "context": context, "contextName": self.context, "exec": self.exec},
                 "object": self.object, "folded": 0}
 
     def line(self, record):
@@ -129,7 +129,7 @@ def same_record(session):
         try:
             for each in made:
                 procs.wait_until(lambda one=each: any(f"exec {one.exec}," in line for line in text()), 5, "it is printed")
-                procs.wait_until(lambda one=each: any(f'"exec":{one.exec[1:]}}}' in line.replace(" ", "") for line in as_json()), 5,
+                procs.wait_until(lambda one=each: any(f'"exec":"{one.exec}"}}' in line.replace(" ", "") for line in as_json()), 5,
                                  "it is printed as JSON")
                 check_record(session, each, {"text": text, "--json": as_json})
         finally:

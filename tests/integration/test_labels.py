@@ -40,13 +40,14 @@ def inheritance(session):
               "os.posix_spawn('/bin/sleep', ['sleep', '86420'], {})\n"
               "time.sleep(86420)\n")
     identifier = session.api.start(places.PYTHON, "-c", script, context="shared")
+    main = procs.wait_until(lambda: session.api.process(identifier)["pid"], 5, "it has a pid")
     spaces = {each["name"]: each["pid"] for each in session.api.get("/v1/status")["namespaces"]}
 
     def family():
-        found = [pid for pid in descendants(spaces["user-shared"]) if procs.name(pid) in ("sleep", "python3")]
+        found = [pid for pid in descendants(spaces["context-shared"]) if procs.name(pid) in ("sleep", "python3")]
         return found if sum(procs.name(pid) == "sleep" for pid in found) == 4 else None
     found = procs.wait_until(family, 10, "four descendants")
-    number = int(identifier[1:])
+    number = label(session, main)[2]
     labels = {procs.describe(pid): label(session, pid) for pid in found if label(session, pid)[2] == number}
     session.api.kill(identifier)
     assert len(labels) >= 5, labels

@@ -224,6 +224,13 @@ static const char *context_name(uint64_t context, void *data)
 	return agent->execs ? execs_context_name(agent->execs, context) : NULL;
 }
 
+static const char *exec_name(uint64_t exec, void *data)
+{
+	const struct agent *agent = data;
+
+	return agent->execs ? execs_name(agent->execs, exec) : NULL;
+}
+
 static int open_modules(struct run *run, struct failure *f)
 {
 	struct agent *agent = &run->agent;
@@ -253,8 +260,10 @@ static int open_modules(struct run *run, struct failure *f)
 	if (r == 0)
 		r = services_open(config, agent->cgroups, agent->loop, on_all_exited, run,
 				  &agent->services, f);
-	if (r == 0)
+	if (r == 0) {
+		audit_name_execs(agent->audit, exec_name);
 		r = protect_files(agent->enforce, config, f);
+	}
 	if (r == 0) {
 		r = enforce_watch(agent->enforce, agent->loop, audit_record, agent->audit);
 		if (r < 0)

@@ -32,10 +32,11 @@ static void print_denial(const json_t *event)
 	       member_text(event, "hook"), member_text(event, "errno"),
 	       (long long)member_number(subject, "pid"));
 	print_safe(member_text(subject, "comm"));
-	printf(") of context %s (%lld), exec x%lld, on %s %lld",
+	printf(") of context %s (%lld), exec %s, on %s %lld",
 	       *member_text(subject, "contextName") ? member_text(subject, "contextName") : "?",
 	       (long long)member_number(subject, "context"),
-	       (long long)member_number(subject, "exec"), member_text(object, "kind"),
+	       *member_text(subject, "exec") ? member_text(subject, "exec") : "?",
+	       member_text(object, "kind"),
 	       (long long)member_number(object, "value"));
 	if (folded)
 		printf(", and %lld more", (long long)folded);

@@ -22,6 +22,12 @@
  */
 int setup_mounts(const char *hidden, size_t n, enum init_step *ret_step);
 
+/*
+ * In a fork of a process that has done the above, in a copy of its mount namespace: a /proc and /dev of its own
+ * in the place of the copies, which are the template's.
+ */
+int setup_own_mounts(enum init_step *ret_step);
+
 /* Makes this process what its children may inherit: no dispositions, no ambient capabilities, no
  * securebits, capabilities at most those given in the bounding set, umask 022, own session. */
 int setup_process(bool shared_pid, uint64_t capabilities, enum init_step *ret_step);
@@ -46,6 +52,15 @@ int mounts_detach_forbidden(int proc_fd);
 /* Makes mounts of the kernel's control filesystems read-only, and proves it; cgroups selects
  * cgroup and cgroup2, otherwise sysfs and the like. 0 or -errno. */
 int mounts_make_readonly(int proc_fd, bool cgroups);
+
+/* --- clone.c ------------------------------------------------------------------------------- */
+
+/*
+ * Forks this process into mount, IPC and UTS (and, unless shared_pid, PID) namespaces of its own, as a child of
+ * our parent. Returns its pid, 0 in the child, or -errno. The caller closes *ret_pidfd, which is above the
+ * standard descriptors and INIT_SOCKET_FD.
+ */
+pid_t clone_init(bool shared_pid, int *ret_pidfd);
 
 /* --- spawn.c ------------------------------------------------------------------------------- */
 

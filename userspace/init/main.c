@@ -29,6 +29,7 @@
 static char packet[INIT_PACKET_MAX] __attribute__((aligned(4096)));
 static char *strings[INIT_STRINGS_MAX + 3] __attribute__((aligned(4096)));
 static int signal_fd;
+static bool is_template;
 
 static _Noreturn void die(void)
 {
@@ -176,6 +177,87 @@ static void handle_signal(size_t len)
 		kill(m->group ? -pid : pid, m->signal);
 }
 
+static int open_signal_fd(void);
+static _Noreturn void serve(void);
+
+/* Says how set-up ended, and goes to work. */
+static _Noreturn void begin(int r, enum init_step step)
+{
+	struct init_reply answer = { .type = INIT_READY };
+
+	if (r == 0) {
+		step = INIT_STEP_SIGNALS;
+		r = open_signal_fd();
+	}
+	if (r < 0)
+		answer = (struct init_reply){ .type = INIT_FAILED, .step = step, .err = -r };
+	reply(&answer);
+	if (r < 0)
+		_exit(1);
+	serve();
+}
+
+/* In the clone of the template. */
+static _Noreturn void begin_as_clone(bool shared_pid, uint64_t capabilities, int socket)
+{
+	enum init_step step = INIT_STEP_DESCRIPTORS;
+	int r = 0;
+
+	is_template = false;
+	if (dup3(socket, INIT_SOCKET_FD, O_CLOEXEC) < 0)
+		_exit(1); /* whoever asked sees the end of the socket */
+	if (syscall(SYS_close_range, INIT_SOCKET_FD + 1u, ~0u, 0u) < 0)
+		r = -errno;
+	if (r == 0)
+		r = setup_own_mounts(&step);
+	if (r == 0)
+		r = setup_process(shared_pid, capabilities, &step);
+	if (r == 0) {
+		step = INIT_STEP_MEMORY;
+		r = spawn_init();
+	}
+	begin(r, step);
+}
+
+/* An answer with a descriptor. The agent reads as fast as it asks: one clone at a time. */
+static void reply_with(const struct init_reply *message, int fd)
+{
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = { .align = { .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET,
+				 .cmsg_type = SCM_RIGHTS } };
+	struct iovec iov = { (void *)message, sizeof(*message) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+			      .msg_controllen = sizeof(control) };
+
+	memcpy(CMSG_DATA(&control.align), &fd, sizeof(fd));
+	if (sendmsg(INIT_SOCKET_FD, &msg, MSG_NOSIGNAL) < 0)
+		die();
+}
+
+static void handle_clone(size_t len, const int *fds, size_t n_fds)
+{
+	const struct init_clone m = *(const struct init_clone *)(const void *)packet;
+	struct init_reply answer = { .type = INIT_CLONE_DONE };
+	FD_OWNED int pidfd = -EBADF;
+	pid_t pid;
+
+	if (len != sizeof(m) || n_fds != 1 || fds[0] <= INIT_SOCKET_FD)
+		die();
+	pid = clone_init(m.shared_pid, &pidfd);
+	if (pid == 0)
+		begin_as_clone(m.shared_pid, m.capabilities, fds[0]);
+	if (pid < 0) {
+		answer = (struct init_reply){ .type = INIT_CLONE_FAILED, .step = INIT_STEP_CLONE,
+					      .err = -pid };
+		reply(&answer);
+		return;
+	}
+	answer.pid = pid;
+	reply_with(&answer, pidfd);
+}
+
 static void handle_packet(void)
 {
 	int fds[SPAWN_FDS];
@@ -185,7 +267,11 @@ static void handle_packet(void)
 	if (len < sizeof(type))
 		die();
 	memcpy(&type, packet, sizeof(type));
-	if (type == INIT_SPAWN && len >= sizeof(struct init_spawn))
+	if (is_template && type == INIT_CLONE)
+		handle_clone(len, fds, n_fds);
+	else if (is_template)
+		die();
+	else if (type == INIT_SPAWN && len >= sizeof(struct init_spawn))
 		handle_spawn(len, fds, n_fds);
 	else if (type == INIT_SIGNAL)
 		handle_signal(len);
@@ -274,13 +360,14 @@ static int setup(enum init_step *step)
 		n += packet[i] == '\0';
 	if (n != m->n_hidden)
 		return -EPROTO;
+	is_template = m->template;
 	r = setup_process(m->shared_pid, m->capabilities, step);
 	if (r == 0)
 		r = setup_mounts(packet + sizeof(*m), m->n_hidden, step);
 	if (r < 0)
 		return r;
 	*step = INIT_STEP_MEMORY;
-	return spawn_init();
+	return is_template ? 0 : spawn_init();
 }
 
 /* Descriptors 0 to 3 are taken, so none that we receive can be one of them. */
@@ -296,7 +383,6 @@ static int open_signal_fd(void)
 
 int main(void)
 {
-	struct init_reply answer = { .type = INIT_READY };
 	enum init_step step;
 	int r;
 
@@ -310,15 +396,5 @@ int main(void)
 	madvise(packet, sizeof(packet), MADV_NOHUGEPAGE);
 	madvise(strings, sizeof(strings), MADV_NOHUGEPAGE);
 	r = setup(&step);
-	if (r == 0) {
-		step = INIT_STEP_SIGNALS;
-		r = open_signal_fd();
-	}
-	if (r < 0) {
-		answer = (struct init_reply){ .type = INIT_FAILED, .step = step, .err = -r };
-		reply(&answer);
-		_exit(1);
-	}
-	reply(&answer);
-	serve();
+	begin(r, step);
 }

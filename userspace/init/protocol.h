@@ -9,10 +9,15 @@
  *                         <-      INIT_SPAWNED {exec, pid}  or INIT_SPAWN_FAILED {exec, step, errno}
  *   INIT_SIGNAL           ->                                     (no reply; a gone process is no error)
  *                         <-      INIT_EXITED {exec, status, rusage}      for each spawned command
+ *   INIT_CLONE + 1 fd     ->                                     to the template, which runs no commands
+ *                         <-      INIT_CLONE_DONE {pid} + pidfd  or INIT_CLONE_FAILED {step, errno}
  *   (socket closed)       ->      moat-init kills what is left and exits 0
  *
  * One INIT_SPAWN at a time: moatd announces the label of the next child to the kernel before it
  * sends the request and waits for the answer before it announces another.
+ * INIT_CLONE makes another moat-init out of the template, a fork of it in namespaces of its own: the same is
+ * true of its announcement. The descriptor is that one's socket, over which it sends INIT_READY or INIT_FAILED
+ * by itself, also before INIT_CLONE_DONE. It is a child of moatd's.
  * Numbers are in host byte order: both ends are the same build on the same machine. Both ends check
  * sizes and counts all the same; a malformed packet ends moat-init, which fails closed.
  */
@@ -65,6 +70,9 @@ enum init_message {
 	INIT_SPAWN_FAILED,
 	INIT_SIGNAL,
 	INIT_EXITED,
+	INIT_CLONE = 32,
+	INIT_CLONE_DONE,
+	INIT_CLONE_FAILED,
 };
 
 /* INIT_SETUP; followed by n_hidden NUL-terminated absolute paths: directories and files that must
@@ -76,6 +84,14 @@ struct init_setup {
 	uint32_t strings_len;
 	uint64_t capabilities; /* all that any INIT_SPAWN will ask for; the rest leaves the bounding
 				* set here, once, instead of in each child */
+	uint32_t template; /* 1: takes INIT_CLONE, and nothing else */
+	uint32_t pad;
+};
+
+struct init_clone {
+	uint32_t type;
+	uint32_t shared_pid;   /* as of init_setup */
+	uint64_t capabilities;
 };
 
 /*
@@ -105,12 +121,12 @@ struct init_signal {
 	uint32_t pad;
 };
 
-/* INIT_READY, INIT_FAILED, INIT_SPAWNED, INIT_SPAWN_FAILED, INIT_EXITED. */
+/* INIT_READY, INIT_FAILED, INIT_SPAWNED, INIT_SPAWN_FAILED, INIT_EXITED, INIT_CLONE_DONE, INIT_CLONE_FAILED. */
 struct init_reply {
 	uint32_t type;
 	uint32_t step;  /* enum init_step */
 	int32_t err;    /* positive errno */
-	int32_t pid;    /* in moat-init's own PID namespace */
+	int32_t pid;    /* in moat-init's own PID namespace; INIT_CLONE_DONE: in the template's */
 	int32_t status; /* wait(2) status, INIT_EXITED only */
 	uint32_t pad;
 	uint64_t exec;

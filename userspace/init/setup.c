@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The world user code sees: a procfs of its own, a minimal /dev, the kernel's control files
- * read-only or gone, moat's own directories covered. Runs once per namespace, before any command;
- * a step that fails refuses the namespace. Only what does not exist needs no covering.
+ * read-only or gone, moat's own directories covered. Runs once per namespace, before any command (in
+ * a clone of the template only what must not be common to two of them); a step that fails refuses the namespace. Only what does not exist needs no covering.
  */
 #include <fcntl.h>
 #include <sched.h>
@@ -165,20 +165,21 @@ static int make_readonly(const char *path)
 	return r < 0 ? r : mounts_attach(clone, AT_FDCWD, path);
 }
 
-static int mask_all(const char *hidden, size_t n)
+static int mask_all(const char *prefix, const char *hidden, size_t n)
 {
 	int r = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(masked) && r == 0; i++)
-		r = cover(masked[i]);
+		if (strncmp(masked[i], prefix, strlen(prefix)) == 0)
+			r = cover(masked[i]);
 	for (; n > 0 && r == 0; n--, hidden += strlen(hidden) + 1)
 		r = cover(hidden);
 	return r;
 }
 
-static int protect_all(int own_proc)
+static int protect_all(void)
 {
-	int r = mounts_make_readonly(own_proc, false);
+	int r = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(readonly) && r == 0; i++)
 		r = make_readonly(readonly[i]);
@@ -221,7 +222,9 @@ int setup_mounts(const char *hidden, size_t n, enum init_step *ret_step)
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_READONLY;
-	r = protect_all(own_proc);
+	r = mounts_make_readonly(own_proc, false);
+	if (r == 0)
+		r = protect_all();
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_CGROUPFS;
@@ -229,7 +232,43 @@ int setup_mounts(const char *hidden, size_t n, enum init_step *ret_step)
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_MASK;
-	return mask_all(hidden, n);
+	return mask_all("/", hidden, n);
+}
+
+int setup_own_mounts(enum init_step *ret_step)
+{
+	CLEANUP(device_fds_close)
+	struct device_fds devs = { .fds = { -EBADF, -EBADF, -EBADF, -EBADF, -EBADF, -EBADF } };
+	FD_OWNED int proc = -EBADF;
+	int r;
+
+	/* The copies of private mounts are private. */
+	*ret_step = INIT_STEP_PROC;
+	r = mounts_new_proc(&proc);
+	if (r < 0)
+		return r;
+	*ret_step = INIT_STEP_DEV;
+	r = take_devices(&devs);
+	if (r < 0)
+		return r;
+	/* What covers them is off with them. Nothing of ours may lie beneath: who may mount looks there. */
+	if (umount2("/dev", MNT_DETACH | UMOUNT_NOFOLLOW) < 0 ||
+	    umount2("/proc", MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+		return -errno;
+	*ret_step = INIT_STEP_PROC;
+	r = mounts_attach(proc, AT_FDCWD, "/proc");
+	if (r < 0)
+		return r;
+	*ret_step = INIT_STEP_DEV;
+	r = make_dev(&devs);
+	if (r < 0)
+		return r;
+	*ret_step = INIT_STEP_READONLY;
+	r = protect_all();
+	if (r < 0)
+		return r;
+	*ret_step = INIT_STEP_MASK;
+	return mask_all("/proc/", NULL, 0);
 }
 
 static int reset_signals(void)

@@ -50,6 +50,7 @@ static int read_own_capabilities(void)
 
 	if (!caps)
 		return -errno;
+	held = bounding = 0;
 	for (cap_value_t cap = 0; cap < cap_max_bits() && cap < 64; cap++) {
 		if (cap_get_flag(caps, cap, CAP_PERMITTED, &value) == 0 && value == CAP_SET)
 			held |= 1ull << cap;

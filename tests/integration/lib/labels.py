@@ -52,13 +52,13 @@ def label(session, pid):
 
 def of_exec(session, identifier):
     """The pids of a command and of all that comes of it, whatever they are in its PID namespace."""
-    found = []
+    found, number = [], session.api.process(identifier)["number"]
     for pid in procs.pids():
         try:
             each = label(session, pid)
         except OSError:
             continue  # it has ended
-        if each and each[0] == USER and f"x{each[2]}" == identifier:
+        if each and each[0] == USER and each[2] == number:
             found.append(pid)
     return found
 

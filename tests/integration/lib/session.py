@@ -6,7 +6,7 @@ The services: `http`, a Bun server (a Python one where Bun is not installed) on 
 selected test needs it; `sockets`, with unix sockets that have no file and with http's port of ::1; `spare`, which never listens on
 its port, so that nobody but moat can refuse it; `broken`, which cannot start and so is always between a crash and a restart. The
 contexts: `default` as it is without configuration; `full`, every capability; `shared` and `other`, every capability and the PID
-namespace of the control plane; `modest`, the default capabilities and the PID namespace of the control
+namespace of the control plane; `adm` and `adm-shared` the same, for commands that change the mounts of theirs; `modest`, the default capabilities and the PID namespace of the control
 plane; `sealed` and `sealed-shared`, every capability and each exec apart from all others, in a PID namespace of their own and in
 the control plane's; `small`, with limits; `plain`, which changes nothing but its directory and environment.
 """
@@ -155,6 +155,15 @@ pid = shared
 capabilities = all
 no_new_privs = no
 
+[context adm]
+capabilities = all
+no_new_privs = no
+
+[context adm-shared]
+pid = shared
+capabilities = all
+no_new_privs = no
+
 [context modest]
 pid = shared
 
@@ -255,7 +264,7 @@ env = HOME={self.scratch}
         """The processes that user code must not touch, as (name, pid)."""
         spaces = {each["name"]: each["pid"] for each in self.api.get("/v1/status")["namespaces"]}
         return [("service", self.agent.service("http")["pid"]), ("moatd", self.agent.pid), *(
-            (f"moat-init {name}", pid) for name, pid in spaces.items() if name.endswith("shared"))]
+            (f"moat-init {name}", pid) for name, pid in spaces.items() if name in ("template", "secure-shared", "context-other"))]
 
     def target_arguments(self, pid):
         return ["--pid", str(pid), "--pgid", str(procs.pgid(pid)), "--tid", str(procs.second_thread(pid)),

@@ -477,7 +477,7 @@ static void too_many_of_anything_is_refused(void **state)
 		 2 * CONFIG_SERVICES_MAX + 1, "more than 64 services");
 	/* "default" is one of them. */
 	too_many("", "[context c#]", CONFIG_CONTEXTS_MAX, CONFIG_CONTEXTS_MAX,
-		 "more than 256 contexts");
+		 "more than 16384 contexts");
 	too_many(SERVICE, "port = #", CONFIG_PORTS_MAX + 1, 2 + CONFIG_PORTS_MAX + 1,
 		 "port is one too many for this service");
 	too_many("[moat]\n", "device = 10:#", CONFIG_DEVICES_MAX + 1, 1 + CONFIG_DEVICES_MAX + 1,

@@ -162,7 +162,8 @@ static void routing_follows_env_and_context(void **state)
 		const char *context, *ns_plain, *ns_env;
 	} cases[] = {
 		{ "default", "user", "secure" },
-		{ "shared", "user-shared", "secure-shared" },
+		{ "shared", "context-shared", "secure-shared" },
+		{ "bare", "context-bare", "secure" },
 		{ "private", "context-private", "secure" },
 		{ "secure", "secure", "secure" },
 	};

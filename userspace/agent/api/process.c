@@ -100,6 +100,7 @@ static void write_process(struct jbuf *b, const struct exec_info *info)
 		jbuf_text(b, info->argv[i]);
 	jbuf_close(b, ']');
 	jbuf_add_signed(b, "pid", info->pid);
+	jbuf_add_unsigned(b, "number", info->number);
 	jbuf_add_time(b, "startedAt", info->started_unix_ms);
 	jbuf_add_unsigned(b, "userUs", info->user_usec);
 	jbuf_add_unsigned(b, "systemUs", info->system_usec);

@@ -13,6 +13,7 @@ struct audit {
 	struct list followers;
 	char *instance;
 	audit_name_fn name; /* NULL: contexts have none */
+	audit_name_fn exec_name; /* NULL: numbers are written */
 	void *name_data;
 	struct audit_log *log; /* NULL: none */
 	uint64_t log_drops;
@@ -54,6 +55,11 @@ int audit_open(const char *log_file, const char *instance, struct loop *loop, au
 	return 0;
 }
 
+void audit_name_execs(struct audit *audit, audit_name_fn name)
+{
+	audit->exec_name = name;
+}
+
 void audit_close(struct audit *audit)
 {
 	if (!audit)
@@ -84,7 +90,10 @@ static void write_subject(const struct audit *audit, const struct moat_event *ev
 	jbuf_add_unsigned(b, "context", event->context);
 	jbuf_add_text(b, "contextName",
 		      audit->name ? audit->name(event->context, audit->name_data) : NULL);
-	jbuf_add_unsigned(b, "exec", event->exec);
+	if (audit->exec_name)
+		jbuf_add_text(b, "exec", audit->exec_name(event->exec, audit->name_data));
+	else
+		jbuf_add_unsigned(b, "exec", event->exec);
 	jbuf_close(b, '}');
 }
 

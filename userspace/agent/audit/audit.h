@@ -53,6 +53,8 @@ typedef const char *(*audit_name_fn)(uint64_t context, void *data);
  */
 int audit_open(const char *log_file, const char *instance, struct loop *loop, audit_name_fn name,
 	       void *data, struct audit **ret, struct failure *f);
+/* Has the id of an exec written for its number in labels, null for what is not one of this agent's. */
+void audit_name_execs(struct audit *audit, audit_name_fn name);
 void audit_close(struct audit *audit);
 /* An enforce_event_fn; data is the struct audit. */
 void audit_record(const struct moat_event *event, void *data);

@@ -10,7 +10,7 @@
 #include "moat/abi.h"
 
 #define CONFIG_SERVICES_MAX 64u
-#define CONFIG_CONTEXTS_MAX 256u
+#define CONFIG_CONTEXTS_MAX 16384u
 #define CONFIG_PORTS_MAX 64u /* per service */
 #define CONFIG_PROTECT_MAX 64u /* per service */
 #define CONFIG_DEVICES_MAX 64u
@@ -85,6 +85,7 @@ struct config {
 	char *audit_log;  /* NULL: none */
 	enum enforce_mode enforce;
 	bool keep_pins;
+	uint64_t namespace_idle; /* seconds, after which a context's own namespace is ended */
 	uint64_t user_limits[LIMIT_COUNT]; /* of all contexts together; 0: see cgroup/limit.c */
 	uint64_t memory_reserve; /* bytes for the control plane; 0: by the size of the machine,
 				  * CONFIG_NO_LIMIT: none */

@@ -101,6 +101,11 @@ static const char *set_keep_pins(struct parser *p, const char *text)
 	return config_value_bool(text, &p->config->keep_pins);
 }
 
+static const char *set_namespace_idle(struct parser *p, const char *text)
+{
+	return config_value_seconds(text, &p->config->namespace_idle);
+}
+
 static const char *set_user_memory_max(struct parser *p, const char *text)
 {
 	return config_value_limit(text, LIMIT_MEMORY, &p->config->user_limits[LIMIT_MEMORY]);
@@ -295,6 +300,7 @@ static const struct key {
 	{ SECTION_MOAT, "audit_log", set_audit_log },
 	{ SECTION_MOAT, "enforce", set_enforce },
 	{ SECTION_MOAT, "keep_pins", set_keep_pins },
+	{ SECTION_MOAT, "namespace_idle", set_namespace_idle },
 	{ SECTION_MOAT, "user_memory_max", set_user_memory_max },
 	{ SECTION_MOAT, "user_pids_max", set_user_pids_max },
 	{ SECTION_MOAT, "user_cpu_max", set_user_cpu_max },

@@ -9,6 +9,7 @@
 #define SIZE_LIMIT_MAX (UINT64_C(1) << 60)
 #define PIDS_LIMIT_MAX 4194304u /* PID_MAX_LIMIT of 64-bit kernels */
 #define CPUS_LIMIT_MAX 8192u
+#define SECONDS_MAX 86400u
 #define MAJOR_MAX 4095u /* 12 bits, linux/kdev_t.h */
 
 static const char out_of_memory[] = "out of memory";
@@ -196,6 +197,17 @@ const char *config_value_limit(const char *text, enum config_limit kind, uint64_
 	if (!end || *end || n == 0)
 		return "must be a number from 1 to 4194304, or infinity";
 	*ret_limit = n;
+	return NULL;
+}
+
+const char *config_value_seconds(const char *text, uint64_t *ret_seconds)
+{
+	uint64_t n;
+	const char *end = take_number(text, SECONDS_MAX, &n);
+
+	if (!end || *end || n == 0)
+		return "must be a number of seconds from 1 to 86400";
+	*ret_seconds = n;
 	return NULL;
 }
 

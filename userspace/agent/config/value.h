@@ -31,6 +31,8 @@ const char *config_value_device(const char *text, struct config_device *ret_devi
 const char *config_value_env(const char *text, char ***env);
 /* A limit in the unit of its kind, or "infinity" (CONFIG_NO_LIMIT): 512M, 100, 1.5. */
 const char *config_value_limit(const char *text, enum config_limit kind, uint64_t *ret_limit);
+/* From 1 to 86400. */
+const char *config_value_seconds(const char *text, uint64_t *ret_seconds);
 /* Bytes, with K, M, G or T behind them for powers of 1024; at least 1M. */
 const char *config_value_size(const char *text, uint64_t *ret_bytes);
 /* "container-default", "all", "none", or names as in capabilities(7). */

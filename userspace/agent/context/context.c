@@ -13,7 +13,9 @@ static const char *const base_env[] = {
 
 struct contexts {
 	uint64_t last_number;
-	struct context *buckets[BUCKETS];
+	size_t n;
+	struct context *buckets[BUCKETS];    /* by name */
+	struct context *by_number[BUCKETS];
 };
 
 /* FNV-1a. The names come from the control plane: nobody gains by making them collide. */
@@ -69,14 +71,21 @@ static int context_add(struct contexts *contexts, const struct config_context *c
 	bucket = &contexts->buckets[bucket_of(config->name)];
 	c->next = *bucket;
 	*bucket = c;
+	bucket = &contexts->by_number[c->number % BUCKETS];
+	c->next_by_number = *bucket;
+	*bucket = c;
+	contexts->n++;
 	return 0;
 }
 
-int contexts_open(const struct config *config, struct contexts **ret)
+int contexts_open(const struct config *config, uint64_t above, struct contexts **ret)
 {
 	struct contexts *contexts = calloc(1, sizeof(*contexts));
-	int r = contexts ? 0 : -ENOMEM;
+	int r = 0;
 
+	if (!contexts)
+		return -ENOMEM;
+	contexts->last_number = above;
 	for (size_t i = 0; i < config->n_contexts && r == 0; i++)
 		r = context_add(contexts, &config->contexts[i]);
 	if (r < 0) {
@@ -108,6 +117,20 @@ struct context *context_find(struct contexts *contexts, const char *name)
 	while (c && strcmp(c->config->name, name) != 0)
 		c = c->next;
 	return c;
+}
+
+struct context *context_by_number(struct contexts *contexts, uint64_t number)
+{
+	struct context *c = contexts->by_number[number % BUCKETS];
+
+	while (c && c->number != number)
+		c = c->next_by_number;
+	return c;
+}
+
+size_t contexts_count(const struct contexts *contexts)
+{
+	return contexts->n;
 }
 
 void contexts_for_each(struct contexts *contexts, void (*fn)(struct context *c, void *data),

@@ -11,26 +11,28 @@
 #include "agent/config/config.h"
 
 struct contexts;
-struct exec_space;
+struct namespace;
 struct cgroup_group;
 
 struct context {
 	const struct config_context *config; /* borrowed */
-	uint64_t number;                     /* the label's context, from 1 */
+	uint64_t number; /* the label's context: never that of another, nor of an agent before */
 	char **env;                          /* base and context, merged */
 	const char *directory;               /* borrowed; absolute */
-	/* Where its commands run: without and with environment of their own. Set by exec.c. */
-	struct exec_space *plain, *secure;
+	struct namespace *own; /* once it has run something; see namespaces_of() */
 	struct cgroup_group *group; /* where they are limited. Set by exec.c */
-	struct context *next; /* in its bucket */
+	struct context *next, *next_by_number; /* in their buckets */
 };
 
-/* Makes every context of the configuration, which must outlive them. 0 or -errno. */
-int contexts_open(const struct config *config, struct contexts **ret);
+/* Makes every context of the configuration, which must outlive them; their numbers are above the given one.
+ * 0 or -errno. */
+int contexts_open(const struct config *config, uint64_t above, struct contexts **ret);
 void contexts_free(struct contexts *contexts);
 
 /* NULL when there is none. Borrowed. */
 struct context *context_find(struct contexts *contexts, const char *name);
+struct context *context_by_number(struct contexts *contexts, uint64_t number);
+size_t contexts_count(const struct contexts *contexts);
 void contexts_for_each(struct contexts *contexts, void (*fn)(struct context *c, void *data),
 		       void *data);
 

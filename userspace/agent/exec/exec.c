@@ -19,7 +19,7 @@ static const char *const step_names[] = {
 
 static uint64_t *counters(const struct exec *x)
 {
-	return x->execs->stats.counts[x->space->kind];
+	return x->execs->stats.counts[namespace_kind(x->ns)];
 }
 
 static void wipe_env(struct exec *x)
@@ -46,6 +46,14 @@ static size_t kept(const struct exec *x)
 	return x->out[0].kept + x->out[1].kept;
 }
 
+/* Nothing of it is to run, or runs, any more. */
+static void leave(struct exec *x)
+{
+	x->active = false;
+	x->execs->n_active--;
+	namespace_release(x->ns);
+}
+
 void exec_free(struct exec *x)
 {
 	struct execs *execs = x->execs;
@@ -56,7 +64,8 @@ void exec_free(struct exec *x)
 		link = &(*link)->next;
 	if (*link)
 		*link = x->next;
-	execs->n_active -= x->active;
+	if (x->active)
+		leave(x);
 	if (!list_empty(&x->ended_link)) {
 		execs->n_ended--;
 		execs->kept_ended -= kept(x);
@@ -89,8 +98,7 @@ static void reclaim(struct exec *x)
 
 	x->background = false;
 	release(x);
-	x->active = false;
-	execs->n_active--;
+	leave(x);
 	execs->n_ended++;
 	execs->kept_ended += kept(x);
 	list_append(&execs->ended, &x->ended_link);
@@ -212,7 +220,7 @@ static void command_ended(struct exec *x)
 	x->exited = true;
 	if (!left) {
 		finish(x, false);
-	} else if (x->killed || x->space->kind == CONTEXT_SECURE) {
+	} else if (x->killed || namespace_kind(x->ns) == CONTEXT_SECURE) {
 		finish_killed(x);
 	} else {
 		finish(x, true);
@@ -233,6 +241,8 @@ static void finish_killed(struct exec *x)
 		finish(x, true);
 	}
 }
+
+static void start_timed_out(struct exec *x);
 
 /* --- Time limit and kill ------------------------------------------------------------------- */
 
@@ -257,6 +267,10 @@ void exec_on_timer(struct loop_timer *timer)
 {
 	struct exec *x = container_of(timer, struct exec, timer);
 
+	if (x->state == EXEC_STARTING) {
+		start_timed_out(x);
+		return;
+	}
 	if (!x->killed) {
 		/* Of what is in the background by now, the result was another one. */
 		x->timed_out = x->state != EXEC_ENDED;
@@ -282,7 +296,7 @@ int exec_signal(struct exec *x, int signal)
 {
 	if (x->state != EXEC_RUNNING || x->exited)
 		return -ESRCH;
-	return namespace_signal(x->space->ns, x->number, signal, true);
+	return namespace_signal(x->ns, x->number, signal, true);
 }
 
 void exec_unobserve(struct exec *x)
@@ -326,9 +340,11 @@ static void describe_failure(struct refusal *e, const struct exec *x, int err, e
 		exec_describe_errno(e, -err);
 	else if (step == INIT_STEP_NONE && x->execs->closing)
 		refuse(e, MOAT_E_SHUTTING_DOWN, "the agent stops");
+	else if (step == INIT_STEP_NONE && err == ESRCH)
+		refuse(e, MOAT_E_NAMESPACE_LOST, "namespace %s was lost", namespace_name(x->ns));
 	else if (step == INIT_STEP_NONE)
-		refuse(e, MOAT_E_NAMESPACE_LOST, "namespace %s was lost",
-			      x->space->name);
+		refuse(e, MOAT_E_NAMESPACE_LOST, "namespace %s could not be made: %s",
+		       namespace_name(x->ns), strerror(err));
 	else
 		refuse(e, MOAT_E_SPAWN_FAILED, "cannot start the command (%s): %s",
 			      step_names[step], strerror(err));
@@ -336,19 +352,37 @@ static void describe_failure(struct refusal *e, const struct exec *x, int err, e
 	e->step = step_names[step];
 }
 
-static void spawn_failed(struct exec *x, int err, enum init_step step)
+static void not_started(struct exec *x, const struct refusal *error)
 {
 	struct exec_observer *o = x->observer;
-	struct refusal error;
 
-	describe_failure(&error, x, err, step);
 	x->observer = NULL;
 	counters(x)[EXECS_RUNNING]--;
 	counters(x)[EXECS_FAILED]++;
 	/* Out of every list before the observer hears of it: it may start another one. */
 	exec_free(x);
 	if (o && o->on_failed)
-		o->on_failed(o, &error);
+		o->on_failed(o, error);
+}
+
+static void spawn_failed(struct exec *x, int err, enum init_step step)
+{
+	struct refusal error;
+
+	describe_failure(&error, x, err, step);
+	not_started(x, &error);
+}
+
+/* Its time limit is over before it has executed anything: it never will. */
+static void start_timed_out(struct exec *x)
+{
+	struct refusal error;
+
+	namespace_cancel(x->ns, &x->spawn);
+	if (x->cgroup)
+		(void)cgroup_kill(x->cgroup);
+	refuse(&error, MOAT_E_NOT_STARTED, "the command was not started within its time limit");
+	not_started(x, &error);
 }
 
 void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step, pid_t pid)
@@ -372,35 +406,35 @@ void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step
 		o->on_started(o, x);
 }
 
-/* Everything that ran in the space is dead, or (shared PID namespace) has lost its parent. */
-static void on_space_lost(struct exec_space *space)
+/* Everything that ran in it is dead, or (shared PID namespace) has lost its parent. */
+static void on_namespace_lost(struct execs *execs, struct namespace *ns)
 {
-	space->execs->walking = true; /* nothing is freed under our feet */
-	list_for_each_safe(pos, &space->execs->all) {
+	execs->walking = true; /* nothing is freed under our feet */
+	list_for_each_safe(pos, &execs->all) {
 		struct exec *x = list_entry(pos, struct exec, link);
 
-		if (x->space != space || x->state != EXEC_RUNNING || x->exited)
+		if (x->ns != ns || x->state != EXEC_RUNNING || x->exited)
 			continue;
 		x->status = SIGKILL;
 		x->killed = true;
 		command_ended(x);
 	}
-	space->execs->walking = false;
-	evict(space->execs);
+	execs->walking = false;
+	evict(execs);
 }
 
-void exec_on_exit(const struct init_reply *reply, void *data)
+void exec_on_exit(struct namespace *ns, const struct init_reply *reply, void *data)
 {
-	struct exec_space *space = data;
-	struct exec *x = space->execs->buckets[reply->exec % EXEC_BUCKETS];
+	struct execs *execs = data;
+	struct exec *x = execs->buckets[reply->exec % EXEC_BUCKETS];
 
 	if (reply->exec == 0) {
-		on_space_lost(space);
+		on_namespace_lost(execs, ns);
 		return;
 	}
 	while (x && x->number != reply->exec)
 		x = x->next;
-	if (!x || x->space != space || x->state != EXEC_RUNNING || x->exited)
+	if (!x || x->ns != ns || x->state != EXEC_RUNNING || x->exited)
 		return;
 	x->status = reply->status;
 	x->user_usec = reply->user_usec;
@@ -427,11 +461,16 @@ int execs_open(const struct config *config, struct enforce *enforce, struct cgro
 		execs->spare[i][0] = execs->spare[i][1] = -EBADF;
 	list_init(&execs->all);
 	list_init(&execs->ended);
-	r = contexts_open(config, &execs->contexts);
+	r = exec_ids_open(execs);
+	if (r == 0)
+		r = contexts_open(config, execs->first_number, &execs->contexts);
 	if (r < 0)
 		fail(f, -r, "cannot set up contexts");
 	if (r == 0)
 		r = exec_spaces_open(execs, f);
+	if (r == 0)
+		r = namespaces_open(config, enforce, cgroups, loop, exec_on_exit, execs,
+				    &execs->namespaces, f);
 	if (r < 0) {
 		execs_close(execs);
 		return r;
@@ -466,15 +505,15 @@ void execs_close(struct execs *execs)
 		if (x->state != EXEC_STARTING && x->cgroup)
 			(void)cgroup_kill(x->cgroup);
 	}
-	for (size_t i = 0; i < execs->n_spaces; i++)
-		namespace_stop(take_ptr(execs->spaces[i].ns));
+	/* Who runs in one holds it: they go first, and it lives until all of them have. */
+	namespaces_stop(execs->namespaces);
 	while (!list_empty(&execs->all)) {
 		struct exec *x = list_entry(execs->all.next, struct exec, link);
 
 		end_now(x);
 		exec_free(x);
 	}
-	exec_spaces_close(execs);
+	namespaces_free(execs->namespaces);
 	contexts_free(execs->contexts);
 	for (int i = 0; i < 2; i++) {
 		close_fd(&execs->spare[i][0]);

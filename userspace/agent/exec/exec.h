@@ -52,7 +52,7 @@ struct exec_output {
 
 /* What can be asked of an exec at any time; pointers are valid until the next loop iteration. */
 struct exec_info {
-	const char *id;        /* "x1", "x2", …: unique while the instance lives */
+	const char *id;        /* "x1-k3f9qa", "x2-k3f9qa", …: never given again */
 	uint64_t number;       /* the label's exec */
 	enum exec_state state;
 	const char *context, *ns;
@@ -109,6 +109,9 @@ int exec_signal(struct exec *exec, int signal);
 /* SIGKILL to the whole tree, background children included. -ESRCH when nothing is left. */
 int exec_kill(struct exec *exec);
 
+/* The id of an exec by its number in labels and events, also of one that is forgotten; NULL when it is not one
+ * of this agent's. Until the next call. */
+const char *execs_name(struct execs *execs, uint64_t number);
 /* The name of a context by its number in labels and events; NULL when there is none. Borrowed. */
 const char *execs_context_name(struct execs *execs, uint64_t number);
 

@@ -1,9 +1,51 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What can be asked of execs. */
 #include <inttypes.h>
+#include <sys/random.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "agent/exec/internal.h"
+
+/*
+ * Numbers are in labels, which an agent that dies leaves to the next one: so those of each begin above any that
+ * the one before can have given, at the microseconds since boot. (It starts less than one exec in each.)
+ *
+ * Ids are for people: "x" and a number from 1, "-" and six characters drawn at random for this agent. An id that
+ * somebody kept from before names nothing.
+ */
+int exec_ids_open(struct execs *execs)
+{
+	static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz"; /* 32, none like another */
+	unsigned char bytes[6];
+	struct timespec now;
+
+	if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
+		return errno ? -errno : -EIO;
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		execs->life[i] = digits[bytes[i] % (sizeof(digits) - 1)];
+	if (clock_gettime(CLOCK_BOOTTIME, &now) < 0)
+		return -errno;
+	execs->first_number = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+	execs->last_number = execs->first_number;
+	return 0;
+}
+
+void exec_id_make(const struct execs *execs, uint64_t number, char ret[EXEC_ID_SIZE])
+{
+	snprintf(ret, EXEC_ID_SIZE, "x%llu-%s", (unsigned long long)(number - execs->first_number),
+		 execs->life);
+}
+
+const char *execs_name(struct execs *execs, uint64_t number)
+{
+	static char id[EXEC_ID_SIZE];
+
+	if (number <= execs->first_number || number > execs->last_number)
+		return NULL;
+	exec_id_make(execs, number, id);
+	return id;
+}
 
 struct exec *exec_find(struct execs *execs, const char *id)
 {
@@ -12,8 +54,8 @@ struct exec *exec_find(struct execs *execs, const char *id)
 
 	if (id[0] != 'x' || id[1] < '1' || id[1] > '9')
 		return NULL;
-	number = strtoull(id + 1, &end, 10);
-	if (*end)
+	number = strtoull(id + 1, &end, 10) + execs->first_number;
+	if (*end != '-' || strcmp(end + 1, execs->life) != 0)
 		return NULL;
 	for (struct exec *x = execs->buckets[number % EXEC_BUCKETS]; x; x = x->next)
 		if (x->number == number)
@@ -31,7 +73,7 @@ void exec_get_info(struct exec *x, struct exec_info *ret)
 		.number = x->number,
 		.state = x->state,
 		.context = x->context->config->name,
-		.ns = x->space->name,
+		.ns = namespace_name(x->ns),
 		.argv = x->argv,
 		.pid = x->pid,
 		.background = x->background,
@@ -61,41 +103,20 @@ void execs_for_each(struct execs *execs, void (*fn)(struct exec *exec, void *dat
 void execs_for_each_namespace(struct execs *execs, void (*fn)(struct namespace *ns, void *data),
 			      void *data)
 {
-	for (size_t i = 0; i < execs->n_spaces; i++)
-		fn(execs->spaces[i].ns, data);
-}
-
-struct name_search {
-	uint64_t number;
-	const char *name;
-};
-
-static void match_number(struct context *c, void *data)
-{
-	struct name_search *search = data;
-
-	if (c->number == search->number)
-		search->name = c->config->name;
+	namespaces_for_each(execs->namespaces, fn, data);
 }
 
 const char *execs_context_name(struct execs *execs, uint64_t number)
 {
-	struct name_search search = { .number = number };
+	const struct context *c = context_by_number(execs->contexts, number);
 
-	contexts_for_each(execs->contexts, match_number, &search);
-	return search.name;
-}
-
-static void count_context(struct context *c, void *data)
-{
-	(void)c;
-	++*(uint64_t *)data;
+	return c ? c->config->name : NULL;
 }
 
 void execs_get_stats(const struct execs *execs, struct execs_stats *ret)
 {
 	*ret = execs->stats;
-	contexts_for_each(execs->contexts, count_context, &ret->contexts);
+	ret->contexts = contexts_count(execs->contexts);
 }
 
 uint64_t execs_total(const struct execs_stats *stats, enum execs_counter first,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of the exec module share: start.c (requests), exec.c (life cycle),
- * space.c (routing), exec_output.c (pipes and capture), exec_info.c (what can be asked). */
+ * space.c (what contexts have of their own), exec_output.c (pipes and capture), exec_info.c (what can be asked). */
 #ifndef MOAT_EXEC_INTERNAL_H
 #define MOAT_EXEC_INTERNAL_H
 
@@ -9,6 +9,7 @@
 #include "base/list.h"
 
 #define EXEC_BUCKETS 1024u
+#define EXEC_ID_SIZE 32
 #define EXEC_CHUNK 65536u
 /* Captured output of all execs together, of which that of ended ones at most the second. */
 #define EXECS_OUTPUT_MAX (256u * 1024 * 1024)
@@ -16,22 +17,13 @@
 /* How long a killed tree may take to be gone before its exec counts as ended all the same. */
 #define EXEC_KILL_GRACE_NS (5 * NSEC_PER_SEC)
 
-/* A namespace with the commands in it. */
-struct exec_space {
-	struct execs *execs;
-	struct namespace *ns;
-	char name[64];
-	enum context_namespace kind; /* SECURE: each exec is a principal of its own */
-};
-
 struct execs {
 	const struct config *config;
 	struct enforce *enforce;
 	struct cgroups *cgroups;
 	struct loop *loop;
 	struct contexts *contexts;
-	struct exec_space *spaces;
-	size_t n_spaces;
+	struct namespaces *namespaces;
 	bool closing, walking;
 	int spare[2][2]; /* pipes for the next command: our end, its end; -EBADF: none */
 
@@ -41,7 +33,9 @@ struct execs {
 	size_t n_ended;
 	size_t kept, kept_ended; /* bytes of captured output */
 	struct exec *buckets[EXEC_BUCKETS];
+	uint64_t first_number; /* of this agent; ids count from it */
 	uint64_t last_number;
+	char life[8];          /* of this agent, in every id */
 	struct execs_stats stats;
 	char chunk[EXEC_CHUNK];
 };
@@ -62,14 +56,14 @@ struct exec {
 	struct exec *next; /* in its bucket */
 	struct execs *execs;
 	struct context *context;
-	struct exec_space *space;
+	struct namespace *ns;
 	struct exec_observer *observer;
 	struct cgroup *cgroup;
 	struct loop_timer timer; /* the time limit; once killed, the grace period */
 	struct loop_timer again; /* more of what the pipes held at the end */
 	uint64_t deadline_ns;    /* of the command and all it has started; 0: none */
 	uint64_t number;
-	char id[24];
+	char id[EXEC_ID_SIZE];
 
 	struct namespace_spawn spawn; /* valid while STARTING */
 	char *cwd;
@@ -98,12 +92,15 @@ struct exec {
 /* start.c: describes -errno from within the agent, before anything runs. Returns -EINVAL. */
 int exec_describe_errno(struct refusal *e, int err);
 
-/* space.c: the namespaces the configuration needs; contexts get theirs. 0 or -errno. */
+/* space.c: the cgroups of contexts. 0 or -errno. */
 int exec_spaces_open(struct execs *execs, struct failure *f);
-void exec_spaces_close(struct execs *execs);
 
-/* exec.c: the namespace's callbacks. An exit, or with reply->exec = 0 the loss of the space (data). */
-void exec_on_exit(const struct init_reply *reply, void *data);
+/* info.c: numbers and ids of this agent, which none before or after it gives. 0 or -errno. */
+int exec_ids_open(struct execs *execs);
+void exec_id_make(const struct execs *execs, uint64_t number, char ret[EXEC_ID_SIZE]);
+
+/* exec.c: the namespace's callbacks. An exit, or with reply->exec = 0 the loss of ns. */
+void exec_on_exit(struct namespace *ns, const struct init_reply *reply, void *data);
 void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step, pid_t pid);
 void exec_on_timer(struct loop_timer *timer);
 /* The next piece of what the pipes owe. */

@@ -1,98 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Which command runs in which namespace.
- *
- *   context          without env of the exec's own    with it, or isolated
- *   namespace=user   user                             secure
- *   namespace=secure secure                           secure
- *   namespace=private context-NAME                    secure
- *
- * With pid = shared the same under the names user-shared and secure-shared.
- */
-#include <limits.h>
-
+/* What contexts have of their own from the start; their namespaces come later (namespace/set.c). */
 #include "agent/exec/internal.h"
-
-/*
- * What user code must not see: the directory of the socket, the configuration (its environments
- * hold credentials of services) and the audit log. All of them must exist: a cover is a mount.
- */
-static int hidden_paths(const struct config *config, char ***ret, struct failure *f)
-{
-	const char *const paths[] = { config->state_dir, config->file, config->audit_log };
-	char **hidden = NULL;
-	int r = 0;
-
-	for (size_t i = 0; i < ARRAY_LEN(paths) && r == 0; i++) {
-		char resolved[PATH_MAX];
-
-		if (!paths[i])
-			continue;
-		if (realpath(paths[i], resolved))
-			r = strv_append(&hidden, resolved);
-		else
-			r = -errno;
-		if (r < 0)
-			fail(f, -r, "cannot hide %s from user code", paths[i]);
-	}
-	if (r < 0)
-		strv_free(hidden);
-	else
-		*ret = hidden;
-	return r;
-}
 
 struct opening {
 	struct execs *execs;
-	char **hidden;
 	struct failure *f;
-	uint64_t capabilities; /* of all contexts together */
-	/* Made at most once each. */
-	struct exec_space *user[2], *secure[2]; /* [shared_pid] */
 	int r;
 };
 
-static struct exec_space *space_open(struct opening *o, const char *name, bool shared,
-				     enum context_namespace kind)
-{
-	struct execs *execs = o->execs;
-	struct exec_space *space = &execs->spaces[execs->n_spaces];
-	const struct namespace_options options = {
-		.name = name, .shared_pid = shared, .hidden = o->hidden,
-		.capabilities = o->capabilities,
-	};
-
-	*space = (struct exec_space){ .execs = execs, .kind = kind };
-	snprintf(space->name, sizeof(space->name), "%s", name);
-	o->r = namespace_start(&options, execs->enforce, execs->cgroups, execs->loop,
-			       exec_on_exit, space, &space->ns, o->f);
-	if (o->r < 0)
-		return NULL;
-	execs->n_spaces++;
-	return space;
-}
-
-static struct exec_space *user_space(struct opening *o, bool shared)
-{
-	if (!o->user[shared])
-		o->user[shared] = space_open(o, shared ? "user-shared" : "user", shared,
-					     CONTEXT_USER);
-	return o->user[shared];
-}
-
-static struct exec_space *secure_space(struct opening *o, bool shared)
-{
-	if (!o->secure[shared])
-		o->secure[shared] =
-			space_open(o, shared ? "secure-shared" : "secure", shared, CONTEXT_SECURE);
-	return o->secure[shared];
-}
-
-static void add_capabilities(struct context *c, void *data)
-{
-	((struct opening *)data)->capabilities |= c->config->capabilities;
-}
-
+/* A context gets a cgroup of its own. */
 static void give_group(struct context *c, void *data)
 {
 	struct opening *o = data;
@@ -103,57 +19,10 @@ static void give_group(struct context *c, void *data)
 					&c->group, o->f);
 }
 
-static void give_spaces(struct context *c, void *data)
-{
-	struct opening *o = data;
-	char name[64];
-
-	if (o->r < 0)
-		return;
-	c->secure = secure_space(o, c->config->shared_pid);
-	if (o->r < 0)
-		return;
-	switch (c->config->ns) {
-	case CONTEXT_USER:
-		c->plain = user_space(o, c->config->shared_pid);
-		break;
-	case CONTEXT_SECURE:
-		c->plain = c->secure;
-		break;
-	case CONTEXT_PRIVATE:
-		snprintf(name, sizeof(name), "context-%s", c->config->name);
-		c->plain = space_open(o, name, c->config->shared_pid, CONTEXT_PRIVATE);
-		break;
-	}
-}
-
 int exec_spaces_open(struct execs *execs, struct failure *f)
 {
 	struct opening o = { .execs = execs, .f = f };
-	int r = hidden_paths(execs->config, &o.hidden, f);
 
-	if (r < 0)
-		return r;
-	/* user, secure, both shared, and one for each private context: fixed, so pointers hold. */
-	execs->spaces = calloc(execs->config->n_contexts + 4, sizeof(*execs->spaces));
-	if (!execs->spaces)
-		o.r = fail(f, ENOMEM, "cannot make namespaces");
-	contexts_for_each(execs->contexts, add_capabilities, &o);
 	contexts_for_each(execs->contexts, give_group, &o);
-	if (o.r == 0)
-		user_space(&o, false);
-	if (o.r == 0)
-		secure_space(&o, false);
-	contexts_for_each(execs->contexts, give_spaces, &o);
-	strv_free(o.hidden);
 	return o.r;
-}
-
-void exec_spaces_close(struct execs *execs)
-{
-	for (size_t i = 0; i < execs->n_spaces; i++)
-		namespace_stop(execs->spaces[i].ns);
-	free(execs->spaces);
-	execs->spaces = NULL;
-	execs->n_spaces = 0;
 }

@@ -66,7 +66,7 @@ static void fill_spawn(struct exec *x, const struct context *c)
 		.exec = x->number,
 		.label = {
 			.role = MOAT_ROLE_USER,
-			.flags = x->space->kind == CONTEXT_SECURE ? MOAT_LABEL_PER_EXEC : 0,
+			.flags = namespace_kind(x->ns) == CONTEXT_SECURE ? MOAT_LABEL_PER_EXEC : 0,
 			.context = c->number,
 			.exec = x->number,
 		},
@@ -128,13 +128,14 @@ static void enter(struct exec *x)
 	list_append(&execs->all, &x->link);
 	x->active = true;
 	execs->n_active++;
-	execs->stats.counts[x->space->kind][EXECS_STARTED]++;
-	execs->stats.counts[x->space->kind][EXECS_RUNNING]++;
+	namespace_hold(x->ns);
+	execs->stats.counts[namespace_kind(x->ns)][EXECS_STARTED]++;
+	execs->stats.counts[namespace_kind(x->ns)][EXECS_RUNNING]++;
 }
 
 static int submit(struct exec *x, uint64_t timeout_ms, struct refusal *e)
 {
-	int r = namespace_spawn(x->space->ns, &x->spawn);
+	int r = namespace_spawn(x->ns, &x->spawn);
 
 	if (r == -E2BIG) {
 		refuse(e, MOAT_E_ARGUMENTS_TOO_LARGE,
@@ -143,8 +144,7 @@ static int submit(struct exec *x, uint64_t timeout_ms, struct refusal *e)
 		return -EINVAL;
 	}
 	if (r == -ESRCH)
-		return refuse(e, MOAT_E_NAMESPACE_LOST, "namespace %s is being made again",
-				     x->space->name);
+		return refuse(e, MOAT_E_SHUTTING_DOWN, "the agent stops");
 	if (r < 0)
 		return exec_describe_errno(e, r);
 	enter(x);
@@ -185,10 +185,11 @@ int exec_start(struct execs *execs, const struct exec_request *request,
 		return exec_describe_errno(e, -ENOMEM);
 	x->context = c;
 	x->observer = observer;
-	x->space = request->isolated || (request->env && request->env[0]) ? c->secure : c->plain;
+	x->ns = namespaces_of(execs->namespaces, c->config,
+			      request->isolated || (request->env && request->env[0]), &c->own);
 	x->number = ++execs->last_number;
-	snprintf(x->id, sizeof(x->id), "x%llu", (unsigned long long)x->number);
-	r = copy_request(x, request);
+	exec_id_make(execs, x->number, x->id);
+	r = x->ns ? copy_request(x, request) : -ENOMEM;
 	if (r < 0) {
 		r = exec_describe_errno(e, r);
 	} else {

@@ -126,7 +126,7 @@ static int set_buffer(int socket, struct failure *f)
 	return 0;
 }
 
-static int make_socket(int ret_ends[2], struct failure *f)
+int namespace_make_socket(int ret_ends[2], struct failure *f)
 {
 	int r = 0;
 
@@ -160,7 +160,7 @@ int namespace_launch(bool shared_pid, int cgroup_fd, struct process *ret_init, i
 		return program;
 	if (null < 0)
 		return fail(f, errno, "cannot open /dev/null");
-	r = make_socket(ends, f);
+	r = namespace_make_socket(ends, f);
 	ours = ends[0];
 	theirs = ends[1];
 	if (r < 0)

@@ -16,6 +16,9 @@
 int namespace_launch(bool shared_pid, int cgroup_fd, struct process *ret_init, int *ret_socket,
 		     struct failure *f);
 
+/* The two ends of a connection to a moat-init, with buffers for a whole packet. 0 or -errno. */
+int namespace_make_socket(int ret_ends[2], struct failure *f);
+
 /* Where the moat-init is that this agent starts. 0 or -errno. */
 int namespace_program(char ret_path[PATH_MAX], struct failure *f);
 

@@ -1,63 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * One moat-init from the agent's side.
- *
- *   DOWN --launch--> STARTING --INIT_READY--> READY
- *    ^  \__ retry timer        |                |
- *    |                         +-- socket end --+--> DYING --pidfd--> reported, reaped, launched again
- */
-#include "agent/namespace/namespace.h"
-
+/* What is said to a moat-init, and what it answers; when there is one is in life.c. */
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 
-#include "agent/namespace/launch.h"
+#include "agent/namespace/internal.h"
 #include "base/log.h"
 
-#define START_MS 30000
-#define STOP_MS 5000
-#define RETRY_NS (1 * NSEC_PER_SEC) /* between two starts, when the first did not last that long */
 /*
  * A command of the same context can stop (SIGSTOP) one that is just being started, where the kernel
  * does not judge signals: moat-init would wait for it for ever. What does not come to execve in
- * this time is killed.
+ * this time is killed; and when even that brings no answer in the same time again, it is moat-init that
+ * does not answer.
  */
 #define SPAWN_MS 10000
 
-enum state { DOWN, STARTING, READY, DYING };
-
-struct namespace {
-	char *name;
-	bool shared_pid;
-	char **hidden;
-	uint64_t capabilities;
-	struct enforce *enforce;
-	struct loop *loop;
-	struct cgroups *cgroups;
-	struct cgroup *cgroup;
-	namespace_exit_fn on_exit;
-	void *data;
-
-	enum state state;
-	struct process init;
-	struct enforce_namespaces declared; /* to the kernel programs */
-	int socket;
-	struct loop_source on_socket, on_death;
-	struct loop_timer retry, watchdog;
-	uint64_t started_ns;
-
-	struct list queue;              /* of namespace_spawn, not sent yet */
-	struct namespace_spawn *pending; /* sent, not answered */
-	uint64_t pending_ns;
-	bool congested; /* waits for the socket to take a packet */
-};
-
-static const char *const step_names[] = {
+const char *const namespace_step_names[INIT_STEP_COUNT] = {
 #define STEP_NAME(name, text) text,
 	INIT_STEPS(STEP_NAME)
 #undef STEP_NAME
@@ -65,9 +23,6 @@ static const char *const step_names[] = {
 
 /* One packet at a time, and wiped after each: it holds environments. */
 static char packet[INIT_PACKET_MAX] __attribute__((aligned(16)));
-
-static int ns_launch(struct namespace *ns, struct failure *f);
-static void pump(struct namespace *ns);
 
 /* --- Sending ------------------------------------------------------------------------------- */
 
@@ -154,6 +109,7 @@ static int send_spawn(struct namespace *ns, const struct namespace_spawn *s)
 	return r;
 }
 
+static void lose(struct namespace *ns, const char *why);
 static void watch_pending(struct namespace *ns);
 
 /* Kills what has been between clone and execve for too long, through its cgroup. Rearmed only
@@ -161,11 +117,16 @@ static void watch_pending(struct namespace *ns);
 static void on_watchdog(struct loop_timer *timer)
 {
 	struct namespace *ns = container_of(timer, struct namespace, watchdog);
+	uint64_t age = ns->pending ? now_ns() - ns->pending_ns : 0;
 	struct cgroup *g;
 
 	if (!ns->pending)
 		return;
-	if (now_ns() - ns->pending_ns >= SPAWN_MS * NSEC_PER_MSEC) {
+	if (age >= 2 * SPAWN_MS * NSEC_PER_MSEC) {
+		lose(ns, "moat-init does not answer");
+		return;
+	}
+	if (age >= SPAWN_MS * NSEC_PER_MSEC) {
 		log_warning("namespace %s: a command did not start in %d s, it is killed", ns->name,
 			    SPAWN_MS / 1000);
 		g = cgroup_by_fd(ns->cgroups, ns->pending->cgroup_fd);
@@ -195,7 +156,7 @@ static int try_send(struct namespace *ns, struct namespace_spawn *s)
 {
 	int r;
 
-	if (ns->state != READY || ns->pending || ns->congested)
+	if (ns->state != NAMESPACE_READY || ns->pending || ns->congested)
 		return -EAGAIN;
 	r = s->prepare ? s->prepare(s) : 0;
 	if (r < 0) /* not ours to wait for */
@@ -211,8 +172,7 @@ static int try_send(struct namespace *ns, struct namespace_spawn *s)
 	return r;
 }
 
-/* Sends the next queued spawn, if it is its turn. */
-static void pump(struct namespace *ns)
+void namespace_pump(struct namespace *ns)
 {
 	while (!list_empty(&ns->queue)) {
 		struct namespace_spawn *s =
@@ -229,32 +189,29 @@ static void pump(struct namespace *ns)
 
 /* --- Receiving ----------------------------------------------------------------------------- */
 
-static void fail_all(struct namespace *ns)
+void namespace_fail_sent(struct namespace *ns, int err)
 {
-	struct namespace_spawn *s = ns->pending;
+	struct namespace_spawn *s = take_ptr(ns->pending);
 
-	ns->pending = NULL;
 	if (s)
-		s->on_spawned(s, ESRCH, INIT_STEP_NONE, 0);
+		s->on_spawned(s, err, INIT_STEP_NONE, 0);
+}
+
+void namespace_fail_all(struct namespace *ns, int err)
+{
+	namespace_fail_sent(ns, err);
 	while (!list_empty(&ns->queue)) {
-		s = list_entry(ns->queue.next, struct namespace_spawn, queue);
+		struct namespace_spawn *s =
+			list_entry(ns->queue.next, struct namespace_spawn, queue);
+
 		list_remove(&s->queue);
-		s->on_spawned(s, ESRCH, INIT_STEP_NONE, 0);
+		s->on_spawned(s, err, INIT_STEP_NONE, 0);
 	}
 }
 
-/* moat-init is gone or makes no sense: make sure of the former, the pidfd tells when it is true. */
 static void lose(struct namespace *ns, const char *why)
 {
-	if (ns->state == DYING || ns->state == DOWN)
-		return;
-	log_error("namespace %s is lost: %s", ns->name, why);
-	ns->state = DYING;
-	ns->congested = false;
-	loop_remove(ns->loop, &ns->on_socket);
-	close_fd(&ns->socket);
-	(void)syscall(SYS_pidfd_send_signal, ns->init.pidfd, SIGKILL, NULL, 0);
-	fail_all(ns);
+	namespace_event(ns, NAMESPACE_BROKEN, why);
 }
 
 static void on_answer(struct namespace *ns, const struct init_reply *reply)
@@ -269,12 +226,34 @@ static void on_answer(struct namespace *ns, const struct init_reply *reply)
 	}
 	/* The next one goes before the caller is told: it starts while we do our accounting. */
 	ns->pending = NULL;
-	pump(ns);
+	namespace_pump(ns);
 	s->on_spawned(s, ok ? 0 : reply->err, reply->step, reply->pid);
 }
 
-static void on_reply(struct namespace *ns, const struct init_reply *reply)
+/* What a moat-init says of its own set-up. */
+static bool on_set_up(struct namespace *ns, const struct init_reply *reply)
 {
+	char why[128];
+
+	if (ns->state != NAMESPACE_LAUNCHING)
+		return false;
+	if (reply->type == INIT_READY) {
+		namespace_event(ns, NAMESPACE_ANSWERED, NULL);
+		return true;
+	}
+	ns->launch_err = reply->err > 0 ? reply->err : EPROTO;
+	snprintf(why, sizeof(why), "set-up failed at %s: %s",
+		 reply->step < INIT_STEP_COUNT ? namespace_step_names[reply->step] : "?",
+		 strerror(ns->launch_err));
+	namespace_event(ns, NAMESPACE_BROKEN, why);
+	return true;
+}
+
+/* fd: what came with it, owned; -EBADF: nothing. */
+static void on_reply(struct namespace *ns, const struct init_reply *reply, int fd)
+{
+	FD_OWNED int received = fd;
+
 	switch (reply->type) {
 	case INIT_SPAWNED:
 	case INIT_SPAWN_FAILED:
@@ -282,239 +261,71 @@ static void on_reply(struct namespace *ns, const struct init_reply *reply)
 		return;
 	case INIT_EXITED:
 		if (reply->exec)
-			ns->on_exit(reply, ns->data);
+			ns->on_exit(ns, reply, ns->data);
 		return;
 	case INIT_READY:
-		if (ns->state == STARTING) {
-			ns->state = READY;
-			pump(ns);
-			return;
-		}
-		break;
 	case INIT_FAILED:
-		if (ns->state == STARTING) {
-			log_error("namespace %s: set-up failed at %s: %s", ns->name,
-				  reply->step < INIT_STEP_COUNT ? step_names[reply->step] : "?",
-				  strerror(reply->err));
+		if (on_set_up(ns, reply))
 			return;
-		}
 		break;
+	case INIT_CLONE_DONE:
+	case INIT_CLONE_FAILED:
+		if (!ns->cloning || (received >= 0) != (reply->type == INIT_CLONE_DONE))
+			break;
+		namespace_cloned(ns, reply, take_fd(&received));
+		return;
 	default:
 		break;
 	}
 	lose(ns, "unexpected message from moat-init");
 }
 
-/* Reads what has arrived, up to a limit: other sources get their turn. */
-static void read_replies(struct namespace *ns, int limit)
+/* One packet, with the descriptor that came with it. What recvmsg(2) returns. */
+static ssize_t receive(int socket, struct init_reply *ret_reply, int *ret_fd)
+{
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec iov = { ret_reply, sizeof(*ret_reply) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+			      .msg_controllen = sizeof(control) };
+	ssize_t n = recvmsg(socket, &msg, MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);
+	struct cmsghdr *cmsg = n >= 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+
+	*ret_fd = -EBADF;
+	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
+	    cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(ret_fd, CMSG_DATA(cmsg), sizeof(int));
+	return n;
+}
+
+void namespace_read(struct namespace *ns, int limit)
 {
 	while (limit-- > 0 && ns->socket >= 0) {
+		FD_OWNED int fd = -EBADF;
 		struct init_reply reply;
-		ssize_t n = recv(ns->socket, &reply, sizeof(reply), MSG_DONTWAIT | MSG_TRUNC);
+		ssize_t n = receive(ns->socket, &reply, &fd);
 
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			return;
 		if (n == (ssize_t)sizeof(reply))
-			on_reply(ns, &reply);
+			on_reply(ns, &reply, take_fd(&fd));
 		else
 			lose(ns, n == 0 ? "moat-init ended" : "malformed message from moat-init");
 	}
 }
 
-static void on_socket_event(struct loop_source *source, uint32_t events)
+void namespace_on_socket(struct loop_source *source, uint32_t events)
 {
 	struct namespace *ns = container_of(source, struct namespace, on_socket);
 
 	if (events & EPOLLOUT) {
 		set_congested(ns, false);
-		pump(ns);
+		namespace_pump(ns);
 	}
 	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
-		read_replies(ns, 64);
-}
-
-/* --- Life and death ------------------------------------------------------------------------ */
-
-static void reap(struct namespace *ns)
-{
-	siginfo_t info;
-
-	/* ECHILD: the agent is PID 1 and its general reaper was faster. */
-	(void)waitid((idtype_t)P_PIDFD, (id_t)ns->init.pidfd, &info, WEXITED | WNOHANG);
-	loop_remove(ns->loop, &ns->on_death);
-	close_fd(&ns->init.pidfd);
-	enforce_forget_init(ns->enforce, &ns->declared);
-	ns->declared = (struct enforce_namespaces){ 0 };
-	ns->init.pid = 0;
-	ns->state = DOWN;
-}
-
-static void launch_again(struct namespace *ns);
-
-static void on_retry(struct loop_timer *timer)
-{
-	launch_again(container_of(timer, struct namespace, retry));
-}
-
-static void launch_again(struct namespace *ns)
-{
-	struct failure f = { 0 };
-
-	if (ns_launch(ns, &f) == 0)
-		return;
-	log_error("namespace %s cannot be made again: %s", ns->name, f.msg);
-	fail_all(ns);
-	(void)loop_timer_set(ns->loop, &ns->retry, RETRY_NS, on_retry);
-}
-
-/* The kernel has ended everything inside by now (zap_pid_ns_processes), unless the PID namespace
- * is shared. */
-static void on_death_event(struct loop_source *source, uint32_t events)
-{
-	struct namespace *ns = container_of(source, struct namespace, on_death);
-	struct init_reply lost = { .type = INIT_EXITED, .status = SIGKILL };
-
-	(void)events;
-	read_replies(ns, INT32_MAX); /* exits reported before it died */
-	lose(ns, "moat-init died");
-	reap(ns);
-	ns->on_exit(&lost, ns->data);
-	if (now_ns() - ns->started_ns < RETRY_NS)
-		(void)loop_timer_set(ns->loop, &ns->retry, RETRY_NS, on_retry);
-	else
-		launch_again(ns);
-}
-
-static int send_setup(struct namespace *ns)
-{
-	struct init_setup *m = (void *)packet;
-	size_t at = sizeof(*m);
-
-	*m = (struct init_setup){ .type = INIT_SETUP, .shared_pid = ns->shared_pid,
-				  .capabilities = ns->capabilities };
-	for (char **h = ns->hidden; *h; h++, m->n_hidden++) {
-		if (at + strlen(*h) + 1 > sizeof(packet))
-			return -E2BIG;
-		at = put(at, *h);
-	}
-	m->strings_len = (uint32_t)(at - sizeof(*m));
-	return send_packet(ns->socket, at, NULL, 0);
-}
-
-/* On failure nothing runs, the state is DOWN. On success it is STARTING. */
-static int ns_launch(struct namespace *ns, struct failure *f)
-{
-	int r = namespace_launch(ns->shared_pid, cgroup_fd(ns->cgroup), &ns->init, &ns->socket, f);
-
-	if (r < 0)
-		return r;
-	ns->state = STARTING;
-	ns->started_ns = now_ns();
-	/* The child waits for INIT_SETUP; only the label makes what it starts USER. */
-	r = enforce_label_init(ns->enforce, ns->init.pidfd, &ns->declared);
-	if (r == 0)
-		r = send_setup(ns);
-	if (r == 0)
-		r = loop_add(ns->loop, &ns->on_socket, ns->socket, EPOLLIN, on_socket_event);
-	if (r == 0)
-		r = loop_add(ns->loop, &ns->on_death, ns->init.pidfd, EPOLLIN, on_death_event);
-	if (r == 0)
-		return 0;
-	loop_remove(ns->loop, &ns->on_socket);
-	close_fd(&ns->socket);
-	(void)syscall(SYS_pidfd_send_signal, ns->init.pidfd, SIGKILL, NULL, 0);
-	(void)waitid((idtype_t)P_PIDFD, (id_t)ns->init.pidfd, &(siginfo_t){ 0 }, WEXITED);
-	reap(ns);
-	return fail(f, -r, "cannot start moat-init");
-}
-
-/* Waits for the answer to INIT_SETUP; at agent start only. */
-static int wait_ready(struct namespace *ns, struct failure *f)
-{
-	struct pollfd p = { .fd = ns->socket, .events = POLLIN };
-	struct init_reply reply;
-	ssize_t n;
-	int r;
-
-	do
-		r = poll(&p, 1, START_MS);
-	while (r < 0 && errno == EINTR);
-	if (r <= 0)
-		return fail(f, r < 0 ? errno : ETIMEDOUT, "namespace %s: moat-init does not answer",
-			    ns->name);
-	n = recv(ns->socket, &reply, sizeof(reply), MSG_DONTWAIT);
-	if (n != (ssize_t)sizeof(reply))
-		return fail(f, EPROTO, "namespace %s: moat-init ended during set-up", ns->name);
-	if (reply.type == INIT_FAILED && reply.step < INIT_STEP_COUNT)
-		return fail(f, reply.err, "namespace %s: set-up failed at %s", ns->name,
-			    step_names[reply.step]);
-	if (reply.type != INIT_READY)
-		return fail(f, EPROTO, "namespace %s: moat-init makes no sense", ns->name);
-	ns->state = READY;
-	return 0;
-}
-
-int namespace_start(const struct namespace_options *options, struct enforce *enforce,
-		    struct cgroups *cgroups, struct loop *loop, namespace_exit_fn on_exit,
-		    void *data, struct namespace **ret, struct failure *f)
-{
-	static char *const none[] = { NULL };
-	struct namespace *ns = calloc(1, sizeof(*ns));
-	char cgroup_name[96];
-	int r = -ENOMEM;
-
-	if (!ns)
-		return fail(f, ENOMEM, "cannot make namespace %s", options->name);
-	*ns = (struct namespace){ .shared_pid = options->shared_pid,
-				  .capabilities = options->capabilities, .enforce = enforce,
-				  .cgroups = cgroups,
-				  .loop = loop, .on_exit = on_exit, .data = data,
-				  .socket = -EBADF, .init.pidfd = -EBADF };
-	ns->on_socket.fd = ns->on_death.fd = -EBADF;
-	list_init(&ns->queue);
-	snprintf(cgroup_name, sizeof(cgroup_name), "init-%s", options->name);
-	ns->name = strdup(options->name);
-	if (ns->name)
-		r = strv_copy(options->hidden ? options->hidden : none, &ns->hidden);
-	if (r < 0)
-		fail(f, -r, "cannot make namespace %s", options->name);
-	if (r == 0)
-		r = cgroup_get(cgroups, cgroup_name, &ns->cgroup, f);
-	if (r == 0)
-		r = ns_launch(ns, f);
-	if (r == 0)
-		r = wait_ready(ns, f);
-	if (r < 0) {
-		namespace_stop(ns);
-		return r;
-	}
-	*ret = ns;
-	return 0;
-}
-
-void namespace_stop(struct namespace *ns)
-{
-	if (!ns)
-		return;
-	ns->state = DYING; /* nothing is queued any more */
-	fail_all(ns);
-	loop_timer_cancel(ns->loop, &ns->retry);
-	loop_timer_cancel(ns->loop, &ns->watchdog);
-	loop_remove(ns->loop, &ns->on_socket);
-	close_fd(&ns->socket);
-	if (ns->init.pidfd >= 0) {
-		struct pollfd p = { .fd = ns->init.pidfd, .events = POLLIN };
-
-		(void)syscall(SYS_pidfd_send_signal, ns->init.pidfd, SIGKILL, NULL, 0);
-		if (poll(&p, 1, STOP_MS) <= 0)
-			log_warning("namespace %s: moat-init does not end", ns->name);
-		reap(ns);
-	}
-	cgroup_put(ns->cgroup);
-	if (ns->hidden)
-		strv_free(ns->hidden);
-	free(ns->name);
-	free(ns);
+		namespace_read(ns, 64);
 }
 
 /* --- For the rest of the agent ------------------------------------------------------------- */
@@ -522,6 +333,11 @@ void namespace_stop(struct namespace *ns)
 const char *namespace_name(const struct namespace *ns)
 {
 	return ns->name;
+}
+
+enum context_namespace namespace_kind(const struct namespace *ns)
+{
+	return ns->kind;
 }
 
 pid_t namespace_pid(const struct namespace *ns)
@@ -533,17 +349,45 @@ int namespace_spawn(struct namespace *ns, struct namespace_spawn *spawn)
 {
 	int r;
 
-	if (ns->state == DOWN || ns->state == DYING)
+	if (ns->set->closing)
 		return -ESRCH;
 	if (strings_size(spawn) > INIT_STRINGS_MAX)
 		return -E2BIG;
 	list_init(&spawn->queue);
 	r = list_empty(&ns->queue) ? try_send(ns, spawn) : -EAGAIN;
-	if (r == -EAGAIN) {
-		list_append(&ns->queue, &spawn->queue);
-		r = 0;
+	if (r != -EAGAIN)
+		return r;
+	list_append(&ns->queue, &spawn->queue);
+	namespace_event(ns, NAMESPACE_WANTED, NULL);
+	return 0;
+}
+
+/* Whose answer nobody waits for. */
+static void on_ghost_spawned(struct namespace_spawn *spawn, int err, enum init_step step, pid_t pid)
+{
+	(void)err;
+	(void)step;
+	(void)pid;
+	free(spawn);
+}
+
+void namespace_cancel(struct namespace *ns, struct namespace_spawn *spawn)
+{
+	struct namespace_spawn *ghost;
+
+	if (ns->pending != spawn) {
+		list_remove(&spawn->queue);
+		return;
 	}
-	return r;
+	ghost = calloc(1, sizeof(*ghost));
+	ns->pending = ghost;
+	if (!ghost) {
+		lose(ns, "out of memory");
+		return;
+	}
+	ghost->exec = spawn->exec;
+	ghost->cgroup_fd = -EBADF; /* the caller has killed it */
+	ghost->on_spawned = on_ghost_spawned;
 }
 
 int namespace_signal(struct namespace *ns, uint64_t exec, int signal, bool group)
@@ -551,7 +395,39 @@ int namespace_signal(struct namespace *ns, uint64_t exec, int signal, bool group
 	struct init_signal m = { .type = INIT_SIGNAL, .signal = signal, .exec = exec,
 				 .group = group };
 
-	if (ns->state != READY)
+	if (ns->state != NAMESPACE_READY)
 		return -ESRCH;
 	return send(ns->socket, &m, sizeof(m), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+/* --- Setting up ---------------------------------------------------------------------------- */
+
+int namespace_send_setup(struct namespace *ns)
+{
+	struct init_setup *m = (void *)packet;
+	size_t at = sizeof(*m);
+
+	*m = (struct init_setup){ .type = INIT_SETUP, .shared_pid = ns->shared_pid,
+				  .capabilities = ns->capabilities, .template = ns->template };
+	for (char **h = ns->set->hidden; *h; h++, m->n_hidden++) {
+		if (at + strlen(*h) + 1 > sizeof(packet))
+			return -E2BIG;
+		at = put(at, *h);
+	}
+	m->strings_len = (uint32_t)(at - sizeof(*m));
+	return send_packet(ns->socket, at, NULL, 0);
+}
+
+int namespace_send_clone(struct namespace *template, const struct namespace *ns, int socket)
+{
+	/* Only this one child of the template's is to be a moat-init. */
+	static const struct moat_label init = { .role = MOAT_ROLE_INIT };
+	struct init_clone *m = (void *)packet;
+	int r = enforce_announce(template->enforce, template->init.pidfd, &init);
+
+	if (r < 0)
+		return r;
+	*m = (struct init_clone){ .type = INIT_CLONE, .shared_pid = ns->shared_pid,
+				  .capabilities = ns->capabilities };
+	return send_packet(template->socket, sizeof(*m), &socket, 1);
 }

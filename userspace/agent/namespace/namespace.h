@@ -1,7 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A set of kernel namespaces held open by one moat-init, made at start and reused by every exec.
+ * A set of kernel namespaces held open by one moat-init and reused by every exec in it.
  * Spawn requests are queued here and sent one at a time (see init/protocol.h for why).
+ *
+ *   user, user-shared       context default: made at start
+ *   secure, secure-shared   what is a principal of its own, of all contexts: made at start
+ *   context-NAME            every other context: made when it runs something, ended when it has run
+ *                           nothing for namespace_idle; so no two contexts share one, mounts above all
+ *   template                runs nothing: the others are cloned from it (init/clone.c)
+ *
+ * "-shared": in the agent's own PID namespace.
+ *
+ *   DOWN -> WAITING -> LAUNCHING -> READY -> LOST     -> DOWN     (see the table in life.c)
+ *                                         \> STOPPING -> DOWN
+ *
+ * What is to run waits in every state: for a launch, for its turn, for the next launch.
  */
 #ifndef MOAT_NAMESPACE_H
 #define MOAT_NAMESPACE_H
@@ -13,13 +26,7 @@
 #include "init/protocol.h"
 
 struct namespace;
-
-struct namespace_options {
-	const char *name;  /* "user", "secure", "user-shared", "context-NAME" */
-	bool shared_pid;   /* stays in the agent's PID namespace */
-	char *const *hidden; /* NULL-terminated absolute paths user code must not see */
-	uint64_t capabilities; /* all that any command in it may get */
-};
+struct namespaces;
 
 /* One command to start. Owned by the caller, must live until on_spawned (or cancellation). */
 struct namespace_spawn {
@@ -42,30 +49,52 @@ struct namespace_spawn {
 	void (*on_spawned)(struct namespace_spawn *spawn, int err, enum init_step step, pid_t pid);
 };
 
-/* An exit. reply->exec is 0 when the namespace was lost: then everything that ran in it is dead, as
+/* An exit in ns. reply->exec is 0 when the namespace was lost: then everything that ran in it is dead, as
  * if by SIGKILL (with a shared PID namespace: the caller kills what is left, by its cgroups). */
-typedef void (*namespace_exit_fn)(const struct init_reply *reply, void *data);
+typedef void (*namespace_exit_fn)(struct namespace *ns, const struct init_reply *reply, void *data);
 
 /*
- * Makes the namespaces and starts moat-init in them (blocking, at agent start only, bounded by
- * 30 s). on_exit is called for each exited command. If moat-init dies, queued spawns fail with
- * ESRCH and INIT_STEP_NONE, the loss is reported (see above), and it is started again.
- * on_exit and on_spawned may call namespace_spawn() and namespace_signal(), not namespace_stop().
+ * Makes the template, and what is always there (blocking, bounded by 30 s; SIGTERM and SIGINT, which must be
+ * blocked, end it with -EINTR). on_exit is called for each exited command. on_exit and on_spawned may call
+ * namespace_spawn(), namespace_signal(), namespace_hold() and namespace_release().
  */
-int namespace_start(const struct namespace_options *options, struct enforce *enforce,
-		    struct cgroups *cgroups, struct loop *loop, namespace_exit_fn on_exit,
-		    void *data, struct namespace **ret, struct failure *f);
-/* Ends moat-init and with it every process inside (with a shared PID namespace the caller kills
- * the commands by their cgroups). Queued spawns fail with ESRCH first. Frees. */
-void namespace_stop(struct namespace *ns);
+int namespaces_open(const struct config *config, struct enforce *enforce, struct cgroups *cgroups,
+		    struct loop *loop, namespace_exit_fn on_exit, void *data,
+		    struct namespaces **ret, struct failure *f);
+/* Ends every moat-init and with it every process inside (with a shared PID namespace the caller kills
+ * the commands by their cgroups), and waits for that. What is queued or sent fails with ESRCH first. */
+void namespaces_stop(struct namespaces *set);
+/* Once stopped. */
+void namespaces_free(struct namespaces *set);
+
+/* Where a command of the context runs, secure or not. *own: a pointer that the caller keeps for the context,
+ * NULL at first. NULL: out of memory. Lives as long as the set. */
+struct namespace *namespaces_of(struct namespaces *set, const struct config_context *context,
+				bool secure, struct namespace **own);
+/* Those that have a moat-init, or are to have one always. */
+void namespaces_for_each(struct namespaces *set, void (*fn)(struct namespace *ns, void *data),
+			 void *data);
 
 const char *namespace_name(const struct namespace *ns);
-/* The pid of moat-init in the agent's PID namespace, for /v1/status. */
+/* CONTEXT_SECURE: each command is a principal of its own. CONTEXT_PRIVATE: a context's own. */
+enum context_namespace namespace_kind(const struct namespace *ns);
+/* The pid of moat-init in the agent's PID namespace, for /v1/status; 0: there is none. */
 pid_t namespace_pid(const struct namespace *ns);
 
-/* Queues a spawn. -E2BIG: argv + env + cwd exceed INIT_STRINGS_MAX; -ESRCH: moat-init is gone; other
- * -errno: it could not be sent. on_spawned is not called after a failure here. */
+/* As long as something holds it, it is not idle: whatever is to run, runs, or left something running. */
+void namespace_hold(struct namespace *ns);
+void namespace_release(struct namespace *ns);
+
+/*
+ * Queues a spawn; where there is no moat-init it is launched. -E2BIG: argv + env + cwd exceed INIT_STRINGS_MAX;
+ * -ESRCH: the agent stops; other -errno: it could not be sent. on_spawned is not called after a failure here, nor
+ * before this returns. err of on_spawned with INIT_STEP_NONE: ESRCH when moat-init was lost before it answered,
+ * else why none could be made.
+ */
 int namespace_spawn(struct namespace *ns, struct namespace_spawn *spawn);
+/* The caller no longer waits for on_spawned, and it does not come. Where the request was sent already, the
+ * caller kills what comes of it, by its cgroup. */
+void namespace_cancel(struct namespace *ns, struct namespace_spawn *spawn);
 /* Signal to a running command, or to its process group. 0 or -errno of send(2). */
 int namespace_signal(struct namespace *ns, uint64_t exec, int signal, bool group);
 

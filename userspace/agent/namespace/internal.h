@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this folder share: namespace.c (what is said to a moat-init), life.c (its states),
+ * set.c (which there are), launch.c (making one from nothing). */
+#ifndef MOAT_NAMESPACE_INTERNAL_H
+#define MOAT_NAMESPACE_INTERNAL_H
+
+#include "agent/namespace/namespace.h"
+
+enum namespace_state {
+	NAMESPACE_DOWN,      /* there is no moat-init */
+	NAMESPACE_WAITING,   /* is to be launched when it is its turn */
+	NAMESPACE_LAUNCHING, /* is being made, or sets itself up */
+	NAMESPACE_READY,
+	NAMESPACE_LOST,      /* killed or dead, its end has not been seen yet */
+	NAMESPACE_STOPPING,  /* the same, but meant */
+	NAMESPACE_STATES,
+};
+
+enum namespace_event {
+	NAMESPACE_WANTED,   /* something is to run in it */
+	NAMESPACE_BEGUN,    /* its launch */
+	NAMESPACE_ANSWERED, /* INIT_READY */
+	NAMESPACE_FAILED,   /* there will be no moat-init by this launch, and there is none */
+	NAMESPACE_BROKEN,   /* moat-init is dead, makes no sense, or does not answer */
+	NAMESPACE_IDLE,     /* nothing has run in it for long enough */
+	NAMESPACE_GONE,     /* moat-init is reaped */
+	NAMESPACE_EVENTS,
+};
+
+struct namespace {
+	struct namespaces *set;
+	struct list link;    /* in set->all */
+	struct list waiting; /* in set->waiting */
+	struct list idle;    /* in set->idle */
+	char *name;
+	enum context_namespace kind;
+	bool template;   /* runs nothing itself */
+	bool cloned;     /* made from the template, when needed */
+	bool keep;       /* not ended when idle */
+	bool shared_pid;
+	uint64_t capabilities;
+	struct enforce *enforce;
+	struct loop *loop;
+	struct cgroups *cgroups;
+	struct cgroup *cgroup; /* NULL: that of the template */
+	namespace_exit_fn on_exit;
+	void *data;
+
+	enum namespace_state state;
+	struct process init;
+	struct enforce_namespaces declared; /* to the kernel programs */
+	int socket;
+	struct loop_source on_socket, on_death;
+	struct loop_timer timer;    /* of the state, see life.c */
+	struct loop_timer watchdog; /* of what is pending */
+	uint64_t started_ns;
+	int launch_err;             /* of the last launch that failed, positive */
+	bool launching, living;     /* counted in set->n_launching, n_living */
+	struct namespace *cloning;  /* template: whose INIT_CLONE is not answered */
+
+	size_t n_held;      /* commands that are to run, run, or left something running */
+	uint64_t idle_ns;   /* since when there are none */
+
+	struct list queue;              /* of namespace_spawn, not sent yet */
+	struct namespace_spawn *pending; /* sent, not answered */
+	uint64_t pending_ns;
+	bool congested; /* waits for the socket to take a packet */
+};
+
+/* The namespaces of an agent. */
+struct namespaces {
+	struct config const *config;
+	struct enforce *enforce;
+	struct cgroups *cgroups;
+	struct loop *loop;
+	char **hidden;
+	uint64_t capabilities; /* of all contexts together */
+	namespace_exit_fn on_exit;
+	void *data;
+
+	struct list all;
+	struct namespace *template, *user, *secure[2]; /* [shared_pid] */
+	struct list waiting; /* for their turn to be launched */
+	struct list idle;    /* the longest first */
+	size_t n_launching, n_living, living_max;
+	struct loop_timer idle_timer;
+	bool closing;
+};
+
+extern const char *const namespace_step_names[INIT_STEP_COUNT];
+
+/* --- namespace.c ------------------------------------------------------------------------------ */
+
+/* Sends the next queued spawn, if it is its turn. */
+void namespace_pump(struct namespace *ns);
+/* Fails what was sent, or all. err: positive. */
+void namespace_fail_sent(struct namespace *ns, int err);
+void namespace_fail_all(struct namespace *ns, int err);
+/* Reads what has arrived, at most that many packets: other sources get their turn. */
+void namespace_read(struct namespace *ns, int limit);
+void namespace_on_socket(struct loop_source *source, uint32_t events);
+int namespace_send_setup(struct namespace *ns);
+int namespace_send_clone(struct namespace *template, const struct namespace *ns, int socket);
+
+/* --- life.c ----------------------------------------------------------------------------------- */
+
+/* why: for the log, where it is bad news; else NULL. */
+void namespace_event(struct namespace *ns, enum namespace_event event, const char *why);
+/* Of one that waits: event BEGUN, FAILED or BROKEN. */
+void namespace_launch_now(struct namespace *ns);
+/* What came of INIT_CLONE. pidfd is owned. reply NULL: the template is lost. */
+void namespace_cloned(struct namespace *template, const struct init_reply *reply, int pidfd);
+/* At agent start: waits until ns is ready, or stop_fd is readable. */
+int namespace_wait_ready(struct namespace *ns, int stop_fd, uint64_t until_ns, struct failure *f);
+/* Kills moat-init, waits for its end, frees: one after the other. */
+void namespace_kill(struct namespace *ns);
+void namespace_wait_gone(struct namespace *ns);
+void namespace_free(struct namespace *ns);
+
+/* --- set.c ------------------------------------------------------------------------------------ */
+
+/* Launches those that wait, as far as it may be. */
+void namespaces_pump(struct namespaces *set);
+/* A launch is over, well or not. */
+void namespaces_launched(struct namespace *ns);
+/* There is no moat-init any more. */
+void namespaces_gone(struct namespace *ns);
+/* Nothing runs in ns, which is ready: it may be ended. */
+void namespaces_idle(struct namespace *ns);
+
+#endif

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which namespaces there are, and when.
+ *
+ *   context          without env of the exec's own    with it, or isolated
+ *   default          user                             secure
+ *   namespace=user   context-NAME, while in use       secure
+ *   namespace=private context-NAME, once used         secure
+ *   namespace=secure secure                           secure
+ *
+ * With pid = shared the secure one is secure-shared, that of default user-shared, and a context's own stays in
+ * the PID namespace of the agent.
+ */
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+
+#include "agent/namespace/internal.h"
+#include "base/log.h"
+
+#define START_NS (30 * NSEC_PER_SEC)
+#define LAUNCHES_MAX 4u
+/* Of the agent's descriptors, what is left to connections, services and execs when each context that lives has
+ * its two; at least so many contexts live all the same. */
+#define FDS_PER_CONTEXT 2u
+#define FDS_RESERVED 1024u
+#define LIVING_MIN 16u
+
+/* --- What user code must not see ----------------------------------------------------------- */
+
+/*
+ * What user code must not see: the directory of the socket, the configuration (its environments
+ * hold credentials of services) and the audit log. All of them must exist: a cover is a mount.
+ */
+static int hidden_paths(const struct config *config, char ***ret, struct failure *f)
+{
+	const char *const paths[] = { config->state_dir, config->file, config->audit_log };
+	static char *const none[] = { NULL };
+	char **hidden;
+	int r = strv_copy(none, &hidden);
+
+	if (r < 0)
+		return fail(f, -r, "cannot make namespaces");
+	for (size_t i = 0; i < ARRAY_LEN(paths) && r == 0; i++) {
+		char resolved[PATH_MAX];
+
+		if (!paths[i])
+			continue;
+		if (realpath(paths[i], resolved))
+			r = strv_append(&hidden, resolved);
+		else
+			r = -errno;
+		if (r < 0)
+			fail(f, -r, "cannot hide %s from user code", paths[i]);
+	}
+	if (r < 0)
+		strv_free(hidden);
+	else
+		*ret = hidden;
+	return r;
+}
+
+/* --- Launches and ends --------------------------------------------------------------------- */
+
+static struct namespace *first(struct list *list, size_t member)
+{
+	return list_empty(list) ? NULL : (struct namespace *)(void *)((char *)list->next - member);
+}
+
+void namespaces_pump(struct namespaces *set)
+{
+	struct namespace *ns, *template = set->template;
+
+	while (!set->closing && template->state == NAMESPACE_READY && !template->cloning &&
+	       set->n_launching < LAUNCHES_MAX &&
+	       (ns = first(&set->waiting, offsetof(struct namespace, waiting)))) {
+		if (set->n_living >= set->living_max) {
+			/* the longest idle one makes room; namespaces_gone() comes back here */
+			ns = first(&set->idle, offsetof(struct namespace, idle));
+			if (ns)
+				namespace_event(ns, NAMESPACE_IDLE, NULL);
+			return;
+		}
+		list_remove(&ns->waiting);
+		ns->launching = ns->living = true;
+		set->n_launching++;
+		set->n_living++;
+		namespace_launch_now(ns);
+	}
+}
+
+void namespaces_launched(struct namespace *ns)
+{
+	ns->set->n_launching -= ns->launching;
+	ns->launching = false;
+	if (ns->state == NAMESPACE_DOWN)
+		namespaces_gone(ns);
+}
+
+void namespaces_gone(struct namespace *ns)
+{
+	ns->set->n_living -= ns->living;
+	ns->living = false;
+	namespaces_pump(ns->set);
+}
+
+static void on_idle_timer(struct loop_timer *timer)
+{
+	struct namespaces *set = container_of(timer, struct namespaces, idle_timer);
+	struct namespace *ns;
+
+	while ((ns = first(&set->idle, offsetof(struct namespace, idle)))) {
+		uint64_t end = ns->idle_ns + set->config->namespace_idle * NSEC_PER_SEC;
+		uint64_t now = now_ns();
+
+		if (now < end) {
+			(void)loop_timer_set(set->loop, &set->idle_timer, end - now, on_idle_timer);
+			return;
+		}
+		namespace_event(ns, NAMESPACE_IDLE, NULL);
+	}
+}
+
+void namespaces_idle(struct namespace *ns)
+{
+	struct namespaces *set = ns->set;
+
+	if (!ns->cloned || ns->keep)
+		return;
+	ns->idle_ns = now_ns();
+	list_remove(&ns->idle);
+	list_append(&set->idle, &ns->idle);
+	if (!set->idle_timer.index)
+		(void)loop_timer_set(set->loop, &set->idle_timer,
+				     set->config->namespace_idle * NSEC_PER_SEC, on_idle_timer);
+}
+
+void namespace_hold(struct namespace *ns)
+{
+	ns->n_held++;
+	list_remove(&ns->idle);
+}
+
+void namespace_release(struct namespace *ns)
+{
+	if (--ns->n_held == 0 && ns->state == NAMESPACE_READY)
+		namespaces_idle(ns);
+	/* else it is idle when it is ready */
+}
+
+/* --- The set ------------------------------------------------------------------------------- */
+
+static struct namespace *add(struct namespaces *set, const char *name,
+			     enum context_namespace kind, bool shared_pid, uint64_t capabilities)
+{
+	struct namespace *ns = calloc(1, sizeof(*ns));
+
+	if (!ns)
+		return NULL;
+	*ns = (struct namespace){ .set = set, .kind = kind, .shared_pid = shared_pid,
+				  .capabilities = capabilities, .enforce = set->enforce,
+				  .cgroups = set->cgroups, .loop = set->loop,
+				  .on_exit = set->on_exit, .data = set->data,
+				  .socket = -EBADF, .init.pidfd = -EBADF };
+	ns->on_socket.fd = ns->on_death.fd = -EBADF;
+	list_init(&ns->link);
+	list_init(&ns->waiting);
+	list_init(&ns->idle);
+	list_init(&ns->queue);
+	ns->name = strdup(name);
+	if (!ns->name) {
+		free(ns);
+		return NULL;
+	}
+	list_append(&set->all, &ns->link);
+	return ns;
+}
+
+struct namespace *namespaces_of(struct namespaces *set, const struct config_context *c, bool secure,
+				struct namespace **own)
+{
+	char name[64];
+
+	if (secure || c->ns == CONTEXT_SECURE)
+		return set->secure[c->shared_pid];
+	if (c == &set->config->contexts[0])
+		return set->user;
+	if (!*own) {
+		snprintf(name, sizeof(name), "context-%s", c->name);
+		*own = add(set, name, CONTEXT_PRIVATE, c->shared_pid, c->capabilities);
+		if (*own) {
+			(*own)->cloned = true;
+			(*own)->keep = c->ns == CONTEXT_PRIVATE;
+		}
+	}
+	return *own;
+}
+
+void namespaces_for_each(struct namespaces *set, void (*fn)(struct namespace *ns, void *data),
+			 void *data)
+{
+	list_for_each_safe(pos, &set->all) {
+		struct namespace *ns = list_entry(pos, struct namespace, link);
+
+		if (!ns->cloned || ns->init.pid)
+			fn(ns, data);
+	}
+}
+
+/* One of those that are always there: its launch has begun when this returns. */
+static int start_one(struct namespaces *set, const char *name, enum context_namespace kind,
+		     bool shared_pid, uint64_t capabilities, struct namespace **ret,
+		     struct failure *f)
+{
+	struct namespace *ns = add(set, name, kind, shared_pid, capabilities);
+	char cgroup_name[96];
+	int r;
+
+	if (!ns)
+		return fail(f, ENOMEM, "cannot make namespace %s", name);
+	*ret = ns;
+	ns->template = ret == &set->template;
+	snprintf(cgroup_name, sizeof(cgroup_name), "init-%s", name);
+	r = cgroup_get(set->cgroups, cgroup_name, &ns->cgroup, f);
+	if (r == 0)
+		namespace_event(ns, NAMESPACE_WANTED, NULL);
+	return r;
+}
+
+static int start_all(struct namespaces *set, struct failure *f)
+{
+	const struct config_context *user = &set->config->contexts[0];
+	bool some_shared = false;
+	int r;
+
+	for (size_t i = 0; i < set->config->n_contexts; i++)
+		some_shared |= set->config->contexts[i].shared_pid;
+	/* The template is in our PID namespace, or it could not have children that are ours. */
+	r = start_one(set, "template", CONTEXT_PRIVATE, true, set->capabilities, &set->template, f);
+	if (r == 0)
+		r = start_one(set, user->shared_pid ? "user-shared" : "user", CONTEXT_USER,
+			      user->shared_pid, user->capabilities, &set->user, f);
+	if (r == 0)
+		r = start_one(set, "secure", CONTEXT_SECURE, false, set->capabilities,
+			      &set->secure[false], f);
+	if (r == 0 && some_shared)
+		r = start_one(set, "secure-shared", CONTEXT_SECURE, true, set->capabilities,
+			      &set->secure[true], f);
+	return r;
+}
+
+/* They set themselves up side by side. */
+static int wait_for_all(struct namespaces *set, struct failure *f)
+{
+	uint64_t until = now_ns() + START_NS;
+	FD_OWNED int stop = -EBADF;
+	sigset_t signals;
+	int r = 0;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	/* Not read: the signal is for whoever called us. */
+	stop = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (stop < 0)
+		return fail(f, errno, "cannot wait for namespaces");
+	list_for_each(pos, &set->all)
+		if (r == 0)
+			r = namespace_wait_ready(list_entry(pos, struct namespace, link), stop,
+						 until, f);
+	return r;
+}
+
+int namespaces_open(const struct config *config, struct enforce *enforce, struct cgroups *cgroups,
+		    struct loop *loop, namespace_exit_fn on_exit, void *data,
+		    struct namespaces **ret, struct failure *f)
+{
+	struct namespaces *set = calloc(1, sizeof(*set));
+	struct rlimit fds = { 0 };
+	int r;
+
+	if (!set)
+		return fail(f, ENOMEM, "cannot make namespaces");
+	*set = (struct namespaces){ .config = config, .enforce = enforce, .cgroups = cgroups,
+				    .loop = loop, .on_exit = on_exit, .data = data };
+	list_init(&set->all);
+	list_init(&set->waiting);
+	list_init(&set->idle);
+	(void)getrlimit(RLIMIT_NOFILE, &fds);
+	set->living_max = fds.rlim_cur > FDS_RESERVED ?
+				  (fds.rlim_cur - FDS_RESERVED) / FDS_PER_CONTEXT : 0;
+	if (set->living_max < LIVING_MIN)
+		set->living_max = LIVING_MIN;
+	for (size_t i = 0; i < config->n_contexts; i++)
+		set->capabilities |= config->contexts[i].capabilities;
+	r = hidden_paths(config, &set->hidden, f);
+	if (r == 0)
+		r = start_all(set, f);
+	if (r == 0)
+		r = wait_for_all(set, f);
+	if (r < 0) {
+		namespaces_stop(set);
+		namespaces_free(set);
+		return r;
+	}
+	*ret = set;
+	return 0;
+}
+
+void namespaces_stop(struct namespaces *set)
+{
+	if (!set)
+		return;
+	set->closing = true;
+	/* All at once: none has to wait for the end of another. */
+	list_for_each(pos, &set->all)
+		namespace_kill(list_entry(pos, struct namespace, link));
+	list_for_each(pos, &set->all)
+		namespace_fail_all(list_entry(pos, struct namespace, link), ESRCH);
+	list_for_each(pos, &set->all)
+		namespace_wait_gone(list_entry(pos, struct namespace, link));
+}
+
+void namespaces_free(struct namespaces *set)
+{
+	if (!set)
+		return;
+	while (!list_empty(&set->all))
+		namespace_free(list_entry(set->all.next, struct namespace, link));
+	loop_timer_cancel(set->loop, &set->idle_timer);
+	if (set->hidden)
+		strv_free(set->hidden);
+	free(set);
+}
