@@ -8,6 +8,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
 #include <setjmp.h>
@@ -94,6 +95,8 @@ static inline int fixture_open(void **state)
 	assert_non_null(mkdtemp(fx.dir));
 	snprintf(path, sizeof(path), "%s/state", fx.dir);
 	assert_int_equal(mkdir(path, 0700), 0);
+	snprintf(path, sizeof(path), "%s/audit", fx.dir);
+	close(creat(path, 0600));
 	snprintf(path, sizeof(path), "%s/moat.conf", fx.dir);
 	file = fopen(path, "we");
 	assert_non_null(file);
