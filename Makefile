@@ -20,7 +20,8 @@ say       = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(2)';)
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings \
             -Wformat=2 -Wvla -Wimplicit-fallthrough -Wno-missing-field-initializers \
             $(if $(filter 1,$(DEV)),-Werror)
-SANFLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)
+SANFLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer) \
+            $(if $(findstring address,$(SANITIZE)),-DMOAT_ASAN)
 CFLAGS   ?= -O2 -g
 HARDEN   := -fstack-protector-strong -D_FORTIFY_SOURCE=2
 ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -DMOAT_VERSION='"$(VERSION)"' \
@@ -138,13 +139,19 @@ demo: deps-build deps-demo ## show moat at work, in a VM where this kernel canno
 		$(MAKE) --no-print-directory deps-vm KERNELS=6.12 && \
 		vmtest/run --kernel 6.12 --plain -- tests/integration/demo --build $(O); fi
 
+# On all processors, unless make was told on how many.
+JOBS := $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
+SANITIZED := O=$(O)/sanitize CC=$(CLANG) SANITIZE=address,undefined
+
 check: deps ## install what is missing, build, run the tests on all kernels (what needs it, on each); ends in the counts
-	@$(MAKE) --no-print-directory DEV=1 lint-quick all tests
-	@tests/check --build $(O) --share unit native vm
+	@$(MAKE) --no-print-directory $(JOBS) DEV=1 lint-quick all tests
+	@$(MAKE) --no-print-directory $(JOBS) DEV=1 $(SANITIZED) sanitized-tests
+	@tests/check --build $(O) --share unit sanitize native vm
 
 check-all: deps ## the same with every test on every kernel
-	@$(MAKE) --no-print-directory DEV=1 lint-quick all tests
-	@tests/check --build $(O) unit native vm
+	@$(MAKE) --no-print-directory $(JOBS) DEV=1 lint-quick all tests
+	@$(MAKE) --no-print-directory $(JOBS) DEV=1 $(SANITIZED) sanitized-tests
+	@tests/check --build $(O) unit sanitize native vm
 
 check-unit: tests ## the unit tests alone (needs what `make deps` installs)
 	@tests/check --build $(O) unit
@@ -156,6 +163,13 @@ check-vm: all tests ## the integration tests in VMs; KERNELS="6.12 7.2" TESTS=pa
 	@tests/check --build $(O) $(foreach k,$(KERNELS),--kernel $(k)) $(if $(TESTS),--tests '$(TESTS)') vm
 
 tests: $(UNIT_BIN) $(TOOL_BIN) $(O)/moat-init # which unit tests run
+
+# clang's: gcc's find less (no pointer arithmetic on a null pointer, say).
+check-sanitize: ## the unit tests under clang's address and undefined behaviour sanitizers
+	@$(MAKE) --no-print-directory $(JOBS) DEV=1 $(SANITIZED) sanitized-tests
+	@tests/check --build $(O) sanitize
+
+sanitized-tests: $(UNIT_BIN) $(O)/moat-init
 
 bench: all tests ## exec latency beside posix_spawn, nsenter, unshare, bubblewrap (VM=6.12: in a VM)
 	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --plain --) tests/bench/run --build $(O)
@@ -231,7 +245,7 @@ uninstall: ## remove what install put there
 clean: ## remove what was built
 	rm -rf $(O)
 
-.PHONY: all help demo check check-all check-unit check-integration check-vm tests bench bench-hooks deps deps-build \
+.PHONY: all help demo check check-all check-unit check-integration check-vm check-sanitize sanitized-tests tests bench bench-hooks deps deps-build \
         deps-demo deps-test deps-vm lint lint-quick format coverage install uninstall clean
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
