@@ -20,7 +20,8 @@ say       = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' '$(1)' '$(2)';)
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings \
             -Wformat=2 -Wvla -Wimplicit-fallthrough -Wno-missing-field-initializers \
             $(if $(filter 1,$(DEV)),-Werror)
-SANFLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)
+SANFLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer) \
+            $(if $(findstring address,$(SANITIZE)),-DMOAT_ASAN)
 CFLAGS   ?= -O2 -g
 HARDEN   := -fstack-protector-strong -D_FORTIFY_SOURCE=2
 ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -DMOAT_VERSION='"$(VERSION)"' \
@@ -149,13 +150,19 @@ demo: deps-build deps-demo ## show moat at work, in a VM where this kernel canno
 		$(MAKE) --no-print-directory deps-vm KERNELS=6.12 && \
 		vmtest/run --kernel 6.12 --plain -- tests/integration/demo --build $(O); fi
 
+# On all processors, unless make was told on how many.
+JOBS := $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
+SANITIZED := O=$(O)/sanitize CC=$(CLANG) SANITIZE=address,undefined
+
 check: deps ## install what is missing, build, run the tests on all kernels (what needs it, on each); ends in the counts
-	@$(MAKE) --no-print-directory DEV=1 lint-quick all tests
-	@tests/check --build $(O) --share unit native vm
+	@$(MAKE) --no-print-directory $(JOBS) DEV=1 lint-quick all tests
+	@$(MAKE) --no-print-directory $(JOBS) DEV=1 $(SANITIZED) sanitized-tests
+	@tests/check --build $(O) --share unit sanitize native vm
 
 check-all: deps ## the same with every test on every kernel
-	@$(MAKE) --no-print-directory DEV=1 lint-quick all tests
-	@tests/check --build $(O) unit native vm
+	@$(MAKE) --no-print-directory $(JOBS) DEV=1 lint-quick all tests
+	@$(MAKE) --no-print-directory $(JOBS) DEV=1 $(SANITIZED) sanitized-tests
+	@tests/check --build $(O) unit sanitize native vm
 
 check-unit: tests ## the unit tests alone (needs what `make deps` installs)
 	@tests/check --build $(O) unit
@@ -166,7 +173,14 @@ check-integration: all tests ## the integration tests on the running kernel
 check-vm: all tests ## the integration tests in VMs; KERNELS="6.12 7.2" TESTS=pattern narrow it
 	@tests/check --build $(O) $(foreach k,$(KERNELS),--kernel $(k)) $(if $(TESTS),--tests '$(TESTS)') vm
 
-tests: $(UNIT_BIN) $(TOOL_BIN) $(O)/moat-init # which unit tests run
+tests: $(UNIT_BIN) $(TOOL_BIN) $(O)/moat-init ## build the tests and their tools, and what they run
+
+# clang's: gcc's find less (no pointer arithmetic on a null pointer, say).
+check-sanitize: ## the unit tests under clang's address and undefined behaviour sanitizers
+	@$(MAKE) --no-print-directory $(JOBS) DEV=1 $(SANITIZED) sanitized-tests
+	@tests/check --build $(O) sanitize
+
+sanitized-tests: $(UNIT_BIN) $(O)/moat-init ## (build the unit tests for check-sanitize, which says with which sanitizers)
 
 bench: all tests ## exec latency beside posix_spawn, nsenter, unshare, bubblewrap (VM=6.12: in a VM)
 	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --plain --) tests/bench/run --build $(O)
@@ -179,17 +193,17 @@ deps: deps-build deps-test deps-vm ## install everything that building and testi
 deps-build: ## install what building needs
 	$(call apt_install,$(DEPS_BUILD))
 
-deps-demo:
+deps-demo: ## install what make demo needs
 	$(call apt_install,$(DEPS_DEMO))
 
-deps-test:
+deps-test: ## install what the tests need
 	$(call apt_install,$(DEPS_TEST) $(if $(shell command -v npm),,npm))
 	@test -x $(MOAT_NODE_MODULES)/.bin/bun || { echo "installing: bun (npm)"; \
 		mkdir -p $(MOAT_NODE_MODULES)/.. && for attempt in first second; do \
 			npm install --silent --no-fund --no-audit --prefix $(MOAT_NODE_MODULES)/.. bun && exit 0; \
 		done; exit 1; }
 
-deps-vm:
+deps-vm: ## install what booting the kernels needs, and fetch them
 	$(call apt_install,$(DEPS_VM))
 	@vmtest/fetch $(KERNELS)
 
@@ -211,11 +225,16 @@ lint: lint-quick ## the same, cppcheck and gcc -fanalyzer
 	$(MAKE) --no-print-directory O=$(O)/analyzer DEV=1 CFLAGS='-O2 -g -fanalyzer $(ANALYZER)' $(O)/analyzer/moatd \
 		$(O)/analyzer/moat-init $(O)/analyzer/moat
 
-format: ## clang-format what git tracks
-	clang-format -i $$(git ls-files 'userspace/*.[ch]' 'include/*.h' 'bpf/*.[ch]' 'tests/*.[ch]')
+format: ## clang-format the lines that differ from HEAD (BASE=commit: from that)
+	git clang-format --extensions c,h $(or $(BASE),HEAD)
 
-compile_commands.json: ## for clangd, through bear
-	bear -- $(MAKE) -B O=$(O)/bear all tests
+# From what make would run, so that nothing is built and nothing more has to be installed.
+compile_commands.json: ## for clangd
+	@$(MAKE) --no-print-directory -Bn V=1 DEV=$(DEV) all tests | python3 -c 'import json, os, shlex, sys; \
+		lines = [shlex.split(each) for each in sys.stdin if each.split()[:1] in (["$(CC)"], ["$(CLANG)"])]; \
+		files = [(each, [word for word in each if word.endswith(".c")]) for each in lines]; \
+		print(json.dumps([{"directory": os.getcwd(), "file": file[0], "arguments": each} \
+			for each, file in files if file], indent=1))' > $@
 
 coverage: ## line coverage of the unit tests, by gcov
 	$(MAKE) --no-print-directory O=$(O)/coverage CFLAGS='-O0 -g --coverage' LDFLAGS=--coverage \
@@ -245,7 +264,8 @@ uninstall: ## remove what install put there
 clean: ## remove what was built
 	rm -rf $(O)
 
-.PHONY: all help FORCE install-strip demo check check-all check-unit check-integration check-vm tests bench bench-hooks deps \
-        deps-build deps-demo deps-test deps-vm lint lint-quick format coverage install uninstall clean
+.PHONY: all help FORCE install-strip demo check check-all check-unit check-integration check-vm check-sanitize sanitized-tests \
+        tests bench bench-hooks deps deps-build deps-demo deps-test deps-vm lint lint-quick format coverage install uninstall \
+        clean compile_commands.json
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

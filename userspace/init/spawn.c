@@ -23,7 +23,7 @@
 #define STACK_SIZE (64u * 1024)
 #define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin"
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(MOAT_ASAN)
 #define ON_CHILD_STACK __attribute__((noinline, no_sanitize("address")))
 #else
 #define ON_CHILD_STACK __attribute__((noinline))

@@ -15,8 +15,8 @@ static int read_line(struct moat_client *c, size_t max, const char **ret, size_t
 	size_t searched = 0;
 
 	for (;;) {
-		const char *from = c->in.data + c->at;
 		size_t have = c->in.len - c->at;
+		const char *from = have > 0 ? c->in.data + c->at : NULL;
 		const char *end = have > searched ?
 				  memchr(from + searched, '\n', have - searched) : NULL;
 		int r;

@@ -491,8 +491,8 @@ static char *next_line(char *buf, int size, void *stream)
 	} else {
 		snprintf(buf, (size_t)size, "%s\n", line);
 		p->value = strpbrk(line, "=:");
-		for (p->value += p->value != NULL; p->value && isspace((unsigned char)*p->value);)
-			p->value++;
+		while (p->value && isspace((unsigned char)*++p->value))
+			;
 	}
 	return buf;
 }

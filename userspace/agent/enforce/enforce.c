@@ -19,6 +19,7 @@
 /* The last lines libbpf wrote: the reason of a failed load, for the person who reads the error. */
 static char libbpf_said[256];
 
+PRINTF(2, 0)
 static int keep_libbpf_message(enum libbpf_print_level level, const char *fmt, va_list args)
 {
 	char line[1024];
