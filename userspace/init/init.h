@@ -16,11 +16,11 @@
 /* --- setup.c ------------------------------------------------------------------------------- */
 
 /*
- * Turns the fresh mount namespace (a copy of the agent's) into the one user code sees. hidden: n
- * NUL-terminated absolute paths, one after the other. On failure returns -errno with the step; the
+ * Turns the fresh mount namespace (a copy of the agent's) into the one user code sees, and limits
+ * its IPC namespace. hidden: n NUL-terminated absolute paths, one after the other. On failure returns -errno with the step; the
  * namespace is then half made and must not be used.
  */
-int setup_mounts(const char *hidden, size_t n, enum init_step *ret_step);
+int setup_mounts(const char *hidden, size_t n, uint64_t shm_size, enum init_step *ret_step);
 
 /* Makes this process what its children may inherit: no dispositions, no ambient capabilities, no
  * securebits, capabilities at most those given in the bounding set, umask 022, own session. */

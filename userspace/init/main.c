@@ -265,7 +265,7 @@ static int setup(enum init_step *step)
 	size_t n_fds, len = receive(fds, &n_fds), n = 0;
 
 	*step = INIT_STEP_REQUEST;
-	if (len < sizeof(*m) || m->type != INIT_SETUP || n_fds != 0 ||
+	if (len < sizeof(*m) || m->type != INIT_SETUP || n_fds != 0 || m->shm_size == 0 ||
 	    m->strings_len != len - sizeof(*m) ||
 	    (m->strings_len > 0 && packet[len - 1] != '\0'))
 		return -EPROTO;
@@ -275,7 +275,7 @@ static int setup(enum init_step *step)
 		return -EPROTO;
 	r = setup_process(m->shared_pid, m->capabilities, step);
 	if (r == 0)
-		r = setup_mounts(packet + sizeof(*m), m->n_hidden, step);
+		r = setup_mounts(packet + sizeof(*m), m->n_hidden, m->shm_size, step);
 	if (r < 0)
 		return r;
 	*step = INIT_STEP_MEMORY;

@@ -38,6 +38,7 @@
 	X(READONLY, "read-only-paths")                                                            \
 	X(CGROUPFS, "cgroupfs")                                                                   \
 	X(DEV, "dev")                                                                             \
+	X(IPC, "ipc")                                                                             \
 	X(SIGNALS, "signals")                                                                     \
 	X(SUBREAPER, "subreaper")                                                                 \
 	X(CLONE, "clone")                                                                         \
@@ -76,6 +77,7 @@ struct init_setup {
 	uint32_t strings_len;
 	uint64_t capabilities; /* all that any INIT_SPAWN will ask for; the rest leaves the bounding
 				* set here, once, instead of in each child */
+	uint64_t shm_size; /* bytes: of /dev/shm, and of System V shared memory */
 };
 
 /*

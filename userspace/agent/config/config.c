@@ -140,6 +140,7 @@ static struct config *config_new(void)
 	if (!config)
 		return NULL;
 	config->enforce = ENFORCE_REQUIRE;
+	config->shm_size = 64ull << 20;
 	config->instance = strdup("default");
 	config->pin_dir = strdup(DEFAULT_PIN_DIR);
 	if (!config->instance || !config->pin_dir || !config_add_context(config, "default", 0)) {

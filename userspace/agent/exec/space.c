@@ -70,7 +70,7 @@ static struct exec_space *space_open(struct opening *o, const char *name, bool s
 	struct exec_space *space = &execs->spaces[execs->n_spaces];
 	const struct namespace_options options = {
 		.name = name, .shared_pid = shared, .hidden = o->hidden,
-		.capabilities = o->capabilities,
+		.capabilities = o->capabilities, .shm_size = execs->config->shm_size,
 	};
 
 	*space = (struct exec_space){ .execs = execs, .kind = kind };

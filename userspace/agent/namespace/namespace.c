@@ -35,7 +35,7 @@ struct namespace {
 	char *name;
 	bool shared_pid;
 	char **hidden;
-	uint64_t capabilities;
+	uint64_t capabilities, shm_size;
 	struct enforce *enforce;
 	struct loop *loop;
 	struct cgroups *cgroups;
@@ -391,7 +391,7 @@ static int send_setup(struct namespace *ns)
 	size_t at = sizeof(*m);
 
 	*m = (struct init_setup){ .type = INIT_SETUP, .shared_pid = ns->shared_pid,
-				  .capabilities = ns->capabilities };
+				  .capabilities = ns->capabilities, .shm_size = ns->shm_size };
 	for (char **h = ns->hidden; *h; h++, m->n_hidden++) {
 		if (at + strlen(*h) + 1 > sizeof(packet))
 			return -E2BIG;
@@ -470,6 +470,7 @@ int namespace_start(const struct namespace_options *options, struct enforce *enf
 				  .cgroups = cgroups,
 				  .loop = loop, .on_exit = on_exit, .data = data,
 				  .socket = -EBADF, .init.pidfd = -EBADF };
+	ns->shm_size = cgroups_shm_take(cgroups, options->shm_size);
 	ns->on_socket.fd = ns->on_death.fd = -EBADF;
 	list_init(&ns->queue);
 	snprintf(cgroup_name, sizeof(cgroup_name), "init-%s", options->name);
@@ -510,6 +511,7 @@ void namespace_stop(struct namespace *ns)
 			log_warning("namespace %s: moat-init does not end", ns->name);
 		reap(ns);
 	}
+	cgroups_shm_give_back(ns->cgroups, ns->shm_size);
 	cgroup_put(ns->cgroup);
 	if (ns->hidden)
 		strv_free(ns->hidden);

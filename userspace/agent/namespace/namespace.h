@@ -19,6 +19,7 @@ struct namespace_options {
 	bool shared_pid;   /* stays in the agent's PID namespace */
 	char *const *hidden; /* NULL-terminated absolute paths user code must not see */
 	uint64_t capabilities; /* all that any command in it may get */
+	uint64_t shm_size; /* of /dev/shm, if all together leave so much: cgroups_shm_take() */
 };
 
 /* One command to start. Owned by the caller, must live until on_spawned (or cancellation). */
