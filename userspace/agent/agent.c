@@ -14,6 +14,7 @@
 #include "agent/api/api.h"
 #include "agent/audit/audit.h"
 #include "agent/process/harden.h"
+#include "agent/process/tables.h"
 #include "agent/own_files.h"
 #include "agent/service/reserved_ports.h"
 #include "agent/state_dir.h"
@@ -254,6 +255,8 @@ static int open_modules(struct run *run, struct failure *f)
 			       agent, &agent->audit, f);
 	if (r == 0)
 		r = cgroups_open(config, agent->loop, &agent->cgroups, f);
+	if (r == 0 && cgroups_have_memory(agent->cgroups))
+		tables_raise();
 	if (r == 0)
 		r = execs_open(config, agent->enforce, agent->cgroups, agent->loop,
 			       &agent->execs, f);

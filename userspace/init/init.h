@@ -16,17 +16,17 @@
 /* --- setup.c ------------------------------------------------------------------------------- */
 
 /*
- * Turns the fresh mount namespace (a copy of the agent's) into the one user code sees. hidden: n
- * NUL-terminated absolute paths, one after the other. On failure returns -errno with the step; the
+ * Turns the fresh mount namespace (a copy of the agent's) into the one user code sees, and limits
+ * its IPC namespace. hidden: n NUL-terminated absolute paths, one after the other. On failure returns -errno with the step; the
  * namespace is then half made and must not be used.
  */
-int setup_mounts(const char *hidden, size_t n, enum init_step *ret_step);
+int setup_mounts(const char *hidden, size_t n, uint64_t shm_size, enum init_step *ret_step);
 
 /*
  * In a fork of a process that has done the above, in a copy of its mount namespace: a /proc and /dev of its own
  * in the place of the copies, which are the template's.
  */
-int setup_own_mounts(enum init_step *ret_step);
+int setup_own_mounts(uint64_t shm_size, enum init_step *ret_step);
 
 /* Makes this process what its children may inherit: no dispositions, no ambient capabilities, no
  * securebits, capabilities at most those given in the bounding set, umask 022, own session. */

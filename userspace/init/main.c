@@ -198,7 +198,7 @@ static _Noreturn void begin(int r, enum init_step step)
 }
 
 /* In the clone of the template. */
-static _Noreturn void begin_as_clone(bool shared_pid, uint64_t capabilities, int socket)
+static _Noreturn void begin_as_clone(const struct init_clone *m, int socket)
 {
 	enum init_step step = INIT_STEP_DESCRIPTORS;
 	int r = 0;
@@ -209,9 +209,9 @@ static _Noreturn void begin_as_clone(bool shared_pid, uint64_t capabilities, int
 	if (syscall(SYS_close_range, INIT_SOCKET_FD + 1u, ~0u, 0u) < 0)
 		r = -errno;
 	if (r == 0)
-		r = setup_own_mounts(&step);
+		r = setup_own_mounts(m->shm_size, &step);
 	if (r == 0)
-		r = setup_process(shared_pid, capabilities, &step);
+		r = setup_process(m->shared_pid, m->capabilities, &step);
 	if (r == 0) {
 		step = INIT_STEP_MEMORY;
 		r = spawn_init();
@@ -243,11 +243,12 @@ static void handle_clone(size_t len, const int *fds, size_t n_fds)
 	FD_OWNED int pidfd = -EBADF;
 	pid_t pid;
 
-	if (len != sizeof(m) || n_fds != 1 || fds[0] <= INIT_SOCKET_FD)
+	if (len != sizeof(m) || n_fds != 1 || fds[0] <= INIT_SOCKET_FD ||
+	    m.shm_size == 0)
 		die();
 	pid = clone_init(m.shared_pid, &pidfd);
 	if (pid == 0)
-		begin_as_clone(m.shared_pid, m.capabilities, fds[0]);
+		begin_as_clone(&m, fds[0]);
 	if (pid < 0) {
 		answer = (struct init_reply){ .type = INIT_CLONE_FAILED, .step = INIT_STEP_CLONE,
 					      .err = -pid };
@@ -352,7 +353,7 @@ static int setup(enum init_step *step)
 	size_t n_fds, len = receive(fds, &n_fds), n = 0;
 
 	*step = INIT_STEP_REQUEST;
-	if (len < sizeof(*m) || m->type != INIT_SETUP || n_fds != 0 ||
+	if (len < sizeof(*m) || m->type != INIT_SETUP || n_fds != 0 || m->shm_size == 0 ||
 	    m->strings_len != len - sizeof(*m) ||
 	    (m->strings_len > 0 && packet[len - 1] != '\0'))
 		return -EPROTO;
@@ -363,7 +364,7 @@ static int setup(enum init_step *step)
 	is_template = m->template;
 	r = setup_process(m->shared_pid, m->capabilities, step);
 	if (r == 0)
-		r = setup_mounts(packet + sizeof(*m), m->n_hidden, step);
+		r = setup_mounts(packet + sizeof(*m), m->n_hidden, m->shm_size, step);
 	if (r < 0)
 		return r;
 	*step = INIT_STEP_MEMORY;

@@ -43,6 +43,7 @@
 	X(READONLY, "read-only-paths")                                                            \
 	X(CGROUPFS, "cgroupfs")                                                                   \
 	X(DEV, "dev")                                                                             \
+	X(IPC, "ipc")                                                                             \
 	X(SIGNALS, "signals")                                                                     \
 	X(SUBREAPER, "subreaper")                                                                 \
 	X(CLONE, "clone")                                                                         \
@@ -84,6 +85,7 @@ struct init_setup {
 	uint32_t strings_len;
 	uint64_t capabilities; /* all that any INIT_SPAWN will ask for; the rest leaves the bounding
 				* set here, once, instead of in each child */
+	uint64_t shm_size; /* bytes: of /dev/shm, and of System V shared memory */
 	uint32_t template; /* 1: takes INIT_CLONE, and nothing else */
 	uint32_t pad;
 };
@@ -92,6 +94,7 @@ struct init_clone {
 	uint32_t type;
 	uint32_t shared_pid;   /* as of init_setup */
 	uint64_t capabilities;
+	uint64_t shm_size;
 };
 
 /*

@@ -88,8 +88,9 @@ static int attach_new(int mount_fd, int dirfd, const char *name)
 	return mounts_attach(mount_fd, dirfd, name);
 }
 
-static int fill_dev(int dev, struct device_fds *d)
+static int fill_dev(int dev, struct device_fds *d, uint64_t shm_size)
 {
+	char size[24];
 	FD_OWNED int pts = -EBADF;
 	FD_OWNED int shm = -EBADF;
 	int r;
@@ -110,14 +111,15 @@ static int fill_dev(int dev, struct device_fds *d)
 	r = mounts_new_devpts(&pts);
 	if (r == 0)
 		r = attach_new(pts, dev, "pts");
+	snprintf(size, sizeof(size), "%llu", (unsigned long long)shm_size);
 	if (r == 0)
-		r = mounts_new_tmpfs("1777", "50%", &shm);
+		r = mounts_new_tmpfs("1777", size, &shm);
 	if (r == 0)
 		r = attach_new(shm, dev, "shm");
 	return r;
 }
 
-static int make_dev(struct device_fds *d)
+static int make_dev(struct device_fds *d, uint64_t shm_size)
 {
 	FD_OWNED int dev = -EBADF;
 	int r = mounts_new_tmpfs("0755", "64k", &dev);
@@ -125,7 +127,7 @@ static int make_dev(struct device_fds *d)
 	if (r == 0)
 		r = mounts_attach(dev, AT_FDCWD, "/dev");
 	if (r == 0)
-		r = fill_dev(dev, d);
+		r = fill_dev(dev, d, shm_size);
 	/* Contexts share this directory: none of them may replace what another one opens. */
 	return r < 0 ? r : mounts_set(dev, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC, 0);
 }
@@ -186,7 +188,34 @@ static int protect_all(void)
 	return r;
 }
 
-int setup_mounts(const char *hidden, size_t n, enum init_step *ret_step)
+/*
+ * System V IPC has no owner that it would go away with: as much of it as of /dev/shm. The segments are
+ * charged to who made them, as are messages, of which a queue holds 16 KiB (kernel.msgmnb). The
+ * sysctls are those of our IPC namespace (sysctl(2) of the kernel's ipc/ipc_sysctl.c).
+ */
+static int limit_ipc(int own_proc, uint64_t size)
+{
+	const struct {
+		const char *file;
+		uint64_t value;
+	} limits[] = {
+		{ "sys/kernel/shmmax", size },
+		{ "sys/kernel/shmall", size / (uint64_t)sysconf(_SC_PAGESIZE) },
+		{ "sys/kernel/msgmni", size / 16384 },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(limits); i++) {
+		FD_OWNED int fd = openat(own_proc, limits[i].file, O_WRONLY | O_CLOEXEC);
+
+		if (fd < 0 && errno == ENOENT)
+			return 0; /* a kernel without System V IPC */
+		if (fd < 0 || dprintf(fd, "%llu", (unsigned long long)limits[i].value) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+int setup_mounts(const char *hidden, size_t n, uint64_t shm_size, enum init_step *ret_step)
 {
 	CLEANUP(device_fds_close)
 	struct device_fds devs = { .fds = { -EBADF, -EBADF, -EBADF, -EBADF, -EBADF, -EBADF } };
@@ -205,6 +234,10 @@ int setup_mounts(const char *hidden, size_t n, enum init_step *ret_step)
 		r = mounts_new_proc(&own_proc);
 	if (r < 0)
 		return r;
+	*ret_step = INIT_STEP_IPC;
+	r = limit_ipc(own_proc, shm_size);
+	if (r < 0)
+		return r;
 	*ret_step = INIT_STEP_DEV;
 	r = take_devices(&devs);
 	if (r < 0)
@@ -218,7 +251,7 @@ int setup_mounts(const char *hidden, size_t n, enum init_step *ret_step)
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_DEV;
-	r = make_dev(&devs);
+	r = make_dev(&devs, shm_size);
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_READONLY;
@@ -235,7 +268,7 @@ int setup_mounts(const char *hidden, size_t n, enum init_step *ret_step)
 	return mask_all("/", hidden, n);
 }
 
-int setup_own_mounts(enum init_step *ret_step)
+int setup_own_mounts(uint64_t shm_size, enum init_step *ret_step)
 {
 	CLEANUP(device_fds_close)
 	struct device_fds devs = { .fds = { -EBADF, -EBADF, -EBADF, -EBADF, -EBADF, -EBADF } };
@@ -245,6 +278,10 @@ int setup_own_mounts(enum init_step *ret_step)
 	/* The copies of private mounts are private. */
 	*ret_step = INIT_STEP_PROC;
 	r = mounts_new_proc(&proc);
+	if (r < 0)
+		return r;
+	*ret_step = INIT_STEP_IPC;
+	r = limit_ipc(proc, shm_size);
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_DEV;
@@ -260,7 +297,7 @@ int setup_own_mounts(enum init_step *ret_step)
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_DEV;
-	r = make_dev(&devs);
+	r = make_dev(&devs, shm_size);
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_READONLY;

@@ -6,8 +6,10 @@
  *   hog fork N       forks N children that wait, says how many there were, and ends them
  *   hog bomb         forks for ever, and so do its children; none ends
  *   hog spin MS      spins for so long, and says how many ms of CPU it got
+ *   hog pipe MIB     leaves so much in its standard output, a pipe that it makes as large
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,6 +85,29 @@ static int spin(unsigned long ms)
 	return 0;
 }
 
+/* The same MiB again and again: the pipe holds references to it. */
+static int fill_pipe(unsigned long mib)
+{
+	int file = memfd_create("hog", 0);
+
+	if (file < 0 || ftruncate(file, (off_t)MIB) < 0)
+		return 1;
+	/* 2^31 is negative as an int: what comes back says nothing. */
+	(void)fcntl(STDOUT_FILENO, F_SETPIPE_SZ, (unsigned)(mib * MIB));
+	for (unsigned long left = mib * MIB; left > 0;) {
+		off_t at = (off_t)(-left % MIB);
+		ssize_t n = splice(file, &at, STDOUT_FILENO, NULL, MIB - (size_t)at,
+				   SPLICE_F_NONBLOCK);
+
+		if (n <= 0) {
+			fprintf(stderr, "%lu left: %s\n", left, strerror(errno));
+			return 1;
+		}
+		left -= (unsigned long)n;
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	unsigned long n = argc > 2 ? strtoul(argv[2], NULL, 10) : 0;
@@ -95,6 +120,8 @@ int main(int argc, char **argv)
 		return take_pids(n);
 	if (argc > 2 && strcmp(argv[1], "spin") == 0)
 		return spin(n);
-	fputs("usage: hog memory MIB | fork N | bomb | spin MS\n", stderr);
+	if (argc > 2 && strcmp(argv[1], "pipe") == 0)
+		return fill_pipe(n);
+	fputs("usage: hog memory MIB | fork N | bomb | spin MS | pipe MIB\n", stderr);
 	return 2;
 }

@@ -63,7 +63,7 @@ static bool receive(struct init_reply *reply)
 static void set_up(uint32_t shared_pid)
 {
 	struct init_setup setup = { .type = INIT_SETUP, .shared_pid = shared_pid,
-				    .capabilities = ~0ull };
+				    .capabilities = ~0ull, .shm_size = 64 << 20 };
 	struct init_reply reply;
 
 	send_raw(&setup, sizeof(setup), NULL, 0);

@@ -52,6 +52,13 @@ const char *cgroups_missing(const struct cgroups *cgroups, enum config_limit lim
 uint64_t cgroups_reserve(const struct cgroups *cgroups);
 
 /*
+ * Of an eighth of user code's memory, which all /dev/shm together may be: wanted, or half of what is
+ * left, but at least 1 MiB, so that there is something for everybody. Give back what it returns.
+ */
+uint64_t cgroups_shm_take(struct cgroups *cgroups, uint64_t wanted);
+void cgroups_shm_give_back(struct cgroups *cgroups, uint64_t size);
+
+/*
  * A place for the execs of a context, with its limits; 0: a share of those of all user code, which is
  * three quarters of the memory and not quite half of the processes. -EINVAL where one that is given
  * cannot be set (best_effort: a warning). Lives as long as cgroups.

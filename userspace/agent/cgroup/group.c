@@ -19,6 +19,7 @@
 #define GROUPS_LOOK 8u /* at so many idle ones at a time, for one without files */
 #define FILES_SMALL (64u * 1024)
 #define PIDS_LEFT 256u
+#define SHM_LEAST (1024u * 1024ull)
 
 /* What is charged to it for tmpfs and shared memory; 0 when that cannot be told. */
 static uint64_t files_of(const struct cgroup_group *g)
@@ -80,6 +81,23 @@ const char *cgroups_missing(const struct cgroups *cgroups, enum config_limit lim
 uint64_t cgroups_reserve(const struct cgroups *cgroups)
 {
 	return cgroups->tree.reserve;
+}
+
+uint64_t cgroups_shm_take(struct cgroups *c, uint64_t wanted)
+{
+	uint64_t most = c->tree.user_memory / 8, half = c->shm < most ? (most - c->shm) / 2 : 0;
+	uint64_t size = wanted < half ? wanted : half;
+
+	if (size < SHM_LEAST)
+		size = SHM_LEAST;
+	size &= ~(SHM_LEAST - 1);
+	c->shm += size;
+	return size;
+}
+
+void cgroups_shm_give_back(struct cgroups *c, uint64_t size)
+{
+	c->shm -= size;
 }
 
 int cgroup_group_limit(const struct cgroup_group *g, int dir)

@@ -32,6 +32,7 @@ struct cgroups {
 	struct list idle;   /* groups with a directory and nothing in it, the longest idle first */
 	size_t n_idle;
 	size_t n_pool;      /* of all groups */
+	uint64_t shm;       /* bytes of /dev/shm given out */
 	struct list in_use; /* given out */
 	struct list dying;  /* put while not empty: killed, wait to be empty */
 };

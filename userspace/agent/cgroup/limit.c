@@ -193,6 +193,7 @@ static int divide_memory(struct cgroup_tree *t, const struct config *config, uin
 			    (unsigned long long)(total / MIB));
 	if (*user_max == 0)
 		*user_max = total - reserve;
+	t->user_memory = lower(*user_max, total - reserve);
 	if (reserve == 0)
 		return 0;
 	r = t->have[LIMIT_MEMORY] ? protect_control(t, reserve) : -ENOTSUP;

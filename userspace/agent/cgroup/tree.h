@@ -23,6 +23,7 @@ struct cgroup_tree {
 	bool give_back[LIMIT_COUNT]; /* it was not on in BASE before us */
 	char missing[LIMIT_COUNT][160]; /* of those that are not on: why, for people */
 	uint64_t user_max[LIMIT_COUNT]; /* in force over all user code; CONFIG_NO_LIMIT: none */
+	uint64_t user_memory; /* bytes that user code has, whether or not limited to them */
 	uint64_t reserve; /* bytes in force as memory.min of control; 0: none */
 };
 

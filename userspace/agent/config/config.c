@@ -141,6 +141,7 @@ static struct config *config_new(void)
 		return NULL;
 	config->enforce = ENFORCE_REQUIRE;
 	config->namespace_idle = 60;
+	config->shm_size = 64ull << 20;
 	config->instance = strdup("default");
 	config->pin_dir = strdup(DEFAULT_PIN_DIR);
 	if (!config->instance || !config->pin_dir || !config_add_context(config, "default", 0)) {

@@ -89,6 +89,7 @@ struct config {
 	uint64_t user_limits[LIMIT_COUNT]; /* of all contexts together; 0: see cgroup/limit.c */
 	uint64_t memory_reserve; /* bytes for the control plane; 0: by the size of the machine,
 				  * CONFIG_NO_LIMIT: none */
+	uint64_t shm_size; /* of /dev/shm of a namespace, default 64 MiB */
 	struct config_device devices[CONFIG_DEVICES_MAX]; /* that user code may open besides the usual */
 	size_t n_devices;
 	struct config_service *services;

@@ -131,6 +131,11 @@ static const char *set_memory_reserve(struct parser *p, const char *text)
 		       "must be a size of at least 1M, such as 512M or 2G, or none" : NULL;
 }
 
+static const char *set_shm_size(struct parser *p, const char *text)
+{
+	return config_value_size(text, &p->config->shm_size);
+}
+
 static const char *set_device(struct parser *p, const char *text)
 {
 	struct config *c = p->config;
@@ -305,6 +310,7 @@ static const struct key {
 	{ SECTION_MOAT, "user_pids_max", set_user_pids_max },
 	{ SECTION_MOAT, "user_cpu_max", set_user_cpu_max },
 	{ SECTION_MOAT, "memory_reserve", set_memory_reserve },
+	{ SECTION_MOAT, "shm_size", set_shm_size },
 	{ SECTION_MOAT, "device", set_device, true },
 	{ SECTION_SERVICE, "command", set_command },
 	{ SECTION_SERVICE, "port", set_port, true },

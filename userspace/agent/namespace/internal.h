@@ -39,6 +39,7 @@ struct namespace {
 	bool keep;       /* not ended when idle */
 	bool shared_pid;
 	uint64_t capabilities;
+	uint64_t shm_size; /* bytes of cgroups_shm_take(), while there is a moat-init; 0: none */
 	struct enforce *enforce;
 	struct loop *loop;
 	struct cgroups *cgroups;
@@ -108,6 +109,8 @@ int namespace_send_clone(struct namespace *template, const struct namespace *ns,
 void namespace_event(struct namespace *ns, enum namespace_event event, const char *why);
 /* Of one that waits: event BEGUN, FAILED or BROKEN. */
 void namespace_launch_now(struct namespace *ns);
+/* There is no moat-init any more that could have a /dev/shm. */
+void namespace_give_shm_back(struct namespace *ns);
 /* What came of INIT_CLONE. pidfd is owned. reply NULL: the template is lost. */
 void namespace_cloned(struct namespace *template, const struct init_reply *reply, int pidfd);
 /* At agent start: waits until ns is ready, or stop_fd is readable. */

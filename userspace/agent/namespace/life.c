@@ -86,10 +86,20 @@ static int launch_clone(struct namespace *ns, struct failure *f)
 	return 0;
 }
 
+void namespace_give_shm_back(struct namespace *ns)
+{
+	cgroups_shm_give_back(ns->cgroups, ns->shm_size);
+	ns->shm_size = 0;
+}
+
 void namespace_launch_now(struct namespace *ns)
 {
 	struct failure f = { 0 };
-	int r = ns->cloned ? launch_clone(ns, &f) : launch_from_nothing(ns, &f);
+	int r;
+
+	if (!ns->shm_size)
+		ns->shm_size = cgroups_shm_take(ns->cgroups, ns->set->config->shm_size);
+	r = ns->cloned ? launch_clone(ns, &f) : launch_from_nothing(ns, &f);
 
 	if (r == 0)
 		return;
@@ -327,6 +337,7 @@ void namespace_wait_gone(struct namespace *ns)
 
 void namespace_free(struct namespace *ns)
 {
+	namespace_give_shm_back(ns);
 	loop_timer_cancel(ns->loop, &ns->timer);
 	loop_timer_cancel(ns->loop, &ns->watchdog);
 	list_remove(&ns->link);

@@ -408,7 +408,8 @@ int namespace_send_setup(struct namespace *ns)
 	size_t at = sizeof(*m);
 
 	*m = (struct init_setup){ .type = INIT_SETUP, .shared_pid = ns->shared_pid,
-				  .capabilities = ns->capabilities, .template = ns->template };
+				  .capabilities = ns->capabilities, .shm_size = ns->shm_size,
+				  .template = ns->template };
 	for (char **h = ns->set->hidden; *h; h++, m->n_hidden++) {
 		if (at + strlen(*h) + 1 > sizeof(packet))
 			return -E2BIG;
@@ -428,6 +429,6 @@ int namespace_send_clone(struct namespace *template, const struct namespace *ns,
 	if (r < 0)
 		return r;
 	*m = (struct init_clone){ .type = INIT_CLONE, .shared_pid = ns->shared_pid,
-				  .capabilities = ns->capabilities };
+				  .capabilities = ns->capabilities, .shm_size = ns->shm_size };
 	return send_packet(template->socket, sizeof(*m), &socket, 1);
 }

@@ -103,6 +103,7 @@ void namespaces_gone(struct namespace *ns)
 {
 	ns->set->n_living -= ns->living;
 	ns->living = false;
+	namespace_give_shm_back(ns);
 	namespaces_pump(ns->set);
 }
 
