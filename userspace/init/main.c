@@ -208,9 +208,9 @@ static _Noreturn void begin_as_clone(bool shared_pid, uint64_t capabilities, int
 	if (syscall(SYS_close_range, INIT_SOCKET_FD + 1u, ~0u, 0u) < 0)
 		r = -errno;
 	if (r == 0)
-		r = setup_own_mounts(&step);
+		r = setup_own_mounts(capabilities & (1ull << CAP_SYS_ADMIN), &step);
 	if (r == 0)
-		r = setup_process(shared_pid, capabilities, &step);
+		r = setup_own_process(shared_pid, capabilities, &step);
 	if (r == 0) {
 		step = INIT_STEP_MEMORY;
 		r = spawn_init();
