@@ -13,7 +13,7 @@
  * this time is killed; and when even that brings no answer in the same time again, it is moat-init that
  * does not answer.
  */
-#define SPAWN_MS 10000
+uint64_t namespace_spawn_ms = 10000;
 
 const char *const namespace_step_names[INIT_STEP_COUNT] = {
 #define STEP_NAME(name, text) text,
@@ -122,13 +122,13 @@ static void on_watchdog(struct loop_timer *timer)
 
 	if (!ns->pending)
 		return;
-	if (age >= 2 * SPAWN_MS * NSEC_PER_MSEC) {
+	if (age >= 2 * namespace_spawn_ms * NSEC_PER_MSEC) {
 		lose(ns, "moat-init does not answer");
 		return;
 	}
-	if (age >= SPAWN_MS * NSEC_PER_MSEC) {
-		log_warning("namespace %s: a command did not start in %d s, it is killed", ns->name,
-			    SPAWN_MS / 1000);
+	if (age >= namespace_spawn_ms * NSEC_PER_MSEC) {
+		log_warning("namespace %s: a command did not start in %llu ms, it is killed", ns->name,
+			    (unsigned long long)namespace_spawn_ms);
 		g = cgroup_by_fd(ns->cgroups, ns->pending->cgroup_fd);
 		if (g)
 			(void)cgroup_kill(g);
@@ -139,7 +139,7 @@ static void on_watchdog(struct loop_timer *timer)
 static void watch_pending(struct namespace *ns)
 {
 	if (!ns->watchdog.index)
-		(void)loop_timer_set(ns->loop, &ns->watchdog, SPAWN_MS * NSEC_PER_MSEC,
+		(void)loop_timer_set(ns->loop, &ns->watchdog, namespace_spawn_ms * NSEC_PER_MSEC,
 				     on_watchdog);
 }
 
