@@ -186,8 +186,8 @@ static void check_mode(const char *mode)
 
 	open_with(mode);
 	fds = count_fds();
-	assert_int_equal(start(&limited, &(struct exec_request){ .argv = ARGV("x"), .timeout_ms = 300 }), 0);
 	assert_int_equal(start(&patient, &(struct exec_request){ .argv = ARGV("x") }), 0);
+	assert_int_equal(start(&limited, &(struct exec_request){ .argv = ARGV("x"), .timeout_ms = 300 }), 0);
 	assert_int_equal(start(&cloned, &(struct exec_request){ .argv = ARGV("x"), .context = "c",
 								.timeout_ms = 300 }), 0);
 	RUN_UNTIL(limited.failed && patient.failed && cloned.failed);
@@ -195,7 +195,7 @@ static void check_mode(const char *mode)
 	check_told(&patient, false);
 	check_told(&cloned, true);
 	/* There is another one, which is asked, too. */
-	assert_int_equal(start(&again, &(struct exec_request){ .argv = ARGV("x"), .timeout_ms = 5000 }), 0);
+	assert_int_equal(start(&again, &(struct exec_request){ .argv = ARGV("x"), .timeout_ms = 1000 }), 0);
 	RUN_UNTIL(again.failed);
 	check_told(&again, true);
 	RUN_UNTIL(count_fds() <= fds + 8); /* pipes kept for the next command, a cgroup's two */

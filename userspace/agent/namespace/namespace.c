@@ -280,6 +280,22 @@ static void on_reply(struct namespace *ns, const struct init_reply *reply, int f
 	lose(ns, "unexpected message from moat-init");
 }
 
+/* The one descriptor of a message; where there are more (the kernel pads the space for them) none. */
+static int only_fd(const struct cmsghdr *cmsg)
+{
+	size_t n = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+	int fds[2] = { -EBADF, -EBADF };
+
+	if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS || n > ARRAY_LEN(fds))
+		return -EBADF;
+	memcpy(fds, CMSG_DATA(cmsg), n * sizeof(int));
+	if (n == 1)
+		return fds[0];
+	for (size_t i = 0; i < n; i++)
+		close_fd(&fds[i]);
+	return -EBADF;
+}
+
 /* One packet, with the descriptor that came with it. What recvmsg(2) returns. */
 static ssize_t receive(int socket, struct init_reply *ret_reply, int *ret_fd)
 {
@@ -293,10 +309,7 @@ static ssize_t receive(int socket, struct init_reply *ret_reply, int *ret_fd)
 	ssize_t n = recvmsg(socket, &msg, MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);
 	struct cmsghdr *cmsg = n >= 0 ? CMSG_FIRSTHDR(&msg) : NULL;
 
-	*ret_fd = -EBADF;
-	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
-	    cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(ret_fd, CMSG_DATA(cmsg), sizeof(int));
+	*ret_fd = cmsg ? only_fd(cmsg) : -EBADF;
 	return n;
 }
 
