@@ -24,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define FIRST_CONTEXTS 256u
 #define LEN(a) (sizeof(a) / sizeof((a)[0]))
 
 static const char *socket_path = "/run/moat/moat.sock";
@@ -198,6 +199,29 @@ static int by_api_secure(void)
 	return api_exec(",\"env\":{\"K\":\"V\"}");
 }
 
+static int api_exec_in(const char *context)
+{
+	char extra[64];
+
+	snprintf(extra, sizeof(extra), ",\"context\":\"%s\"", context);
+	return api_exec(extra);
+}
+
+/* Of contexts that tests/bench/run configures: each is used again when its namespaces are long gone. */
+static int by_api_first(void)
+{
+	static unsigned turn;
+	char name[16];
+
+	snprintf(name, sizeof(name), "c%u", turn++ % FIRST_CONTEXTS);
+	return api_exec_in(name);
+}
+
+static int by_api_later(void)
+{
+	return api_exec_in("again");
+}
+
 /* --- Latency ------------------------------------------------------------------------------- */
 
 static struct method {
@@ -210,6 +234,8 @@ static struct method {
 	{ .name = "posix_spawn", .run = by_posix_spawn },
 	{ .name = "moat API", .run = by_api },
 	{ .name = "moat API, secure", .run = by_api_secure },
+	{ .name = "moat API, of a context", .run = by_api_later },
+	{ .name = "moat API, first of a context", .run = by_api_first },
 	{ .name = "moat exec", .run = by_cli },
 	{ .name = "moat exec -e K=V", .run = by_cli_secure },
 	{ .name = "nsenter", .run = by_nsenter },

@@ -23,10 +23,12 @@
 int setup_mounts(const char *hidden, size_t n, uint64_t shm_size, enum init_step *ret_step);
 
 /*
- * In a fork of a process that has done the above, in a copy of its mount namespace: a /proc and /dev of its own
- * in the place of the copies, which are the template's.
+ * In a fork of a process that has done the above, in a copy of its mount namespace: /proc, /dev/pts and /dev/shm
+ * of its own in the place of the copies, which are the template's; with may_mount all of /dev.
  */
-int setup_own_mounts(uint64_t shm_size, enum init_step *ret_step);
+int setup_own_mounts(bool may_mount, uint64_t shm_size, enum init_step *ret_step);
+/* The same of setup_process(). */
+int setup_own_process(bool shared_pid, uint64_t capabilities, enum init_step *ret_step);
 
 /* Makes this process what its children may inherit: no dispositions, no ambient capabilities, no
  * securebits, capabilities at most those given in the bounding set, umask 022, own session. */

@@ -209,9 +209,9 @@ static _Noreturn void begin_as_clone(const struct init_clone *m, int socket)
 	if (syscall(SYS_close_range, INIT_SOCKET_FD + 1u, ~0u, 0u) < 0)
 		r = -errno;
 	if (r == 0)
-		r = setup_own_mounts(m->shm_size, &step);
+		r = setup_own_mounts(m->capabilities & (1ull << CAP_SYS_ADMIN), m->shm_size, &step);
 	if (r == 0)
-		r = setup_process(m->shared_pid, m->capabilities, &step);
+		r = setup_own_process(m->shared_pid, m->capabilities, &step);
 	if (r == 0) {
 		step = INIT_STEP_MEMORY;
 		r = spawn_init();

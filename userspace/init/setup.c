@@ -88,9 +88,16 @@ static int attach_new(int mount_fd, int dirfd, const char *name)
 	return mounts_attach(mount_fd, dirfd, name);
 }
 
+static int new_shm(uint64_t size, int *ret_fd)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)size);
+	return mounts_new_tmpfs("1777", text, ret_fd);
+}
+
 static int fill_dev(int dev, struct device_fds *d, uint64_t shm_size)
 {
-	char size[24];
 	FD_OWNED int pts = -EBADF;
 	FD_OWNED int shm = -EBADF;
 	int r;
@@ -111,9 +118,8 @@ static int fill_dev(int dev, struct device_fds *d, uint64_t shm_size)
 	r = mounts_new_devpts(&pts);
 	if (r == 0)
 		r = attach_new(pts, dev, "pts");
-	snprintf(size, sizeof(size), "%llu", (unsigned long long)shm_size);
 	if (r == 0)
-		r = mounts_new_tmpfs("1777", size, &shm);
+		r = new_shm(shm_size, &shm);
 	if (r == 0)
 		r = attach_new(shm, dev, "shm");
 	return r;
@@ -167,13 +173,12 @@ static int make_readonly(const char *path)
 	return r < 0 ? r : mounts_attach(clone, AT_FDCWD, path);
 }
 
-static int mask_all(const char *prefix, const char *hidden, size_t n)
+static int mask_all(const char *hidden, size_t n)
 {
 	int r = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(masked) && r == 0; i++)
-		if (strncmp(masked[i], prefix, strlen(prefix)) == 0)
-			r = cover(masked[i]);
+		r = cover(masked[i]);
 	for (; n > 0 && r == 0; n--, hidden += strlen(hidden) + 1)
 		r = cover(hidden);
 	return r;
@@ -265,17 +270,54 @@ int setup_mounts(const char *hidden, size_t n, uint64_t shm_size, enum init_step
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_MASK;
-	return mask_all("/", hidden, n);
+	return mask_all(hidden, n);
 }
 
-int setup_own_mounts(uint64_t shm_size, enum init_step *ret_step)
+/* As cover(), in fewer calls: nearly all of them are files. */
+static int cover_in_proc(const char *path)
+{
+	FD_OWNED int null = open_tree(AT_FDCWD, "/dev/null", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	int r = null < 0 ? -errno : mounts_attach(null, AT_FDCWD, path);
+
+	return r == -ENOENT ? 0 : r < 0 ? cover(path) : 0; /* EINVAL: a directory */
+}
+
+/*
+ * Who may not mount has the template's /dev, with terminals and memory of his own. Who may could make that
+ * writable, and it is the same in all copies: he gets another, and nothing is left beneath it.
+ */
+static int own_dev(bool may_mount, uint64_t shm_size)
 {
 	CLEANUP(device_fds_close)
 	struct device_fds devs = { .fds = { -EBADF, -EBADF, -EBADF, -EBADF, -EBADF, -EBADF } };
+	FD_OWNED int pts = -EBADF;
+	FD_OWNED int shm = -EBADF;
+	int r;
+
+	if (may_mount) {
+		r = take_devices(&devs);
+		if (r == 0 && umount2("/dev", MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+			r = -errno;
+		return r < 0 ? r : make_dev(&devs, shm_size);
+	}
+	r = mounts_new_devpts(&pts);
+	if (r == 0)
+		r = mounts_attach(pts, AT_FDCWD, "/dev/pts");
+	if (r == 0)
+		r = new_shm(shm_size, &shm);
+	return r < 0 ? r : mounts_attach(shm, AT_FDCWD, "/dev/shm");
+}
+
+int setup_own_mounts(bool may_mount, uint64_t shm_size, enum init_step *ret_step)
+{
 	FD_OWNED int proc = -EBADF;
 	int r;
 
 	/* The copies of private mounts are private. */
+	*ret_step = INIT_STEP_DEV;
+	r = own_dev(may_mount, shm_size);
+	if (r < 0)
+		return r;
 	*ret_step = INIT_STEP_PROC;
 	r = mounts_new_proc(&proc);
 	if (r < 0)
@@ -284,20 +326,11 @@ int setup_own_mounts(uint64_t shm_size, enum init_step *ret_step)
 	r = limit_ipc(proc, shm_size);
 	if (r < 0)
 		return r;
-	*ret_step = INIT_STEP_DEV;
-	r = take_devices(&devs);
-	if (r < 0)
-		return r;
-	/* What covers them is off with them. Nothing of ours may lie beneath: who may mount looks there. */
-	if (umount2("/dev", MNT_DETACH | UMOUNT_NOFOLLOW) < 0 ||
-	    umount2("/proc", MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
-		return -errno;
 	*ret_step = INIT_STEP_PROC;
+	/* With what covers it. It shows the agent's processes: it may not lie beneath ours. */
+	if (umount2("/proc", MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+		return -errno;
 	r = mounts_attach(proc, AT_FDCWD, "/proc");
-	if (r < 0)
-		return r;
-	*ret_step = INIT_STEP_DEV;
-	r = make_dev(&devs, shm_size);
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_READONLY;
@@ -305,7 +338,10 @@ int setup_own_mounts(uint64_t shm_size, enum init_step *ret_step)
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_MASK;
-	return mask_all("/proc/", NULL, 0);
+	for (size_t i = 0; i < ARRAY_LEN(masked) && r == 0; i++)
+		if (strncmp(masked[i], "/proc/", strlen("/proc/")) == 0)
+			r = cover_in_proc(masked[i]);
+	return r;
 }
 
 static int reset_signals(void)
@@ -336,6 +372,19 @@ static int reset_capabilities(uint64_t bounding)
 		r = -errno;
 	cap_free(caps);
 	return r;
+}
+
+/* What setup_process() does that a fork of its process does not have yet. */
+int setup_own_process(bool shared_pid, uint64_t capabilities, enum init_step *ret_step)
+{
+	*ret_step = INIT_STEP_SESSION;
+	if (setsid() < 0)
+		return -errno;
+	*ret_step = INIT_STEP_SUBREAPER;
+	if (shared_pid && prctl(PR_SET_CHILD_SUBREAPER, 1ul, 0ul, 0ul, 0ul) < 0)
+		return -errno;
+	*ret_step = INIT_STEP_CAPABILITIES;
+	return reset_capabilities(capabilities);
 }
 
 int setup_process(bool shared_pid, uint64_t capabilities, enum init_step *ret_step)

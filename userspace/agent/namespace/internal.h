@@ -92,6 +92,8 @@ extern const char *const namespace_step_names[INIT_STEP_COUNT];
 
 /* --- namespace.c ------------------------------------------------------------------------------ */
 
+extern uint64_t namespace_spawn_ms; /* tests shorten it */
+
 /* Sends the next queued spawn, if it is its turn. */
 void namespace_pump(struct namespace *ns);
 /* Fails what was sent, or all. err: positive. */

@@ -43,14 +43,26 @@ static void disconnect(struct namespace *ns)
 /* Of a moat-init that waits for nothing but us: its label, and what we hear of it. 0 or -errno. */
 static int adopt(struct namespace *ns)
 {
-	int r = enforce_label_init(ns->enforce, ns->init.pidfd, &ns->declared);
+	int r = loop_add(ns->loop, &ns->on_death, ns->init.pidfd, EPOLLIN, on_death_event);
 
 	ns->started_ns = now_ns();
+	if (r < 0) { /* nobody would see its end: the agent's general reaper does */
+		namespace_kill(ns);
+		close_fd(&ns->init.pidfd);
+		ns->init.pid = 0;
+		return r;
+	}
+	r = enforce_label_init(ns->enforce, ns->init.pidfd, &ns->declared);
 	if (r == 0)
 		r = loop_add(ns->loop, &ns->on_socket, ns->socket, EPOLLIN, namespace_on_socket);
-	if (r == 0)
-		r = loop_add(ns->loop, &ns->on_death, ns->init.pidfd, EPOLLIN, on_death_event);
 	return r;
+}
+
+/* A launch that got no further; whether a process came of it decides what it is. */
+static void launch_failed(struct namespace *ns, int r, const char *why)
+{
+	ns->launch_err = -r;
+	namespace_event(ns, ns->init.pidfd >= 0 ? NAMESPACE_BROKEN : NAMESPACE_FAILED, why);
 }
 
 static int launch_from_nothing(struct namespace *ns, struct failure *f)
@@ -101,27 +113,25 @@ void namespace_launch_now(struct namespace *ns)
 		ns->shm_size = cgroups_shm_take(ns->cgroups, ns->set->config->shm_size);
 	r = ns->cloned ? launch_clone(ns, &f) : launch_from_nothing(ns, &f);
 
-	if (r == 0)
-		return;
-	ns->launch_err = -r;
-	namespace_event(ns, ns->init.pidfd >= 0 ? NAMESPACE_BROKEN : NAMESPACE_FAILED, f.msg);
+	if (r < 0)
+		launch_failed(ns, r, f.msg);
 }
 
 void namespace_cloned(struct namespace *template, const struct init_reply *reply, int pidfd)
 {
 	struct namespace *ns = take_ptr(template->cloning);
-	int r;
+	int r = reply && reply->err > 0 ? -reply->err : -ESRCH;
 
-	if (!reply || reply->type == INIT_CLONE_FAILED) {
-		ns->launch_err = reply && reply->err > 0 ? reply->err : ESRCH;
-		namespace_event(ns, NAMESPACE_FAILED, strerror(ns->launch_err));
-	} else {
+	if (pidfd >= 0 && syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) < 0 && errno != ESRCH) {
+		close_fd(&pidfd);
+		namespace_event(template, NAMESPACE_BROKEN, "moat-init gave something that is no process");
+	}
+	if (pidfd >= 0) {
 		ns->init = (struct process){ .pid = reply->pid, .pidfd = pidfd };
 		r = adopt(ns);
-		ns->launch_err = -r;
-		if (r < 0)
-			namespace_event(ns, NAMESPACE_BROKEN, strerror(-r));
 	}
+	if (r < 0)
+		launch_failed(ns, r, strerror(-r));
 	namespaces_pump(ns->set);
 }
 

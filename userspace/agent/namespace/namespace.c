@@ -13,7 +13,7 @@
  * this time is killed; and when even that brings no answer in the same time again, it is moat-init that
  * does not answer.
  */
-#define SPAWN_MS 10000
+uint64_t namespace_spawn_ms = 10000;
 
 const char *const namespace_step_names[INIT_STEP_COUNT] = {
 #define STEP_NAME(name, text) text,
@@ -122,13 +122,13 @@ static void on_watchdog(struct loop_timer *timer)
 
 	if (!ns->pending)
 		return;
-	if (age >= 2 * SPAWN_MS * NSEC_PER_MSEC) {
+	if (age >= 2 * namespace_spawn_ms * NSEC_PER_MSEC) {
 		lose(ns, "moat-init does not answer");
 		return;
 	}
-	if (age >= SPAWN_MS * NSEC_PER_MSEC) {
-		log_warning("namespace %s: a command did not start in %d s, it is killed", ns->name,
-			    SPAWN_MS / 1000);
+	if (age >= namespace_spawn_ms * NSEC_PER_MSEC) {
+		log_warning("namespace %s: a command did not start in %llu ms, it is killed", ns->name,
+			    (unsigned long long)namespace_spawn_ms);
 		g = cgroup_by_fd(ns->cgroups, ns->pending->cgroup_fd);
 		if (g)
 			(void)cgroup_kill(g);
@@ -139,7 +139,7 @@ static void on_watchdog(struct loop_timer *timer)
 static void watch_pending(struct namespace *ns)
 {
 	if (!ns->watchdog.index)
-		(void)loop_timer_set(ns->loop, &ns->watchdog, SPAWN_MS * NSEC_PER_MSEC,
+		(void)loop_timer_set(ns->loop, &ns->watchdog, namespace_spawn_ms * NSEC_PER_MSEC,
 				     on_watchdog);
 }
 
@@ -280,6 +280,22 @@ static void on_reply(struct namespace *ns, const struct init_reply *reply, int f
 	lose(ns, "unexpected message from moat-init");
 }
 
+/* The one descriptor of a message; where there are more (the kernel pads the space for them) none. */
+static int only_fd(const struct cmsghdr *cmsg)
+{
+	size_t n = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+	int fds[2] = { -EBADF, -EBADF };
+
+	if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS || n > ARRAY_LEN(fds))
+		return -EBADF;
+	memcpy(fds, CMSG_DATA(cmsg), n * sizeof(int));
+	if (n == 1)
+		return fds[0];
+	for (size_t i = 0; i < n; i++)
+		close_fd(&fds[i]);
+	return -EBADF;
+}
+
 /* One packet, with the descriptor that came with it. What recvmsg(2) returns. */
 static ssize_t receive(int socket, struct init_reply *ret_reply, int *ret_fd)
 {
@@ -293,10 +309,7 @@ static ssize_t receive(int socket, struct init_reply *ret_reply, int *ret_fd)
 	ssize_t n = recvmsg(socket, &msg, MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);
 	struct cmsghdr *cmsg = n >= 0 ? CMSG_FIRSTHDR(&msg) : NULL;
 
-	*ret_fd = -EBADF;
-	if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS &&
-	    cmsg->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(ret_fd, CMSG_DATA(cmsg), sizeof(int));
+	*ret_fd = cmsg ? only_fd(cmsg) : -EBADF;
 	return n;
 }
 
