@@ -3,7 +3,8 @@
  * Surface: labels.
  *
  * Policy: a child has the label of its parent, threads included. A child of moat-init is user code
- * with the label announced for it, used once; without an announcement there is no child. A child
+ * with the label announced for it, used once; without an announcement there is no child. A child of
+ * moatd has the flags announced for it, if there are any (a service's). A child
  * that cannot be labelled is not created, nor is one of user code in another cgroup.
  *
  * Until it executes its program a child of moat-init shares moat-init's memory and descriptors
@@ -69,6 +70,10 @@ int BPF_PROG(moat_task_alloc, struct task_struct *task, unsigned long clone_flag
 			return deny(MOAT_HOOK_task_alloc, EPERM, MOAT_OBJECT_NONE, 0);
 		label = t->next;
 		label.flags |= MOAT_LABEL_NEWBORN;
+		t->next.role = MOAT_ROLE_NONE;
+	}
+	if (label.role == MOAT_ROLE_CONTROL && t && t->next.role == MOAT_ROLE_CONTROL) {
+		label.flags |= t->next.flags;
 		t->next.role = MOAT_ROLE_NONE;
 	}
 	if (label.role == MOAT_ROLE_USER)
