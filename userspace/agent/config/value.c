@@ -253,6 +253,21 @@ const char *config_value_capabilities(const char *text, uint64_t *ret_mask)
 	return NULL;
 }
 
+const char *config_value_seconds(const char *text, uint64_t *ret_seconds)
+{
+	uint64_t seconds = 0;
+	size_t n = strspn(text, "0123456789");
+
+	if (n == 0 || n > 5 || text[n])
+		return "must be a number of seconds up to 86400, or 0 for none";
+	for (; *text; text++)
+		seconds = seconds * 10 + (uint64_t)(*text - '0');
+	if (seconds > 86400)
+		return "must be a number of seconds up to 86400, or 0 for none";
+	*ret_seconds = seconds;
+	return NULL;
+}
+
 /* Where the splitting of a command is. */
 struct splitter {
 	const char *in;
@@ -260,6 +275,17 @@ struct splitter {
 	size_t n;
 	bool quoted; /* something in the word was quoted */
 };
+
+/* Of what stands in no quotes: a shell would put something else in its place. */
+static bool would_expand(const char *at)
+{
+	return *at == '`' || (*at == '$' && (isalnum((unsigned char)at[1]) ||
+					     (at[1] && strchr("_{(@*#?$!-", at[1]))));
+}
+
+static const char would_expand_text[] =
+	"has what a shell would expand ($, `, *, ?, [, ~), and no shell runs it: quote it to "
+	"pass it on";
 
 static const char *take_quoted(struct splitter *s, char quote)
 {
@@ -279,6 +305,11 @@ static const char *take_word(struct splitter *s)
 {
 	s->n = 0;
 	s->quoted = false;
+	if (*s->in == '#')
+		return "has a # outside of quotes, and there are no comments behind a value: quote "
+		       "it to pass it on";
+	if (*s->in == '~')
+		return would_expand_text;
 	while (*s->in && *s->in != ' ' && *s->in != '\t') {
 		const char *why = NULL;
 
@@ -289,6 +320,8 @@ static const char *take_word(struct splitter *s)
 			if (!*++s->in)
 				return "ends with a \\";
 			s->word[s->n++] = *s->in++;
+		} else if (would_expand(s->in) || strchr("*?[", *s->in)) {
+			return would_expand_text;
 		} else {
 			s->word[s->n++] = *s->in++;
 		}
@@ -300,6 +333,16 @@ static const char *take_word(struct splitter *s)
 	    strpbrk(s->word, "|&;<>"))
 		return "has a shell operator, and no shell runs it: quote it to pass it on";
 	return NULL;
+}
+
+/* NAME=…, which a shell would not run but take for the environment of what follows. */
+static bool is_assignment(const struct splitter *s)
+{
+	const char *end = s->word;
+
+	while (isalnum((unsigned char)*end) || *end == '_')
+		end++;
+	return !s->quoted && *end == '=' && end > s->word && !isdigit((unsigned char)s->word[0]);
 }
 
 const char *config_value_words(const char *text, char ***ret_argv)
@@ -316,6 +359,8 @@ const char *config_value_words(const char *text, char ***ret_argv)
 		if (!*s.in || why)
 			break;
 		why = take_word(&s);
+		if (!why && !argv && is_assignment(&s))
+			why = "begins with an assignment, and no shell makes it: there is env for that";
 		if (!why && strv_append(&argv, s.word) < 0)
 			why = out_of_memory;
 	}
