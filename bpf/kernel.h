@@ -47,6 +47,9 @@
 #define S_IFBLK 0060000
 #define S_IFDIR 0040000
 #define S_IFCHR 0020000
+#define S_IFLNK 0120000
+#define S_ISVTX 01000
+#define S_IWOTH 02
 #define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10

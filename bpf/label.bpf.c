@@ -4,8 +4,9 @@
  *
  * Policy: a child has the label of its parent, threads included. A child of moat-init is what was announced
  * for it, once: user code with that label, or another moat-init, which is then in namespaces of its own;
- * without an announcement there is no child. A child that cannot be labelled is not created, nor is one of
- * user code in another cgroup.
+ * without an announcement there is no child. A child of moatd has the flags announced for it, if there are
+ * any (a service's). A child that cannot be labelled is not created, nor is one of user code in another
+ * cgroup.
  *
  * Until it executes its program a child of moat-init shares moat-init's memory and descriptors
  * (userspace/init/spawn.c), so whoever could trace or stop it would have moat-init: it is marked
@@ -85,6 +86,10 @@ int BPF_PROG(moat_task_alloc, struct task_struct *task, unsigned long clone_flag
 		label = t->next;
 		if (label.role == MOAT_ROLE_USER)
 			label.flags |= MOAT_LABEL_NEWBORN;
+		t->next.role = MOAT_ROLE_NONE;
+	}
+	if (label.role == MOAT_ROLE_CONTROL && t && t->next.role == MOAT_ROLE_CONTROL) {
+		label.flags |= t->next.flags;
 		t->next.role = MOAT_ROLE_NONE;
 	}
 	if (label.role == MOAT_ROLE_USER)

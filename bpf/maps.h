@@ -85,6 +85,14 @@ struct {
 	__type(value, __u32);
 } superblocks SEC(".maps") __weak;
 
+/* When user code last moved a link, or what is no file, out of a directory that all may write; see follow.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_INODE_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u64); /* CLOCK_MONOTONIC, ns */
+} moved_inodes SEC(".maps") __weak;
+
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -128,7 +128,7 @@ static __always_inline int use_mount_point(__u32 hook, const struct path *path)
 	if (!may_be_protected(inode))
 		return allow(hook);
 	if (!entry_is_protected(entry, device_of(inode)) &&
-	    !(marks_of(inode) && (in_mounts_of_init() || is_shared(path))))
+	    !((marks_of(inode) & ~MOAT_PROTECT_PLACE) && (in_mounts_of_init() || is_shared(path))))
 		return allow(hook);
 	return deny(hook, EPERM, MOAT_OBJECT_FILE, BPF_CORE_READ(inode, i_ino));
 }

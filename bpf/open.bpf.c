@@ -16,12 +16,15 @@
  * the like, pseudo-terminals, tun) and what the configuration adds. Files that are protected
  * (protect.h) it does not open for writing.
  *
+ * What anybody may have put there and is no file, the control plane does not open (follow.h).
+ *
  * None of these hooks is asked for each part of a path, as inode_permission would be: that would make
  * every path of every task on the machine dearer. What changes a directory has hooks of its own: protect.bpf.c.
  *
  * Hooks: file_open, file_receive, inode_getattr.
  */
 #include "door.h"
+#include "follow.h"
 #include "name.h"
 #include "protect.h"
 
@@ -140,6 +143,8 @@ static __always_inline int open_file(struct file *file)
 	struct inode *inode = file->f_inode;
 	__u32 type = inode->i_mode & S_IFMT;
 
+	if (is_trap(file->f_path.dentry, inode))
+		return deny(MOAT_HOOK_file_open, EACCES, MOAT_OBJECT_FILE, inode->i_ino);
 	if (is_closed_device(inode, type)) {
 		if (!user_subject())
 			return 0;

@@ -25,6 +25,7 @@
  * hold others up), inode_free_security.
  */
 #include "door.h"
+#include "follow.h"
 #include "protect.h"
 
 /* Entries */
@@ -129,6 +130,8 @@ int BPF_PROG(moat_inode_rename, struct inode *old_dir, struct dentry *old_dentry
 		return hand_mark_on(old_dentry, BPF_CORE_READ(new_dentry, d_inode));
 	if (entry_must_stay(old_dir, old_dentry))
 		return deny_file(MOAT_HOOK_inode_rename, BPF_CORE_READ(old_dentry, d_inode));
+	if (note_move(old_dir, old_dentry->d_inode))
+		return -ENOMEM;
 	return change_entry(MOAT_HOOK_inode_rename, new_dir, new_dentry);
 }
 

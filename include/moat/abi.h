@@ -26,6 +26,7 @@ enum moat_role {
 /* moat_label.flags */
 #define MOAT_LABEL_PER_EXEC 1u /* touch only tasks of the same exec, not of the whole context */
 #define MOAT_LABEL_NEWBORN 2u  /* still runs on moat-init's memory: nobody may touch it */
+#define MOAT_LABEL_FOLLOW 16u  /* of CONTROL: may follow links that anybody may have made (bpf/follow.h) */
 
 /*
  * The label of a task. `context` and `exec` are numbers that the agent hands out, from 1 up,
@@ -42,9 +43,9 @@ struct moat_label {
  * Value of the `tasks` task-local-storage map (the key, from user space, is a pidfd).
  * `next` is an announcement, used up by what it announces. Role INIT: the label for the next child, USER, or
  * INIT for a child in namespaces of its own; next.role is NONE when nothing is announced, and a child is then
- * refused with EPERM. Role CONTROL:
- * next.flags are the MOAT_PROTECT_* flags, and next.context the epoch, for the next inode that this
- * task adds an inotify watch for (bpf/protect.bpf.c).
+ * refused with EPERM. Role CONTROL: with next.role CONTROL next.flags are for the label of the next child,
+ * which is a service; else next.flags are the MOAT_PROTECT_* flags, and next.context the epoch, for the next
+ * inode that this task adds an inotify watch for (bpf/protect.bpf.c).
  */
 struct moat_task {
 	struct moat_label label;
@@ -106,6 +107,7 @@ struct moat_inode_key {
 
 #define MOAT_PROTECT_TREE 1u /* this file, or this directory with everything beneath it */
 #define MOAT_PROTECT_PATH 2u /* a directory on the way to one: may not be moved or removed */
+#define MOAT_PROTECT_PLACE 256u /* a directory that all may write: may not be moved, removed or changed itself */
 
 struct moat_inode {
 	__u32 flags;      /* MOAT_PROTECT_* */
@@ -174,6 +176,7 @@ struct moat_settings {
 	X(inode_rmdir, "files", EPERM)                                                             \
 	X(inode_rename, "files", EPERM)                                                            \
 	X(inode_link, "files", EPERM)                                                              \
+	X(inode_follow_link, "files", EACCES)                                                      \
 	X(inode_setattr, "files", EPERM)                                                           \
 	X(inode_setxattr, "files", EPERM)                                                          \
 	X(inode_removexattr, "files", EPERM)                                                       \
@@ -211,7 +214,8 @@ enum moat_hook {
 	MOAT_HOOK_COUNT,
 };
 
-/* Value of `counters`, a per-CPU array indexed by enum moat_hook. Only labelled USER subjects count. */
+/* Value of `counters`, a per-CPU array indexed by enum moat_hook. Only labelled USER subjects count,
+ * and CONTROL and INIT where they are refused something (bpf/follow.h). */
 struct moat_counter {
 	__u64 allowed;
 	__u64 denied;

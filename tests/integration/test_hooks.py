@@ -6,7 +6,6 @@ everything else has, so that its counts are those of the suite; when it runs alo
 
 import contextlib
 import ctypes
-import errno
 import os
 import pathlib
 import socket
@@ -14,7 +13,9 @@ import subprocess
 
 import test_attempts
 import test_contexts
+import test_follow
 from lib import attempts, btf, doing, labels, leaks, moatd, places, privileges, procs
+from lib.labels import labelled
 from lib.session import SPARE_PORT
 from lib.tap import Skip, test
 
@@ -33,6 +34,7 @@ DENY_ONLY = {
     "syslog": "the kernel's log is not for user code",
     "kernel_module_request": "no module is loaded for user code",
     "key_alloc": "keys are not for user code", "key_permission": "keys are not for user code",
+    "inode_follow_link": "it counts what the control plane is refused",
     "file_receive": "of all descriptors it counts those of doors to the kernel",
     "file_fcntl": "of all fcntl(2) it counts leases", "path_notify": "of all watches it counts those that answer",
 }
@@ -85,35 +87,6 @@ def notices(session):
 
 
 # What user code cannot bring about by itself: the tests hand it over, or label a process of their own.
-
-def labelled(session, role, announced, function):
-    """What function answers, 0 or an errno, in a process of the tests' own that gets a label."""
-    ready, go = os.pipe(), os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.write(ready[1], b"x")
-        os.read(go[0], 1)
-        os._exit(answer(function))
-    os.read(ready[0], 1)
-    try:
-        labels.set_label(session, pid, role, announced)
-    finally:
-        os.write(go[1], b"x")
-        for end in (*ready, *go):
-            os.close(end)
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return errno.errorcode.get(status, "ok" if status == 0 else f"status {status}")
-
-
-def answer(function):
-    try:
-        function()
-        return 0
-    except OSError as error:
-        return error.errno
-    except BaseException:
-        return 255
-
 
 def fork():
     pid = os.fork()
@@ -365,7 +338,8 @@ def counters(session):
     if "hook_counters" not in session.memory:
         test_attempts.matrix(session)
         test_contexts.leaked_descriptors(session, "shared")
-        for make in (announced_child, machine_mounts, unmount, listen, guarded_datagrams, own_packets, own_headers, handed_group, kernel_log, perf_registers):
+        for make in (announced_child, machine_mounts, unmount, listen, guarded_datagrams, own_packets, own_headers, handed_group, kernel_log, perf_registers,
+                     test_follow.traps):
             with contextlib.suppress(Exception):  # which its own test reports
                 make(session)
         session.memory["hook_counters"] = {each["hook"]: each for each in session.api.get("/v1/status")["hooks"]}

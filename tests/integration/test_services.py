@@ -2,11 +2,15 @@
 """Services live and come back as what they were: labelled, guarded, ready."""
 
 import os
+import select
 import signal
+import socket
 import subprocess
+import tempfile
+import time
 
-from lib import moatd, procs
-from lib.session import SECRET
+from lib import moatd, places, procs
+from lib.session import FREE_PORT, SECRET
 from lib.tap import test
 
 
@@ -71,3 +75,67 @@ def healthy(session):
     finally:
         agent.kill()
         agent.remove_files()
+
+
+def adverse():
+    """As what wraps moatd may start it: nohup and the like ignore and block signals."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, range(1, signal.NSIG))
+
+
+WAITS = "import os, socket, sys, time; [time.sleep(0.05) for _ in iter(lambda: os.path.exists(sys.argv[1]), True)]; " \
+        "s = socket.create_server((str(), int(sys.argv[2]))); time.sleep(1000)"
+
+
+@test("a moatd that was started with SIGCHLD ignored and everything blocked tells exit statuses and stops on SIGTERM; READY=1 is said when every "
+      "service has been ready, not while one has yet to listen", timeout=90)
+def started_adversely(session):
+    with tempfile.TemporaryDirectory(prefix="moat-test-") as directory, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(f"{directory}/notify")
+        manager.settimeout(60 * session.patience)
+        agent = moatd.Moatd(session.build, f"itest-adverse-{os.getpid()}", f"""
+[service ends]
+command = /bin/sh -c "sleep 0.2; exit 3"
+restart = no
+[service waits]
+command = {places.PYTHON} -c '{WAITS}' {directory}/go {FREE_PORT}
+port = {FREE_PORT}
+ready = tcp:{FREE_PORT}
+""", "best-effort")
+        try:
+            agent.start(60 * procs.SLACK, preexec_fn=adverse, NOTIFY_SOCKET=f"{directory}/notify")
+            ended = procs.wait_until(lambda: (s := agent.service("ends"))["state"] == "exited" and s, 20, "it has ended")
+            assert ended["lastExit"] == {"exitCode": 3, "signal": None}, ended
+            assert agent.service("waits")["state"] == "starting" and not select.select([manager], [], [], 0.5)[0]
+            with open(f"{directory}/go", "w", encoding="ascii"):
+                pass
+            assert manager.recv(64) == b"READY=1" and agent.service("waits")["state"] == "ready"
+            assert agent.stop()[0] == 0 and manager.recv(64) == b"STOPPING=1"
+        finally:
+            agent.kill()
+            agent.remove_files()
+
+
+@test("a service is not ready because somebody else listens on its port: it says who does, and is ready when it listens itself", timeout=90)
+def held_port(session):
+    with tempfile.TemporaryDirectory(prefix="moat-test-") as directory:
+        agent = moatd.Moatd(session.build, f"itest-held-{os.getpid()}", f"""
+[service waits]
+command = {places.PYTHON} -c '{WAITS}' {directory}/go {FREE_PORT}
+port = {FREE_PORT}
+ready = tcp:{FREE_PORT}
+start_timeout = 0
+""", "best-effort")
+        try:
+            with socket.create_server(("127.0.0.1", FREE_PORT)):
+                agent.start(60 * procs.SLACK)
+                said = procs.wait_until(lambda: agent.service("waits")["lastError"], 20, "a reason")
+                assert said == f"port {FREE_PORT} is held by a process outside of moat", said
+                time.sleep(0.3)
+                assert agent.service("waits")["state"] == "starting"
+            with open(f"{directory}/go", "w", encoding="ascii"):
+                pass
+            assert agent.wait_ready("waits", 20)["lastError"] is None
+        finally:
+            agent.stop()
+            agent.remove_files()

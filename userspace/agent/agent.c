@@ -6,14 +6,13 @@
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 
 #include "agent/api/api.h"
 #include "agent/audit/audit.h"
 #include "agent/process/harden.h"
+#include "agent/notify.h"
 #include "agent/process/tables.h"
 #include "agent/own_files.h"
 #include "agent/service/reserved_ports.h"
@@ -26,30 +25,11 @@ struct run {
 	struct agent agent;
 	int lock;
 	struct reserved_ports reserved;
-	char *notify; /* $NOTIFY_SOCKET, or NULL */
+	struct notify notify;
 	int signals;
 	struct loop_source signal_source;
 	struct loop_timer reap_again;
 };
-
-/* Tells a service manager, as sd_notify(3) does; nobody may be listening. */
-static void notify(const struct run *run, const char *state)
-{
-	FD_OWNED int fd = -EBADF;
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	size_t n = run->notify ? strlen(run->notify) : 0;
-
-	if (n == 0 || n >= sizeof(address.sun_path))
-		return;
-	memcpy(address.sun_path, run->notify, n);
-	if (address.sun_path[0] == '@')
-		address.sun_path[0] = '\0';
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || sendto(fd, state, strlen(state), MSG_NOSIGNAL | MSG_DONTWAIT,
-			     (struct sockaddr *)&address,
-			     (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) < 0)
-		log_warning("cannot notify the service manager: %s", strerror(errno));
-}
 
 /* Stopping */
 
@@ -69,7 +49,7 @@ static void begin_stop(struct run *run, int exit_status)
 		return;
 	agent->stopping = true;
 	agent->exit_status = exit_status;
-	notify(run, "STOPPING=1");
+	notify_send(&run->notify, "STOPPING=1");
 	api_drain(agent->api);
 	execs_close(agent->execs);
 	agent->execs = NULL;
@@ -83,6 +63,14 @@ static void on_all_exited(int wait_status, void *data)
 
 	log_info("every service has ended");
 	begin_stop(data, status);
+}
+
+/* The control plane is there when every service has been. */
+static void on_all_ready(void *data)
+{
+	struct run *run = data;
+
+	notify_send(&run->notify, "READY=1");
 }
 
 /* Signals and children */
@@ -193,6 +181,9 @@ static int open_signals(struct run *run, struct failure *f)
 	 * end of the agent. */
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
+	/* no other is blocked, whatever whoever started the agent had blocked */
+	if (sigprocmask(SIG_SETMASK, &set, NULL) < 0)
+		return fail(f, errno, "cannot block signals");
 	run->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (run->signals < 0)
 		return fail(f, errno, "cannot receive signals");
@@ -236,10 +227,12 @@ static int open_modules(struct run *run, struct failure *f)
 {
 	struct agent *agent = &run->agent;
 	struct config *config = agent->config;
+	const struct services_callbacks callbacks = { on_all_exited, on_all_ready, run };
 	int r = loop_new(&agent->loop);
 
 	if (r < 0)
 		return fail(f, -r, "cannot make the event loop");
+	notify_open(&run->notify, agent->loop);
 	r = open_signals(run, f);
 	if (r == 0)
 		r = state_dir_lock(config->state_dir, &run->lock, f);
@@ -261,7 +254,7 @@ static int open_modules(struct run *run, struct failure *f)
 		r = execs_open(config, agent->enforce, agent->cgroups, agent->loop,
 			       &agent->execs, f);
 	if (r == 0)
-		r = services_open(config, agent->cgroups, agent->loop, on_all_exited, run,
+		r = services_open(config, agent->cgroups, agent->enforce, agent->loop, &callbacks,
 				  &agent->services, f);
 	if (r == 0) {
 		audit_name_execs(agent->audit, exec_name);
@@ -302,14 +295,13 @@ static void close_modules(struct run *run)
 		loop_remove(agent->loop, &run->signal_source);
 	}
 	close_fd(&run->signals);
+	notify_close(&run->notify);
 	loop_free(agent->loop);
-	free(run->notify);
 }
 
 int agent_run(struct config *config, const struct probe_report *probes)
 {
 	struct run run = { .lock = -EBADF, .signals = -EBADF };
-	const char *notify_socket = getenv("NOTIFY_SOCKET");
 	struct failure f = { 0 };
 	struct timespec ts;
 	int r;
@@ -319,13 +311,10 @@ int agent_run(struct config *config, const struct probe_report *probes)
 	run.agent.probes = *probes;
 	run.agent.started_unix_ms =
 		(uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / NSEC_PER_MSEC;
-	run.notify = notify_socket ? strdup(notify_socket) : NULL;
-	unsetenv("NOTIFY_SOCKET"); /* it is the agent's, not its services' */
 	harden_self();
 	r = open_modules(&run, &f);
 	if (r == 0) {
 		services_start(run.agent.services);
-		notify(&run, "READY=1");
 		r = loop_run(run.agent.loop);
 		if (r < 0)
 			fail(&f, -r, "the event loop failed");

@@ -5,6 +5,7 @@
 #include "agent/enforce/probe.h"
 #include "agent/agent.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "base/standard_fds.h"
 
 #define DEFAULT_FILE "/etc/moat/moat.conf"
@@ -12,7 +13,8 @@
 
 static const char usage[] =
 	"usage: moatd [-c FILE] [--enforce MODE] [--keep-pins] [--config-test]\n"
-	"       moatd --port PORT[/udp]... [--enforce MODE] [--keep-pins] -- COMMAND [ARG]...\n"
+	"       moatd --port PORT[/udp]... [--directory DIR] [--enforce MODE] [--keep-pins]\n"
+	"             -- COMMAND [ARG]...\n"
 	"       moatd --check [--json]\n"
 	"\n"
 	"Starts and protects the services of a configuration file (" DEFAULT_FILE "),\n"
@@ -20,6 +22,9 @@ static const char usage[] =
 	"\n"
 	"  -c, --config FILE  the configuration\n"
 	"      --port PORT    a port of the command; repeatable\n"
+	"      --directory DIR\n"
+	"                     where the command runs, guarded from user code; else an empty\n"
+	"                     directory of its own\n"
 	"      --enforce MODE require (the default): refuse to start where the kernel cannot\n"
 	"                     enforce; best-effort: go on with what there is; audit: only record\n"
 	"      --keep-pins    leave the kernel programs in force when the agent stops\n"
@@ -30,7 +35,7 @@ static const char usage[] =
 	"      --help         print this\n";
 
 struct options {
-	const char *file;
+	const char *file, *directory;
 	char **ports;
 	char **command; /* NULL: none */
 	const char *enforce;
@@ -39,6 +44,7 @@ struct options {
 
 enum {
 	OPT_PORT = 256,
+	OPT_DIRECTORY,
 	OPT_ENFORCE,
 	OPT_KEEP_PINS,
 	OPT_CONFIG_TEST,
@@ -51,6 +57,7 @@ enum {
 static const struct option long_options[] = {
 	{ "config", required_argument, NULL, 'c' },
 	{ "port", required_argument, NULL, OPT_PORT },
+	{ "directory", required_argument, NULL, OPT_DIRECTORY },
 	{ "enforce", required_argument, NULL, OPT_ENFORCE },
 	{ "keep-pins", no_argument, NULL, OPT_KEEP_PINS },
 	{ "config-test", no_argument, NULL, OPT_CONFIG_TEST },
@@ -80,6 +87,9 @@ static int parse_options(int argc, char **argv, struct options *o)
 		case OPT_PORT:
 			if (strv_append(&o->ports, optarg) < 0)
 				return complain("out of memory");
+			break;
+		case OPT_DIRECTORY:
+			o->directory = optarg;
 			break;
 		case OPT_ENFORCE:
 			o->enforce = optarg;
@@ -114,6 +124,8 @@ static int parse_options(int argc, char **argv, struct options *o)
 		return complain("a command needs --port: what is to be guarded?");
 	if (!o->command && o->ports)
 		return complain("--port needs a command behind --");
+	if (!o->command && o->directory)
+		return complain("--directory needs a command behind --");
 	if (o->json && !o->check)
 		return complain("--json goes with --check");
 	return -1;
@@ -126,7 +138,7 @@ static int load(const struct options *o, struct config **ret_config, struct fail
 	int r;
 
 	if (o->command)
-		r = config_from_command(o->ports, o->command, &config, f);
+		r = config_from_command(o->ports, o->directory, o->command, &config, f);
 	else if (!o->file && access(file, F_OK) < 0 && errno == ENOENT)
 		r = fail(f, EINVAL,
 			 "nothing to do: there is no " DEFAULT_FILE " and no command; try "
@@ -169,6 +181,8 @@ int main(int argc, char **argv)
 
 	if (standard_fds_open() < 0)
 		return EXIT_FAILURE;
+	/* What whoever started us ignored: without SIGCHLD the exit statuses of all children would be lost. */
+	reset_dispositions();
 	log_open("moatd", LOG_INFO);
 	status = parse_options(argc, argv, &o);
 	if (status >= 0) {

@@ -55,9 +55,15 @@ static int add_configured(char ***paths, const struct config *config)
 	for (size_t i = 0; i < ARRAY_LEN(own) && r == 0; i++)
 		if (own[i])
 			r = add_own(paths, own[i]);
-	for (size_t i = 0; i < config->n_services; i++)
+	for (size_t i = 0; i < config->n_services; i++) {
+		struct config_places places;
+
+		config_service_places(&config->services[i], &places);
+		for (const char **p = places.guarded; *p && r == 0; p++)
+			r = strv_append(paths, *p);
 		for (char **p = config->services[i].protect; p && *p && r == 0; p++)
 			r = strv_append(paths, *p);
+	}
 	return r;
 }
 

@@ -135,6 +135,20 @@ const char *env_get(char *const *env, const char *key)
 	return NULL;
 }
 
+void env_unset(char **env, const char *key)
+{
+	size_t n = strlen(key);
+
+	for (; env && *env; env++) {
+		if (strncmp(*env, key, n) != 0 || (*env)[n] != '=')
+			continue;
+		free_wiped(*env, strlen(*env));
+		while ((env[0] = env[1]))
+			env++;
+		return;
+	}
+}
+
 int write_all(int fd, const void *data, size_t n)
 {
 	const char *p = data;

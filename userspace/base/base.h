@@ -107,6 +107,8 @@ int strv_append(char ***v, const char *s);
 int env_set(char ***env, const char *kv);
 /* The value of key in env, or NULL. */
 const char *env_get(char *const *env, const char *key);
+/* Takes it out, if it is there. */
+void env_unset(char **env, const char *key);
 
 /* True for valid UTF-8 without NUL restrictions (RFC 3629: no surrogates, no overlongs). */
 bool utf8_valid(const void *data, size_t n);

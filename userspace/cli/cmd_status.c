@@ -72,6 +72,20 @@ static void print_limits(const json_t *root)
 	}
 }
 
+static void print_unguarded(const json_t *root)
+{
+	json_t *list = json_object_get(root, "unguarded"), *place;
+	size_t i;
+
+	if (json_array_size(list) > 0)
+		puts("\nNOT guarded, so that user code can write what a service executes:");
+	json_array_foreach(list, i, place) {
+		printf("  %-14s ", member_text(place, "service"));
+		print_safe(member_text(place, "path"));
+		printf(": %s\n", member_text(place, "reason"));
+	}
+}
+
 static void print_layers(struct cli *cli, const json_t *root, bool verbose)
 {
 	json_t *layers = json_object_get(root, "layers"), *layer, *check;
@@ -157,6 +171,7 @@ int cmd_status(struct cli *cli, int argc, char **argv)
 	print_summary(cli, root);
 	print_layers(cli, root, verbose);
 	print_limits(root);
+	print_unguarded(root);
 	print_numbers(root);
 	if (verbose)
 		print_hooks(cli, root);

@@ -2,12 +2,14 @@
 """The kernel's labels (include/moat/abi.h), read and written as the agent does: in the pinned storage maps, by descriptor."""
 
 import ctypes
+import errno
 import os
 import struct
 
 from lib import procs
 
 NONE, CONTROL, INIT, USER = range(4)
+FOLLOW = 16  # MOAT_LABEL_FOLLOW
 MAP_CREATE, LOOKUP, UPDATE, OBJ_PIN, OBJ_GET = 0, 1, 2, 6, 7  # commands of bpf(2)
 SYS_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
 LABEL, TASK = struct.Struct("<IIQQ"), 48  # struct moat_label, size of struct moat_task
@@ -39,6 +41,12 @@ def with_entry(session, name, command, descriptor, value):
 
 def label(session, pid):
     """(role, context, exec) of a process; None without a label."""
+    found = whole_label(session, pid)
+    return found and (found[0], *found[2:])
+
+
+def whole_label(session, pid):
+    """The same with the flags behind the role."""
     value, pidfd = ctypes.create_string_buffer(TASK), os.pidfd_open(pid)
     try:
         with_entry(session, "tasks", LOOKUP, pidfd, value)
@@ -46,8 +54,7 @@ def label(session, pid):
         return None
     finally:
         os.close(pidfd)
-    role, _flags, context, number = LABEL.unpack_from(value.raw)
-    return role, context, number
+    return LABEL.unpack_from(value.raw)
 
 
 def of_exec(session, identifier):
@@ -63,15 +70,44 @@ def of_exec(session, identifier):
     return found
 
 
-def set_label(session, pid, role, announced=NONE):
+def set_label(session, pid, role, announced=NONE, flags=0):
     """announced: the role of the next child, where role is INIT. No context has the number."""
     number, pidfd = 1 << 40, os.pidfd_open(pid)
-    one = LABEL.pack(role, 0, number if role == USER else 0, number if role == USER else 0)
+    one = LABEL.pack(role, flags, number if role == USER else 0, number if role == USER else 0)
     other = LABEL.pack(announced, 0, number if announced else 0, number if announced else 0)
     try:
         with_entry(session, "tasks", UPDATE, pidfd, ctypes.create_string_buffer((one + other).ljust(TASK, b"\0"), TASK))
     finally:
         os.close(pidfd)
+
+
+def labelled(session, role, announced, function, flags=0):
+    """What function answers, 0 or an errno, in a process of the tests' own that gets a label."""
+    ready, go = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(ready[1], b"x")
+        os.read(go[0], 1)
+        os._exit(answer(function))
+    os.read(ready[0], 1)
+    try:
+        set_label(session, pid, role, announced, flags)
+    finally:
+        os.write(go[1], b"x")
+        for end in (*ready, *go):
+            os.close(end)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return errno.errorcode.get(status, "ok" if status == 0 else f"status {status}")
+
+
+def answer(function):
+    try:
+        function()
+        return 0
+    except OSError as error:
+        return error.errno
+    except BaseException:
+        return 255
 
 
 def guard_socket(session, each, guarded=True):

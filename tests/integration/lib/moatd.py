@@ -37,12 +37,13 @@ class Moatd:
         self.process = self.before = None
         self.members = set()
 
-    def start(self, seconds):
+    def start(self, seconds, preexec_fn=None, **environment):
         self.before = leaks.Snapshot(self.instance, self.whole_machine, self.directory, self.scratch)
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
                 [os.path.join(self.build, "moatd"), "-c", self.config], stdin=subprocess.DEVNULL, stdout=log,
-                stderr=subprocess.STDOUT, env=clean_environment(), start_new_session=True)
+                stderr=subprocess.STDOUT, env=clean_environment(**environment), start_new_session=True,
+                preexec_fn=preexec_fn)
         deadline = time.monotonic() + seconds
         while not self.healthy():
             status = self.process.poll()

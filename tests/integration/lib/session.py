@@ -4,7 +4,7 @@ What the tests of one run share: one agent with a real control plane, started on
 
 The services: `http`, a Bun server (a Python one where Bun is not installed) on 8080 with /health; `jupyter` on 8888 when a
 selected test needs it; `sockets`, with unix sockets that have no file and with http's port of ::1; `spare`, which never listens on
-its port, so that nobody but moat can refuse it; `broken`, which cannot start and so is always between a crash and a restart. The
+its port, so that nobody but moat can refuse it; `own`, `named` and `shared` when a selected test needs "places", see test_places; `broken`, which cannot start and so is always between a crash and a restart. The
 contexts: `default` as it is without configuration; `full`, every capability; `shared` and `other`, every capability and the PID
 namespace of the control plane; `adm` and `adm-shared` the same, for commands that change the mounts of theirs; `modest`, the default capabilities and the PID namespace of the control
 plane; `sealed` and `sealed-shared`, every capability and each exec apart from all others, in a PID namespace of their own and in
@@ -196,8 +196,23 @@ port = {JUPYTER_PORT}
 ready = tcp:{JUPYTER_PORT}
 directory = {self.scratch}
 env = HOME={self.scratch}
+shares = {self.scratch}
 """
+        if "places" in self.needs:
+            text += self.found("own", "")
+            for name, more in (("named", ""), ("shared", f"shares = {self.scratch}/places/shared\nfollow = yes\n")):
+                place = f"{self.scratch}/places/{name}"
+                os.makedirs(f"{place}/home", exist_ok=True)
+                text += self.found(name, f"directory = {place}\nenv = HOME={place}/home\n{more}")
         return text
+
+    def found(self, name, more):
+        return f"""
+[service {name}]
+command = {places.PYTHON} -m found
+env = PYTHONPATH={places.CONTROL_PLANE}
+env = CONTROL_PLANE_SECRET={SECRET}
+{more}"""
 
     def start(self):
         if self.agent_error:

@@ -87,7 +87,7 @@ static const char everything[] =
 	"device = 10:232\n"
 	"device = //dev/dri//renderD128\n"
 	"[service web]\n"
-	"  command = bun run 'a ; b' ';' x \\; \"\\\"q\\\\\" '' # y\n"
+	"  command = bun run 'a ; b' ';' x \\; \"\\\"q\\\\\" '' '#' y\n"
 	"  port = 8080\n"
 	"  port = 5353/udp\n"
 	"  port = 5353/tcp\n"
@@ -102,6 +102,11 @@ static const char everything[] =
 	"  protect = /srv/code/\n"
 	"  protect = //etc///web.conf//\n"
 	"  protect = /\n"
+	"  env = HOME=/data/home\n"
+	"  shares = /data/\n"
+	"  shares = /data/home\n"
+	"  follow = yes\n"
+	"  start_timeout = 90\n"
 	"[context aws]\n"
 	"namespace = private\n"
 	"pid = shared\n"
@@ -119,6 +124,7 @@ static void every_key_is_read(void **state)
 {
 	struct config *c = accepted(everything);
 	const struct config_service *s = &c->services[0];
+	struct config_places places;
 
 	(void)state;
 	assert_string_equal(c->file, path);
@@ -158,7 +164,7 @@ static void every_key_is_read(void **state)
 	assert_true(s->reachable);
 	assert_int_equal(s->ready_port, 8080);
 	assert_int_equal(s->restart, RESTART_ON_FAILURE);
-	assert_int_equal(strv_len(s->env), 3);
+	assert_int_equal(strv_len(s->env), 4);
 	assert_string_equal(env_get(s->env, "A"), "e");
 	assert_string_equal(env_get(s->env, "B"), "");
 	assert_string_equal(env_get(s->env, "C"), "b = c ; d");
@@ -167,6 +173,14 @@ static void every_key_is_read(void **state)
 	assert_string_equal(s->protect[1], "/etc/web.conf");
 	assert_string_equal(s->protect[2], "/");
 	assert_string_equal(s->directory, "/srv");
+	assert_int_equal(strv_len(s->shares), 2);
+	assert_true(s->follow);
+	assert_int_equal(s->start_timeout_s, 90);
+	config_service_places(s, &places);
+	assert_string_equal(places.guarded[0], "/srv");
+	assert_null(places.guarded[1]);
+	assert_string_equal(places.shared[0], "/data/home");
+	assert_null(places.shared[1]);
 	config_free(c);
 }
 
@@ -239,6 +253,10 @@ static void socket_and_state_dir_follow_each_other(void **state)
 		3, "the path of the socket is too long for a unix socket");
 }
 
+#define ADVICE "so that it can write what this service executes; shares = PATH accepts that"
+#define SHARED_ROOT "the directory of context default (/), " ADVICE
+#define EXPANDS "command has what a shell would expand ($, `, *, ?, [, ~), and no shell runs it: quote it " \
+		"to pass it on"
 #define SERVICE "[service a]\ncommand = x\n"
 
 static const struct {
@@ -321,6 +339,33 @@ static const struct {
 	  "port 80 belongs to service a already (line 3)" },
 	{ SERVICE "ready = 80\n", 3, "ready must be tcp:PORT" },
 	{ SERVICE "ready = tcp:80/udp\n", 3, "ready must be tcp:PORT" },
+	{ SERVICE "ready = tcp:80\n", 3, "ready = tcp:80: the service has no such port, so nobody keeps it "
+	  "free for it: port = 80" },
+	{ SERVICE "port = 80/udp\nready = tcp:80\n", 4, "ready = tcp:80: the service has no such port, so "
+	  "nobody keeps it free for it: port = 80" },
+	{ SERVICE "start_timeout = 1m\n", 3,
+	  "start_timeout must be a number of seconds up to 86400, or 0 for none" },
+	{ SERVICE "start_timeout = 86401\n", 3,
+	  "start_timeout must be a number of seconds up to 86400, or 0 for none" },
+	{ SERVICE "directory = /\n", 3, "/ contains " SHARED_ROOT },
+	{ SERVICE "env = A=b\nenv = HOME=/var\n", 4, "/var contains /var/tmp, where user code writes, "
+	  ADVICE },
+	{ SERVICE "env = HOME=/root\n", 3, "/root contains the HOME of context default (/root), " ADVICE },
+	{ SERVICE "directory = /work\n[context c]\ndirectory = /work/c\n", 3,
+	  "/work contains the directory of context c (/work/c), " ADVICE },
+	{ SERVICE "env = HOME=root\n", 3, "HOME must be an absolute path" },
+	{ SERVICE "directory = /srv\nshares = /srv/a\n", 4, "shares /srv/a is about nothing: the service has "
+	  "neither directory nor HOME there" },
+	{ SERVICE "shares = srv\n", 3, "shares must be an absolute path" },
+	{ "[service a]\ncommand = x $HOME\n", 2, EXPANDS },
+	{ "[service a]\ncommand = x *.c\n", 2, EXPANDS },
+	{ "[service a]\ncommand = x --a=[b]\n", 2, EXPANDS },
+	{ "[service a]\ncommand = x `y`\n", 2, EXPANDS },
+	{ "[service a]\ncommand = ~/x\n", 2, EXPANDS },
+	{ "[service a]\ncommand = sh -c \"a\" # run a\n", 2, "command has a # outside of quotes, and there are "
+	  "no comments behind a value: quote it to pass it on" },
+	{ "[service a]\ncommand = A=b x\n", 2, "command begins with an assignment, and no shell makes it: there "
+	  "is env for that" },
 	{ SERVICE "restart = never\n", 3, "restart must be always, on-failure or no" },
 	{ SERVICE "directory = srv\n", 3, "directory must be an absolute path" },
 	{ SERVICE "protect = srv\n", 3, "protect must be an absolute path" },
@@ -440,7 +485,7 @@ static void an_indented_line_does_not_continue_the_one_before(void **state)
 static void nothing_in_a_command_is_expanded(void **state)
 {
 	struct config *c = accepted("[service a]\n"
-				    "command = $HOME '$(x)' \"`y`\" ~ * a\"b\"'c'd {1,2} \\$z a&b "
+				    "command = \"$HOME\" '$(x)' \"`y`\" '~' \\* a\"b\"'c'd {1,2} \\$z a&b "
 				    "\"\\n\" '|' \\>\n");
 	static const char *const words[] = { "$HOME", "$(x)",  "`y`", "~",   "*",   "abcd",
 					     "{1,2}", "$z",    "a&b", "\\n", "|",   ">" };
@@ -521,7 +566,7 @@ static void the_command_form_makes_one_service(void **state)
 	struct config *c = NULL;
 
 	(void)state;
-	assert_int_equal(config_from_command(ports, argv, &c, NULL), 0);
+	assert_int_equal(config_from_command(ports, NULL, argv, &c, NULL), 0);
 	assert_null(c->file);
 	assert_int_equal(c->n_services, 1);
 	assert_string_equal(c->services[0].name, "main");
@@ -542,13 +587,13 @@ static void the_command_form_refuses_bad_ports(void **state)
 	struct failure f = { 0 };
 
 	(void)state;
-	assert_int_equal(config_from_command(bad, argv, &c, &f), -EINVAL);
+	assert_int_equal(config_from_command(bad, NULL, argv, &c, &f), -EINVAL);
 	assert_string_equal(f.msg, "--port http must be 1 to 65535, with /udp behind it for UDP");
 	memset(&f, 0, sizeof(f));
-	assert_int_equal(config_from_command(twice, argv, &c, &f), -EINVAL);
+	assert_int_equal(config_from_command(twice, NULL, argv, &c, &f), -EINVAL);
 	assert_string_equal(f.msg, "--port: port 80 is given twice");
 	memset(&f, 0, sizeof(f));
-	assert_int_equal(config_from_command(none, none, &c, &f), -EINVAL);
+	assert_int_equal(config_from_command(none, NULL, none, &c, &f), -EINVAL);
 	assert_string_equal(f.msg, "no command given");
 	assert_null(c);
 }

@@ -149,6 +149,35 @@ static void write_limits(struct jbuf *b, const struct cgroups *cgroups)
 	jbuf_add_unsigned(b, "memoryReserve", cgroups_reserve(cgroups));
 }
 
+static void write_places_of(struct jbuf *b, const char *service, const char *const *paths, const char *reason)
+{
+	for (; *paths; paths++) {
+		jbuf_open(b, '{');
+		jbuf_add_text(b, "service", service);
+		jbuf_add_text(b, "path", *paths);
+		jbuf_add_text(b, "reason", reason);
+		jbuf_close(b, '}');
+	}
+}
+
+/* Where user code can write what a service executes. */
+static void write_unguarded(struct jbuf *b, const struct agent *agent)
+{
+	const struct config *config = agent->config;
+
+	jbuf_add_open(b, "unguarded", '[');
+	for (size_t i = 0; i < config->n_services; i++) {
+		struct config_places places;
+
+		config_service_places(&config->services[i], &places);
+		write_places_of(b, config->services[i].name, places.shared, "the configuration shares it");
+		if (!enforcing(agent->enforce))
+			write_places_of(b, config->services[i].name, places.guarded,
+					"the kernel does not guard it now");
+	}
+	jbuf_close(b, ']');
+}
+
 static void write_namespace(struct namespace *ns, void *data)
 {
 	struct jbuf *b = data;
@@ -220,6 +249,7 @@ enum MHD_Result api_status_get(struct api_request *r)
 	jbuf_add_text(b, "cgroup", cgroups_path(agent->cgroups));
 	jbuf_add_bool(b, "memoryEvents", cgroups_have_memory(agent->cgroups));
 	write_limits(b, agent->cgroups);
+	write_unguarded(b, agent);
 	write_counters(b, agent->enforce);
 	write_execs(b, agent->execs);
 	jbuf_add_unsigned(b, "connections", r->api->n_peers);

@@ -56,7 +56,9 @@ struct config_service *config_add_service(struct config *config, const char *nam
 		return NULL;
 	config->services = grown;
 	s = &grown[n - 1];
-	*s = (struct config_service){ .name = strdup(name), .line = line };
+	*s = (struct config_service){
+		.name = strdup(name), .line = line, .start_timeout_s = CONFIG_START_TIMEOUT,
+	};
 	if (!s->name)
 		return NULL;
 	config->n_services = n;
@@ -110,6 +112,7 @@ void config_free(struct config *config)
 		strv_free_wiped(s->env);
 		free(s->directory);
 		strv_free(s->protect);
+		strv_free(s->shares);
 	}
 	for (size_t i = 0; i < config->n_contexts; i++) {
 		struct config_context *c = &config->contexts[i];
@@ -221,6 +224,8 @@ static int check(struct config *config, struct config_error *e)
 			config_error_at(e, config->services[i].line, "service %s has no command",
 					config->services[i].name);
 		check_ports(config, i, e);
+		if (!faulty)
+			config_check_service(config, &config->services[i], e);
 	}
 	return 0;
 }
@@ -255,8 +260,16 @@ int config_load(const char *file, struct config **ret_config, struct failure *f)
 	return 0;
 }
 
-int config_from_command(char *const *ports, char *const *argv, struct config **ret_config,
-			struct failure *f)
+static int set_directory(struct config_service *s, const char *directory, struct failure *f)
+{
+	const char *why = directory ? config_value_path(directory, &s->directory) : NULL;
+
+	s->directory_line = 2; /* of ports it is 1 */
+	return why ? fail(f, EINVAL, "--directory %.64s %s", directory, why) : 0;
+}
+
+int config_from_command(char *const *ports, const char *directory, char *const *argv,
+			struct config **ret_config, struct failure *f)
 {
 	CLEANUP(config_freep) struct config *config = config_new();
 	struct config_service *s = config ? config_add_service(config, "main", 0) : NULL;
@@ -267,6 +280,8 @@ int config_from_command(char *const *ports, char *const *argv, struct config **r
 	if (!argv[0] || !argv[0][0])
 		return fail(f, EINVAL, "no command given");
 	s->restart = RESTART_ON_FAILURE;
+	if (set_directory(s, directory, f) < 0)
+		return -EINVAL;
 	for (; *ports; ports++) {
 		struct config_port port = { .line = 1 };
 		const char *why = config_value_port(*ports, &port);
@@ -283,7 +298,8 @@ int config_from_command(char *const *ports, char *const *argv, struct config **r
 	if (check(config, &e) < 0)
 		return fail(f, ENOMEM, "cannot read the command line");
 	if (e.line)
-		return fail(f, EINVAL, "--port: %s", e.reason);
+		return fail(f, EINVAL, "%s: %s",
+			    e.line == s->directory_line ? "--directory" : "--port", e.reason);
 	*ret_config = take_ptr(config);
 	return 0;
 }

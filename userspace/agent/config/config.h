@@ -13,6 +13,8 @@
 #define CONFIG_CONTEXTS_MAX 16384u
 #define CONFIG_PORTS_MAX 64u /* per service */
 #define CONFIG_PROTECT_MAX 64u /* per service */
+#define CONFIG_SHARES_MAX 8u /* per service */
+#define CONFIG_START_TIMEOUT 60u /* seconds */
 #define CONFIG_DEVICES_MAX 64u
 #define CONFIG_FILE_MAX (1024u * 1024)
 
@@ -57,9 +59,13 @@ struct config_service {
 	uint16_t ready_port; /* ready = tcp:PORT; 0: ready as soon as it runs */
 	enum restart_policy restart;
 	char **env;      /* KEY=VALUE; on top of the agent's own environment */
-	char *directory; /* NULL: / */
+	char *directory; /* NULL: one of its own, see service/place.h */
 	bool core;       /* may leave core files, as far as the container lets it */
 	char **protect;  /* paths that user code may not change; NULL: none, or NULL-terminated */
+	char **shares;   /* where directory and HOME may be user code's, too; like protect */
+	bool follow;     /* links that anybody may have made */
+	uint64_t start_timeout_s; /* 0: none */
+	unsigned directory_line, home_line, ready_line, shares_line;
 	unsigned line;
 };
 
@@ -106,9 +112,10 @@ struct config {
 int config_load(const char *file, struct config **ret_config, struct failure *f);
 
 /* The configuration of `moatd --port P… -- command…`: one service, "main", ready on its first TCP
- * port, restarted when it fails. ports: strings as in the file ("8080", "5353/udp"). */
-int config_from_command(char *const *ports, char *const *argv, struct config **ret_config,
-			struct failure *f);
+ * port, restarted when it fails. ports: strings as in the file ("8080", "5353/udp"). directory: as in
+ * the file, or NULL. */
+int config_from_command(char *const *ports, const char *directory, char *const *argv,
+			struct config **ret_config, struct failure *f);
 
 void config_free(struct config *config);
 static inline void config_freep(struct config **c) { config_free(*c); }
@@ -116,6 +123,16 @@ static inline void config_freep(struct config **c) { config_free(*c); }
 /* "require", "best-effort", "audit". NULL, or why the name is refused (static). */
 const char *config_enforce_from_name(const char *name, enum enforce_mode *ret_mode);
 const char *config_enforce_name(enum enforce_mode mode);
+
+/*
+ * Where the service executes what it finds, by its configuration: directory and the HOME of its env. Those
+ * that user code must not be able to write go to ret_guarded, those that it shares to ret_shared; both
+ * end with NULL, and are borrowed.
+ */
+struct config_places {
+	const char *guarded[3], *shared[3];
+};
+void config_service_places(const struct config_service *service, struct config_places *ret);
 
 /* NULL when there is none. Borrowed. */
 const struct config_context *config_find_context(const struct config *config, const char *name);

@@ -103,7 +103,7 @@ static const char *set_keep_pins(struct parser *p, const char *text)
 
 static const char *set_namespace_idle(struct parser *p, const char *text)
 {
-	return config_value_seconds(text, &p->config->namespace_idle);
+	return config_value_seconds(text, false, &p->config->namespace_idle);
 }
 
 static const char *set_user_memory_max(struct parser *p, const char *text)
@@ -171,6 +171,16 @@ static const char *set_reachable(struct parser *p, const char *text)
 	return config_value_bool(text, &p->service->reachable);
 }
 
+static const char *set_follow(struct parser *p, const char *text)
+{
+	return config_value_bool(text, &p->service->follow);
+}
+
+static const char *set_start_timeout(struct parser *p, const char *text)
+{
+	return config_value_seconds(text, true, &p->service->start_timeout_s);
+}
+
 static const char *set_ready(struct parser *p, const char *text)
 {
 	struct config_port port;
@@ -179,6 +189,7 @@ static const char *set_ready(struct parser *p, const char *text)
 	    config_value_port(text + 4, &port))
 		return "must be tcp:PORT";
 	p->service->ready_port = port.port;
+	p->service->ready_line = p->line;
 	return NULL;
 }
 
@@ -201,11 +212,14 @@ static const char *set_restart(struct parser *p, const char *text)
 
 static const char *set_service_env(struct parser *p, const char *text)
 {
+	if (strncmp(text, "HOME=", 5) == 0)
+		p->service->home_line = p->line;
 	return config_value_env(text, &p->service->env);
 }
 
 static const char *set_service_directory(struct parser *p, const char *text)
 {
+	p->service->directory_line = p->line;
 	return config_value_path(text, &p->service->directory);
 }
 
@@ -214,16 +228,27 @@ static const char *set_core(struct parser *p, const char *text)
 	return config_value_bool(text, &p->service->core);
 }
 
-static const char *set_protect(struct parser *p, const char *text)
+static const char *add_path(const char *text, size_t max, char ***paths)
 {
 	PTR_OWNED char *path = NULL;
 	const char *why = config_value_path(text, &path);
 
-	if (!why && p->service->protect && strv_len(p->service->protect) == CONFIG_PROTECT_MAX)
+	if (!why && *paths && strv_len(*paths) == max)
 		return "is one too many for this service";
-	if (!why && strv_append(&p->service->protect, path) < 0)
+	if (!why && strv_append(paths, path) < 0)
 		return "out of memory";
 	return why;
+}
+
+static const char *set_protect(struct parser *p, const char *text)
+{
+	return add_path(text, CONFIG_PROTECT_MAX, &p->service->protect);
+}
+
+static const char *set_shares(struct parser *p, const char *text)
+{
+	p->service->shares_line = p->line;
+	return add_path(text, CONFIG_SHARES_MAX, &p->service->shares);
 }
 
 static const char *set_namespace(struct parser *p, const char *text)
@@ -321,6 +346,9 @@ static const struct key {
 	{ SECTION_SERVICE, "directory", set_service_directory },
 	{ SECTION_SERVICE, "core", set_core },
 	{ SECTION_SERVICE, "protect", set_protect, true },
+	{ SECTION_SERVICE, "shares", set_shares, true },
+	{ SECTION_SERVICE, "follow", set_follow },
+	{ SECTION_SERVICE, "start_timeout", set_start_timeout },
 	{ SECTION_CONTEXT, "namespace", set_namespace },
 	{ SECTION_CONTEXT, "pid", set_pid },
 	{ SECTION_CONTEXT, "capabilities", set_capabilities },

@@ -20,6 +20,10 @@ struct config_context *config_add_context(struct config *config, const char *nam
 /* 0 or -ENOMEM. */
 int config_add_port(struct config_service *service, const struct config_port *port);
 
+/* places.c: what concerns several lines of one service. */
+void config_check_service(const struct config *config, const struct config_service *service,
+			  struct config_error *e);
+
 /*
  * Reads the text of a file into *config, which has its defaults. Checks line by line; what concerns
  * several lines is config.c's. 0 (see e->line for errors) or -ENOMEM.

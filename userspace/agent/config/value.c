@@ -200,13 +200,14 @@ const char *config_value_limit(const char *text, enum config_limit kind, uint64_
 	return NULL;
 }
 
-const char *config_value_seconds(const char *text, uint64_t *ret_seconds)
+const char *config_value_seconds(const char *text, bool none, uint64_t *ret_seconds)
 {
 	uint64_t n;
 	const char *end = take_number(text, SECONDS_MAX, &n);
 
-	if (!end || *end || n == 0)
-		return "must be a number of seconds from 1 to 86400";
+	if (!end || *end || (n == 0 && !none))
+		return none ? "must be a number of seconds up to 86400, or 0 for none" :
+			      "must be a number of seconds from 1 to 86400";
 	*ret_seconds = n;
 	return NULL;
 }
@@ -273,6 +274,17 @@ struct splitter {
 	bool quoted; /* something in the word was quoted */
 };
 
+/* Of what stands in no quotes: a shell would put something else in its place. */
+static bool would_expand(const char *at)
+{
+	return *at == '`' || (*at == '$' && (isalnum((unsigned char)at[1]) ||
+					     (at[1] && strchr("_{(@*#?$!-", at[1]))));
+}
+
+static const char would_expand_text[] =
+	"has what a shell would expand ($, `, *, ?, [, ~), and no shell runs it: quote it to "
+	"pass it on";
+
 static const char *take_quoted(struct splitter *s, char quote)
 {
 	s->quoted = true;
@@ -291,6 +303,11 @@ static const char *take_word(struct splitter *s)
 {
 	s->n = 0;
 	s->quoted = false;
+	if (*s->in == '#')
+		return "has a # outside of quotes, and there are no comments behind a value: quote "
+		       "it to pass it on";
+	if (*s->in == '~')
+		return would_expand_text;
 	while (*s->in && *s->in != ' ' && *s->in != '\t') {
 		const char *why = NULL;
 
@@ -301,6 +318,8 @@ static const char *take_word(struct splitter *s)
 			if (!*++s->in)
 				return "ends with a \\";
 			s->word[s->n++] = *s->in++;
+		} else if (would_expand(s->in) || strchr("*?[", *s->in)) {
+			return would_expand_text;
 		} else {
 			s->word[s->n++] = *s->in++;
 		}
@@ -312,6 +331,16 @@ static const char *take_word(struct splitter *s)
 	    strpbrk(s->word, "|&;<>"))
 		return "has a shell operator, and no shell runs it: quote it to pass it on";
 	return NULL;
+}
+
+/* NAME=…, which a shell would not run but take for the environment of what follows. */
+static bool is_assignment(const struct splitter *s)
+{
+	const char *end = s->word;
+
+	while (isalnum((unsigned char)*end) || *end == '_')
+		end++;
+	return !s->quoted && *end == '=' && end > s->word && !isdigit((unsigned char)s->word[0]);
 }
 
 const char *config_value_words(const char *text, char ***ret_argv)
@@ -328,6 +357,8 @@ const char *config_value_words(const char *text, char ***ret_argv)
 		if (!*s.in || why)
 			break;
 		why = take_word(&s);
+		if (!why && !argv && is_assignment(&s))
+			why = "begins with an assignment, and no shell makes it: there is env for that";
 		if (!why && strv_append(&argv, s.word) < 0)
 			why = out_of_memory;
 	}

@@ -31,8 +31,8 @@ const char *config_value_device(const char *text, struct config_device *ret_devi
 const char *config_value_env(const char *text, char ***env);
 /* A limit in the unit of its kind, or "infinity" (CONFIG_NO_LIMIT): 512M, 100, 1.5. */
 const char *config_value_limit(const char *text, enum config_limit kind, uint64_t *ret_limit);
-/* From 1 to 86400. */
-const char *config_value_seconds(const char *text, uint64_t *ret_seconds);
+/* Whole seconds, at most a day; 0, where none allows it: without end. */
+const char *config_value_seconds(const char *text, bool none, uint64_t *ret_seconds);
 /* Bytes, with K, M, G or T behind them for powers of 1024; at least 1M. */
 const char *config_value_size(const char *text, uint64_t *ret_bytes);
 /* "container-default", "all", "none", or names as in capabilities(7). */
@@ -42,8 +42,10 @@ uint64_t config_capabilities_default(void);
 
 /*
  * Splits a command into words: blanks separate; '…' keeps everything; "…" keeps everything but \"
- * and \\; outside of quotes \ keeps the next character. Nothing is expanded. A bare word such as |
- * or 2>&1 would be an operator to a shell: it is refused rather than given to the command.
+ * and \\; outside of quotes \ keeps the next character. Nothing is expanded. What a shell would take
+ * for an operator (a bare word such as | or 2>&1), a comment, an assignment in front of the command,
+ * or would expand ($NAME, `…`, ~, * ? [) is refused rather than given to the command: in quotes it is
+ * passed on.
  */
 const char *config_value_words(const char *text, char ***ret_argv);
 

@@ -437,6 +437,22 @@ int enforce_announce(struct enforce *e, int init_pidfd, const struct moat_label 
 	return e->active ? enforce_set_task(e, init_pidfd, &task) : 0;
 }
 
+int enforce_announce_service(struct enforce *e, uint32_t flags)
+{
+	struct moat_task task = {
+		.label = { .role = MOAT_ROLE_CONTROL },
+		.next = { .role = flags ? MOAT_ROLE_CONTROL : MOAT_ROLE_NONE, .flags = flags },
+	};
+	FD_OWNED int pidfd = -EBADF;
+
+	if (!e->active)
+		return 0;
+	pidfd = pidfd_open(getpid(), 0);
+	if (pidfd < 0)
+		return -errno;
+	return enforce_set_task(e, pidfd, &task);
+}
+
 int enforce_label_of(struct enforce *e, int pidfd, struct moat_label *ret_label)
 {
 	struct moat_task task = { 0 };

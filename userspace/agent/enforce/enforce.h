@@ -49,6 +49,10 @@ void enforce_forget_init(struct enforce *e, const struct enforce_namespaces *nam
  * INIT_SPAWN whose answer is awaited before the next announcement. 0 or -errno. */
 int enforce_announce(struct enforce *e, int init_pidfd, const struct moat_label *label);
 
+/* Announces MOAT_LABEL_* flags for the label of the calling process's next child, which is a service. Where
+ * that does not come to be: again, with 0. 0, also when inactive, or -errno. */
+int enforce_announce_service(struct enforce *e, uint32_t flags);
+
 /* The label of a process. -ENOENT: it has none (or enforcement is inactive). */
 int enforce_label_of(struct enforce *e, int pidfd, struct moat_label *ret_label);
 

@@ -4,6 +4,9 @@
  * than stat(2) tells, so it marks itself: this announces the mark in our own label and adds an inotify
  * watch, whose hook (bpf/protect.bpf.c) marks the inode and takes the announcement back.
  *
+ * The directories that all may write and that programs take for such by name stay what they are, so
+ * that nobody replaces /tmp by one in which links are followed (bpf/follow.h).
+ *
  * A path is walked by component: each directory on the way may not be moved, each symbolic link may
  * not be replaced. Beneath a directory, what is mounted there is marked as well, and each file that
  * has more than one name.
@@ -32,6 +35,7 @@
 struct marker {
 	struct enforce *e;
 	uint32_t pass; /* which flag is marked now */
+	uint32_t last; /* the flag for the end of a path */
 	int passing; /* inotify: watches that do not stay */
 	int pidfd;
 };
@@ -162,8 +166,8 @@ static int mark_tree(struct marker *m, int parent, const char *name, mode_t mode
 
 	if (fd < 0)
 		return -errno;
-	r = mark_at(m, parent, name, MOAT_PROTECT_TREE);
-	if (r < 0 || !S_ISDIR(mode) || m->pass != MOAT_PROTECT_TREE)
+	r = mark_at(m, parent, name, m->last);
+	if (r < 0 || !S_ISDIR(mode) || m->last != MOAT_PROTECT_TREE || m->pass != MOAT_PROTECT_TREE)
 		return r;
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	n = readlink(link, path, sizeof(path) - 1);
@@ -294,6 +298,7 @@ static int mark_all(struct marker *m, char *const *paths, uint32_t flag, struct 
 	struct loaded loaded = { .m = m, .f = f };
 
 	m->pass = flag;
+	m->last = MOAT_PROTECT_TREE;
 	for (; *paths; paths++) {
 		int r = mark_path(m, *paths);
 
@@ -301,6 +306,25 @@ static int mark_all(struct marker *m, char *const *paths, uint32_t flag, struct 
 			return cannot_protect(*paths, r, f);
 	}
 	return dl_iterate_phdr(mark_loaded, &loaded);
+}
+
+/* Each pass walks the whole path: the links on the way first, then the directories, then the place. */
+static int mark_places(struct marker *m, struct failure *f)
+{
+	static const char *const places[] = { "/tmp", "/var/tmp", "/dev/shm" };
+	static const uint32_t passes[] = { MOAT_PROTECT_TREE, MOAT_PROTECT_PATH, MOAT_PROTECT_PLACE };
+
+	m->last = MOAT_PROTECT_PLACE;
+	for (size_t i = 0; i < ARRAY_LEN(places) * ARRAY_LEN(passes); i++) {
+		const char *place = places[i / ARRAY_LEN(passes)];
+		int r;
+
+		m->pass = passes[i % ARRAY_LEN(passes)];
+		r = mark_path(m, place);
+		if (r < 0 && r != -ENOENT)
+			return cannot_protect(place, r, f);
+	}
+	return 0;
 }
 
 /* Marks of an agent before this one that it did not repeat. */
@@ -336,6 +360,8 @@ int enforce_protect(struct enforce *e, char *const *paths, struct failure *f)
 	r = mark_all(&m, paths, MOAT_PROTECT_TREE, f);
 	if (r == 0)
 		r = mark_all(&m, paths, MOAT_PROTECT_PATH, f);
+	if (r == 0)
+		r = mark_places(&m, f);
 	if (r == 0)
 		forget_stale_marks(e);
 	return r;

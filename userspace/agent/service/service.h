@@ -6,6 +6,9 @@
  *   STOPPED -> STARTING -(ready)-> READY -(exit)-> BACKOFF -(timer)-> STARTING
  *                                        \-(exit, no restart)-> EXITED
  *   any -> STOPPING -> STOPPED
+ *
+ * The whole table is in service.c. STARTING is bounded: by start_timeout of the configuration, and
+ * what comes before its program runs in any case; then the service is killed, which is a failed start.
  */
 #ifndef MOAT_SERVICE_H
 #define MOAT_SERVICE_H
@@ -14,6 +17,7 @@
 
 #include "agent/cgroup/cgroup.h"
 #include "agent/config/config.h"
+#include "agent/enforce/enforce.h"
 #include "base/loop.h"
 
 struct services;
@@ -34,16 +38,24 @@ struct service_info {
 	pid_t pid;              /* 0 when not running */
 	unsigned restarts;
 	int last_status;        /* wait(2) status of the last exit; -1: none yet */
-	char last_error[256];   /* why the last start failed; "" none */
+	char last_error[256];   /* why the last start failed, or is not over yet; "" none */
 	uint64_t since_unix_ms; /* of the present state */
 };
 
-/* on_all_exited: every service ended for good (restart = no); status is that of the first. */
-int services_open(const struct config *config, struct cgroups *cgroups, struct loop *loop,
-		  void (*on_all_exited)(int wait_status, void *data), void *data,
-		  struct services **ret, struct failure *f);
-/* Starts all, in the order of the file. A service that cannot start is reported and retried; it
- * does not take the agent down. */
+struct services_callbacks {
+	/* Every service ended for good (restart = no); status is that of the first. */
+	void (*all_exited)(int wait_status, void *data);
+	/* Once: each has been ready. May come from inside services_start(). */
+	void (*all_ready)(void *data);
+	void *data;
+};
+
+/* Makes their directories. enforce: NULL for none. */
+int services_open(const struct config *config, struct cgroups *cgroups, struct enforce *enforce,
+		  struct loop *loop, const struct services_callbacks *callbacks, struct services **ret,
+		  struct failure *f);
+/* Starts all, one after the other in the order of the file; none waits until another is ready. A service
+ * that cannot start is reported and retried; it does not take the agent down. */
 void services_start(struct services *services);
 /* SIGTERM to all in reverse order, SIGKILL to their cgroups after 5 s; on_stopped from the loop. */
 void services_stop(struct services *services, void (*on_stopped)(void *data), void *data);

@@ -4,11 +4,12 @@
 #define MOAT_SERVICE_SPAWN_H
 
 #include "agent/config/config.h"
+#include "agent/enforce/enforce.h"
 
 /* What the child writes to its report pipe when it does not get as far as execve(2). */
 struct service_report {
 	uint32_t step; /* enum init_step, whose names serve here as well */
-	int32_t err;   /* positive errno */
+	int32_t err;   /* positive errno; 0: the program is not in PATH */
 };
 
 /* "exec", "directory", …: static. */
@@ -16,11 +17,13 @@ const char *service_step_name(uint32_t step);
 
 /*
  * Starts the service in the cgroup: its own session, /dev/null as standard input, the agent's
- * output, no other descriptor, the agent's environment and its own on top. *ret_report is the read
+ * output, no other descriptor, the agent's environment, what service_place_env() adds, and its own on
+ * top; in its directory, by default that of its place. Whatever is done by a path (directory, program, interpreter)
+ * the child does, so that the agent waits for no file system. *ret_report is the read
  * end of a pipe (non-blocking) that brings a service_report when the child fails, or end of file
- * when it runs. The caller owns the pidfd and the pipe, and reaps. On failure nothing was started.
+ * when it runs. place: of service_place_make(). enforce: NULL for none. The caller owns the pidfd and the pipe, and reaps. On failure nothing was started.
  */
-int service_spawn(const struct config_service *config, int cgroup_fd, struct process *ret_process,
-		  int *ret_report, struct failure *f);
+int service_spawn(const struct config_service *config, const char *place, struct enforce *enforce,
+		  int cgroup_fd, struct process *ret_process, int *ret_report, struct failure *f);
 
 #endif

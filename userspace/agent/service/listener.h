@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Whose the listening sockets of a TCP port are: of the processes in one cgroup, or somebody else's. */
+#ifndef MOAT_SERVICE_LISTENER_H
+#define MOAT_SERVICE_LISTENER_H
+
+#include "base/base.h"
+
+enum listener {
+	LISTENER_NONE,  /* nobody listens */
+	LISTENER_OWN,   /* a socket that belongs to the cgroup, or to one beneath it */
+	LISTENER_OTHER, /* somebody else's alone */
+};
+
+/*
+ * Looks once and waits for nothing. cgroup: the directory of a service's. With LISTENER_OTHER ret_holder
+ * says whose it is: "service web", "user code (exec-3)", "a process outside of moat". enum listener, or
+ * -errno.
+ */
+int listener_find(uint16_t port, int cgroup, char *ret_holder, size_t size);
+
+/* The same without the kernel's socket diagnosis, from /proc: for kernels that do not have it, and for its
+ * test. Does not tell who the others are. */
+int listener_find_in_proc(uint16_t port, int cgroup);
+
+#endif
