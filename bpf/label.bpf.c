@@ -3,8 +3,8 @@
  * Surface: labels.
  *
  * Policy: a child has the label of its parent, threads included. A child of moat-init is user code
- * with the label announced for it, used once; without an announcement there is no child. A child
- * that cannot be labelled is not created, nor is one of user code in another cgroup.
+ * with the label announced for it, used once; without an announcement there is no child. A child of
+ * moatd is a service's, from which moat's own files are hidden (protect.h). A child that cannot be labelled is not created, nor is one of user code in another cgroup.
  *
  * Until it executes its program a child of moat-init shares moat-init's memory and descriptors
  * (userspace/init/spawn.c), so whoever could trace or stop it would have moat-init: it is marked
@@ -14,7 +14,9 @@
  */
 #include "verdict.h"
 
-#define CLONE_INTO_CGROUP 0x200000000ul /* include/uapi/linux/sched.h */
+/* include/uapi/linux/sched.h */
+#define CLONE_THREAD 0x10000ul
+#define CLONE_INTO_CGROUP 0x200000000ul
 
 static __always_inline int back_up(struct task_struct *task, const struct moat_label *label)
 {
@@ -71,6 +73,9 @@ int BPF_PROG(moat_task_alloc, struct task_struct *task, unsigned long clone_flag
 		label.flags |= MOAT_LABEL_NEWBORN;
 		t->next.role = MOAT_ROLE_NONE;
 	}
+	/* whatever moatd starts (moat-init gets its own label yet), and its children; not a thread of its own */
+	if (label.role == MOAT_ROLE_CONTROL && !(clone_flags & CLONE_THREAD))
+		label.flags |= MOAT_LABEL_SERVICE;
 	if (label.role == MOAT_ROLE_USER)
 		allow(MOAT_HOOK_task_alloc);
 	return set_label(task, &label);

@@ -26,6 +26,7 @@ enum moat_role {
 /* moat_label.flags */
 #define MOAT_LABEL_PER_EXEC 1u /* touch only tasks of the same exec, not of the whole context */
 #define MOAT_LABEL_NEWBORN 2u  /* still runs on moat-init's memory: nobody may touch it */
+#define MOAT_LABEL_SERVICE 4u  /* role CONTROL: not moatd itself, but what it started; moat's own files are hidden from it */
 
 /*
  * The label of a task. `context` and `exec` are numbers that the agent hands out, from 1 up,
@@ -43,7 +44,8 @@ struct moat_label {
  * `next` is an announcement, used up by what it announces. Role INIT: the label for the next child;
  * next.role is NONE when nothing is announced, and a child is then refused with EPERM. Role CONTROL:
  * next.flags are the MOAT_PROTECT_* flags, and next.context the epoch, for the next inode that this
- * task adds an inotify watch for (bpf/protect.bpf.c).
+ * task adds an inotify watch for (bpf/protect.bpf.c); with MOAT_PROTECT_SHOWN next.exec is the number of
+ * the context. In return next.exec is 1 where the watch has to stay, for the inode is known by its address.
  */
 struct moat_task {
 	struct moat_label label;
@@ -96,20 +98,56 @@ struct moat_socket {
 /*
  * Key of `protected`: an inode that user code may not change, wherever and by whatever name it finds
  * it. With inode 0: the device has such inodes; only then is it searched for them.
+ *
+ * Where numbers are unique and last (bpf/identity.h) an inode is known by its number, elsewhere by its
+ * address in memory: such a mark lasts as long as the inode stays there, which the agent's watches see to.
  */
 struct moat_inode_key {
-	__u64 inode;
+	__u64 inode;  /* its number, or the address of the struct inode */
 	__u32 device; /* of the superblock, as the kernel encodes it */
 	__u32 pad;
 };
 
 #define MOAT_PROTECT_TREE 1u /* this file, or this directory with everything beneath it */
 #define MOAT_PROTECT_PATH 2u /* a directory on the way to one: may not be moved or removed */
+#define MOAT_PROTECT_HIDDEN 4u /* with TREE: nor may user code read or find it */
+#define MOAT_PROTECT_OWN 8u    /* with HIDDEN: nor may services; moat's own files */
+#define MOAT_PROTECT_SHOWN 16u /* the contexts in `shown` may read it, though it lies in something hidden */
+
+/* moat_inode.flags of a device, besides MOAT_PROTECT_HIDDEN: something on it is. */
+#define MOAT_DEVICE_MARKED 32u     /* set once it is known by which of the two its inodes go */
+#define MOAT_DEVICE_BY_ADDRESS 64u
 
 struct moat_inode {
-	__u32 flags;      /* MOAT_PROTECT_* */
-	__u32 generation; /* tells the inode from a later one of the same number */
+	__u32 flags;      /* MOAT_PROTECT_*, MOAT_DEVICE_* */
+	__u32 generation; /* tells the inode from a later one of the same number or address */
 	__u64 epoch; /* of the agent that last said so; what an older one said is removed */
+};
+
+/* Key of `shown`: a context, and an inode as in `protected` that it may read. */
+struct moat_shown_key {
+	__u64 context;
+	struct moat_inode_key inode;
+};
+
+/*
+ * The one element of `filter`: where a bit is not set there is no mark of its kind, so that most
+ * look-ups need not be made. Bits are never taken back: one too many costs time, no more.
+ */
+#define MOAT_FILTER_BITS 15
+enum moat_filter_kind {
+	MOAT_FILTER_TREE,   /* inodes with MOAT_PROTECT_TREE */
+	MOAT_FILTER_HIDDEN, /* with MOAT_PROTECT_HIDDEN or SHOWN, and devices that have one */
+	MOAT_FILTER_KINDS,
+};
+struct moat_filter {
+	__u64 words[MOAT_FILTER_KINDS][(1u << MOAT_FILTER_BITS) / 64];
+};
+
+/* Key of `mounts`: a mount of a moat-init's mount namespace that user code may not take off or change. */
+struct moat_mount_key {
+	__u32 id;     /* mnt_id, the first field in mountinfo */
+	__u32 mnt_ns; /* inode number of the namespace */
 };
 
 #define MOAT_EPOCH_ANY (~0ull) /* marked by the kernel programs: whoever is the agent */
@@ -165,6 +203,11 @@ struct moat_settings {
 	X(sb_pivotroot, "mounts", EPERM)                                                           \
 	X(sb_umount, "mounts", EPERM)                                                              \
 	X(inode_getattr, "files", EPERM)                                                           \
+	X(inode_readlink, "files", ENOENT)                                                         \
+	X(inode_getxattr, "files", ENOENT)                                                         \
+	X(inode_listxattr, "files", ENOENT)                                                        \
+	X(inode_get_acl, "files", ENOENT)                                                          \
+	X(inode_file_getattr, "files", ENOENT)                                                     \
 	X(inode_create, "files", EPERM)                                                            \
 	X(inode_mkdir, "files", EPERM)                                                             \
 	X(inode_mknod, "files", EPERM)                                                             \
@@ -265,6 +308,9 @@ MOAT_ABI_SIZE(moat_socket, 8);
 MOAT_ABI_SIZE(moat_settings, 16);
 MOAT_ABI_SIZE(moat_inode_key, 16);
 MOAT_ABI_SIZE(moat_inode, 16);
+MOAT_ABI_SIZE(moat_shown_key, 24);
+MOAT_ABI_SIZE(moat_filter, 8192);
+MOAT_ABI_SIZE(moat_mount_key, 8);
 MOAT_ABI_SIZE(moat_counter, 24);
 MOAT_ABI_SIZE(moat_drops, 16);
 MOAT_ABI_SIZE(moat_event, 72);

@@ -239,7 +239,7 @@ static int open_modules(struct run *run, struct failure *f)
 		r = audit_open(config->audit_log, config->instance, context_name, agent,
 			       &agent->audit, f);
 	if (r == 0)
-		r = protect_files(agent->enforce, config, f);
+		r = protect_files(agent->enforce, config, agent->execs, f);
 	if (r == 0) {
 		r = enforce_watch(agent->enforce, agent->loop, audit_record, agent->audit);
 		if (r < 0)

@@ -47,7 +47,7 @@ static int add_own(char ***paths, const char *path)
 	return strv_append(paths, whole);
 }
 
-static int add_configured(char ***paths, const struct config *config)
+static int add_secrets(char ***paths, const struct config *config)
 {
 	const char *const own[] = { config->state_dir, config->file, config->audit_log };
 	int r = 0;
@@ -55,21 +55,63 @@ static int add_configured(char ***paths, const struct config *config)
 	for (size_t i = 0; i < ARRAY_LEN(own) && r == 0; i++)
 		if (own[i])
 			r = add_own(paths, own[i]);
+	return r;
+}
+
+static int add_protected(char ***paths, const struct config *config)
+{
+	int r = 0;
+
 	for (size_t i = 0; i < config->n_services; i++)
 		for (char **p = config->services[i].protect; p && *p && r == 0; p++)
 			r = strv_append(paths, *p);
 	return r;
 }
 
-int protect_files(struct enforce *e, const struct config *config, struct failure *f)
+/* What each context is shown; ends with context 0. */
+static int add_shown(struct enforce_shown **ret, const struct config *config, const struct execs *execs)
 {
-	char **paths = NULL;
-	int r = add_programs(&paths, f);
+	struct enforce_shown *shown;
+	size_t n = 0;
+
+	for (size_t i = 0; i < config->n_contexts; i++)
+		n += config->contexts[i].show ? strv_len(config->contexts[i].show) : 0;
+	shown = calloc(n + 1, sizeof(*shown));
+	if (!shown)
+		return -ENOMEM;
+	n = 0;
+	for (size_t i = 0; i < config->n_contexts; i++)
+		for (char **p = config->contexts[i].show; p && *p; p++)
+			shown[n++] = (struct enforce_shown){
+				.context = execs_context_number(execs, config->contexts[i].name),
+				.path = *p,
+			};
+	*ret = shown;
+	return 0;
+}
+
+int protect_files(struct enforce *e, const struct config *config, const struct execs *execs,
+		  struct failure *f)
+{
+	PTR_OWNED struct enforce_shown *shown = NULL;
+	char **own = NULL, **hidden = NULL, **protected = NULL;
+	int r = add_programs(&protected, f);
 
 	if (r == 0)
-		r = add_configured(&paths, config);
-	r = r < 0 ? fail(f, -r, "cannot tell which files to protect")
-		  : enforce_protect(e, paths, f);
-	strv_free(paths);
+		r = add_secrets(&own, config);
+	if (r == 0)
+		r = add_protected(&protected, config);
+	if (r == 0)
+		r = config_hidden(config, &hidden);
+	if (r == 0)
+		r = add_shown(&shown, config, execs);
+	if (r < 0)
+		fail(f, -r, "cannot tell which files to protect");
+	else
+		r = enforce_protect(e, &(struct enforce_files){ .own = own, .hidden = hidden,
+								.protect = protected, .shown = shown }, f);
+	strv_free(own);
+	strv_free(hidden);
+	strv_free(protected);
 	return r;
 }

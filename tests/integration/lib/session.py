@@ -56,6 +56,7 @@ class Session:
         self.scratch = tempfile.mkdtemp(prefix="moat-test-")
         self.tree, self.alias = make_tree(self.scratch)
         self.single = make_protected(self.scratch)
+        self.hidden, self.hidden_alias = make_tree(self.scratch, "hidden")
         self.audit_log = f"{self.scratch}/audit.log"
         self.bare = {}        # attempts without moat: name -> answer
         self.memory = {}      # what one test leaves for a later one
@@ -114,6 +115,7 @@ class Session:
 
     def sections(self):
         text = f"""audit_log = {self.audit_log}
+hide = {self.hidden}
 device = /dev/cpu_dma_latency
 device = 204:*
 
@@ -262,6 +264,7 @@ env = HOME={self.scratch}
                 "--port", str(SPARE_PORT), "--listener", str(HTTP_PORT), "--cgroup", procs.cgroup(pid),
                 "--abstract", self.instance, "--socket", self.agent.socket, "--link", self.agent.alias,
                 "--pin", f"/sys/fs/bpf/moat/{self.instance}/maps/settings", "--tree", self.tree, "--alias", self.alias,
+                "--hidden", self.hidden, "--hidden-alias", self.hidden_alias,
                 *self.machine_arguments()]
 
     def machine_arguments(self):
@@ -275,13 +278,15 @@ env = HOME={self.scratch}
             return json.load(reply)
 
 
-def make_tree(parent):
-    """A tree of files to protect, as tools/attempt/files.c wants it, and another name of one of its files."""
-    tree, alias = f"{parent}/protected/tree", f"{parent}/alias"
+def make_tree(parent, kind="protected"):
+    """A tree of files to protect or hide, as tools/attempt/{files,hidden}.c want it, and another name of one of its files."""
+    tree, alias = f"{parent}/{kind}/tree", f"{parent}/alias-{kind}"
     os.makedirs(f"{tree}/sub")
+    os.symlink("file", f"{tree}/link")
     for name in ("file", "linked"):
         with open(f"{tree}/{name}", "w", encoding="ascii") as file:
-            file.write("as it was\n")
+            file.write("#!/bin/true\n")
+        os.chmod(f"{tree}/{name}", 0o755)
     os.link(f"{tree}/linked", alias)
     return tree, alias
 

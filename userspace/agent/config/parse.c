@@ -211,6 +211,28 @@ static const char *set_protect(struct parser *p, const char *text)
 	return why;
 }
 
+static const char *add_path(char ***paths, unsigned max, const char *text)
+{
+	PTR_OWNED char *path = NULL;
+	const char *why = config_value_path(text, &path);
+
+	if (!why && *paths && strv_len(*paths) == max)
+		return "is one too many";
+	if (!why && strv_append(paths, path) < 0)
+		return "out of memory";
+	return why;
+}
+
+static const char *set_hide(struct parser *p, const char *text)
+{
+	return strcmp(text, "/") == 0 ? "cannot be /" : add_path(&p->config->hide, CONFIG_HIDE_MAX, text);
+}
+
+static const char *set_show(struct parser *p, const char *text)
+{
+	return add_path(&p->context->show, CONFIG_SHOW_MAX, text);
+}
+
 static const char *set_namespace(struct parser *p, const char *text)
 {
 	static const struct config_choice choices[] = {
@@ -295,6 +317,7 @@ static const struct key {
 	{ SECTION_MOAT, "user_cpu_max", set_user_cpu_max },
 	{ SECTION_MOAT, "memory_reserve", set_memory_reserve },
 	{ SECTION_MOAT, "device", set_device, true },
+	{ SECTION_MOAT, "hide", set_hide, true },
 	{ SECTION_SERVICE, "command", set_command },
 	{ SECTION_SERVICE, "port", set_port, true },
 	{ SECTION_SERVICE, "reachable", set_reachable },
@@ -303,12 +326,14 @@ static const struct key {
 	{ SECTION_SERVICE, "env", set_service_env, true },
 	{ SECTION_SERVICE, "directory", set_service_directory },
 	{ SECTION_SERVICE, "protect", set_protect, true },
+	{ SECTION_SERVICE, "hide", set_hide, true },
 	{ SECTION_CONTEXT, "namespace", set_namespace },
 	{ SECTION_CONTEXT, "pid", set_pid },
 	{ SECTION_CONTEXT, "capabilities", set_capabilities },
 	{ SECTION_CONTEXT, "no_new_privs", set_no_new_privs },
 	{ SECTION_CONTEXT, "env", set_context_env, true },
 	{ SECTION_CONTEXT, "directory", set_context_directory },
+	{ SECTION_CONTEXT, "show", set_show, true },
 	{ SECTION_CONTEXT, "memory_max", set_memory_max },
 	{ SECTION_CONTEXT, "pids_max", set_pids_max },
 	{ SECTION_CONTEXT, "cpu_max", set_cpu_max },

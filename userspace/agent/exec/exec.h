@@ -108,6 +108,8 @@ int exec_signal(struct exec *exec, int signal);
 /* SIGKILL to the whole tree, background children included. -ESRCH when nothing is left. */
 int exec_kill(struct exec *exec);
 
+/* The number of a context, by its name; 0: there is none. */
+uint64_t execs_context_number(const struct execs *execs, const char *name);
 /* The name of a context by its number in labels and events; NULL when there is none. Borrowed. */
 const char *execs_context_name(struct execs *execs, uint64_t number);
 

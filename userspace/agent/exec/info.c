@@ -85,6 +85,13 @@ const char *execs_context_name(struct execs *execs, uint64_t number)
 	return search.name;
 }
 
+uint64_t execs_context_number(const struct execs *execs, const char *name)
+{
+	const struct context *c = context_find(execs->contexts, name);
+
+	return c ? c->number : 0;
+}
+
 static void count_context(struct context *c, void *data)
 {
 	(void)c;

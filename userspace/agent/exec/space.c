@@ -13,6 +13,7 @@
 #include <limits.h>
 
 #include "agent/exec/internal.h"
+#include "base/log.h"
 
 /* The audit log is opened after us, but has to be there to be covered. */
 static void touch(const char *path)
@@ -22,30 +23,82 @@ static void touch(const char *path)
 	(void)fd; /* if it cannot be made, realpath() says so */
 }
 
+static bool contains(char *const *paths, const char *path)
+{
+	for (; paths && *paths; paths++)
+		if (strcmp(*paths, path) == 0)
+			return true;
+	return false;
+}
+
+/* Adds the path without its links, once. */
+static int add_hidden(char ***hidden, const char *path, struct failure *f)
+{
+	char resolved[PATH_MAX];
+	int r = 0;
+
+	if (!realpath(path, resolved))
+		r = -errno;
+	else if (!contains(*hidden, resolved))
+		r = strv_append(hidden, resolved);
+	return r < 0 ? fail(f, -r, "cannot hide %s from user code", path) : 0;
+}
+
 /*
  * What user code must not see: the directory of the socket, the configuration (its environments
- * hold credentials of services) and the audit log. All of them must exist: a cover is a mount.
+ * hold credentials of services), the audit log, and what the configuration hides. All of them must exist: a
+ * cover is a mount. Where the kernel refuses it as well (bpf/protect.h) the cover is only the second layer.
  */
-static int hidden_paths(const struct config *config, char ***ret, struct failure *f)
+static int moats_own(const struct config *config, char ***hidden, struct failure *f)
 {
 	const char *const paths[] = { config->state_dir, config->file, config->audit_log };
-	char **hidden = NULL;
 	int r = 0;
 
 	if (config->audit_log)
 		touch(config->audit_log);
-	for (size_t i = 0; i < ARRAY_LEN(paths) && r == 0; i++) {
-		char resolved[PATH_MAX];
+	for (size_t i = 0; i < ARRAY_LEN(paths) && r == 0; i++)
+		if (paths[i])
+			r = add_hidden(hidden, paths[i], f);
+	return r;
+}
 
-		if (!paths[i])
+/* Whether any context whose commands run there sees it: then there is no cover, for all of them. */
+static bool is_shown_in(const struct config *config, enum context_namespace kind, bool shared_pid,
+			const struct config_context *only, const char *path)
+{
+	for (size_t i = 0; i < config->n_contexts; i++) {
+		const struct config_context *c = &config->contexts[i];
+
+		if (only ? c != only : c->shared_pid != shared_pid ||
+				       (kind == CONTEXT_USER && c->ns != CONTEXT_USER))
 			continue;
-		if (realpath(paths[i], resolved))
-			r = strv_append(&hidden, resolved);
-		else
-			r = -errno;
-		if (r < 0)
-			fail(f, -r, "cannot hide %s from user code", paths[i]);
+		if (config_is_shown(c, path))
+			return true;
 	}
+	return false;
+}
+
+/* What is covered in a namespace of this kind; only: of this one context. */
+static int hidden_paths(const struct execs *execs, enum context_namespace kind, bool shared_pid,
+			const struct config_context *only, char ***ret, struct failure *f)
+{
+	const struct config *config = execs->config;
+	char **hidden = NULL, **more = NULL;
+	int r = moats_own(config, &hidden, f);
+
+	if (r == 0) {
+		r = config_hidden(config, &more);
+		if (r < 0)
+			fail(f, -r, "cannot hide files from user code");
+	}
+	for (char **p = more; p && *p && r == 0; p++) {
+		if (!is_shown_in(config, kind, shared_pid, only, *p))
+			r = add_hidden(&hidden, *p, f);
+		else if (!only && !enforce_active(execs->enforce))
+			log_warning("%s is shown to every context of its namespace: only the kernel could tell them apart",
+				    *p);
+	}
+	strv_free(more);
 	if (r < 0)
 		strv_free(hidden);
 	else
@@ -55,7 +108,6 @@ static int hidden_paths(const struct config *config, char ***ret, struct failure
 
 struct opening {
 	struct execs *execs;
-	char **hidden;
 	struct failure *f;
 	uint64_t capabilities; /* of all contexts together */
 	/* Made at most once each. */
@@ -64,19 +116,24 @@ struct opening {
 };
 
 static struct exec_space *space_open(struct opening *o, const char *name, bool shared,
-				     enum context_namespace kind)
+				     enum context_namespace kind, const struct config_context *only)
 {
 	struct execs *execs = o->execs;
 	struct exec_space *space = &execs->spaces[execs->n_spaces];
-	const struct namespace_options options = {
-		.name = name, .shared_pid = shared, .hidden = o->hidden,
-		.capabilities = o->capabilities,
+	struct namespace_options options = {
+		.name = name, .shared_pid = shared, .capabilities = o->capabilities,
 	};
+	char **hidden = NULL;
 
+	o->r = hidden_paths(execs, kind, shared, only, &hidden, o->f);
+	if (o->r < 0)
+		return NULL;
+	options.hidden = hidden;
 	*space = (struct exec_space){ .execs = execs, .kind = kind };
 	snprintf(space->name, sizeof(space->name), "%s", name);
 	o->r = namespace_start(&options, execs->enforce, execs->cgroups, execs->loop,
 			       exec_on_exit, space, &space->ns, o->f);
+	strv_free(hidden);
 	if (o->r < 0)
 		return NULL;
 	execs->n_spaces++;
@@ -87,7 +144,7 @@ static struct exec_space *user_space(struct opening *o, bool shared)
 {
 	if (!o->user[shared])
 		o->user[shared] = space_open(o, shared ? "user-shared" : "user", shared,
-					     CONTEXT_USER);
+					     CONTEXT_USER, NULL);
 	return o->user[shared];
 }
 
@@ -95,7 +152,8 @@ static struct exec_space *secure_space(struct opening *o, bool shared)
 {
 	if (!o->secure[shared])
 		o->secure[shared] =
-			space_open(o, shared ? "secure-shared" : "secure", shared, CONTEXT_SECURE);
+			space_open(o, shared ? "secure-shared" : "secure", shared, CONTEXT_SECURE,
+				   NULL);
 	return o->secure[shared];
 }
 
@@ -136,7 +194,8 @@ static void give_spaces(struct context *c, void *data)
 		break;
 	case CONTEXT_PRIVATE:
 		snprintf(name, sizeof(name), "context-%s", c->config->name);
-		c->plain = space_open(o, name, c->config->shared_pid, CONTEXT_PRIVATE);
+		c->plain = space_open(o, name, c->config->shared_pid, CONTEXT_PRIVATE,
+				      c->config);
 		break;
 	}
 }
@@ -144,10 +203,7 @@ static void give_spaces(struct context *c, void *data)
 int exec_spaces_open(struct execs *execs, struct failure *f)
 {
 	struct opening o = { .execs = execs, .f = f };
-	int r = hidden_paths(execs->config, &o.hidden, f);
 
-	if (r < 0)
-		return r;
 	/* user, secure, both shared, and one for each private context: fixed, so pointers hold. */
 	execs->spaces = calloc(execs->config->n_contexts + 4, sizeof(*execs->spaces));
 	if (!execs->spaces)
@@ -159,7 +215,6 @@ int exec_spaces_open(struct execs *execs, struct failure *f)
 	if (o.r == 0)
 		secure_space(&o, false);
 	contexts_for_each(execs->contexts, give_spaces, &o);
-	strv_free(o.hidden);
 	return o.r;
 }
 

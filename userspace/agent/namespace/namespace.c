@@ -285,12 +285,15 @@ static void on_reply(struct namespace *ns, const struct init_reply *reply)
 			ns->on_exit(reply, ns->data);
 		return;
 	case INIT_READY:
-		if (ns->state == STARTING) {
-			ns->state = READY;
-			pump(ns);
+		if (ns->state != STARTING)
+			break;
+		if (enforce_keep_mounts(ns->enforce, ns->init.pidfd, &ns->declared) < 0) {
+			lose(ns, "its mounts cannot be guarded");
 			return;
 		}
-		break;
+		ns->state = READY;
+		pump(ns);
+		return;
 	case INIT_FAILED:
 		if (ns->state == STARTING) {
 			log_error("namespace %s: set-up failed at %s: %s", ns->name,
@@ -450,6 +453,9 @@ static int wait_ready(struct namespace *ns, struct failure *f)
 			    step_names[reply.step]);
 	if (reply.type != INIT_READY)
 		return fail(f, EPROTO, "namespace %s: moat-init makes no sense", ns->name);
+	r = enforce_keep_mounts(ns->enforce, ns->init.pidfd, &ns->declared);
+	if (r < 0)
+		return fail(f, -r, "namespace %s: cannot guard its mounts", ns->name);
 	ns->state = READY;
 	return 0;
 }
