@@ -292,6 +292,26 @@ int BPF_PROG(moat_inode_file_setattr, struct dentry *dentry, struct file_kattr *
 
 #define FAN_PERMISSION_EVENTS (0x10000 | 0x20000 | 0x40000 | 0x100000) /* linux/fanotify.h */
 
+/* 0 or -ENOSPC. */
+static __always_inline int put_name(struct moat_task *t, struct inode *directory, struct place place,
+				    __u32 flags)
+{
+	struct moat_name_key key = { .hash = t->next.exec };
+	struct moat_inode m = { .flags = flags, .generation = generation_of(directory, place),
+				.epoch = t->next.context };
+	struct moat_inode *known;
+
+	key.directory.inode = identity_of(directory, place);
+	key.directory.device = place.device;
+	known = bpf_map_lookup_elem(&names, &key);
+	if (known && known->epoch == m.epoch)
+		m.flags |= known->flags;
+	filter_add(MOAT_FILTER_NAMES, key.directory.inode);
+	if (flags & MOAT_PROTECT_HIDDEN)
+		filter_add(MOAT_FILTER_HIDDEN, key.directory.inode);
+	return bpf_map_update_elem(&names, &key, &m, BPF_ANY) ? -ENOSPC : 0;
+}
+
 /* Without both entries the announcement stays, and the agent sees that it failed. */
 static __always_inline void mark_announced(struct moat_task *t, struct inode *inode)
 {
@@ -302,6 +322,11 @@ static __always_inline void mark_announced(struct moat_task *t, struct inode *in
 
 	if (!place.flags)
 		return;
+	if (flags & MOAT_PROTECT_NAME) {
+		if (put_name(t, inode, place, flags & ~MOAT_PROTECT_NAME) == 0)
+			t->next.flags = 0;
+		return;
+	}
 	m = mark_on(inode, place);
 	if (m && (m->epoch == t->next.context || m->epoch == MOAT_EPOCH_ANY))
 		flags |= m->flags;

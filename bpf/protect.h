@@ -48,7 +48,7 @@ static __always_inline __u32 marks_of(struct inode *inode, struct place place)
 
 /* Searching for a mark with one of the flags. */
 struct climb {
-	struct dentry *at;
+	struct dentry *at, *below; /* below: the entry that it came from */
 	struct place place;
 	__u64 context; /* of the subject */
 	__u32 flags, found;
@@ -65,13 +65,35 @@ static __always_inline bool is_shown(struct inode *inode, const struct climb *c)
 	return bpf_map_lookup_elem(&shown, &key);
 }
 
+/* Those of the name that it came from. */
+static __noinline __attribute__((unused)) __u32 marks_of_name(struct inode *directory,
+							      const struct climb *c)
+{
+	struct moat_name_key key = {};
+	struct moat_name name = {};
+	struct moat_inode *m;
+
+	if (!directory || !c)
+		return 0;
+	bpf_probe_read_kernel_str(&name, sizeof(name), BPF_CORE_READ(c->below, d_name.name));
+	key.directory.inode = identity_of(directory, c->place);
+	key.directory.device = c->place.device;
+	key.hash = moat_name_hash(&name);
+	m = bpf_map_lookup_elem(&names, &key);
+	return m && m->generation == generation_of(directory, c->place) ? m->flags : 0;
+}
+
 static __always_inline void look_for_mark(struct inode *inode, struct climb *c)
 {
 	const struct moat_filter *f = the_filter();
+	__u64 identity = identity_of(inode, c->place);
 	struct moat_inode *m;
 
-	if (f && !filter_has(f, c->flags & MOAT_PROTECT_TREE ? MOAT_FILTER_TREE : MOAT_FILTER_HIDDEN,
-			     identity_of(inode, c->place)))
+	if (c->below && (!f || filter_has(f, MOAT_FILTER_NAMES, identity)))
+		c->found = marks_of_name(inode, c) & c->flags;
+	if (c->found || (f && !filter_has(f, c->flags & MOAT_PROTECT_TREE ? MOAT_FILTER_TREE
+									 : MOAT_FILTER_HIDDEN,
+					  identity)))
 		return;
 	m = mark_on(inode, c->place);
 	if (!m)
@@ -91,6 +113,7 @@ static long climb(__u32 i, struct climb *c)
 		look_for_mark(inode, c);
 	if (c->found)
 		return 1;
+	c->below = entry;
 	c->at = BPF_CORE_READ(entry, d_parent);
 	c->at_root = c->at && c->at == entry;
 	return c->at_root & 1; /* the verifier wants to see 0 or 1 */

@@ -45,7 +45,7 @@ struct moat_label {
  * next.role is NONE when nothing is announced, and a child is then refused with EPERM. Role CONTROL:
  * next.flags are the MOAT_PROTECT_* flags, and next.context the epoch, for the next inode that this
  * task adds an inotify watch for (bpf/protect.bpf.c); with MOAT_PROTECT_SHOWN next.exec is the number of
- * the context. In return next.exec is 1 where the watch has to stay, for the inode is known by its address.
+ * the context, with MOAT_PROTECT_NAME the hash of the name. In return next.exec is 1 where the watch has to stay, for the inode is known by its address.
  */
 struct moat_task {
 	struct moat_label label;
@@ -114,6 +114,8 @@ struct moat_inode_key {
 #define MOAT_PROTECT_OWN 8u    /* with HIDDEN: nor may services; moat's own files */
 #define MOAT_PROTECT_SHOWN 16u /* the contexts in `shown` may read it, though it lies in something hidden */
 
+#define MOAT_PROTECT_NAME 128u /* announced: not the directory that is watched, but a name in it */
+
 /* moat_inode.flags of a device, besides MOAT_PROTECT_HIDDEN: something on it is. */
 #define MOAT_DEVICE_MARKED 32u     /* set once it is known by which of the two its inodes go */
 #define MOAT_DEVICE_BY_ADDRESS 64u
@@ -123,6 +125,32 @@ struct moat_inode {
 	__u32 generation; /* tells the inode from a later one of the same number or address */
 	__u64 epoch; /* of the agent that last said so; what an older one said is removed */
 };
+
+/*
+ * Key of `names`: whatever has this name in this directory is marked, also what is not there yet. The value is a
+ * moat_inode as of the directory, with the flags of what is in it.
+ */
+struct moat_name_key {
+	struct moat_inode_key directory;
+	__u64 hash;
+};
+
+/* Of a name; longer ones are cut: they are taken for one another. */
+#define MOAT_NAME_BYTES 48
+struct moat_name {
+	__u64 words[MOAT_NAME_BYTES / 8]; /* its bytes, and zeros */
+};
+
+static inline __u64 moat_name_hash(const struct moat_name *name)
+{
+	__u64 hash = 0xcbf29ce484222325ull;
+
+	for (int i = 0; i < MOAT_NAME_BYTES / 8; i++) {
+		hash = (hash ^ name->words[i]) * 0x9e3779b97f4a7c15ull;
+		hash ^= hash >> 32;
+	}
+	return hash;
+}
 
 /* Key of `shown`: a context, and an inode as in `protected` that it may read. */
 struct moat_shown_key {
@@ -137,7 +165,8 @@ struct moat_shown_key {
 #define MOAT_FILTER_BITS 15
 enum moat_filter_kind {
 	MOAT_FILTER_TREE,   /* inodes with MOAT_PROTECT_TREE */
-	MOAT_FILTER_HIDDEN, /* with MOAT_PROTECT_HIDDEN or SHOWN, and devices that have one */
+	MOAT_FILTER_HIDDEN, /* with MOAT_PROTECT_HIDDEN or SHOWN, devices and directories that have one */
+	MOAT_FILTER_NAMES,  /* directories with a name in `names` */
 	MOAT_FILTER_KINDS,
 };
 struct moat_filter {
@@ -309,7 +338,8 @@ MOAT_ABI_SIZE(moat_settings, 16);
 MOAT_ABI_SIZE(moat_inode_key, 16);
 MOAT_ABI_SIZE(moat_inode, 16);
 MOAT_ABI_SIZE(moat_shown_key, 24);
-MOAT_ABI_SIZE(moat_filter, 8192);
+MOAT_ABI_SIZE(moat_name_key, 24);
+MOAT_ABI_SIZE(moat_filter, 12288);
 MOAT_ABI_SIZE(moat_mount_key, 8);
 MOAT_ABI_SIZE(moat_counter, 24);
 MOAT_ABI_SIZE(moat_drops, 16);

@@ -58,13 +58,22 @@ static int add_secrets(char ***paths, const struct config *config)
 	return r;
 }
 
-static int add_protected(char ***paths, const struct config *config)
+static int add_set(char ***paths, const char *name)
 {
 	int r = 0;
 
+	for (const char *const *p = config_path_set(name); p && *p && r == 0; p++)
+		r = strv_append(paths, *p);
+	return r;
+}
+
+static int add_protected(char ***paths, char ***optional, const struct config *config)
+{
+	int r = config->free_resolver ? 0 : add_set(optional, "@resolver");
+
 	for (size_t i = 0; i < config->n_services; i++)
 		for (char **p = config->services[i].protect; p && *p && r == 0; p++)
-			r = strv_append(paths, *p);
+			r = **p == '@' ? add_set(optional, *p) : strv_append(paths, *p);
 	return r;
 }
 
@@ -94,13 +103,13 @@ int protect_files(struct enforce *e, const struct config *config, const struct e
 		  struct failure *f)
 {
 	PTR_OWNED struct enforce_shown *shown = NULL;
-	char **own = NULL, **hidden = NULL, **protected = NULL;
+	char **own = NULL, **hidden = NULL, **protected = NULL, **optional = NULL;
 	int r = add_programs(&protected, f);
 
 	if (r == 0)
 		r = add_secrets(&own, config);
 	if (r == 0)
-		r = add_protected(&protected, config);
+		r = add_protected(&protected, &optional, config);
 	if (r == 0)
 		r = config_hidden(config, &hidden);
 	if (r == 0)
@@ -109,9 +118,11 @@ int protect_files(struct enforce *e, const struct config *config, const struct e
 		fail(f, -r, "cannot tell which files to protect");
 	else
 		r = enforce_protect(e, &(struct enforce_files){ .own = own, .hidden = hidden,
-								.protect = protected, .shown = shown }, f);
+								.protect = protected, .optional = optional,
+								.shown = shown }, f);
 	strv_free(own);
 	strv_free(hidden);
 	strv_free(protected);
+	strv_free(optional);
 	return r;
 }

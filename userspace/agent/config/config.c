@@ -325,3 +325,17 @@ bool config_is_shown(const struct config_context *context, const char *hidden)
 			return true;
 	return false;
 }
+
+const char *const *config_path_set(const char *name)
+{
+	static const char *const resolver[] = {
+		"/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/ld.so.preload", NULL,
+	};
+	static const char *const system_paths[] = {
+		"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", NULL,
+	};
+
+	if (strcmp(name, "@resolver") == 0)
+		return resolver;
+	return strcmp(name, "@system") == 0 ? system_paths : NULL;
+}

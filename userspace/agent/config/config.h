@@ -88,6 +88,7 @@ struct config {
 	char **hide;      /* of moat and all services; NULL: none, or NULL-terminated. See config_hidden() */
 	enum enforce_mode enforce;
 	bool keep_pins;
+	bool free_resolver; /* user code may change what config_path_set("@resolver") names */
 	uint64_t user_limits[LIMIT_COUNT]; /* of all contexts together; 0: see cgroup/limit.c */
 	uint64_t memory_reserve; /* bytes for the control plane; 0: by the size of the machine,
 				  * CONFIG_NO_LIMIT: none */
@@ -113,6 +114,10 @@ int config_from_command(char *const *ports, char *const *argv, struct config **r
 
 void config_free(struct config *config);
 static inline void config_freep(struct config **c) { config_free(*c); }
+
+/* What stands in `protect` for several paths, some of which need not be there: "@resolver", "@system".
+ * NULL-terminated, static; NULL: there is no such set. */
+const char *const *config_path_set(const char *name);
 
 /* What is to be hidden from user code besides moat's own files: `hide`, and what always is (/run/secrets) where
  * it exists. Caller frees with strv_free(). 0 or -ENOMEM. */

@@ -202,11 +202,15 @@ static const char *set_service_directory(struct parser *p, const char *text)
 static const char *set_protect(struct parser *p, const char *text)
 {
 	PTR_OWNED char *path = NULL;
-	const char *why = config_value_path(text, &path);
+	const char *why = NULL;
 
+	if (text[0] != '@')
+		why = config_value_path(text, &path);
+	else if (!config_path_set(text))
+		why = "must be @resolver or @system";
 	if (!why && p->service->protect && strv_len(p->service->protect) == CONFIG_PROTECT_MAX)
 		return "is one too many for this service";
-	if (!why && strv_append(&p->service->protect, path) < 0)
+	if (!why && strv_append(&p->service->protect, path ? path : text) < 0)
 		return "out of memory";
 	return why;
 }
@@ -226,6 +230,16 @@ static const char *add_path(char ***paths, unsigned max, const char *text)
 static const char *set_hide(struct parser *p, const char *text)
 {
 	return strcmp(text, "/") == 0 ? "cannot be /" : add_path(&p->config->hide, CONFIG_HIDE_MAX, text);
+}
+
+static const char *set_protect_resolver(struct parser *p, const char *text)
+{
+	bool protect;
+	const char *why = config_value_bool(text, &protect);
+
+	if (!why)
+		p->config->free_resolver = !protect;
+	return why;
 }
 
 static const char *set_show(struct parser *p, const char *text)
@@ -318,6 +332,7 @@ static const struct key {
 	{ SECTION_MOAT, "memory_reserve", set_memory_reserve },
 	{ SECTION_MOAT, "device", set_device, true },
 	{ SECTION_MOAT, "hide", set_hide, true },
+	{ SECTION_MOAT, "protect_resolver", set_protect_resolver },
 	{ SECTION_SERVICE, "command", set_command },
 	{ SECTION_SERVICE, "port", set_port, true },
 	{ SECTION_SERVICE, "reachable", set_reachable },

@@ -66,6 +66,7 @@ struct enforce_files {
 	char *const *own;     /* hidden from user code and from services */
 	char *const *hidden;  /* hidden from user code */
 	char *const *protect; /* user code can read but not change them */
+	char *const *optional; /* the same, and what is not there it does not make */
 	const struct enforce_shown *shown; /* ends with context 0; NULL: none */
 };
 

@@ -31,6 +31,8 @@ struct marker {
 	struct enforce *e;
 	uint32_t pass; /* which flag is marked now */
 	uint32_t more; /* what else is told of trees: MOAT_PROTECT_HIDDEN, OWN */
+	uint64_t hash; /* of the name in the directory that is marked; 0: the directory itself */
+	bool optional; /* what is not there is not missed: its name is marked */
 	uint64_t context; /* whom it is shown to, in the pass of MOAT_PROTECT_SHOWN */
 	int passing; /* inotify: watches that do not stay */
 	int pidfd;
@@ -72,6 +74,10 @@ static int mark_by(struct marker *m, int watches, const char *path, uint32_t fla
 
 	if (flags != m->pass)
 		return 0;
+	if (m->hash) {
+		task.next.flags |= MOAT_PROTECT_NAME;
+		task.next.exec = m->hash;
+	}
 	r = enforce_set_task(m->e, m->pidfd, &task);
 	if (r < 0)
 		return r;
@@ -104,6 +110,19 @@ static int mark_at(struct marker *m, int dir, const char *name, uint32_t flags)
 	if (snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir, name) >= (int)sizeof(path))
 		return -ENAMETOOLONG;
 	return mark(m, path, flags);
+}
+
+/* Whatever has the name in the directory, now or later. */
+static int mark_name(struct marker *m, int dir, const char *name)
+{
+	struct moat_name bytes = { 0 };
+	int r;
+
+	strncpy((char *)bytes.words, name, sizeof(bytes) - 1);
+	m->hash = moat_name_hash(&bytes);
+	r = mark_at(m, dir, ".", MOAT_PROTECT_TREE);
+	m->hash = 0;
+	return r;
 }
 
 /* Each file beneath a directory, on its file system, that has more than one name. */
@@ -174,6 +193,8 @@ static int mark_tree(struct marker *m, int parent, const char *name, mode_t mode
 	if (fd < 0)
 		return -errno;
 	r = mark_at(m, parent, name, MOAT_PROTECT_TREE);
+	if (r == 0 && strcmp(name, ".") != 0)
+		r = mark_name(m, parent, name);
 	if (r == 0)
 		r = mark_at(m, parent, name, MOAT_PROTECT_SHOWN);
 	if (r < 0 || !S_ISDIR(mode) || m->pass != MOAT_PROTECT_TREE)
@@ -247,7 +268,7 @@ static int step(struct marker *m, struct walk *w)
 		return r < 0 ? r : 1;
 	}
 	if (fstatat(w->dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return -errno;
+		return errno == ENOENT && m->optional ? mark_name(m, w->dir, name) : -errno;
 	if (S_ISLNK(st.st_mode))
 		r = follow(m, w, name);
 	else if (last)
@@ -327,7 +348,26 @@ static int mark_all(struct marker *m, const struct enforce_files *files, uint32_
 		r = mark_paths(m, files->hidden, MOAT_PROTECT_HIDDEN, f);
 	if (r == 0)
 		r = mark_paths(m, files->protect, 0, f);
+	m->optional = true;
+	if (r == 0)
+		r = mark_paths(m, files->optional, 0, f);
+	m->optional = false;
 	return r < 0 ? r : dl_iterate_phdr(mark_loaded, &loaded);
+}
+
+static void forget_stale_names(struct enforce *e)
+{
+	int fd = bpf_map__fd(e->bpf->maps.names);
+	struct moat_name_key key, next;
+	struct moat_inode value;
+	int r = bpf_map_get_next_key(fd, NULL, &next);
+
+	while (r == 0) {
+		key = next;
+		r = bpf_map_get_next_key(fd, &key, &next);
+		if (bpf_map_lookup_elem(fd, &key, &value) == 0 && value.epoch != e->epoch)
+			bpf_map_delete_elem(fd, &key);
+	}
 }
 
 /* Marks of an agent before this one that it did not repeat. */
@@ -394,7 +434,9 @@ int enforce_protect(struct enforce *e, const struct enforce_files *files, struct
 		r = mark_all(&m, files, MOAT_PROTECT_PATH, f);
 	if (r == 0)
 		r = mark_shown(&m, files->shown, f);
-	if (r == 0)
+	if (r == 0) {
 		forget_stale_marks(e);
+		forget_stale_names(e);
+	}
 	return r;
 }
