@@ -110,7 +110,7 @@ static __always_inline bool filter_has(const struct moat_filter *f, enum moat_fi
 {
 	__u32 slot = filter_slot(identity);
 
-	return f->words[kind][slot / 64] & 1ull << (slot & 63);
+	return f->words[kind * MOAT_FILTER_WORDS + slot / 64] & 1ull << (slot & 63);
 }
 
 static __always_inline void filter_add(enum moat_filter_kind kind, __u64 identity)
@@ -119,7 +119,7 @@ static __always_inline void filter_add(enum moat_filter_kind kind, __u64 identit
 	__u32 slot = filter_slot(identity);
 
 	if (f)
-		__sync_fetch_and_or(&f->words[kind][slot / 64], 1ull << (slot & 63));
+		__sync_fetch_and_or(&f->words[kind * MOAT_FILTER_WORDS + slot / 64], 1ull << (slot & 63));
 }
 
 #endif

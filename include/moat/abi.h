@@ -163,6 +163,7 @@ struct moat_shown_key {
  * look-ups need not be made. Bits are never taken back: one too many costs time, no more.
  */
 #define MOAT_FILTER_BITS 15
+#define MOAT_FILTER_WORDS ((1u << MOAT_FILTER_BITS) / 64) /* of a kind */
 enum moat_filter_kind {
 	MOAT_FILTER_TREE,   /* inodes with MOAT_PROTECT_TREE */
 	MOAT_FILTER_HIDDEN, /* with MOAT_PROTECT_HIDDEN or SHOWN, devices and directories that have one */
@@ -170,7 +171,7 @@ enum moat_filter_kind {
 	MOAT_FILTER_KINDS,
 };
 struct moat_filter {
-	__u64 words[MOAT_FILTER_KINDS][(1u << MOAT_FILTER_BITS) / 64];
+	__u64 words[1536]; /* those of one kind after those of the other */
 };
 
 /* Key of `mounts`: a mount of a moat-init's mount namespace that user code may not take off or change. */
@@ -339,7 +340,7 @@ MOAT_ABI_SIZE(moat_inode_key, 16);
 MOAT_ABI_SIZE(moat_inode, 16);
 MOAT_ABI_SIZE(moat_shown_key, 24);
 MOAT_ABI_SIZE(moat_name_key, 24);
-MOAT_ABI_SIZE(moat_filter, 12288);
+_Static_assert(sizeof(struct moat_filter) == MOAT_FILTER_KINDS * MOAT_FILTER_WORDS * 8, "moat_filter");
 MOAT_ABI_SIZE(moat_mount_key, 8);
 MOAT_ABI_SIZE(moat_counter, 24);
 MOAT_ABI_SIZE(moat_drops, 16);

@@ -131,6 +131,7 @@ protect = {self.scratch}/to-code
 protect = {self.scratch}/volume
 protect = {self.scratch}/ext4/code
 protect = {self.scratch}/overlay/code
+{self.protected_subvolumes()}
 
 [service spare]
 command = /bin/sleep 1000000
@@ -191,6 +192,9 @@ directory = {self.scratch}
 env = HOME={self.scratch}
 """
         return text
+
+    def protected_subvolumes(self):
+        return "".join(f"protect = {self.scratch}/btrfs/{name}/same\n" for name in "ab" if self.vm)
 
     def start(self):
         if self.agent_error:
@@ -299,6 +303,7 @@ def make_protected(parent):
     if os.environ.get("MOAT_VM"):
         subprocess.run(["/bin/mount", "-t", "tmpfs", "tmpfs", f"{parent}/volume/mounted"], check=True)
         mount_others(parent)
+        mount_btrfs(parent)
     for path in ("single", "code/main", "volume/mounted/data", "ext4/code/main", "ext4/free/main", "overlay/code/main",
                  "overlay/free/main"):
         os.makedirs(os.path.dirname(f"{parent}/{path}"), exist_ok=True)
@@ -311,11 +316,30 @@ def mount_others(parent):
     """An ext4, and an overlay of a directory on it and a tmpfs: two file systems, so that its directories' numbers do not last."""
     os.mkdir(f"{parent}/ext4")
     subprocess.run(["/bin/mount", "-o", "loop", make_image(f"{parent}/image"), f"{parent}/ext4"], check=True)
-    lower, upper, place = f"{parent}/ext4/lower", f"{parent}/upper", f"{parent}/overlay"
-    for directory in (f"{lower}/code", f"{lower}/free", upper, f"{parent}/work", place):
+    lower, top, place = f"{parent}/ext4/lower", f"{parent}/top", f"{parent}/overlay"
+    os.mkdir(top)
+    subprocess.run(["/bin/mount", "-t", "tmpfs", "tmpfs", top], check=True)  # whose numbers begin at 1, as those of the overlay
+    for directory in (f"{lower}/code", f"{lower}/free", f"{top}/upper", f"{top}/work", place, *(f"{lower}/many/{n}" for n in range(60))):
         os.makedirs(directory)
-    options = f"xino=off,redirect_dir=on,lowerdir={lower},upperdir={upper},workdir={parent}/work"
+    options = f"xino=off,redirect_dir=on,lowerdir={lower},upperdir={top}/upper,workdir={top}/work"
     subprocess.run(["/bin/mount", "-t", "overlay", "-o", options, "overlay", place], check=True)
+    for name in os.listdir(f"{place}/many"):
+        os.stat(f"{place}/many/{name}")  # takes a number
+
+
+def mount_btrfs(parent):
+    """Three subvolumes, with a file of the same number in each."""
+    place = f"{parent}/btrfs"
+    os.mkdir(place)
+    with open(f"{parent}/btrfs-image", "wb") as file:
+        file.truncate(128 << 20)
+    subprocess.run(["/sbin/mkfs.btrfs", "-q", f"{parent}/btrfs-image"], check=True)
+    subprocess.run(["/sbin/modprobe", "btrfs"], check=True)
+    subprocess.run(["/bin/mount", "-o", "loop", f"{parent}/btrfs-image", place], check=True)
+    for name in "abc":
+        subprocess.run(["/usr/bin/btrfs", "-q", "subvolume", "create", f"{place}/{name}"], check=True)
+        with open(f"{place}/{name}/same", "w", encoding="ascii") as file:
+            file.write("as it was\n")
 
 
 def make_image(path):

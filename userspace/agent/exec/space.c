@@ -11,6 +11,7 @@
  */
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 
 #include "agent/exec/internal.h"
 #include "base/log.h"
@@ -200,6 +201,15 @@ static void give_spaces(struct context *c, void *data)
 	}
 }
 
+/* Where the kernel refuses nothing, covers are all there is. */
+static void warn_of_covers(struct context *c, void *data)
+{
+	(void)data;
+	if (c->config->capabilities & 1ull << CAP_SYS_ADMIN)
+		log_warning("context %s can see what is hidden: it has CAP_SYS_ADMIN, and the kernel enforces nothing",
+			    c->config->name);
+}
+
 int exec_spaces_open(struct execs *execs, struct failure *f)
 {
 	struct opening o = { .execs = execs, .f = f };
@@ -210,6 +220,8 @@ int exec_spaces_open(struct execs *execs, struct failure *f)
 		o.r = fail(f, ENOMEM, "cannot make namespaces");
 	contexts_for_each(execs->contexts, add_capabilities, &o);
 	contexts_for_each(execs->contexts, give_group, &o);
+	if (!enforce_active(execs->enforce))
+		contexts_for_each(execs->contexts, warn_of_covers, NULL);
 	if (o.r == 0)
 		user_space(&o, false);
 	if (o.r == 0)

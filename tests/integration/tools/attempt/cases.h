@@ -357,6 +357,9 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(hidden_execute, "hidden", ENOENT, ENOENT, 0, 0, "execute a file of it")                  \
 	X(hidden_readlink, "hidden", ENOENT, ENOENT, 0, 0, "readlink in it")                       \
 	X(hidden_xattr, "hidden", ENOENT, ENOENT, 0, 0, "listxattr")                               \
+	X(hidden_getxattr, "hidden", ENOENT, ENOENT, 0, 0, "getxattr")                             \
+	X(hidden_acl, "hidden", ENOENT, ENOENT, 0, 0, "read its access list")                      \
+	X(hidden_file_attr, "hidden", ENOENT, ENOENT, 0, 0, "file_getattr")                        \
 	X(hidden_watch, "hidden", ENOENT, ENOENT, 0, 0, "inotify_add_watch")                       \
 	X(hidden_link, "hidden", ENOENT, ENOENT, 0, 0, "link a file of it elsewhere")              \
 	X(hidden_rename, "hidden", ENOENT, ENOENT, 0, 0, "rename a file out of it")                \

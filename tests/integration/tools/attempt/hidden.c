@@ -157,6 +157,34 @@ int attempt_hidden_xattr(struct target *t)
 	return answer(listxattr(in_tree(t, "file"), list, sizeof(list)));
 }
 
+/* That there is none is past the check. */
+static int attribute(struct target *t, const char *name)
+{
+	char value[64];
+	int r = answer(getxattr(in_tree(t, "file"), name, value, sizeof(value)));
+
+	return r == -ENODATA || r == -EOPNOTSUPP ? 0 : r;
+}
+
+int attempt_hidden_getxattr(struct target *t)
+{
+	return attribute(t, "user.moat");
+}
+
+int attempt_hidden_acl(struct target *t)
+{
+	return attribute(t, "system.posix_acl_access");
+}
+
+/* file_getattr(2) of 6.17; include/uapi/linux/fs.h */
+int attempt_hidden_file_attr(struct target *t)
+{
+	uint64_t attr[3] = { 0 };
+	int r = answer(syscall(468, AT_FDCWD, in_tree(t, "file"), attr, sizeof(attr), 0));
+
+	return r == -ENOSYS || r == -EOPNOTSUPP || r == -ENOTTY ? -NOT_HERE : r;
+}
+
 int attempt_hidden_watch(struct target *t)
 {
 	int fd = inotify_init1(IN_CLOEXEC);
