@@ -159,7 +159,7 @@ static __always_inline int hand_mark_on(struct dentry *entry, struct inode *repl
 /* A service takes nothing of moat's own to where it could read it. */
 static __always_inline bool is_taken_by_service(struct dentry *entry)
 {
-	struct climb c = { .at = entry, .flags = MOAT_PROTECT_OWN };
+	struct climb c = { .wanted = MOAT_PROTECT_OWN };
 	struct inode *inode = BPF_CORE_READ(entry, d_inode);
 
 	if (!inode || hidden_from(label_of(bpf_get_current_task_btf())) != MOAT_PROTECT_OWN)
@@ -185,9 +185,12 @@ int BPF_PROG(moat_inode_rename, struct inode *old_dir, struct dentry *old_dentry
 static __always_inline bool has_mark(struct inode *inode, struct dentry *new_name, struct place place,
 				     __u32 flag)
 {
-	struct climb c = { .at = new_name, .place = place, .flags = flag };
+	struct climb c = { .place = place, .wanted = flag };
 
-	return inode_has_mark(inode, &c) || entry_has_mark(&c);
+	if (inode_has_mark(inode, &c))
+		return true;
+	c.at = new_name;
+	return entry_has_mark(&c);
 }
 
 /* From now on it has two names, and one of them may be outside of what is protected. 0 or -ENOSPC. */

@@ -46,12 +46,15 @@ static __always_inline __u32 marks_of(struct inode *inode, struct place place)
 	return m ? m->flags : 0;
 }
 
-/* Searching for a mark with one of the flags. */
+/* Searching for a mark with one of the flags wanted. One for all of it: the stack of a program is small. */
 struct climb {
 	struct dentry *at, *below; /* below: the entry that it came from */
+	struct hlist_node *name;   /* the next one of the inode */
 	struct place place;
 	__u64 context; /* of the subject */
-	__u32 flags, found;
+	__u32 wanted;
+	__u32 flags; /* those of wanted that are still looked for */
+	__u32 found;
 	__u32 at_root;
 };
 
@@ -71,11 +74,13 @@ static __noinline __attribute__((unused)) __u32 marks_of_name(struct inode *dire
 {
 	struct moat_name_key key = {};
 	struct moat_name name = {};
+	struct dentry *entry;
 	struct moat_inode *m;
 
 	if (!directory || !c)
 		return 0;
-	bpf_probe_read_kernel_str(&name, sizeof(name), BPF_CORE_READ(c->below, d_name.name));
+	entry = c->below;
+	bpf_probe_read_kernel_str(&name, sizeof(name), BPF_CORE_READ(entry, d_name.name));
 	key.directory.inode = identity_of(directory, c->place);
 	key.directory.device = c->place.device;
 	key.hash = moat_name_hash(&name);
@@ -119,30 +124,30 @@ static long climb(__u32 i, struct climb *c)
 	return c->at_root & 1; /* the verifier wants to see 0 or 1 */
 }
 
-/* Whether a directory entry, which may have no inode yet, has such a mark above it or of its own. */
-static __noinline __attribute__((unused)) bool entry_has_mark(const struct climb *from)
+static __always_inline void begin(struct climb *c)
 {
-	struct climb c;
+	c->below = NULL;
+	c->flags = c->wanted;
+	c->found = 0;
+	c->at_root = 0;
+}
 
-	if (!from)
+/* Whether the directory entry at c->at, which may have no inode yet, has such a mark above it or of its own. */
+static __noinline __attribute__((unused)) bool entry_has_mark(struct climb *c)
+{
+	if (!c)
 		return true;
-	c = *from;
-	bpf_loop(DEPTH_MAX, climb, &c, 0);
-	return c.found || !c.at_root;
+	begin(c);
+	bpf_loop(DEPTH_MAX, climb, c, 0);
+	return c->found || !c->at_root;
 }
 
 static __always_inline bool entry_is_protected(struct dentry *entry, struct place place)
 {
-	struct climb c = { .at = entry, .place = place, .flags = MOAT_PROTECT_TREE };
+	struct climb c = { .at = entry, .place = place, .wanted = MOAT_PROTECT_TREE };
 
 	return entry_has_mark(&c);
 }
-
-struct names {
-	struct hlist_node *at;
-	struct climb climb;
-	__u32 found, pad;
-};
 
 static __always_inline struct dentry *entry_of_name(struct hlist_node *name)
 {
@@ -151,40 +156,36 @@ static __always_inline struct dentry *entry_of_name(struct hlist_node *name)
 	return (void *)name - bpf_core_field_offset(struct dentry___nameless_union, d_alias);
 }
 
-static long try_name(__u32 i, struct names *n)
+static long try_name(__u32 i, struct climb *c)
 {
-	struct hlist_node *name = n->at;
+	struct hlist_node *name = c->name;
 
 	if (!name)
 		return 1;
-	n->climb.at = entry_of_name(name);
-	if (entry_has_mark(&n->climb)) {
-		n->found = 1;
+	c->at = entry_of_name(name);
+	if (entry_has_mark(c))
 		return 1;
-	}
-	n->at = BPF_CORE_READ(name, next);
+	c->name = BPF_CORE_READ(name, next);
 	return 0;
 }
 
 /* The same of an inode, by all of its names that are in use. */
-static __noinline __attribute__((unused)) bool inode_has_mark(struct inode *inode, const struct climb *from)
+static __noinline __attribute__((unused)) bool inode_has_mark(struct inode *inode, struct climb *c)
 {
-	struct names n = {};
-
-	if (!inode || !from)
+	if (!inode || !c)
 		return true;
-	n.climb = *from;
-	look_for_mark(inode, &n.climb);
-	if (n.climb.found)
+	begin(c);
+	look_for_mark(inode, c);
+	if (c->found)
 		return true;
-	n.at = BPF_CORE_READ(inode, i_dentry.first);
-	bpf_loop(NAMES_MAX, try_name, &n, 0);
-	return n.found || n.at;
+	c->name = BPF_CORE_READ(inode, i_dentry.first);
+	bpf_loop(NAMES_MAX, try_name, c, 0);
+	return c->name; /* where it stopped */
 }
 
 static __always_inline bool inode_is_protected(struct inode *inode, struct place place)
 {
-	struct climb c = { .place = place, .flags = MOAT_PROTECT_TREE };
+	struct climb c = { .place = place, .wanted = MOAT_PROTECT_TREE };
 
 	return inode_has_mark(inode, &c);
 }
@@ -228,8 +229,8 @@ static __always_inline bool is_hidden(struct dentry *entry, struct inode *inode,
 	if (f && !filter_has(f, MOAT_FILTER_HIDDEN, ~(__u64)device))
 		return false;
 	subject = label_of(bpf_get_current_task_btf());
-	c.flags = hidden_from(subject);
-	if (!c.flags || (c.flags == MOAT_PROTECT_OWN && !also_from_services))
+	c.wanted = hidden_from(subject);
+	if (!c.wanted || (c.wanted == MOAT_PROTECT_OWN && !also_from_services))
 		return false;
 	c.place = place_of_device(device);
 	if (!(c.place.flags & MOAT_PROTECT_HIDDEN))
@@ -262,7 +263,7 @@ static __always_inline int deny_change(__u32 hook, struct dentry *entry, struct 
 				       struct place place)
 {
 	const struct moat_label *subject = user_subject();
-	struct climb c = { .at = entry, .place = place, .flags = MOAT_PROTECT_HIDDEN };
+	struct climb c = { .at = entry, .place = place, .wanted = MOAT_PROTECT_HIDDEN };
 	__u64 number = inode ? BPF_CORE_READ(inode, i_ino) : 0;
 
 	c.context = subject ? subject->context : 0;

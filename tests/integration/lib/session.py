@@ -333,7 +333,7 @@ def mount_btrfs(parent):
     os.mkdir(place)
     with open(f"{parent}/btrfs-image", "wb") as file:
         file.truncate(128 << 20)
-    subprocess.run(["/sbin/mkfs.btrfs", "-q", f"{parent}/btrfs-image"], check=True)
+    subprocess.run(["/sbin/mkfs.btrfs", "-q", f"{parent}/btrfs-image"], check=True, capture_output=True)
     subprocess.run(["/sbin/modprobe", "btrfs"], check=True)
     subprocess.run(["/bin/mount", "-o", "loop", f"{parent}/btrfs-image", place], check=True)
     for name in "abc":
