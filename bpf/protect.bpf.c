@@ -112,6 +112,7 @@ static __always_inline struct place prepare_place(struct inode *inode, __u32 fla
 	if (!(m.flags & MOAT_DEVICE_MARKED))
 		m.flags = MOAT_DEVICE_MARKED |
 			  (numbers_last(BPF_CORE_READ(inode, i_sb)) ? 0 : MOAT_DEVICE_BY_ADDRESS);
+	filter_add(MOAT_FILTER_TREE, ~(__u64)place.device);
 	if (flags & (MOAT_PROTECT_HIDDEN | MOAT_PROTECT_SHOWN)) {
 		filter_add(MOAT_FILTER_HIDDEN, ~(__u64)place.device);
 		m.flags |= MOAT_PROTECT_HIDDEN;
@@ -367,9 +368,13 @@ int BPF_PROG(moat_path_notify, const struct path *path, __u64 mask, unsigned int
 SEC("lsm/inode_free_security")
 int BPF_PROG(moat_inode_free_security, struct inode *inode)
 {
-	struct place place = place_of(inode);
-	struct moat_inode_key key = { .device = place.device };
+	const struct moat_filter *f = the_filter();
+	struct moat_inode_key key = { .device = inode->i_sb->s_dev };
+	struct place place;
 
+	if (f && !filter_has(f, MOAT_FILTER_TREE, ~(__u64)key.device))
+		return 0;
+	place = place_of_device(key.device);
 	if (!place.flags || (inode->i_nlink && !is_by_address(place)) || !mark_on(inode, place))
 		return 0;
 	key.inode = identity_of(inode, place);

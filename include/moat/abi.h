@@ -165,7 +165,7 @@ struct moat_shown_key {
 #define MOAT_FILTER_BITS 15
 #define MOAT_FILTER_WORDS ((1u << MOAT_FILTER_BITS) / 64) /* of a kind */
 enum moat_filter_kind {
-	MOAT_FILTER_TREE,   /* inodes with MOAT_PROTECT_TREE */
+	MOAT_FILTER_TREE,   /* inodes with MOAT_PROTECT_TREE, devices that have any mark */
 	MOAT_FILTER_HIDDEN, /* with MOAT_PROTECT_HIDDEN or SHOWN, devices and directories that have one */
 	MOAT_FILTER_NAMES,  /* directories with a name in `names` */
 	MOAT_FILTER_KINDS,
