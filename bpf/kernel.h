@@ -31,6 +31,12 @@
 #define CONFIGFS_MAGIC 0x62656570
 #define EFIVARFS_MAGIC 0xde5e81e4
 #define FUSE_SUPER_MAGIC 0x65735546
+#define EXT4_SUPER_MAGIC 0xef53
+#define XFS_SUPER_MAGIC 0x58465342
+#define F2FS_SUPER_MAGIC 0xf2f52010
+#define SQUASHFS_MAGIC 0x73717368
+#define EROFS_SUPER_MAGIC 0xe0f5e1e2
+#define OVERLAYFS_SUPER_MAGIC 0x794c7630
 #define PSTOREFS_MAGIC 0x6165676c
 #define FUSE_CTL_SUPER_MAGIC 0x65735543
 #define RDTGROUP_SUPER_MAGIC 0x7655821
@@ -112,6 +118,7 @@ struct task_struct {
 	int tgid;
 	char comm[16];
 	struct nsproxy *nsproxy;
+	struct fs_struct *fs;
 	struct bpf_local_storage *bpf_storage;
 	const struct cred *real_cred;
 	struct hlist_node pid_links[PIDTYPES];
@@ -151,6 +158,11 @@ struct inode {
 	void *i_private;
 	struct super_block *i_sb;
 	struct hlist_head i_dentry;
+};
+
+/* fs/overlayfs/ovl_entry.h, known where the module is there; 0: one file system, > 0: bits for the layer */
+struct ovl_fs {
+	int xino_mode;
 };
 
 struct kernfs_node {
@@ -208,12 +220,17 @@ struct vfsmount {
 
 struct mount {
 	struct vfsmount mnt;
+	int mnt_id;
 	int mnt_group_id;
 };
 
 struct path {
 	struct vfsmount *mnt;
 	struct dentry *dentry;
+};
+
+struct fs_struct {
+	struct path root;
 };
 
 struct file {
@@ -391,6 +408,7 @@ struct iattr;
 struct mnt_idmap;
 struct posix_acl;
 struct file_kattr;
+struct bpf_map;
 
 #include "moat/abi.h"
 

@@ -4,8 +4,8 @@
  *
  * Policy: a child has the label of its parent, threads included. A child of moat-init is what was announced
  * for it, once: user code with that label, or another moat-init, which is then in namespaces of its own;
- * without an announcement there is no child. A child of moatd has the flags announced for it, if there are
- * any (a service's). A child that cannot be labelled is not created, nor is one of user code in another
+ * without an announcement there is no child. A child of moatd is a service's, from which moat's own
+ * files are hidden (protect.h), with the flags announced for it, if there are any. A child that cannot be labelled is not created, nor is one of user code in another
  * cgroup.
  *
  * Until it executes its program a child of moat-init shares moat-init's memory and descriptors
@@ -18,6 +18,7 @@
 
 /* include/uapi/linux/sched.h */
 #define CLONE_VM 0x00000100ul
+#define CLONE_THREAD 0x00010000ul
 #define CLONE_NEWNS 0x00020000ul
 #define CLONE_NEWUTS 0x04000000ul
 #define CLONE_NEWIPC 0x08000000ul
@@ -92,6 +93,9 @@ int BPF_PROG(moat_task_alloc, struct task_struct *task, unsigned long clone_flag
 		label.flags |= t->next.flags;
 		t->next.role = MOAT_ROLE_NONE;
 	}
+	/* whatever moatd starts (moat-init gets its own label yet), and its children; not a thread of its own */
+	if (label.role == MOAT_ROLE_CONTROL && !(clone_flags & CLONE_THREAD))
+		label.flags |= MOAT_LABEL_SERVICE;
 	if (label.role == MOAT_ROLE_USER)
 		allow(MOAT_HOOK_task_alloc);
 	return set_label(task, &label);

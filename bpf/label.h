@@ -50,6 +50,18 @@ static __always_inline const struct moat_label *user_subject(void)
 	return l && l->role == MOAT_ROLE_USER ? l : NULL;
 }
 
+/* What of hidden files (protect.h) is hidden from the running task: a MOAT_PROTECT_*, or 0: nothing. */
+static __always_inline __u32 hidden_from(const struct moat_label *subject)
+{
+	if (!subject)
+		return 0;
+	if (subject->role == MOAT_ROLE_USER)
+		return MOAT_PROTECT_HIDDEN;
+	if (subject->role == MOAT_ROLE_CONTROL && (subject->flags & MOAT_LABEL_SERVICE))
+		return MOAT_PROTECT_OWN;
+	return 0;
+}
+
 /*
  * The one rule: user code may touch a task only if that task is user code of the same context and,
  * where execs are principals of their own (secure), of the same exec.

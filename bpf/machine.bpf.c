@@ -16,6 +16,7 @@
  *
  * Hooks: bpf, capable, locked_down, syslog, kernel_module_request, key_alloc, key_permission.
  */
+#include "mounts.h"
 #include "verdict.h"
 
 /* What is never for user code. */
@@ -136,6 +137,12 @@ static const struct call granted_calls[] = {
 	{ CAP_SYS_RESOURCE, CALL(72, 221, 25, 221) },   /* fcntl64 */
 };
 
+/* Changing the flags of a mount, which no hook is told. Only where later commands would have it so. */
+static const struct call mount_calls[] = {
+	{ CAP_SYS_ADMIN, CALL(442, 442, 442, 442) }, /* mount_setattr */
+	{ CAP_SYS_ADMIN, CALL(467, 467, 467, 467) }, /* open_tree_attr, 6.15: also of what it does not clone */
+};
+
 #define CALLS(table) table, sizeof(table) / sizeof((table)[0])
 
 /* Whether the running call is in the table for this capability. */
@@ -159,6 +166,8 @@ static __always_inline bool in_refused_call(int cap)
 		return false;
 	if (cap == CAP_SYS_ADMIN && (task->flags & PF_IO_WORKER))
 		return true;
+	if (cap == CAP_SYS_ADMIN && is_listed(CALLS(mount_calls), cap))
+		return in_mounts_of_init();
 	return is_listed(CALLS(refused_calls), cap);
 }
 

@@ -76,6 +76,38 @@ struct {
 	__type(value, struct moat_inode);
 } protected SEC(".maps") __weak;
 
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct moat_name_key);
+	__type(value, struct moat_inode);
+} names SEC(".maps") __weak;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct moat_shown_key);
+	__type(value, __u32);
+} shown SEC(".maps") __weak;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct moat_filter);
+} filter SEC(".maps") __weak;
+
+/* Of the mount namespaces of moat-inits; see mount.bpf.c. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 262144);
+	__type(key, struct moat_mount_key);
+	__type(value, __u32);
+} mounts SEC(".maps") __weak;
+
 /* Superblocks that user code made, by address; see mount.bpf.c. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

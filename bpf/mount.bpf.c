@@ -11,6 +11,9 @@
  *  - nothing over protected files (protect.h);
  *  - it moves no other root under the commands to come (pivot_root(2)): for that it makes a mount
  *    namespace of its own;
+ *  - where commands run, in the mount namespace of a moat-init, it does not take off, move or change the
+ *    mounts that were there from the start: later commands rely on them. mount_setattr(2) is refused as a whole
+ *    there (machine.bpf.c), for no hook sees of which mount, and so is MS_MOVE;
  *  - it changes the options of, and shuts down by a forced umount, only file systems that user code
  *    made: a superblock is everybody's who has it mounted.
  * The answer is EPERM.
@@ -20,6 +23,7 @@
  * move_mount, sb_pivotroot, sb_remount, sb_umount.
  */
 #include "door.h"
+#include "mounts.h"
 #include "name.h"
 #include "protect.h"
 #include "superblock.h"
@@ -27,6 +31,7 @@
 /* include/uapi/linux/mount.h */
 #define MS_REMOUNT 32
 #define MS_BIND 4096
+#define MS_MOVE 8192
 #define MS_PROPAGATION (1ul << 17 | 1ul << 18 | 1ul << 19 | 1ul << 20)
 #define MNT_FORCE 1
 
@@ -96,21 +101,45 @@ static __always_inline int use_mount(__u32 hook, const struct super_block *sb)
 	return deny(hook, EPERM, MOAT_OBJECT_MOUNT, sb->s_dev);
 }
 
-/* Whether the running task is in the mount namespace of a moat-init, where later commands begin. */
-static __always_inline bool in_mounts_of_init(void)
+static __always_inline struct mount *mount_of(const struct vfsmount *mnt)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	__u32 inum = task->nsproxy->mnt_ns->ns.inum;
-
-	return bpf_map_lookup_elem(&namespaces, &inum);
+	return (void *)mnt - bpf_core_field_offset(struct mount, mnt);
 }
 
 /* A mount on it may appear in other mount namespaces as well (shared subtrees). */
 static __always_inline bool is_shared(const struct path *path)
 {
-	struct mount *mount = (void *)path->mnt - bpf_core_field_offset(struct mount, mnt);
+	struct mount *mount = mount_of(path->mnt);
 
 	return BPF_CORE_READ(mount, mnt_group_id);
+}
+
+/*
+ * Whether user code has to leave a mount as it is: it is one of those that the agent found in the mount
+ * namespace of a moat-init when that had set it up, and on which later commands rely. Their copies in a
+ * mount namespace of its own are its own.
+ */
+static __always_inline bool mount_must_stay(const struct vfsmount *mnt)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct mount *mount = mount_of(mnt);
+	struct moat_mount_key key = {
+		.id = BPF_CORE_READ(mount, mnt_id),
+		.mnt_ns = task->nsproxy->mnt_ns->ns.inum,
+	};
+
+	return bpf_map_lookup_elem(&mounts, &key);
+}
+
+/*
+ * umount2(2) of the caller's root, if not lazily, makes the whole file system read-only for everybody
+ * (do_umount_root() in fs/namespace.c).
+ */
+static __always_inline bool is_own_root(const struct vfsmount *mnt)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return BPF_CORE_READ(task, fs, root.mnt) == mnt;
 }
 
 /*
@@ -121,16 +150,28 @@ static __always_inline int use_mount_point(__u32 hook, const struct path *path)
 {
 	struct dentry *entry = path->dentry;
 	struct inode *inode;
+	struct place place;
 
 	if (!user_subject())
 		return 0;
 	inode = BPF_CORE_READ(entry, d_inode);
-	if (!may_be_protected(inode))
+	place = place_of(inode);
+	if (!place.flags)
 		return allow(hook);
-	if (!entry_is_protected(entry, device_of(inode)) &&
-	    !((marks_of(inode) & ~MOAT_PROTECT_PLACE) && (in_mounts_of_init() || is_shared(path))))
+	if (!entry_is_protected(entry, place) &&
+	    !((marks_of(inode, place) & ~MOAT_PROTECT_PLACE) && (in_mounts_of_init() || is_shared(path))))
 		return allow(hook);
-	return deny(hook, EPERM, MOAT_OBJECT_FILE, BPF_CORE_READ(inode, i_ino));
+	return deny_change(hook, entry, inode, place);
+}
+
+/* To take a mount off, move it, or change its flags. */
+static __always_inline int change_mount(__u32 hook, const struct vfsmount *mnt)
+{
+	if (!user_subject())
+		return 0;
+	if (!mount_must_stay(mnt))
+		return allow(hook);
+	return deny(hook, EPERM, MOAT_OBJECT_MOUNT, mnt->mnt_sb->s_dev);
 }
 
 SEC("lsm/sb_kern_mount")
@@ -157,10 +198,15 @@ int BPF_PROG(moat_sb_mount, const char *dev_name, const struct path *path, const
 	if (ret)
 		return ret;
 	/* in this order the kernel looks at them (path_mount() in fs/namespace.c) */
-	if (!(flags & MS_REMOUNT) && (flags & MS_BIND))
+	if (flags & MS_REMOUNT)
+		return change_mount(MOAT_HOOK_sb_mount, path->mnt);
+	if (flags & MS_BIND)
 		return use_mount_point(MOAT_HOOK_sb_mount, path);
-	if (flags & (MS_REMOUNT | MS_PROPAGATION))
+	if (flags & MS_PROPAGATION)
 		return 0;
+	/* what is moved has only been named so far */
+	if ((flags & MS_MOVE) && user_subject() && in_mounts_of_init())
+		return deny(MOAT_HOOK_sb_mount, EPERM, MOAT_OBJECT_MOUNT, 0);
 	/* nfs takes all it needs in one block, and then no fs_context_parse_param is asked */
 	if (connects(type) && user_subject())
 		return deny(MOAT_HOOK_sb_mount, EPERM, MOAT_OBJECT_MOUNT, 0);
@@ -199,6 +245,8 @@ int BPF_PROG(moat_move_mount, const struct path *from, const struct path *to, in
 	if (ret)
 		return ret;
 	ret = use_mount(MOAT_HOOK_move_mount, from->mnt->mnt_sb);
+	if (!ret)
+		ret = change_mount(MOAT_HOOK_move_mount, from->mnt);
 	return ret ? ret : use_mount_point(MOAT_HOOK_move_mount, to);
 }
 
@@ -229,7 +277,8 @@ int BPF_PROG(moat_sb_umount, struct vfsmount *mnt, int flags, int ret)
 		return ret;
 	if (!user_subject())
 		return 0;
-	if (sb->s_magic != BPF_FS_MAGIC && (!(flags & MNT_FORCE) || superblock_is_own(sb)))
+	if (sb->s_magic != BPF_FS_MAGIC && !mount_must_stay(mnt) &&
+	    (superblock_is_own(sb) || !((flags & MNT_FORCE) || is_own_root(mnt))))
 		return allow(MOAT_HOOK_sb_umount);
 	return deny(MOAT_HOOK_sb_umount, EPERM, MOAT_OBJECT_MOUNT, sb->s_dev);
 }

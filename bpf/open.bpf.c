@@ -14,7 +14,8 @@
  * list of processes, which would name hidden ones. It opens no block device, which would get beneath
  * every file system, and of the character devices only what a program finds anywhere (/dev/null and
  * the like, pseudo-terminals, tun) and what the configuration adds. Files that are protected
- * (protect.h) it does not open for writing.
+ * (protect.h) it does not open for writing, and of those that are hidden nothing at all: not stat'ed, received
+ * as a descriptor, or opened by a path descriptor that it got nonetheless.
  *
  * What anybody may have put there and is no file, the control plane does not open (follow.h).
  *
@@ -94,6 +95,9 @@ static __always_inline int look_at(__u32 hook, const struct super_block *sb)
 SEC("lsm/inode_getattr")
 int BPF_PROG(moat_inode_getattr, const struct path *path, int ret)
 {
+	if (ret)
+		return ret;
+	ret = look_at_entry(MOAT_HOOK_inode_getattr, path->dentry);
 	return ret ? ret : look_at(MOAT_HOOK_inode_getattr, path->mnt->mnt_sb);
 }
 
@@ -101,7 +105,11 @@ int BPF_PROG(moat_inode_getattr, const struct path *path, int ret)
 SEC("lsm/file_receive")
 int BPF_PROG(moat_file_receive, struct file *file, int ret)
 {
-	return ret ? ret : look_at(MOAT_HOOK_file_receive, file->f_inode->i_sb);
+	if (ret)
+		return ret;
+	if (is_hidden(file->f_path.dentry, file->f_inode, false))
+		return deny_hidden(MOAT_HOOK_file_receive, file->f_inode);
+	return look_at(MOAT_HOOK_file_receive, file->f_inode->i_sb);
 }
 
 static __always_inline int open_in_proc(struct file *file, bool for_writing)
@@ -142,9 +150,12 @@ static __always_inline int open_file(struct file *file)
 {
 	struct inode *inode = file->f_inode;
 	__u32 type = inode->i_mode & S_IFMT;
+	struct place place;
 
 	if (is_trap(file->f_path.dentry, inode))
 		return deny(MOAT_HOOK_file_open, EACCES, MOAT_OBJECT_FILE, inode->i_ino);
+	if (is_hidden(file->f_path.dentry, inode, true))
+		return deny_hidden(MOAT_HOOK_file_open, inode);
 	if (is_closed_device(inode, type)) {
 		if (!user_subject())
 			return 0;
@@ -153,7 +164,8 @@ static __always_inline int open_file(struct file *file)
 	/* writing to a socket, a FIFO or a device changes nothing of the file */
 	if (!(file->f_mode & FMODE_WRITE) || type != S_IFREG || !user_subject())
 		return 0;
-	if (!device_has_marks(inode->i_sb->s_dev) || !inode_is_protected(inode))
+	place = place_of_device(inode->i_sb->s_dev);
+	if (!place.flags || !inode_is_protected(inode, place))
 		return allow(MOAT_HOOK_file_open);
 	return deny(MOAT_HOOK_file_open, EPERM, MOAT_OBJECT_FILE, inode->i_ino);
 }

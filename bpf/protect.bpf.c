@@ -15,6 +15,11 @@
  * protected file another name, the mark goes along; where it finds no room the answer is ENOSPC. A file
  * that is gone for good has no mark.
  *
+ * What is hidden (`hide`; moat's own configuration, state and audit log) user code may not read or look at
+ * either: everything is answered with ENOENT. What tells a name alone is left: listing the directory above,
+ * access(2), name_to_handle_at(2), chdir(2), which open nothing. moat's own is hidden from services as
+ * well: they open none of it and take none of it elsewhere; they reach its socket.
+ *
  * Beside it, directories that are mount points in another mount namespace: removing such a directory
  * unmounts there (__detach_mounts() in fs/namespace.c). Locks and leases are in hold.bpf.c, requests that
  * change a file by a descriptor in ioctl.bpf.c.
@@ -22,7 +27,8 @@
  * Hooks: inode_create, inode_mkdir, inode_mknod, inode_symlink, inode_link, inode_unlink, inode_rmdir,
  * inode_rename, inode_setattr, inode_setxattr, inode_removexattr, inode_set_acl, inode_remove_acl,
  * inode_file_setattr, path_notify (how the agent marks an inode; also fanotify's permission events, which
- * hold others up), inode_free_security.
+ * hold others up), inode_free_security, sb_delete. Of what is hidden also inode_readlink, inode_getxattr,
+ * inode_listxattr, inode_get_acl, inode_file_getattr; opening and stat are in open.bpf.c.
  */
 #include "door.h"
 #include "follow.h"
@@ -34,27 +40,29 @@
  * Whether a directory entry, which may have no inode yet, has to stay as it is: it is protected, or
  * beneath something that is, a mount point in whatever mount namespace, or in a door (door.h).
  */
-static __always_inline bool entry_must_stay(struct inode *dir, struct dentry *entry)
+static __always_inline bool entry_must_stay(struct inode *dir, struct dentry *entry, struct place place)
 {
 	struct inode *inode = BPF_CORE_READ(entry, d_inode);
 
 	if (is_of_a_door(dir) || is_mount_point(entry))
 		return true;
-	if (!may_be_protected(dir))
+	if (!place.flags)
 		return false;
-	return (inode && marks_of(inode)) || entry_is_protected(entry, device_of(dir));
+	return (inode && marks_of(inode, place)) || entry_is_protected(entry, place);
 }
 
 static __always_inline int change_entry(__u32 hook, struct inode *dir, struct dentry *entry)
 {
+	struct place place;
 	struct inode *inode;
 
 	if (!user_subject())
 		return 0;
-	if (!entry_must_stay(dir, entry))
+	place = place_of(dir);
+	if (!entry_must_stay(dir, entry, place))
 		return allow(hook);
 	inode = BPF_CORE_READ(entry, d_inode);
-	return deny_file(hook, inode ? inode : dir);
+	return deny_change(hook, entry, inode ? inode : dir, place);
 }
 
 SEC("lsm/inode_create")
@@ -95,16 +103,44 @@ int BPF_PROG(moat_inode_rmdir, struct inode *dir, struct dentry *dentry, int ret
 	return ret ? ret : change_entry(MOAT_HOOK_inode_rmdir, dir, dentry);
 }
 
+/* The place of an inode that gets a mark with these flags; without flags: there is no room for it. */
+static __always_inline struct place prepare_place(struct inode *inode, __u32 flags)
+{
+	struct place place = place_of(inode);
+	struct moat_inode_key key = { .device = place.device };
+	struct moat_inode m = { .flags = place.flags, .epoch = MOAT_EPOCH_ANY };
+
+	if (!(m.flags & MOAT_DEVICE_MARKED))
+		m.flags = MOAT_DEVICE_MARKED |
+			  (numbers_last(BPF_CORE_READ(inode, i_sb)) ? 0 : MOAT_DEVICE_BY_ADDRESS);
+	filter_add(MOAT_FILTER_TREE, ~(__u64)place.device);
+	if (flags & (MOAT_PROTECT_HIDDEN | MOAT_PROTECT_SHOWN)) {
+		filter_add(MOAT_FILTER_HIDDEN, ~(__u64)place.device);
+		m.flags |= MOAT_PROTECT_HIDDEN;
+	}
+	if (m.flags != place.flags && bpf_map_update_elem(&protected, &key, &m, BPF_ANY))
+		return (struct place){ 0 };
+	place.flags = m.flags;
+	return place;
+}
+
 /* 0 or -ENOSPC. */
 static __always_inline int put_mark(struct inode *inode, __u32 flags, __u64 epoch)
 {
-	struct moat_inode_key key = { .inode = BPF_CORE_READ(inode, i_ino), .device = device_of(inode) };
+	struct place place = prepare_place(inode, flags);
+	struct moat_inode_key key = { .inode = identity_of(inode, place), .device = place.device };
 	struct moat_inode m = {
 		.flags = flags,
-		.generation = BPF_CORE_READ(inode, i_generation),
+		.generation = generation_of(inode, place),
 		.epoch = epoch,
 	};
 
+	if (!place.flags)
+		return -ENOSPC;
+	if (flags & MOAT_PROTECT_TREE)
+		filter_add(MOAT_FILTER_TREE, key.inode);
+	if (flags & (MOAT_PROTECT_HIDDEN | MOAT_PROTECT_SHOWN))
+		filter_add(MOAT_FILTER_HIDDEN, key.inode);
 	return bpf_map_update_elem(&protected, &key, &m, BPF_ANY) ? -ENOSPC : 0;
 }
 
@@ -113,11 +149,25 @@ static __always_inline int hand_mark_on(struct dentry *entry, struct inode *repl
 {
 	struct inode *inode = BPF_CORE_READ(entry, d_inode);
 	struct moat_inode *m;
+	struct place place;
 
-	if (!inode || !replaced || !may_be_protected(replaced))
+	if (!inode || !replaced)
 		return 0;
-	m = mark_on(replaced, device_of(replaced));
-	return m ? put_mark(inode, m->flags | marks_of(inode), m->epoch) : 0;
+	place = place_of(replaced);
+	m = place.flags ? mark_on(replaced, place) : NULL;
+	return m ? put_mark(inode, m->flags | marks_of(inode, place), m->epoch) : 0;
+}
+
+/* A service takes nothing of moat's own to where it could read it. */
+static __always_inline bool is_taken_by_service(struct dentry *entry)
+{
+	struct climb c = { .wanted = MOAT_PROTECT_OWN };
+	struct inode *inode = BPF_CORE_READ(entry, d_inode);
+
+	if (!inode || hidden_from(label_of(bpf_get_current_task_btf())) != MOAT_PROTECT_OWN)
+		return false;
+	c.place = place_of(inode);
+	return (c.place.flags & MOAT_PROTECT_HIDDEN) && inode_has_mark(inode, &c);
 }
 
 SEC("lsm/inode_rename")
@@ -126,13 +176,43 @@ int BPF_PROG(moat_inode_rename, struct inode *old_dir, struct dentry *old_dentry
 {
 	if (ret)
 		return ret;
+	if (is_taken_by_service(old_dentry))
+		return deny_hidden(MOAT_HOOK_inode_rename, BPF_CORE_READ(old_dentry, d_inode));
 	if (!user_subject())
 		return hand_mark_on(old_dentry, BPF_CORE_READ(new_dentry, d_inode));
-	if (entry_must_stay(old_dir, old_dentry))
-		return deny_file(MOAT_HOOK_inode_rename, BPF_CORE_READ(old_dentry, d_inode));
+	ret = change_entry(MOAT_HOOK_inode_rename, old_dir, old_dentry);
+	if (ret)
+		return ret;
 	if (note_move(old_dir, old_dentry->d_inode))
 		return -ENOMEM;
 	return change_entry(MOAT_HOOK_inode_rename, new_dir, new_dentry);
+}
+
+static __always_inline bool has_mark(struct inode *inode, struct dentry *new_name, struct place place,
+				     __u32 flag)
+{
+	struct climb c = { .place = place, .wanted = flag };
+
+	if (inode_has_mark(inode, &c))
+		return true;
+	c.at = new_name;
+	return entry_has_mark(&c);
+}
+
+/* From now on it has two names, and one of them may be outside of what is protected. 0 or -ENOSPC. */
+static __always_inline int mark_linked(struct inode *inode, struct dentry *new_name, struct place place)
+{
+	__u32 flags = 0;
+
+	if (!has_mark(inode, new_name, place, MOAT_PROTECT_TREE))
+		return 0;
+	if (place.flags & MOAT_PROTECT_HIDDEN) {
+		if (has_mark(inode, new_name, place, MOAT_PROTECT_HIDDEN))
+			flags |= MOAT_PROTECT_HIDDEN;
+		if (has_mark(inode, new_name, place, MOAT_PROTECT_OWN))
+			flags |= MOAT_PROTECT_OWN;
+	}
+	return put_mark(inode, MOAT_PROTECT_TREE | flags, MOAT_EPOCH_ANY);
 }
 
 SEC("lsm/inode_link")
@@ -140,18 +220,18 @@ int BPF_PROG(moat_inode_link, struct dentry *old_dentry, struct inode *dir,
 	     struct dentry *new_dentry, int ret)
 {
 	struct inode *inode = BPF_CORE_READ(old_dentry, d_inode);
+	struct place place;
 
 	if (ret)
 		return ret;
-	if (user_subject() && inode_must_stay(inode))
-		return deny_file(MOAT_HOOK_inode_link, inode);
+	if (is_taken_by_service(old_dentry))
+		return deny_hidden(MOAT_HOOK_inode_link, inode);
+	place = place_of(inode);
+	if (user_subject() && inode_must_stay(inode, place))
+		return deny_change(MOAT_HOOK_inode_link, NULL, inode, place);
 	if (user_subject())
 		return change_entry(MOAT_HOOK_inode_link, dir, new_dentry);
-	/* from now on it has two names, and one of them may be outside of what is protected */
-	if (may_be_protected(inode) &&
-	    (inode_is_protected(inode) || entry_is_protected(new_dentry, device_of(inode))))
-		return put_mark(inode, MOAT_PROTECT_TREE, MOAT_EPOCH_ANY);
-	return 0;
+	return place.flags ? mark_linked(inode, new_dentry, place) : 0;
 }
 
 /* Attributes */
@@ -162,7 +242,9 @@ static __always_inline int change_attributes(__u32 hook, struct dentry *dentry)
 
 	if (!user_subject())
 		return 0;
-	return is_of_a_door(inode) ? deny_file(hook, inode) : change_inode(hook, inode);
+	if (is_of_a_door(inode))
+		return deny(hook, EPERM, MOAT_OBJECT_FILE, BPF_CORE_READ(inode, i_ino));
+	return change_inode(hook, inode);
 }
 
 /* From 6.3 on with the mount's idmap before the others: which one is loaded, BTF tells the agent. */
@@ -219,20 +301,51 @@ int BPF_PROG(moat_inode_file_setattr, struct dentry *dentry, struct file_kattr *
 
 #define FAN_PERMISSION_EVENTS (0x10000 | 0x20000 | 0x40000 | 0x100000) /* linux/fanotify.h */
 
+/* 0 or -ENOSPC. */
+static __always_inline int put_name(struct moat_task *t, struct inode *directory, struct place place,
+				    __u32 flags)
+{
+	struct moat_name_key key = { .hash = t->next.exec };
+	struct moat_inode m = { .flags = flags, .generation = generation_of(directory, place),
+				.epoch = t->next.context };
+	struct moat_inode *known;
+
+	key.directory.inode = identity_of(directory, place);
+	key.directory.device = place.device;
+	known = bpf_map_lookup_elem(&names, &key);
+	if (known && known->epoch == m.epoch)
+		m.flags |= known->flags;
+	filter_add(MOAT_FILTER_NAMES, key.directory.inode);
+	if (flags & MOAT_PROTECT_HIDDEN)
+		filter_add(MOAT_FILTER_HIDDEN, key.directory.inode);
+	return bpf_map_update_elem(&names, &key, &m, BPF_ANY) ? -ENOSPC : 0;
+}
+
 /* Without both entries the announcement stays, and the agent sees that it failed. */
 static __always_inline void mark_announced(struct moat_task *t, struct inode *inode)
 {
-	struct moat_inode_key device = { .device = device_of(inode) };
-	struct moat_inode any = { .epoch = MOAT_EPOCH_ANY };
-	struct moat_inode *m = mark_on(inode, device.device);
-	__u32 flags = t->next.flags;
+	__u32 flags = t->next.flags, one = 1;
+	struct place place = prepare_place(inode, flags);
+	struct moat_shown_key key = { .context = t->next.exec };
+	struct moat_inode *m;
 
+	if (!place.flags)
+		return;
+	if (flags & MOAT_PROTECT_NAME) {
+		if (put_name(t, inode, place, flags & ~MOAT_PROTECT_NAME) == 0)
+			t->next.flags = 0;
+		return;
+	}
+	m = mark_on(inode, place);
 	if (m && (m->epoch == t->next.context || m->epoch == MOAT_EPOCH_ANY))
 		flags |= m->flags;
 	if (put_mark(inode, flags, t->next.context))
 		return;
-	if (bpf_map_update_elem(&protected, &device, &any, BPF_ANY))
+	key.inode.inode = identity_of(inode, place);
+	key.inode.device = place.device;
+	if ((t->next.flags & MOAT_PROTECT_SHOWN) && bpf_map_update_elem(&shown, &key, &one, BPF_ANY))
 		return;
+	t->next.exec = is_by_address(place);
 	t->next.flags = 0;
 }
 
@@ -245,25 +358,86 @@ int BPF_PROG(moat_path_notify, const struct path *path, __u64 mask, unsigned int
 		return ret;
 	if (t && t->label.role == MOAT_ROLE_CONTROL && t->next.flags)
 		mark_announced(t, BPF_CORE_READ(path, dentry, d_inode));
+	ret = look_at_entry(MOAT_HOOK_path_notify, path->dentry);
+	if (ret)
+		return ret;
 	if (!(mask & FAN_PERMISSION_EVENTS) || !user_subject())
 		return 0;
 	return deny(MOAT_HOOK_path_notify, EPERM, MOAT_OBJECT_FILE, mask);
 }
 
 /*
- * Asked for every inode that leaves memory; without names it will not come back. Its number may already
- * be another's, which has another generation. FUSE servers need not count names.
+ * Asked for every inode that leaves memory: its address will be another's. Of a number: without names it
+ * will not come back; it may already be another's, which has another generation.
  */
 SEC("lsm/inode_free_security")
 int BPF_PROG(moat_inode_free_security, struct inode *inode)
 {
-	struct moat_inode_key key = {};
+	const struct moat_filter *f = the_filter();
+	struct moat_inode_key key = { .device = inode->i_sb->s_dev };
+	struct place place;
 
-	if (inode->i_nlink || !may_be_protected(inode) || inode->i_sb->s_magic == FUSE_SUPER_MAGIC)
+	if (f && !filter_has(f, MOAT_FILTER_TREE, ~(__u64)key.device))
 		return 0;
-	key.inode = inode->i_ino;
-	key.device = device_of(inode);
-	if (mark_on(inode, key.device))
-		bpf_map_delete_elem(&protected, &key);
+	place = place_of_device(key.device);
+	if (!place.flags || (inode->i_nlink && !is_by_address(place)) || !mark_on(inode, place))
+		return 0;
+	key.inode = identity_of(inode, place);
+	bpf_map_delete_elem(&protected, &key);
 	return 0;
+}
+
+static long forget_mark(struct bpf_map *map, const struct moat_inode_key *key, struct moat_inode *m,
+			const __u32 *device)
+{
+	if (key->device == *device)
+		bpf_map_delete_elem(map, key);
+	return 0;
+}
+
+/* The number of a file system without a device of its own will be another's. */
+SEC("lsm/sb_delete")
+int BPF_PROG(moat_sb_delete, struct super_block *sb)
+{
+	__u32 device = sb->s_dev;
+
+	if (device >> MOAT_MINOR_BITS || !place_of_device(device).flags)
+		return 0;
+	bpf_for_each_map_elem(&protected, forget_mark, &device, 0);
+	return 0;
+}
+
+/* What is only read */
+
+SEC("lsm/inode_readlink")
+int BPF_PROG(moat_inode_readlink, struct dentry *dentry, int ret)
+{
+	return ret ? ret : look_at_entry(MOAT_HOOK_inode_readlink, dentry);
+}
+
+SEC("lsm/inode_getxattr")
+int BPF_PROG(moat_inode_getxattr, struct dentry *dentry, const char *name, int ret)
+{
+	return ret ? ret : look_at_entry(MOAT_HOOK_inode_getxattr, dentry);
+}
+
+SEC("lsm/inode_listxattr")
+int BPF_PROG(moat_inode_listxattr, struct dentry *dentry, int ret)
+{
+	return ret ? ret : look_at_entry(MOAT_HOOK_inode_listxattr, dentry);
+}
+
+/* Before 6.2 an extended attribute. */
+SEC("?lsm/inode_get_acl")
+int BPF_PROG(moat_inode_get_acl, struct mnt_idmap *idmap, struct dentry *dentry, const char *acl_name,
+	     int ret)
+{
+	return ret ? ret : look_at_entry(MOAT_HOOK_inode_get_acl, dentry);
+}
+
+/* file_getattr(2), 6.17 */
+SEC("?lsm/inode_file_getattr")
+int BPF_PROG(moat_inode_file_getattr, struct dentry *dentry, struct file_kattr *fa, int ret)
+{
+	return ret ? ret : look_at_entry(MOAT_HOOK_inode_file_getattr, dentry);
 }

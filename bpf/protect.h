@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Which files user code may not change: the agent marks the roots (protect.bpf.c), and whatever lies
- * beneath one in the directory tree is protected with it, so that a large tree costs one entry and
- * new files need none. Files with several names are marked one by one.
+ * Which files user code may not change, and which of these it may not even see: the agent marks the roots
+ * (protect.bpf.c), and whatever lies beneath one in the directory tree goes with it, so that a large tree
+ * costs one entry and new files need none. Files with several names are marked one by one.
  *
- * A file is found protected by climbing from its directory entries to the root of its file system.
+ * A file is found marked by climbing from its directory entries to the root of its file system.
  * That is the file's own place, whatever mount, mount namespace or descriptor led to it.
  */
 #ifndef MOAT_BPF_PROTECT_H
 #define MOAT_BPF_PROTECT_H
 
-#include "verdict.h"
+#include "identity.h"
 
-#define DEPTH_MAX 1024 /* directories; what lies deeper, on a device with marks, counts as protected */
-#define NAMES_MAX 64   /* of one file that are in use; with more it counts as protected */
+#define DEPTH_MAX 1024 /* directories; what lies deeper, on a device with marks, counts as marked */
+#define STEPS_MAX 12   /* directories, before the longer way is taken */
+#define NAMES_MAX 64   /* of one file that are in use; with more it counts as marked */
 
 /* d_flags of a mount point in any mount namespace: where BTF does not tell, either of the values that
  * it had; the other of the two bits was never that of an ordinary directory in use. */
@@ -28,75 +29,128 @@ static __always_inline bool is_mount_point(struct dentry *entry)
 	return BPF_CORE_READ(entry, d_flags) & mounted;
 }
 
-static __always_inline __u32 device_of(struct inode *inode)
-{
-	return BPF_CORE_READ(inode, i_sb, s_dev);
-}
-
 /* The mark on the very inode, or NULL. */
-static __always_inline struct moat_inode *mark_on(struct inode *inode, __u32 device)
+static __always_inline struct moat_inode *mark_on(struct inode *inode, struct place place)
 {
-	struct moat_inode_key key = { .inode = BPF_CORE_READ(inode, i_ino), .device = device };
+	struct moat_inode_key key = { .inode = identity_of(inode, place), .device = place.device };
 	struct moat_inode *m = bpf_map_lookup_elem(&protected, &key);
 
-	return m && m->generation == BPF_CORE_READ(inode, i_generation) ? m : NULL;
+	return m && m->generation == generation_of(inode, place) ? m : NULL;
 }
 
 /* Its MOAT_PROTECT_*. */
-static __always_inline __u32 marks_of(struct inode *inode)
+static __always_inline __u32 marks_of(struct inode *inode, struct place place)
 {
-	struct moat_inode *m = mark_on(inode, device_of(inode));
+	struct moat_inode *m = mark_on(inode, place);
 
 	return m ? m->flags : 0;
 }
 
-static __always_inline bool device_has_marks(__u32 device)
-{
-	struct moat_inode_key key = { .device = device };
-
-	return bpf_map_lookup_elem(&protected, &key);
-}
-
-/* Whether anything is protected where inode is: the cheap question before the others. */
-static __always_inline bool may_be_protected(struct inode *inode)
-{
-	return device_has_marks(device_of(inode));
-}
-
+/* Searching for a mark with one of the flags wanted. One for all of it: the stack of a program is small. */
 struct climb {
-	struct dentry *at;
-	__u32 device;
-	__u16 found, at_root;
+	struct dentry *at, *below; /* below: the entry that it came from */
+	struct hlist_node *name;   /* the next one of the inode */
+	struct place place;
+	__u64 context; /* of the subject */
+	__u32 wanted;
+	__u32 flags; /* those of wanted that are still looked for */
+	__u32 found;
+	__u32 at_root;
 };
+
+static __always_inline bool is_shown(struct inode *inode, const struct climb *c)
+{
+	struct moat_shown_key key = {
+		.context = c->context,
+		.inode = { .inode = identity_of(inode, c->place), .device = c->place.device },
+	};
+
+	return bpf_map_lookup_elem(&shown, &key);
+}
+
+/* Those of the name that it came from. */
+static __noinline __attribute__((unused)) __u32 marks_of_name(struct inode *directory,
+							      const struct climb *c)
+{
+	struct moat_name_key key = {};
+	struct moat_name name = {};
+	struct dentry *entry;
+	struct moat_inode *m;
+
+	if (!directory || !c)
+		return 0;
+	entry = c->below;
+	bpf_probe_read_kernel_str(&name, sizeof(name), BPF_CORE_READ(entry, d_name.name));
+	key.directory.inode = identity_of(directory, c->place);
+	key.directory.device = c->place.device;
+	key.hash = moat_name_hash(&name);
+	m = bpf_map_lookup_elem(&names, &key);
+	return m && m->generation == generation_of(directory, c->place) ? m->flags : 0;
+}
+
+static __always_inline void look_for_mark(struct inode *inode, struct climb *c)
+{
+	const struct moat_filter *f = the_filter();
+	__u64 identity = identity_of(inode, c->place);
+	struct moat_inode *m;
+
+	if (c->below && (!f || filter_has(f, MOAT_FILTER_NAMES, identity)))
+		c->found = marks_of_name(inode, c) & c->flags;
+	if (c->found || (f && !filter_has(f, c->flags & MOAT_PROTECT_TREE ? MOAT_FILTER_TREE
+									 : MOAT_FILTER_HIDDEN,
+					  identity)))
+		return;
+	m = mark_on(inode, c->place);
+	if (!m)
+		return;
+	/* a part of moat's own that services have to themselves */
+	if (m->flags & MOAT_PROTECT_SERVICES)
+		c->flags &= ~MOAT_PROTECT_OWN;
+	/* what is hidden above it is shown as well, but for moat's own files */
+	if ((m->flags & MOAT_PROTECT_SHOWN) && (c->flags & MOAT_PROTECT_HIDDEN) && is_shown(inode, c))
+		c->flags = MOAT_PROTECT_OWN;
+	c->found = m->flags & c->flags;
+}
 
 static long climb(__u32 i, struct climb *c)
 {
 	struct dentry *entry = c->at;
 	struct inode *inode = BPF_CORE_READ(entry, d_inode);
-	struct moat_inode *m = inode ? mark_on(inode, c->device) : NULL;
 
-	if (m && (m->flags & MOAT_PROTECT_TREE)) {
-		c->found = 1;
+	if (inode)
+		look_for_mark(inode, c);
+	if (c->found)
 		return 1;
-	}
+	c->below = entry;
 	c->at = BPF_CORE_READ(entry, d_parent);
 	c->at_root = c->at && c->at == entry;
 	return c->at_root & 1; /* the verifier wants to see 0 or 1 */
 }
 
-/* Whether a directory entry, which may have no inode yet, is protected by a mark above it or its own. */
-static __noinline bool entry_is_protected(struct dentry *entry, __u32 device)
+static __always_inline void begin(struct climb *c)
 {
-	struct climb c = { .at = entry, .device = device };
-
-	bpf_loop(DEPTH_MAX, climb, &c, 0);
-	return c.found || !c.at_root;
+	c->below = NULL;
+	c->flags = c->wanted;
+	c->found = 0;
+	c->at_root = 0;
 }
 
-struct names {
-	struct hlist_node *at;
-	__u32 device, found;
-};
+/* Whether the directory entry at c->at, which may have no inode yet, has such a mark above it or of its own. */
+static __noinline __attribute__((unused)) bool entry_has_mark(struct climb *c)
+{
+	if (!c)
+		return true;
+	begin(c);
+	bpf_loop(DEPTH_MAX, climb, c, 0);
+	return c->found || !c->at_root;
+}
+
+static __always_inline bool entry_is_protected(struct dentry *entry, struct place place)
+{
+	struct climb c = { .at = entry, .place = place, .wanted = MOAT_PROTECT_TREE };
+
+	return entry_has_mark(&c);
+}
 
 static __always_inline struct dentry *entry_of_name(struct hlist_node *name)
 {
@@ -105,51 +159,138 @@ static __always_inline struct dentry *entry_of_name(struct hlist_node *name)
 	return (void *)name - bpf_core_field_offset(struct dentry___nameless_union, d_alias);
 }
 
-static long try_name(__u32 i, struct names *n)
+static long try_name(__u32 i, struct climb *c)
 {
-	struct hlist_node *name = n->at;
+	struct hlist_node *name = c->name;
 
 	if (!name)
 		return 1;
-	if (entry_is_protected(entry_of_name(name), n->device)) {
-		n->found = 1;
+	c->at = entry_of_name(name);
+	if (entry_has_mark(c))
 		return 1;
-	}
-	n->at = BPF_CORE_READ(name, next);
+	c->name = BPF_CORE_READ(name, next);
 	return 0;
 }
 
 /* The same of an inode, by all of its names that are in use. */
-static __noinline __attribute__((unused)) bool inode_is_protected(struct inode *inode)
+static __noinline __attribute__((unused)) bool inode_has_mark(struct inode *inode, struct climb *c)
 {
-	struct names n = { .device = device_of(inode) };
-	struct moat_inode *m = mark_on(inode, n.device);
-
-	if (m && (m->flags & MOAT_PROTECT_TREE))
+	if (!inode || !c)
 		return true;
-	n.at = BPF_CORE_READ(inode, i_dentry.first);
-	bpf_loop(NAMES_MAX, try_name, &n, 0);
-	return n.found || n.at;
+	begin(c);
+	look_for_mark(inode, c);
+	if (c->found)
+		return true;
+	c->name = BPF_CORE_READ(inode, i_dentry.first);
+	bpf_loop(NAMES_MAX, try_name, c, 0);
+	return c->name; /* where it stopped */
 }
 
-static __always_inline int deny_file(__u32 hook, struct inode *inode)
+static __always_inline bool inode_is_protected(struct inode *inode, struct place place)
 {
-	return deny(hook, EPERM, MOAT_OBJECT_FILE, inode ? BPF_CORE_READ(inode, i_ino) : 0);
+	struct climb c = { .place = place, .wanted = MOAT_PROTECT_TREE };
+
+	return inode_has_mark(inode, &c);
+}
+
+/* What is hidden has marks of both kinds. */
+
+/* Whether nothing on the way up has a mark of something hidden: the common case, told without a call.
+ * entry: typed. */
+static __always_inline bool nothing_above_is_hidden(struct dentry *entry, struct place place,
+						    const struct moat_filter *f)
+{
+	for (int i = 0; i < STEPS_MAX; i++) {
+		struct inode *inode = entry->d_inode;
+		struct dentry *above = entry->d_parent;
+		__u64 identity;
+
+		if (!inode)
+			return false;
+		identity = is_by_address(place) ? address_of(inode) : inode->i_ino;
+		if (filter_has(f, MOAT_FILTER_HIDDEN, identity))
+			return false;
+		if (above == entry)
+			return true;
+		entry = above;
+	}
+	return false;
+}
+
+/*
+ * Whether an inode is hidden from a task with this label. entry: by which it was found. The cheapest
+ * question first: most file systems have nothing hidden, most tasks no label, most inodes one name.
+ */
+static __always_inline bool is_hidden(struct dentry *entry, struct inode *inode, bool also_from_services)
+{
+	const struct moat_filter *f = the_filter();
+	__u32 device = inode->i_sb->s_dev;
+	const struct moat_label *subject;
+	struct hlist_node *name;
+	struct climb c = {};
+
+	if (f && !filter_has(f, MOAT_FILTER_HIDDEN, ~(__u64)device))
+		return false;
+	subject = label_of(bpf_get_current_task_btf());
+	c.wanted = hidden_from(subject);
+	if (!c.wanted || (c.wanted == MOAT_PROTECT_OWN && !also_from_services))
+		return false;
+	c.place = place_of_device(device);
+	if (!(c.place.flags & MOAT_PROTECT_HIDDEN))
+		return false;
+	name = inode->i_dentry.first;
+	if (f && name && !name->next && entry->d_inode == inode &&
+	    nothing_above_is_hidden(entry, c.place, f))
+		return false;
+	c.context = subject->context;
+	return inode_has_mark(inode, &c);
+}
+
+static __always_inline int deny_hidden(__u32 hook, struct inode *inode)
+{
+	return deny(hook, ENOENT, MOAT_OBJECT_FILE, BPF_CORE_READ(inode, i_ino));
+}
+
+/* To look at an inode. entry: typed. */
+static __always_inline int look_at_entry(__u32 hook, struct dentry *entry)
+{
+	struct inode *inode = entry->d_inode;
+
+	if (!inode || !is_hidden(entry, inode, false))
+		return 0;
+	return deny_hidden(hook, inode);
+}
+
+/* The answer to a change that is refused: of what is hidden, that it is not there. */
+static __always_inline int deny_change(__u32 hook, struct dentry *entry, struct inode *inode,
+				       struct place place)
+{
+	const struct moat_label *subject = user_subject();
+	struct climb c = { .at = entry, .place = place, .wanted = MOAT_PROTECT_HIDDEN };
+	__u64 number = inode ? BPF_CORE_READ(inode, i_ino) : 0;
+
+	c.context = subject ? subject->context : 0;
+	if ((place.flags & MOAT_PROTECT_HIDDEN) && (entry ? entry_has_mark(&c) : inode_has_mark(inode, &c)))
+		return deny(hook, ENOENT, MOAT_OBJECT_FILE, number);
+	return deny(hook, EPERM, MOAT_OBJECT_FILE, number);
 }
 
 /* Whether what belongs to an inode has to stay as it is, by whichever of its names. */
-static __always_inline bool inode_must_stay(struct inode *inode)
+static __always_inline bool inode_must_stay(struct inode *inode, struct place place)
 {
-	return may_be_protected(inode) && (marks_of(inode) || inode_is_protected(inode));
+	return place.flags && (marks_of(inode, place) || inode_is_protected(inode, place));
 }
 
 static __always_inline int change_inode(__u32 hook, struct inode *inode)
 {
+	struct place place;
+
 	if (!user_subject())
 		return 0;
-	if (!inode_must_stay(inode))
+	place = place_of(inode);
+	if (!inode_must_stay(inode, place))
 		return allow(hook);
-	return deny_file(hook, inode);
+	return deny_change(hook, NULL, inode, place);
 }
 
 #endif

@@ -322,8 +322,12 @@ static __always_inline bool is_protected_socket(struct sock *sk)
 {
 	struct dentry *entry = BPF_CORE_READ((struct unix_sock *)sk, path.dentry);
 	struct inode *inode = entry ? BPF_CORE_READ(entry, d_inode) : NULL;
+	struct place place;
 
-	return inode && may_be_protected(inode) && inode_is_protected(inode);
+	if (!inode)
+		return false;
+	place = place_of(inode);
+	return place.flags && inode_is_protected(inode, place);
 }
 
 static __always_inline int reach_socket(__u32 hook, struct sock *other)

@@ -26,6 +26,7 @@ enum moat_role {
 /* moat_label.flags */
 #define MOAT_LABEL_PER_EXEC 1u /* touch only tasks of the same exec, not of the whole context */
 #define MOAT_LABEL_NEWBORN 2u  /* still runs on moat-init's memory: nobody may touch it */
+#define MOAT_LABEL_SERVICE 4u  /* role CONTROL: not moatd itself, but what it started; moat's own files are hidden from it */
 #define MOAT_LABEL_FOLLOW 16u  /* of CONTROL: may follow links that anybody may have made (bpf/follow.h) */
 
 /*
@@ -45,7 +46,9 @@ struct moat_label {
  * INIT for a child in namespaces of its own; next.role is NONE when nothing is announced, and a child is then
  * refused with EPERM. Role CONTROL: with next.role CONTROL next.flags are for the label of the next child,
  * which is a service; else next.flags are the MOAT_PROTECT_* flags, and next.context the epoch, for the next
- * inode that this task adds an inotify watch for (bpf/protect.bpf.c).
+ * inode that this task adds an inotify watch for (bpf/protect.bpf.c): with MOAT_PROTECT_SHOWN next.exec is the
+ * number of the context, with MOAT_PROTECT_NAME the hash of the name. In return next.exec is 1 where the watch
+ * has to stay, for the inode is known by its address.
  */
 struct moat_task {
 	struct moat_label label;
@@ -98,21 +101,89 @@ struct moat_socket {
 /*
  * Key of `protected`: an inode that user code may not change, wherever and by whatever name it finds
  * it. With inode 0: the device has such inodes; only then is it searched for them.
+ *
+ * Where numbers are unique and last (bpf/identity.h) an inode is known by its number, elsewhere by its
+ * address in memory: such a mark lasts as long as the inode stays there, which the agent's watches see to.
  */
 struct moat_inode_key {
-	__u64 inode;
+	__u64 inode;  /* its number, or the address of the struct inode */
 	__u32 device; /* of the superblock, as the kernel encodes it */
 	__u32 pad;
 };
 
 #define MOAT_PROTECT_TREE 1u /* this file, or this directory with everything beneath it */
 #define MOAT_PROTECT_PATH 2u /* a directory on the way to one: may not be moved or removed */
+#define MOAT_PROTECT_HIDDEN 4u /* with TREE: nor may user code read or find it */
+#define MOAT_PROTECT_OWN 8u    /* with HIDDEN: nor may services; moat's own files */
+#define MOAT_PROTECT_SHOWN 16u /* the contexts in `shown` may read it, though it lies in something hidden */
+
 #define MOAT_PROTECT_PLACE 256u /* a directory that all may write: may not be moved, removed or changed itself */
+#define MOAT_PROTECT_SERVICES 512u /* with HIDDEN: services may use it, though it lies in what is moat's own */
+
+#define MOAT_PROTECT_NAME 128u /* announced: not the directory that is watched, but a name in it */
+
+/* moat_inode.flags of a device, besides MOAT_PROTECT_HIDDEN: something on it is. */
+#define MOAT_DEVICE_MARKED 32u     /* set once it is known by which of the two its inodes go */
+#define MOAT_DEVICE_BY_ADDRESS 64u
 
 struct moat_inode {
-	__u32 flags;      /* MOAT_PROTECT_* */
-	__u32 generation; /* tells the inode from a later one of the same number */
+	__u32 flags;      /* MOAT_PROTECT_*, MOAT_DEVICE_* */
+	__u32 generation; /* tells the inode from a later one of the same number or address */
 	__u64 epoch; /* of the agent that last said so; what an older one said is removed */
+};
+
+/*
+ * Key of `names`: whatever has this name in this directory is marked, also what is not there yet. The value is a
+ * moat_inode as of the directory, with the flags of what is in it.
+ */
+struct moat_name_key {
+	struct moat_inode_key directory;
+	__u64 hash;
+};
+
+/* Of a name; longer ones are cut: they are taken for one another. */
+#define MOAT_NAME_BYTES 48
+struct moat_name {
+	__u64 words[MOAT_NAME_BYTES / 8]; /* its bytes, and zeros */
+};
+
+static inline __u64 moat_name_hash(const struct moat_name *name)
+{
+	__u64 hash = 0xcbf29ce484222325ull;
+
+	for (int i = 0; i < MOAT_NAME_BYTES / 8; i++) {
+		hash = (hash ^ name->words[i]) * 0x9e3779b97f4a7c15ull;
+		hash ^= hash >> 32;
+	}
+	return hash;
+}
+
+/* Key of `shown`: a context, and an inode as in `protected` that it may read. */
+struct moat_shown_key {
+	__u64 context;
+	struct moat_inode_key inode;
+};
+
+/*
+ * The one element of `filter`: where a bit is not set there is no mark of its kind, so that most
+ * look-ups need not be made. Bits are never taken back: one too many costs time, no more.
+ */
+#define MOAT_FILTER_BITS 15
+#define MOAT_FILTER_WORDS ((1u << MOAT_FILTER_BITS) / 64) /* of a kind */
+enum moat_filter_kind {
+	MOAT_FILTER_TREE,   /* inodes with MOAT_PROTECT_TREE, devices that have any mark */
+	MOAT_FILTER_HIDDEN, /* with MOAT_PROTECT_HIDDEN or SHOWN, devices and directories that have one */
+	MOAT_FILTER_NAMES,  /* directories with a name in `names` */
+	MOAT_FILTER_KINDS,
+};
+struct moat_filter {
+	__u64 words[1536]; /* those of one kind after those of the other */
+};
+
+/* Key of `mounts`: a mount of a moat-init's mount namespace that user code may not take off or change. */
+struct moat_mount_key {
+	__u32 id;     /* mnt_id, the first field in mountinfo */
+	__u32 mnt_ns; /* inode number of the namespace */
 };
 
 #define MOAT_EPOCH_ANY (~0ull) /* marked by the kernel programs: whoever is the agent */
@@ -168,6 +239,11 @@ struct moat_settings {
 	X(sb_pivotroot, "mounts", EPERM)                                                           \
 	X(sb_umount, "mounts", EPERM)                                                              \
 	X(inode_getattr, "files", EPERM)                                                           \
+	X(inode_readlink, "files", ENOENT)                                                         \
+	X(inode_getxattr, "files", ENOENT)                                                         \
+	X(inode_listxattr, "files", ENOENT)                                                        \
+	X(inode_get_acl, "files", ENOENT)                                                          \
+	X(inode_file_getattr, "files", ENOENT)                                                     \
 	X(inode_create, "files", EPERM)                                                            \
 	X(inode_mkdir, "files", EPERM)                                                             \
 	X(inode_mknod, "files", EPERM)                                                             \
@@ -270,6 +346,10 @@ MOAT_ABI_SIZE(moat_socket, 8);
 MOAT_ABI_SIZE(moat_settings, 16);
 MOAT_ABI_SIZE(moat_inode_key, 16);
 MOAT_ABI_SIZE(moat_inode, 16);
+MOAT_ABI_SIZE(moat_shown_key, 24);
+MOAT_ABI_SIZE(moat_name_key, 24);
+_Static_assert(sizeof(struct moat_filter) == MOAT_FILTER_KINDS * MOAT_FILTER_WORDS * 8, "moat_filter");
+MOAT_ABI_SIZE(moat_mount_key, 8);
 MOAT_ABI_SIZE(moat_counter, 24);
 MOAT_ABI_SIZE(moat_drops, 16);
 MOAT_ABI_SIZE(moat_event, 72);

@@ -44,7 +44,8 @@
 
 static int control = -1; /* the connection to the driver */
 static char program[4096];
-static char stat_path[4096], file_path[4096], other_path[4096];
+static char stat_path[4096], file_path[4096], other_path[4096], deep_path[4096 + 8];
+static char free_path[4096], beside_path[4096];
 static struct sockaddr_in fixed, listening, receiving;
 static int listener, sender, receiver;
 
@@ -193,6 +194,23 @@ static void op_open_write(void)
 	open_close(file_path, O_WRONLY);
 }
 
+/* On a file system where nothing is hidden; where moat's own files are; beside something that is hidden. */
+
+static void op_read_free(void)
+{
+	open_close(free_path, O_RDONLY);
+}
+
+static void op_read(void)
+{
+	open_close(deep_path, O_RDONLY);
+}
+
+static void op_read_beside(void)
+{
+	open_close(beside_path, O_RDONLY);
+}
+
 static void op_create(void)
 {
 	open_close(other_path, O_WRONLY | O_CREAT | O_EXCL);
@@ -221,6 +239,9 @@ static const struct operation {
 	{ "open /proc/self/status", op_open_proc },
 	{ "stat /proc/self", op_stat_proc },
 	{ "stat, five parts", op_stat },
+	{ "open(O_RDONLY), nothing hidden", op_read_free },
+	{ "open(O_RDONLY), moat's own", op_read },
+	{ "open(O_RDONLY), beside hidden", op_read_beside },
 	{ "open(O_WRONLY)", op_open_write },
 	{ "create+unlink", op_create },
 	{ "rename, twice", op_rename },
@@ -273,7 +294,14 @@ static void prepare_files(const char *directory)
 	}
 	snprintf(file_path, sizeof(file_path), "%s/file", directory);
 	snprintf(other_path, sizeof(other_path), "%s/other", directory);
+	snprintf(deep_path, sizeof(deep_path), "%s/file", stat_path);
+	mkdir("/dev/shm", 01777); /* if it is not there */
+	snprintf(free_path, sizeof(free_path), "/dev/shm/hook_bench.%d", getpid());
+	snprintf(beside_path, sizeof(beside_path), "%s/../beside/%d", directory, getpid());
 	open_close(file_path, O_WRONLY | O_CREAT);
+	open_close(deep_path, O_WRONLY | O_CREAT);
+	open_close(free_path, O_WRONLY | O_CREAT);
+	open_close(beside_path, O_WRONLY | O_CREAT);
 }
 
 /* Such a procfs as moat-init mounts: another one is closed to user code, and costs less to walk. */
@@ -433,5 +461,6 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < LEN(operations); i++)
 		answer("%s%s", operations[i].name, i + 1 < LEN(operations) ? "\t" : "\n");
 	serve();
+	unlink(free_path);
 	return 0;
 }

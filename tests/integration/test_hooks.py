@@ -35,8 +35,10 @@ DENY_ONLY = {
     "kernel_module_request": "no module is loaded for user code",
     "key_alloc": "keys are not for user code", "key_permission": "keys are not for user code",
     "inode_follow_link": "it counts what the control plane is refused",
-    "file_receive": "of all descriptors it counts those of doors to the kernel",
-    "file_fcntl": "of all fcntl(2) it counts leases", "path_notify": "of all watches it counts those that answer",
+    "file_receive": "of all descriptors it counts those of doors to the kernel and of what is hidden",
+    **dict.fromkeys(("inode_readlink", "inode_getxattr", "inode_listxattr", "inode_get_acl", "inode_file_getattr"),
+                    "of all that is looked at it counts what is hidden"),
+    "file_fcntl": "of all fcntl(2) it counts leases", "path_notify": "of all watches it counts those that answer and those of what is hidden",
 }
 
 

@@ -169,6 +169,34 @@ def evicted_overlay(session):
     check_tree(session, "overlay")
 
 
+@test("of files with one number in three subvolumes of a btrfs those that are protected are, and only those", needs=("moat", "lsm"))
+def subvolumes(session):
+    session.require(session.vm, "mounts a btrfs")
+    paths = [f"{session.scratch}/btrfs/{name}/same" for name in "abc"]
+    assert len({os.stat(path).st_ino for path in paths}) == 1
+    for _ in range(2):
+        for path in paths:
+            wanted = ["ok"] * 3 if path == paths[2] else ["EPERM"] * 3
+            assert answers(session, f"write={path}", f"chmod={path}", f"rename={path}") == wanted, path
+        os.rename(paths[2] + ".moved", paths[2])
+        evict()
+
+
+@test("files of an overlay that have the number of a protected directory there are free", needs=("moat", "lsm"))
+def same_number(session):
+    session.require(session.vm, "mounts an overlay")
+    marked, places_, found = os.stat(f"{session.scratch}/overlay/code").st_ino, [], []
+    while not found or found[-1] < marked + 5:
+        places_.append(f"{session.scratch}/overlay/free/{len(found)}")
+        write(places_[-1], "free\n")
+        found.append(os.stat(places_[-1]).st_ino)
+        assert len(found) < 500, (marked, found)
+    assert marked in found, (marked, found)
+    calls = [f"{call}={path}" for path in places_[-12:] for call in ("chmod", "write", "rename")]
+    assert answers(session, *calls) == ["ok"] * len(calls)
+    check_tree(session, "overlay")
+
+
 @test("nobody mounts over moat's programs and the libraries they run, or moves the configuration", needs=("moat", "lsm"))
 def own_files(session):
     with open(f"/proc/{session.agent.pid}/maps", encoding="ascii") as file:

@@ -258,7 +258,7 @@ static int open_modules(struct run *run, struct failure *f)
 				  &agent->services, f);
 	if (r == 0) {
 		audit_name_execs(agent->audit, exec_name);
-		r = protect_files(agent->enforce, config, f);
+		r = protect_files(agent->enforce, config, agent->execs, f);
 	}
 	if (r == 0) {
 		r = enforce_watch(agent->enforce, agent->loop, audit_record, agent->audit);

@@ -5,11 +5,14 @@
 
 #include "agent/config/config.h"
 #include "agent/enforce/enforce.h"
+#include "agent/exec/exec.h"
 
 /*
- * The `protect` paths of every service, the programs of moat, its configuration, its state directory
- * and its audit log. All have to exist by now. 0, also where the kernel enforces nothing, or -errno.
+ * Protected are the `protect` paths of every service and the programs of moat; hidden, also from services, its
+ * configuration, its state directory and its audit log; hidden from user code what `hide` names, but for the
+ * contexts that `show` it. All have to exist by now. 0, also where the kernel enforces nothing, or -errno.
  */
-int protect_files(struct enforce *e, const struct config *config, struct failure *f);
+int protect_files(struct enforce *e, const struct config *config, const struct execs *execs,
+		  struct failure *f);
 
 #endif

@@ -27,6 +27,8 @@ int setup_mounts(const char *hidden, size_t n, uint64_t shm_size, enum init_step
  * of its own in the place of the copies, which are the template's; with may_mount all of /dev.
  */
 int setup_own_mounts(bool may_mount, uint64_t shm_size, enum init_step *ret_step);
+/* Takes the covers of n paths off, NUL-terminated, one after the other. */
+int setup_uncover(const char *shown, size_t n, enum init_step *ret_step);
 /* The same of setup_process(). */
 int setup_own_process(bool shared_pid, uint64_t capabilities, enum init_step *ret_step);
 

@@ -209,6 +209,8 @@ static _Noreturn void begin_as_clone(const struct init_clone *m, int socket)
 	if (syscall(SYS_close_range, INIT_SOCKET_FD + 1u, ~0u, 0u) < 0)
 		r = -errno;
 	if (r == 0)
+		r = setup_uncover(packet + sizeof(*m), m->n_shown, &step);
+	if (r == 0)
 		r = setup_own_mounts(m->capabilities & (1ull << CAP_SYS_ADMIN), m->shm_size, &step);
 	if (r == 0)
 		r = setup_own_process(m->shared_pid, m->capabilities, &step);
@@ -236,6 +238,16 @@ static void reply_with(const struct init_reply *message, int fd)
 		die();
 }
 
+/* Whether what follows a header of that size in the packet of len bytes is n strings. */
+static bool are_strings(size_t header, size_t len, size_t strings_len, size_t n)
+{
+	if (strings_len != len - header || (strings_len > 0 && packet[len - 1] != '\0'))
+		return false;
+	for (size_t i = header; i < len; i++)
+		n -= packet[i] == '\0';
+	return n == 0;
+}
+
 static void handle_clone(size_t len, const int *fds, size_t n_fds)
 {
 	const struct init_clone m = *(const struct init_clone *)(const void *)packet;
@@ -243,8 +255,8 @@ static void handle_clone(size_t len, const int *fds, size_t n_fds)
 	FD_OWNED int pidfd = -EBADF;
 	pid_t pid;
 
-	if (len != sizeof(m) || n_fds != 1 || fds[0] <= INIT_SOCKET_FD ||
-	    m.shm_size == 0)
+	if (len < sizeof(m) || n_fds != 1 || fds[0] <= INIT_SOCKET_FD || m.shm_size == 0 ||
+	    !are_strings(sizeof(m), len, m.strings_len, m.n_shown))
 		die();
 	pid = clone_init(m.shared_pid, &pidfd);
 	if (pid == 0)
@@ -350,16 +362,11 @@ static int setup(enum init_step *step)
 {
 	const struct init_setup *m = (const void *)packet;
 	int fds[SPAWN_FDS], r;
-	size_t n_fds, len = receive(fds, &n_fds), n = 0;
+	size_t n_fds, len = receive(fds, &n_fds);
 
 	*step = INIT_STEP_REQUEST;
 	if (len < sizeof(*m) || m->type != INIT_SETUP || n_fds != 0 || m->shm_size == 0 ||
-	    m->strings_len != len - sizeof(*m) ||
-	    (m->strings_len > 0 && packet[len - 1] != '\0'))
-		return -EPROTO;
-	for (size_t i = sizeof(*m); i < len; i++)
-		n += packet[i] == '\0';
-	if (n != m->n_hidden)
+	    !are_strings(sizeof(*m), len, m->strings_len, m->n_hidden))
 		return -EPROTO;
 	is_template = m->template;
 	r = setup_process(m->shared_pid, m->capabilities, step);

@@ -90,11 +90,14 @@ struct init_setup {
 	uint32_t pad;
 };
 
+/* INIT_CLONE; followed by n_shown NUL-terminated absolute paths: covers of the template's that go. */
 struct init_clone {
 	uint32_t type;
 	uint32_t shared_pid;   /* as of init_setup */
 	uint64_t capabilities;
 	uint64_t shm_size;
+	uint32_t n_shown;
+	uint32_t strings_len;
 };
 
 /*

@@ -308,6 +308,15 @@ static int own_dev(bool may_mount, uint64_t shm_size)
 	return r < 0 ? r : mounts_attach(shm, AT_FDCWD, "/dev/shm");
 }
 
+int setup_uncover(const char *shown, size_t n, enum init_step *ret_step)
+{
+	*ret_step = INIT_STEP_MASK;
+	for (; n > 0; n--, shown += strlen(shown) + 1)
+		if (umount2(shown, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+			return -errno;
+	return 0;
+}
+
 int setup_own_mounts(bool may_mount, uint64_t shm_size, enum init_step *ret_step)
 {
 	FD_OWNED int proc = -EBADF;

@@ -9,7 +9,8 @@ NOT_HERE = "NOT_HERE"  # this kernel lacks what the technique needs
 # Of the kernels of the virtual machines (Debian's), the first and the last one that has it; everything else all of them have.
 KERNELS = {
     "pidfd_signal_group": ((6, 9), None), "pidfd_namespace": ((6, 11), None), "bind_io_uring": ((6, 11), None),
-    "mounts_of_others": ((6, 11), None), "mount_namespaces": ((6, 12), None), "file_setattr": ((6, 17), None),
+    "mounts_of_others": ((6, 11), None), "mount_namespaces": ((6, 12), None), "file_setattr": ((6, 17), None), "hidden_file_attr": ((6, 17), None),
+    "mount_tree_attr": ((6, 15), None),
     "namespace_by_handle": ((6, 18), None), "list_namespaces": ((6, 19), None),
     "interface_placed": (None, (6, 18)), "bind_udplite": (None, (6, 18)), "reach_smc": (None, (6, 12)),
 }

@@ -56,6 +56,7 @@ class Session:
         self.scratch = tempfile.mkdtemp(prefix="moat-test-")
         self.tree, self.alias = make_tree(self.scratch)
         self.single = make_protected(self.scratch)
+        self.hidden, self.hidden_alias = make_tree(self.scratch, "hidden")
         self.audit_log = f"{self.scratch}/audit.log"
         self.bare = {}        # attempts without moat: name -> answer
         self.memory = {}      # what one test leaves for a later one
@@ -114,6 +115,7 @@ class Session:
 
     def sections(self):
         text = f"""audit_log = {self.audit_log}
+hide = {self.hidden}
 device = /dev/cpu_dma_latency
 device = 204:*
 
@@ -129,6 +131,7 @@ protect = {self.scratch}/to-code
 protect = {self.scratch}/volume
 protect = {self.scratch}/ext4/code
 protect = {self.scratch}/overlay/code
+{self.protected_subvolumes()}
 
 [service spare]
 command = /bin/sleep 1000000
@@ -214,6 +217,9 @@ env = PYTHONPATH={places.CONTROL_PLANE}
 env = CONTROL_PLANE_SECRET={SECRET}
 {more}"""
 
+    def protected_subvolumes(self):
+        return "".join(f"protect = {self.scratch}/btrfs/{name}/same\n" for name in "ab" if self.vm)
+
     def start(self):
         if self.agent_error:
             raise AssertionError(self.agent_error)
@@ -286,6 +292,7 @@ env = CONTROL_PLANE_SECRET={SECRET}
                 "--port", str(SPARE_PORT), "--listener", str(HTTP_PORT), "--cgroup", procs.cgroup(pid),
                 "--abstract", self.instance, "--socket", self.agent.socket, "--link", self.agent.alias,
                 "--pin", f"/sys/fs/bpf/moat/{self.instance}/maps/settings", "--tree", self.tree, "--alias", self.alias,
+                "--hidden", self.hidden, "--hidden-alias", self.hidden_alias,
                 *self.machine_arguments()]
 
     def machine_arguments(self):
@@ -299,13 +306,15 @@ env = CONTROL_PLANE_SECRET={SECRET}
             return json.load(reply)
 
 
-def make_tree(parent):
-    """A tree of files to protect, as tools/attempt/files.c wants it, and another name of one of its files."""
-    tree, alias = f"{parent}/protected/tree", f"{parent}/alias"
+def make_tree(parent, kind="protected"):
+    """A tree of files to protect or hide, as tools/attempt/{files,hidden}.c want it, and another name of one of its files."""
+    tree, alias = f"{parent}/{kind}/tree", f"{parent}/alias-{kind}"
     os.makedirs(f"{tree}/sub")
+    os.symlink("file", f"{tree}/link")
     for name in ("file", "linked"):
         with open(f"{tree}/{name}", "w", encoding="ascii") as file:
-            file.write("as it was\n")
+            file.write("#!/bin/true\n")
+        os.chmod(f"{tree}/{name}", 0o755)
     os.link(f"{tree}/linked", alias)
     return tree, alias
 
@@ -318,6 +327,7 @@ def make_protected(parent):
     if os.environ.get("MOAT_VM"):
         subprocess.run(["/bin/mount", "-t", "tmpfs", "tmpfs", f"{parent}/volume/mounted"], check=True)
         mount_others(parent)
+        mount_btrfs(parent)
     for path in ("single", "code/main", "volume/mounted/data", "ext4/code/main", "ext4/free/main", "overlay/code/main",
                  "overlay/free/main"):
         os.makedirs(os.path.dirname(f"{parent}/{path}"), exist_ok=True)
@@ -330,11 +340,30 @@ def mount_others(parent):
     """An ext4, and an overlay of a directory on it and a tmpfs: two file systems, so that its directories' numbers do not last."""
     os.mkdir(f"{parent}/ext4")
     subprocess.run(["/bin/mount", "-o", "loop", make_image(f"{parent}/image"), f"{parent}/ext4"], check=True)
-    lower, upper, place = f"{parent}/ext4/lower", f"{parent}/upper", f"{parent}/overlay"
-    for directory in (f"{lower}/code", f"{lower}/free", upper, f"{parent}/work", place):
+    lower, top, place = f"{parent}/ext4/lower", f"{parent}/top", f"{parent}/overlay"
+    os.mkdir(top)
+    subprocess.run(["/bin/mount", "-t", "tmpfs", "tmpfs", top], check=True)  # whose numbers begin at 1, as those of the overlay
+    for directory in (f"{lower}/code", f"{lower}/free", f"{top}/upper", f"{top}/work", place, *(f"{lower}/many/{n}" for n in range(60))):
         os.makedirs(directory)
-    options = f"xino=off,redirect_dir=on,lowerdir={lower},upperdir={upper},workdir={parent}/work"
+    options = f"xino=off,redirect_dir=on,lowerdir={lower},upperdir={top}/upper,workdir={top}/work"
     subprocess.run(["/bin/mount", "-t", "overlay", "-o", options, "overlay", place], check=True)
+    for name in os.listdir(f"{place}/many"):
+        os.stat(f"{place}/many/{name}")  # takes a number
+
+
+def mount_btrfs(parent):
+    """Three subvolumes, with a file of the same number in each."""
+    place = f"{parent}/btrfs"
+    os.mkdir(place)
+    with open(f"{parent}/btrfs-image", "wb") as file:
+        file.truncate(128 << 20)
+    subprocess.run(["/sbin/mkfs.btrfs", "-q", f"{parent}/btrfs-image"], check=True, capture_output=True)
+    subprocess.run(["/sbin/modprobe", "btrfs"], check=True)
+    subprocess.run(["/bin/mount", "-o", "loop", f"{parent}/btrfs-image", place], check=True)
+    for name in "abc":
+        subprocess.run(["/usr/bin/btrfs", "-q", "subvolume", "create", f"{place}/{name}"], check=True)
+        with open(f"{place}/{name}/same", "w", encoding="ascii") as file:
+            file.write("as it was\n")
 
 
 def make_image(path):

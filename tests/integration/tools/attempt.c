@@ -180,6 +180,10 @@ static void run(const struct technique *technique, struct target *given)
 	int r = 0;
 
 	t.step = "";
+	if (!t.fresh && strcmp(technique->group, "hidden") == 0) {
+		t.tree = t.hidden;
+		t.alias = t.hidden_alias;
+	}
 	if (t.fresh)
 		r = fresh_open(technique->group, &t, &fresh);
 	if (r == 0)
@@ -220,6 +224,7 @@ static const struct option options[] = {
 	{ "listener", required_argument, NULL, 'T' }, { "cgroup", required_argument, NULL, 'c' },
 	{ "tree", required_argument, NULL, 'r' },     { "alias", required_argument, NULL, 'a' },
 	{ "abstract", required_argument, NULL, 'A' }, { "disk", required_argument, NULL, 'd' },
+	{ "hidden", required_argument, NULL, 'h' },  { "hidden-alias", required_argument, NULL, 'H' },
 	{ "enforced", no_argument, NULL, 'e' },     { "list", no_argument, NULL, 'L' },
 	{ 0 },
 };
@@ -243,6 +248,8 @@ static int parse(int argc, char **argv, struct target *t)
 		case 'r': t->tree = optarg; break;
 		case 'a': t->alias = optarg; break;
 		case 'A': t->abstract = optarg; break;
+		case 'h': t->hidden = optarg; break;
+		case 'H': t->hidden_alias = optarg; break;
 		case 'd': t->disk = (unsigned)strtoul(optarg, NULL, 0); break;
 		case 'f': t->fresh = true; break;
 		case 'e': t->enforced = true; break;

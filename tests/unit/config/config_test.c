@@ -86,6 +86,8 @@ static const char everything[] =
 	"device = 195:*\n"
 	"device = 10:232\n"
 	"device = //dev/dri//renderD128\n"
+	"hide = /srv//secrets/\n"
+	"protect_resolver = no\n"
 	"[service web]\n"
 	"  command = bun run 'a ; b' ';' x \\; \"\\\"q\\\\\" '' '#' y\n"
 	"  port = 8080\n"
@@ -107,6 +109,8 @@ static const char everything[] =
 	"  shares = /data/home\n"
 	"  follow = yes\n"
 	"  start_timeout = 90\n"
+	"  protect = @system\n"
+	"  hide = /srv/web/.env\n"
 	"[context aws]\n"
 	"namespace = private\n"
 	"pid = shared\n"
@@ -141,6 +145,10 @@ static void every_key_is_read(void **state)
 	assert_int_equal(c->user_limits[LIMIT_CPU], CONFIG_NO_LIMIT);
 	assert_int_equal(c->memory_reserve, 100 << 20);
 	assert_int_equal(c->n_devices, 3);
+	assert_int_equal(strv_len(c->hide), 2);
+	assert_string_equal(c->hide[0], "/srv/secrets");
+	assert_string_equal(c->hide[1], "/srv/web/.env");
+	assert_true(c->free_resolver);
 	assert_int_equal(c->devices[0].major, 195);
 	assert_int_equal(c->devices[0].minor, MOAT_MINOR_ANY);
 	assert_int_equal(c->devices[1].major, 10);
@@ -149,7 +157,7 @@ static void every_key_is_read(void **state)
 	assert_string_equal(c->devices[2].path, "/dev/dri/renderD128");
 	assert_int_equal(c->n_services, 1);
 	assert_string_equal(s->name, "web");
-	assert_int_equal(s->line, 20);
+	assert_int_equal(s->line, 22);
 	assert_int_equal(strv_len(s->argv), 10);
 	assert_string_equal(s->argv[2], "a ; b");
 	assert_string_equal(s->argv[3], ";");
@@ -160,7 +168,7 @@ static void every_key_is_read(void **state)
 	assert_int_equal(s->n_ports, 3);
 	assert_int_equal(s->ports[1].port, 5353);
 	assert_true(s->ports[1].udp && !s->ports[0].udp && !s->ports[2].udp);
-	assert_int_equal(s->ports[1].line, 23);
+	assert_int_equal(s->ports[1].line, 25);
 	assert_true(s->reachable);
 	assert_int_equal(s->ready_port, 8080);
 	assert_int_equal(s->restart, RESTART_ON_FAILURE);
@@ -168,7 +176,8 @@ static void every_key_is_read(void **state)
 	assert_string_equal(env_get(s->env, "A"), "e");
 	assert_string_equal(env_get(s->env, "B"), "");
 	assert_string_equal(env_get(s->env, "C"), "b = c ; d");
-	assert_int_equal(strv_len(s->protect), 3);
+	assert_int_equal(strv_len(s->protect), 4);
+	assert_string_equal(s->protect[3], "@system");
 	assert_string_equal(s->protect[0], "/srv/code");
 	assert_string_equal(s->protect[1], "/etc/web.conf");
 	assert_string_equal(s->protect[2], "/");
@@ -231,6 +240,20 @@ static void an_empty_file_has_the_defaults(void **state)
 	assert_int_equal(c->contexts[0].capabilities, 0xa00425fb); /* as engines have it */
 	assert_true(c->contexts[0].no_new_privs);
 	config_free(c);
+}
+
+static void what_is_shown_uncovers_what_it_lies_in(void **state)
+{
+	CLEANUP(config_freep) struct config *c = accepted("[context a]\nshow = /srv/secrets/one\n");
+	const struct config_context *a;
+
+	(void)state;
+	a = config_find_context(c, "a");
+	assert_true(config_is_shown(a, "/srv/secrets"));
+	assert_true(config_is_shown(a, "/srv/secrets/one"));
+	assert_false(config_is_shown(a, "/srv/secrets/two"));
+	assert_false(config_is_shown(a, "/srv/sec"));
+	assert_false(config_is_shown(config_find_context(c, "default"), "/srv/secrets"));
 }
 
 static void socket_and_state_dir_follow_each_other(void **state)
@@ -372,6 +395,10 @@ static const struct {
 	{ SERVICE "protect =\n", 3, "protect must be an absolute path" },
 	{ SERVICE "protect = /a\nprotect = /srv/../etc\n", 4,
 	  "protect must not have . or .. in the path" },
+	{ SERVICE "protect = @etc\n", 3, "protect must be @resolver or @system" },
+	{ SERVICE "hide = /\n", 3, "hide cannot be /" },
+	{ "[moat]\nhide = srv\n", 2, "hide must be an absolute path" },
+	{ "[context a]\nshow = srv\n", 2, "show must be an absolute path" },
 	{ "[moat]\nprotect = /etc\n", 2, "unknown key protect" },
 	{ "[moat]\ndevice = kvm\n", 2, "device must be MAJOR:MINOR, MAJOR:* or an absolute path" },
 	{ "[moat]\ndevice = 10\n", 2, "device must be MAJOR:MINOR, MAJOR:* or an absolute path" },
@@ -527,6 +554,10 @@ static void too_many_of_anything_is_refused(void **state)
 		 "port is one too many for this service");
 	too_many("[moat]\n", "device = 10:#", CONFIG_DEVICES_MAX + 1, 1 + CONFIG_DEVICES_MAX + 1,
 		 "device is one too many");
+	too_many("[moat]\n", "hide = /srv/#", CONFIG_HIDE_MAX + 1, 1 + CONFIG_HIDE_MAX + 1,
+		 "hide is one too many");
+	too_many("[context a]\n", "show = /srv/#", CONFIG_SHOW_MAX + 1, 1 + CONFIG_SHOW_MAX + 1,
+		 "show is one too many");
 	too_many(SERVICE, "protect = /srv/#", CONFIG_PROTECT_MAX + 1, 2 + CONFIG_PROTECT_MAX + 1,
 		 "protect is one too many for this service");
 }
@@ -618,6 +649,7 @@ int main(void)
 		cmocka_unit_test(every_key_is_read),
 		cmocka_unit_test(every_key_of_a_context_is_read),
 		cmocka_unit_test(an_empty_file_has_the_defaults),
+		cmocka_unit_test(what_is_shown_uncovers_what_it_lies_in),
 		cmocka_unit_test(socket_and_state_dir_follow_each_other),
 		cmocka_unit_test(each_error_names_its_line),
 		cmocka_unit_test(of_several_errors_the_first_line_is_named),

@@ -120,6 +120,7 @@ void config_free(struct config *config)
 		free(c->name);
 		strv_free_wiped(c->env);
 		free(c->directory);
+		strv_free(c->show);
 	}
 	for (size_t i = 0; i < config->n_devices; i++)
 		free(config->devices[i].path);
@@ -132,6 +133,7 @@ void config_free(struct config *config)
 	free(config->pin_dir);
 	free(config->cgroup_dir);
 	free(config->audit_log);
+	strv_free(config->hide);
 	free(config);
 }
 
@@ -310,4 +312,48 @@ const struct config_context *config_find_context(const struct config *config, co
 		if (strcmp(config->contexts[i].name, name) == 0)
 			return &config->contexts[i];
 	return NULL;
+}
+
+/* Where container engines and Kubernetes put secrets of the container. */
+static const char *const always_hidden[] = { "/run/secrets", "/var/run/secrets" };
+
+int config_hidden(const struct config *config, char ***ret_paths)
+{
+	char **paths = NULL;
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(always_hidden) && r == 0; i++)
+		if (access(always_hidden[i], F_OK) == 0)
+			r = strv_append(&paths, always_hidden[i]);
+	for (char **p = config->hide; p && *p && r == 0; p++)
+		r = strv_append(&paths, *p);
+	if (r < 0)
+		strv_free(paths);
+	else
+		*ret_paths = paths;
+	return r;
+}
+
+bool config_is_shown(const struct config_context *context, const char *hidden)
+{
+	size_t n = strlen(hidden);
+
+	for (char **p = context->show; p && *p; p++)
+		if (strncmp(*p, hidden, n) == 0 && ((*p)[n] == '\0' || (*p)[n] == '/'))
+			return true;
+	return false;
+}
+
+const char *const *config_path_set(const char *name)
+{
+	static const char *const resolver[] = {
+		"/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/ld.so.preload", NULL,
+	};
+	static const char *const system_paths[] = {
+		"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc", NULL,
+	};
+
+	if (strcmp(name, "@resolver") == 0)
+		return resolver;
+	return strcmp(name, "@system") == 0 ? system_paths : NULL;
 }

@@ -16,6 +16,8 @@
 #define CONFIG_SHARES_MAX 8u /* per service */
 #define CONFIG_START_TIMEOUT 60u /* seconds */
 #define CONFIG_DEVICES_MAX 64u
+#define CONFIG_HIDE_MAX 256u /* of moat and all services together */
+#define CONFIG_SHOW_MAX 16u  /* per context */
 #define CONFIG_FILE_MAX (1024u * 1024)
 
 enum enforce_mode {
@@ -77,6 +79,7 @@ struct config_context {
 	bool no_new_privs;     /* default true */
 	char **env;
 	char *directory; /* default / */
+	char **show;     /* hidden paths that it sees; NULL: none, or NULL-terminated */
 	uint64_t limits[LIMIT_COUNT]; /* of all its commands together; none by default */
 	unsigned line;
 };
@@ -89,9 +92,11 @@ struct config {
 	char *pin_dir;    /* /sys/fs/bpf/moat; pins go to pin_dir/instance */
 	char *cgroup_dir; /* NULL: a child of the agent's own cgroup */
 	char *audit_log;  /* NULL: none */
+	char **hide;      /* of moat and all services; NULL: none, or NULL-terminated. See config_hidden() */
 	enum enforce_mode enforce;
 	bool keep_pins;
 	uint64_t namespace_idle; /* seconds, after which a context's own namespace is ended */
+	bool free_resolver; /* user code may change what config_path_set("@resolver") names */
 	uint64_t user_limits[LIMIT_COUNT]; /* of all contexts together; 0: see cgroup/limit.c */
 	uint64_t memory_reserve; /* bytes for the control plane; 0: by the size of the machine,
 				  * CONFIG_NO_LIMIT: none */
@@ -119,6 +124,16 @@ int config_from_command(char *const *ports, const char *directory, char *const *
 
 void config_free(struct config *config);
 static inline void config_freep(struct config **c) { config_free(*c); }
+
+/* What stands in `protect` for several paths, some of which need not be there: "@resolver", "@system".
+ * NULL-terminated, static; NULL: there is no such set. */
+const char *const *config_path_set(const char *name);
+
+/* What is to be hidden from user code besides moat's own files: `hide`, and what always is (/run/secrets) where
+ * it exists. Caller frees with strv_free(). 0 or -ENOMEM. */
+int config_hidden(const struct config *config, char ***ret_paths);
+/* Whether a hidden path, or something beneath it, is shown to the context. */
+bool config_is_shown(const struct config_context *context, const char *hidden);
 
 /* "require", "best-effort", "audit". NULL, or why the name is refused (static). */
 const char *config_enforce_from_name(const char *name, enum enforce_mode *ret_mode);

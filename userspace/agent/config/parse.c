@@ -234,21 +234,50 @@ static const char *add_path(const char *text, size_t max, char ***paths)
 	const char *why = config_value_path(text, &path);
 
 	if (!why && *paths && strv_len(*paths) == max)
-		return "is one too many for this service";
+		return "is one too many";
 	if (!why && strv_append(paths, path) < 0)
 		return "out of memory";
 	return why;
 }
 
+/* A path, or the name of a set of them. */
 static const char *set_protect(struct parser *p, const char *text)
 {
-	return add_path(text, CONFIG_PROTECT_MAX, &p->service->protect);
+	char ***paths = &p->service->protect;
+
+	if (text[0] != '@')
+		return add_path(text, CONFIG_PROTECT_MAX, paths);
+	if (!config_path_set(text))
+		return "must be @resolver or @system";
+	if (*paths && strv_len(*paths) == CONFIG_PROTECT_MAX)
+		return "is one too many";
+	return strv_append(paths, text) < 0 ? "out of memory" : NULL;
 }
 
 static const char *set_shares(struct parser *p, const char *text)
 {
 	p->service->shares_line = p->line;
 	return add_path(text, CONFIG_SHARES_MAX, &p->service->shares);
+}
+
+static const char *set_hide(struct parser *p, const char *text)
+{
+	return strcmp(text, "/") == 0 ? "cannot be /" : add_path(text, CONFIG_HIDE_MAX, &p->config->hide);
+}
+
+static const char *set_protect_resolver(struct parser *p, const char *text)
+{
+	bool protect;
+	const char *why = config_value_bool(text, &protect);
+
+	if (!why)
+		p->config->free_resolver = !protect;
+	return why;
+}
+
+static const char *set_show(struct parser *p, const char *text)
+{
+	return add_path(text, CONFIG_SHOW_MAX, &p->context->show);
 }
 
 static const char *set_namespace(struct parser *p, const char *text)
@@ -337,6 +366,8 @@ static const struct key {
 	{ SECTION_MOAT, "memory_reserve", set_memory_reserve },
 	{ SECTION_MOAT, "shm_size", set_shm_size },
 	{ SECTION_MOAT, "device", set_device, true },
+	{ SECTION_MOAT, "hide", set_hide, true },
+	{ SECTION_MOAT, "protect_resolver", set_protect_resolver },
 	{ SECTION_SERVICE, "command", set_command },
 	{ SECTION_SERVICE, "port", set_port, true },
 	{ SECTION_SERVICE, "reachable", set_reachable },
@@ -349,12 +380,14 @@ static const struct key {
 	{ SECTION_SERVICE, "shares", set_shares, true },
 	{ SECTION_SERVICE, "follow", set_follow },
 	{ SECTION_SERVICE, "start_timeout", set_start_timeout },
+	{ SECTION_SERVICE, "hide", set_hide, true },
 	{ SECTION_CONTEXT, "namespace", set_namespace },
 	{ SECTION_CONTEXT, "pid", set_pid },
 	{ SECTION_CONTEXT, "capabilities", set_capabilities },
 	{ SECTION_CONTEXT, "no_new_privs", set_no_new_privs },
 	{ SECTION_CONTEXT, "env", set_context_env, true },
 	{ SECTION_CONTEXT, "directory", set_context_directory },
+	{ SECTION_CONTEXT, "show", set_show, true },
 	{ SECTION_CONTEXT, "memory_max", set_memory_max },
 	{ SECTION_CONTEXT, "pids_max", set_pids_max },
 	{ SECTION_CONTEXT, "cpu_max", set_cpu_max },

@@ -120,8 +120,8 @@ static int guard_ports(struct enforce *e, const struct config *config, struct fa
 	return 0;
 }
 
-/* The pid of the process behind a pidfd in our namespace, from its fdinfo; > 0 or -errno. */
-static pid_t pidfd_pid(int pidfd)
+/* From its fdinfo. */
+pid_t enforce_pid_of(int pidfd)
 {
 	PTR_OWNED char *text = NULL;
 	char path[64];
@@ -173,6 +173,7 @@ static void forget_stale_namespaces(struct enforce *e)
 		r = bpf_map_get_next_key(fd, &inum, &next);
 		forget_namespace(e, inum);
 	}
+	enforce_forget_stale_mounts(e);
 	e->stale_namespaces = false;
 }
 
@@ -239,6 +240,8 @@ static int suit_kernel(struct enforce *e, struct failure *f)
 		{ "inode_set_acl", true, { 4 }, { e->bpf->progs.moat_inode_set_acl } },
 		{ "inode_remove_acl", true, { 3 }, { e->bpf->progs.moat_inode_remove_acl } },
 		{ "inode_file_setattr", true, { 2 }, { e->bpf->progs.moat_inode_file_setattr } },
+		{ "inode_get_acl", true, { 3 }, { e->bpf->progs.moat_inode_get_acl } },
+		{ "inode_file_getattr", true, { 2 }, { e->bpf->progs.moat_inode_file_getattr } },
 	};
 	int r = 0;
 
@@ -334,6 +337,7 @@ int enforce_open(const struct config *config, struct enforce **ret, struct failu
 
 	if (!e)
 		return fail(f, ENOMEM, "enforce");
+	list_init(&e->kept_mounts);
 	e->source.fd = e->watches = e->lock = -EBADF;
 	r = enforce_lock(e, config, &why);
 	held = r == -EBUSY;
@@ -362,6 +366,7 @@ void enforce_close(struct enforce *e, bool keep_pins)
 	if (!keep_pins)
 		enforce_unpin(e);
 	unload(e);
+	enforce_free_mounts(e);
 	close_fd(&e->watches);
 	close_fd(&e->lock);
 	free(e->lock_dir);
@@ -413,7 +418,7 @@ int enforce_label_init(struct enforce *e, int pidfd, struct enforce_namespaces *
 		return 0;
 	if (e->stale_namespaces)
 		forget_stale_namespaces(e);
-	pid = pidfd_pid(pidfd);
+	pid = enforce_pid_of(pidfd);
 	if (pid < 0)
 		return pid;
 	r = enforce_set_task(e, pidfd, &task);
@@ -428,6 +433,7 @@ void enforce_forget_init(struct enforce *e, const struct enforce_namespaces *nam
 		return;
 	forget_namespace(e, namespaces->pid);
 	forget_namespace(e, namespaces->mnt);
+	enforce_forget_mounts(e, namespaces->mnt);
 }
 
 int enforce_announce(struct enforce *e, int init_pidfd, const struct moat_label *label)

@@ -59,14 +59,35 @@ int enforce_label_of(struct enforce *e, int pidfd, struct moat_label *ret_label)
 /* Denies user code to connect or send to this unix socket. 0 or -errno. */
 int enforce_guard_socket(struct enforce *e, int fd);
 
+/* A context sees a hidden file, or what is beneath. */
+struct enforce_shown {
+	uint64_t context;
+	const char *path;
+};
+
+/* Lists of absolute paths, each NULL-terminated or NULL; of directories what is beneath is meant as well. */
+struct enforce_files {
+	char *const *own;     /* hidden from user code and from services */
+	char *const *services; /* parts of these that are hidden from user code alone */
+	char *const *hidden;  /* hidden from user code */
+	char *const *protect; /* user code can read but not change them */
+	char *const *optional; /* the same, and what is not there it does not make */
+	const struct enforce_shown *shown; /* ends with context 0; NULL: none */
+};
+
 /*
- * From now on user code can read the files at these paths (NULL-terminated, absolute; what is beneath,
- * if directories) but not change them, by whatever name; the same of the program and the libraries that
- * the calling process runs. Once, before there is user code. What an earlier agent protected and this
- * one does not is free again. 0, also when inactive, or -errno: a path that does not exist, too many
- * files with several names (262144).
+ * From now on user code can do no more with these files, by whatever name; the program and the libraries that
+ * the calling process runs are protected as well. Once, before there is user code. What an earlier agent
+ * protected and this one does not is free again. 0, also when inactive, or -errno: a path that does not
+ * exist, too many files with several names (262144).
  */
-int enforce_protect(struct enforce *e, char *const *paths, struct failure *f);
+int enforce_protect(struct enforce *e, const struct enforce_files *files, struct failure *f);
+
+/*
+ * From now on user code takes none of the mounts that moat-init has made or found off or changes them, in the
+ * namespace declared. When it is set up, before its first command. 0, also when inactive, or -errno.
+ */
+int enforce_keep_mounts(struct enforce *e, int pidfd, const struct enforce_namespaces *namespaces);
 
 /* Sums over CPUs. ret_counters[MOAT_HOOK_COUNT]; all zero when inactive. 0 or -errno. */
 int enforce_counters(struct enforce *e, struct moat_counter *ret_counters,

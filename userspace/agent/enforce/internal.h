@@ -10,6 +10,7 @@
 #include <bpf/libbpf.h>
 
 #include "agent/enforce/enforce.h"
+#include "base/list.h"
 #include "moat.skel.h"
 
 struct enforce {
@@ -25,6 +26,7 @@ struct enforce {
 	bool stale_namespaces;          /* the namespaces map still names those of the last agent */
 	uint64_t epoch;                 /* of the marks of this agent, see protect.c */
 	int watches;                    /* inotify: those of protect.c, kept; -EBADF: none */
+	struct list kept_mounts;        /* of the namespaces of moat-inits, see mounts.c */
 	uint32_t own_pid_ns;            /* inode number of the agent's PID namespace */
 	unsigned n_records;             /* handled in this turn of the loop */
 	struct ring_buffer *ring;       /* owned */
@@ -36,6 +38,14 @@ struct enforce {
 
 /* Writes the whole task storage value of a process by pidfd. 0 or -errno. */
 int enforce_set_task(struct enforce *e, int pidfd, const struct moat_task *task);
+
+/* The pid of the process behind a pidfd in our namespace; > 0 or -errno. */
+pid_t enforce_pid_of(int pidfd);
+
+/* Those of a namespace that is gone; those that the last agent kept; all, of an object that is closed. */
+void enforce_forget_mounts(struct enforce *e, uint32_t mnt_ns);
+void enforce_forget_stale_mounts(struct enforce *e);
+void enforce_free_mounts(struct enforce *e);
 
 /* Gives user code the devices of the configuration, and none that an agent before gave it. */
 int enforce_allow_devices(struct enforce *e, const struct config *config, struct failure *f);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Marking the files that user code may not change (bpf/protect.h). The kernel knows an inode better
+ * Marking the files that user code may not change, or not even see (bpf/protect.h). The kernel knows an inode better
  * than stat(2) tells, so it marks itself: this announces the mark in our own label and adds an inotify
  * watch, whose hook (bpf/protect.bpf.c) marks the inode and takes the announcement back.
  *
@@ -12,11 +12,9 @@
  * has more than one name.
  *
  * The watches of what is marked by path stay: a watch keeps the inode in memory (fs/notify/mark.c), and
- * with it the number that the mark knows it by. An overlay of several file systems without xino gives
- * directories another number whenever it reads them again, FAT everything. A watch ends with its file and
- * holds up no umount; nobody reads the events, of which each watch makes at most two. Those of the files
- * that were found to have more than one name do not stay: there may be very many, and where files have
- * several names their numbers last.
+ * with it the address that the mark knows it by where numbers do not last (bpf/identity.h). A watch ends
+ * with its file and holds up no umount; nobody reads the events, of which each watch makes at most two.
+ * Those of the files that were found to have more than one name stay only there: there may be very many.
  */
 #include "agent/enforce/internal.h"
 
@@ -36,6 +34,10 @@ struct marker {
 	struct enforce *e;
 	uint32_t pass; /* which flag is marked now */
 	uint32_t last; /* the flag for the end of a path */
+	uint32_t more; /* what else is told of trees: MOAT_PROTECT_HIDDEN, OWN */
+	uint64_t hash; /* of the name in the directory that is marked; 0: the directory itself */
+	bool optional; /* what is not there is not missed: its name is marked */
+	uint64_t context; /* whom it is shown to, in the pass of MOAT_PROTECT_SHOWN */
 	int passing; /* inotify: watches that do not stay */
 	int pidfd;
 };
@@ -57,27 +59,42 @@ static int marker_open(struct enforce *e, struct marker *ret)
 	return ret->pidfd < 0 ? -errno : 0;
 }
 
+static int watch(int watches, const char *path)
+{
+	int watch = inotify_add_watch(watches, path, IN_DELETE_SELF | IN_DONT_FOLLOW);
+
+	return watch < 0 ? -errno : watch;
+}
+
 /* 0, or -errno; -ENOSPC: no more watches, -E2BIG: no more marks. */
 static int mark_by(struct marker *m, int watches, const char *path, uint32_t flags)
 {
 	struct moat_task task = {
 		.label = { .role = MOAT_ROLE_CONTROL },
-		.next = { .flags = flags, .context = m->e->epoch },
+		.next = { .flags = flags | (flags == MOAT_PROTECT_TREE ? m->more : 0),
+			  .context = m->e->epoch, .exec = m->context },
 	};
-	int r, watch;
+	int r, passing = -EBADF;
 
 	if (flags != m->pass)
 		return 0;
+	if (m->hash) {
+		task.next.flags |= MOAT_PROTECT_NAME;
+		task.next.exec = m->hash;
+	}
 	r = enforce_set_task(m->e, m->pidfd, &task);
 	if (r < 0)
 		return r;
-	watch = inotify_add_watch(watches, path, IN_DELETE_SELF | IN_DONT_FOLLOW);
-	r = watch < 0 ? -errno : 0;
-	if (watch >= 0 && watches == m->passing)
-		(void)inotify_rm_watch(watches, watch);
-	if (r == 0)
+	r = watch(watches, path);
+	if (r >= 0 && watches == m->passing)
+		passing = r;
+	if (r >= 0)
 		r = bpf_map_lookup_elem(bpf_map__fd(m->e->bpf->maps.tasks), &m->pidfd, &task);
-	if (r == 0 && task.next.flags == 0)
+	if (r == 0 && task.next.flags == 0 && task.next.exec && passing >= 0)
+		r = watch(m->e->watches, path); /* known by its address: it has to stay there */
+	if (passing >= 0)
+		(void)inotify_rm_watch(m->passing, passing);
+	if (r >= 0 && task.next.flags == 0)
 		return 0;
 	task.next.flags = 0;
 	(void)enforce_set_task(m->e, m->pidfd, &task);
@@ -97,6 +114,19 @@ static int mark_at(struct marker *m, int dir, const char *name, uint32_t flags)
 	if (snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir, name) >= (int)sizeof(path))
 		return -ENAMETOOLONG;
 	return mark(m, path, flags);
+}
+
+/* Whatever has the name in the directory, now or later. */
+static int mark_name(struct marker *m, int dir, const char *name)
+{
+	struct moat_name bytes = { 0 };
+	int r;
+
+	strncpy((char *)bytes.words, name, sizeof(bytes) - 1);
+	m->hash = moat_name_hash(&bytes);
+	r = mark_at(m, dir, ".", MOAT_PROTECT_TREE);
+	m->hash = 0;
+	return r;
 }
 
 /* Each file beneath a directory, on its file system, that has more than one name. */
@@ -167,6 +197,10 @@ static int mark_tree(struct marker *m, int parent, const char *name, mode_t mode
 	if (fd < 0)
 		return -errno;
 	r = mark_at(m, parent, name, m->last);
+	if (r == 0 && m->last == MOAT_PROTECT_TREE && strcmp(name, ".") != 0)
+		r = mark_name(m, parent, name);
+	if (r == 0 && m->last == MOAT_PROTECT_TREE)
+		r = mark_at(m, parent, name, MOAT_PROTECT_SHOWN);
 	if (r < 0 || !S_ISDIR(mode) || m->last != MOAT_PROTECT_TREE || m->pass != MOAT_PROTECT_TREE)
 		return r;
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
@@ -238,7 +272,7 @@ static int step(struct marker *m, struct walk *w)
 		return r < 0 ? r : 1;
 	}
 	if (fstatat(w->dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return -errno;
+		return errno == ENOENT && m->optional ? mark_name(m, w->dir, name) : -errno;
 	if (S_ISLNK(st.st_mode))
 		r = follow(m, w, name);
 	else if (last)
@@ -293,19 +327,54 @@ static int mark_loaded(struct dl_phdr_info *object, size_t size, void *data)
 	return r < 0 ? cannot_protect(object->dlpi_name, r, l->f) : 0;
 }
 
-static int mark_all(struct marker *m, char *const *paths, uint32_t flag, struct failure *f)
+static int mark_paths(struct marker *m, char *const *paths, uint32_t more, struct failure *f)
 {
-	struct loaded loaded = { .m = m, .f = f };
-
-	m->pass = flag;
-	m->last = MOAT_PROTECT_TREE;
-	for (; *paths; paths++) {
+	m->more = more;
+	for (; paths && *paths; paths++) {
 		int r = mark_path(m, *paths);
 
 		if (r < 0)
 			return cannot_protect(*paths, r, f);
 	}
-	return dl_iterate_phdr(mark_loaded, &loaded);
+	return 0;
+}
+
+/* What is hidden comes first: if an earlier agent hid it as well, at no moment it is only protected. */
+static int mark_all(struct marker *m, const struct enforce_files *files, uint32_t flag,
+		    struct failure *f)
+{
+	struct loaded loaded = { .m = m, .f = f };
+	int r;
+
+	m->pass = flag;
+	m->last = MOAT_PROTECT_TREE;
+	r = mark_paths(m, files->own, MOAT_PROTECT_HIDDEN | MOAT_PROTECT_OWN, f);
+	if (r == 0)
+		r = mark_paths(m, files->services, MOAT_PROTECT_HIDDEN | MOAT_PROTECT_SERVICES, f);
+	if (r == 0)
+		r = mark_paths(m, files->hidden, MOAT_PROTECT_HIDDEN, f);
+	if (r == 0)
+		r = mark_paths(m, files->protect, 0, f);
+	m->optional = true;
+	if (r == 0)
+		r = mark_paths(m, files->optional, 0, f);
+	m->optional = false;
+	return r < 0 ? r : dl_iterate_phdr(mark_loaded, &loaded);
+}
+
+static void forget_stale_names(struct enforce *e)
+{
+	int fd = bpf_map__fd(e->bpf->maps.names);
+	struct moat_name_key key, next;
+	struct moat_inode value;
+	int r = bpf_map_get_next_key(fd, NULL, &next);
+
+	while (r == 0) {
+		key = next;
+		r = bpf_map_get_next_key(fd, &key, &next);
+		if (bpf_map_lookup_elem(fd, &key, &value) == 0 && value.epoch != e->epoch)
+			bpf_map_delete_elem(fd, &key);
+	}
 }
 
 /* Each pass walks the whole path: the links on the way first, then the directories, then the place. */
@@ -315,6 +384,7 @@ static int mark_places(struct marker *m, struct failure *f)
 	static const uint32_t passes[] = { MOAT_PROTECT_TREE, MOAT_PROTECT_PATH, MOAT_PROTECT_PLACE };
 
 	m->last = MOAT_PROTECT_PLACE;
+	m->more = 0;
 	for (size_t i = 0; i < ARRAY_LEN(places) * ARRAY_LEN(passes); i++) {
 		const char *place = places[i / ARRAY_LEN(passes)];
 		int r;
@@ -344,7 +414,35 @@ static void forget_stale_marks(struct enforce *e)
 	}
 }
 
-int enforce_protect(struct enforce *e, char *const *paths, struct failure *f)
+static int mark_shown(struct marker *m, const struct enforce_shown *shown, struct failure *f)
+{
+	m->pass = MOAT_PROTECT_SHOWN;
+	for (; shown && shown->context; shown++) {
+		int r;
+
+		m->context = shown->context;
+		r = mark_path(m, shown->path);
+		if (r < 0)
+			return cannot_protect(shown->path, r, f);
+	}
+	return 0;
+}
+
+/* Those of an agent before this one: its contexts are no longer. */
+static void forget_shown(struct enforce *e)
+{
+	int fd = bpf_map__fd(e->bpf->maps.shown);
+	struct moat_shown_key key, next;
+	int r = bpf_map_get_next_key(fd, NULL, &next);
+
+	while (r == 0) {
+		key = next;
+		r = bpf_map_get_next_key(fd, &key, &next);
+		bpf_map_delete_elem(fd, &key);
+	}
+}
+
+int enforce_protect(struct enforce *e, const struct enforce_files *files, struct failure *f)
 {
 	CLEANUP(marker_close) struct marker m = { .passing = -EBADF, .pidfd = -EBADF };
 	int r;
@@ -352,17 +450,22 @@ int enforce_protect(struct enforce *e, char *const *paths, struct failure *f)
 	if (!e->active)
 		return 0;
 	e->epoch = now_ns();
+	forget_shown(e);
 	r = marker_open(e, &m);
 	if (r < 0)
 		return fail(f, -r, "cannot mark protected files");
 	/* In this order no directory that the last agent protected, and that is on the way to another
 	 * one as well, is only the latter for a moment. */
-	r = mark_all(&m, paths, MOAT_PROTECT_TREE, f);
+	r = mark_all(&m, files, MOAT_PROTECT_TREE, f);
 	if (r == 0)
-		r = mark_all(&m, paths, MOAT_PROTECT_PATH, f);
+		r = mark_all(&m, files, MOAT_PROTECT_PATH, f);
 	if (r == 0)
 		r = mark_places(&m, f);
 	if (r == 0)
+		r = mark_shown(&m, files->shown, f);
+	if (r == 0) {
 		forget_stale_marks(e);
+		forget_stale_names(e);
+	}
 	return r;
 }

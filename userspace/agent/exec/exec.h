@@ -112,6 +112,8 @@ int exec_kill(struct exec *exec);
 /* The id of an exec by its number in labels and events, also of one that is forgotten; NULL when it is not one
  * of this agent's. Until the next call. */
 const char *execs_name(struct execs *execs, uint64_t number);
+/* The number of a context, by its name; 0: there is none. */
+uint64_t execs_context_number(const struct execs *execs, const char *name);
 /* The name of a context by its number in labels and events; NULL when there is none. Borrowed. */
 const char *execs_context_name(struct execs *execs, uint64_t number);
 

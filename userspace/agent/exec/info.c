@@ -113,6 +113,13 @@ const char *execs_context_name(struct execs *execs, uint64_t number)
 	return c ? c->config->name : NULL;
 }
 
+uint64_t execs_context_number(const struct execs *execs, const char *name)
+{
+	const struct context *c = context_find(execs->contexts, name);
+
+	return c ? c->number : 0;
+}
+
 void execs_get_stats(const struct execs *execs, struct execs_stats *ret)
 {
 	*ret = execs->stats;

@@ -2,6 +2,10 @@
 /* What contexts have of their own from the start; their namespaces come later (namespace/set.c). */
 #include "agent/exec/internal.h"
 
+#include <linux/capability.h>
+
+#include "base/log.h"
+
 struct opening {
 	struct execs *execs;
 	struct failure *f;
@@ -19,10 +23,21 @@ static void give_group(struct context *c, void *data)
 					&c->group, o->f);
 }
 
+/* Where the kernel refuses nothing, covers are all there is. */
+static void warn_of_covers(struct context *c, void *data)
+{
+	(void)data;
+	if (c->config->capabilities & 1ull << CAP_SYS_ADMIN)
+		log_warning("context %s can see what is hidden: it has CAP_SYS_ADMIN, and the kernel enforces nothing",
+			    c->config->name);
+}
+
 int exec_spaces_open(struct execs *execs, struct failure *f)
 {
 	struct opening o = { .execs = execs, .f = f };
 
 	contexts_for_each(execs->contexts, give_group, &o);
+	if (!enforce_active(execs->enforce))
+		contexts_for_each(execs->contexts, warn_of_covers, NULL);
 	return o.r;
 }

@@ -4,6 +4,7 @@
 #ifndef MOAT_NAMESPACE_INTERNAL_H
 #define MOAT_NAMESPACE_INTERNAL_H
 
+#include "agent/namespace/hidden.h"
 #include "agent/namespace/namespace.h"
 
 enum namespace_state {
@@ -36,6 +37,7 @@ struct namespace {
 	enum context_namespace kind;
 	bool template;   /* runs nothing itself */
 	bool cloned;     /* made from the template, when needed */
+	const struct config_context *context; /* cloned: whose it is */
 	bool keep;       /* not ended when idle */
 	bool shared_pid;
 	uint64_t capabilities;
@@ -74,7 +76,7 @@ struct namespaces {
 	struct enforce *enforce;
 	struct cgroups *cgroups;
 	struct loop *loop;
-	char **hidden;
+	struct hidden_files hidden;
 	uint64_t capabilities; /* of all contexts together */
 	namespace_exit_fn on_exit;
 	void *data;

@@ -237,6 +237,11 @@ static bool on_set_up(struct namespace *ns, const struct init_reply *reply)
 
 	if (ns->state != NAMESPACE_LAUNCHING)
 		return false;
+	if (reply->type == INIT_READY && !ns->template &&
+	    enforce_keep_mounts(ns->enforce, ns->init.pidfd, &ns->declared) < 0) {
+		namespace_event(ns, NAMESPACE_BROKEN, "its mounts cannot be guarded");
+		return true;
+	}
 	if (reply->type == INIT_READY) {
 		namespace_event(ns, NAMESPACE_ANSWERED, NULL);
 		return true;
@@ -415,19 +420,55 @@ int namespace_signal(struct namespace *ns, uint64_t exec, int signal, bool group
 
 /* --- Setting up ---------------------------------------------------------------------------- */
 
+/* Appends what is to be covered, or uncovered, to a message of at bytes. -E2BIG: there is no room. */
+static int put_path(size_t *at, const char *path)
+{
+	if (*at + strlen(path) + 1 > sizeof(packet))
+		return -E2BIG;
+	*at = put(*at, path);
+	return 0;
+}
+
+/*
+ * Whether a context whose commands run there is shown what is hidden from the others: then nothing covers it, for
+ * all of them. Where the kernel enforces, it tells them apart.
+ */
+static bool is_shown_in(const struct namespace *ns, const char *name)
+{
+	const struct config *config = ns->set->config;
+
+	if (ns->template)
+		return false; /* those that it becomes uncover it */
+	for (size_t i = 0; i < config->n_contexts; i++) {
+		const struct config_context *c = &config->contexts[i];
+		bool here = ns->kind == CONTEXT_SECURE ? c->shared_pid == ns->shared_pid :
+							 i == 0; /* default */
+
+		if (here && config_is_shown(c, name))
+			return true;
+	}
+	return false;
+}
+
 int namespace_send_setup(struct namespace *ns)
 {
+	const struct hidden_files *hidden = &ns->set->hidden;
 	struct init_setup *m = (void *)packet;
 	size_t at = sizeof(*m);
+	int r = 0;
 
 	*m = (struct init_setup){ .type = INIT_SETUP, .shared_pid = ns->shared_pid,
 				  .capabilities = ns->capabilities, .shm_size = ns->shm_size,
 				  .template = ns->template };
-	for (char **h = ns->set->hidden; *h; h++, m->n_hidden++) {
-		if (at + strlen(*h) + 1 > sizeof(packet))
-			return -E2BIG;
-		at = put(at, *h);
-	}
+	for (char **p = hidden->own; p && *p && r == 0; p++, m->n_hidden++)
+		r = put_path(&at, *p);
+	for (size_t i = 0; hidden->names && hidden->names[i] && r == 0; i++)
+		if (!is_shown_in(ns, hidden->names[i])) {
+			r = put_path(&at, hidden->paths[i]);
+			m->n_hidden++;
+		}
+	if (r < 0)
+		return r;
 	m->strings_len = (uint32_t)(at - sizeof(*m));
 	return send_packet(ns->socket, at, NULL, 0);
 }
@@ -436,12 +477,22 @@ int namespace_send_clone(struct namespace *template, const struct namespace *ns,
 {
 	/* Only this one child of the template's is to be a moat-init. */
 	static const struct moat_label init = { .role = MOAT_ROLE_INIT };
+	const struct hidden_files *hidden = &ns->set->hidden;
 	struct init_clone *m = (void *)packet;
+	size_t at = sizeof(*m);
 	int r = enforce_announce(template->enforce, template->init.pidfd, &init);
 
 	if (r < 0)
 		return r;
 	*m = (struct init_clone){ .type = INIT_CLONE, .shared_pid = ns->shared_pid,
 				  .capabilities = ns->capabilities, .shm_size = ns->shm_size };
-	return send_packet(template->socket, sizeof(*m), &socket, 1);
+	for (size_t i = 0; hidden->names && hidden->names[i] && r == 0; i++)
+		if (config_is_shown(ns->context, hidden->names[i])) {
+			r = put_path(&at, hidden->paths[i]);
+			m->n_shown++;
+		}
+	if (r < 0)
+		return r;
+	m->strings_len = (uint32_t)(at - sizeof(*m));
+	return send_packet(template->socket, at, &socket, 1);
 }

@@ -11,8 +11,6 @@
  * With pid = shared the secure one is secure-shared, that of default user-shared, and a context's own stays in
  * the PID namespace of the agent.
  */
-#include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -27,40 +25,6 @@
 #define FDS_PER_CONTEXT 2u
 #define FDS_RESERVED 1024u
 #define LIVING_MIN 16u
-
-/* --- What user code must not see ----------------------------------------------------------- */
-
-/*
- * What user code must not see: the directory of the socket, the configuration (its environments
- * hold credentials of services) and the audit log. All of them must exist: a cover is a mount.
- */
-static int hidden_paths(const struct config *config, char ***ret, struct failure *f)
-{
-	const char *const paths[] = { config->state_dir, config->file, config->audit_log };
-	static char *const none[] = { NULL };
-	char **hidden;
-	int r = strv_copy(none, &hidden);
-
-	if (r < 0)
-		return fail(f, -r, "cannot make namespaces");
-	for (size_t i = 0; i < ARRAY_LEN(paths) && r == 0; i++) {
-		char resolved[PATH_MAX];
-
-		if (!paths[i])
-			continue;
-		if (realpath(paths[i], resolved))
-			r = strv_append(&hidden, resolved);
-		else
-			r = -errno;
-		if (r < 0)
-			fail(f, -r, "cannot hide %s from user code", paths[i]);
-	}
-	if (r < 0)
-		strv_free(hidden);
-	else
-		*ret = hidden;
-	return r;
-}
 
 /* --- Launches and ends --------------------------------------------------------------------- */
 
@@ -193,6 +157,7 @@ struct namespace *namespaces_of(struct namespaces *set, const struct config_cont
 		*own = add(set, name, CONTEXT_PRIVATE, c->shared_pid, c->capabilities);
 		if (*own) {
 			(*own)->cloned = true;
+			(*own)->context = c;
 			(*own)->keep = c->ns == CONTEXT_PRIVATE;
 		}
 	}
@@ -296,7 +261,7 @@ int namespaces_open(const struct config *config, struct enforce *enforce, struct
 		set->living_max = LIVING_MIN;
 	for (size_t i = 0; i < config->n_contexts; i++)
 		set->capabilities |= config->contexts[i].capabilities;
-	r = hidden_paths(config, &set->hidden, f);
+	r = hidden_files_find(config, &set->hidden, f);
 	if (r == 0)
 		r = start_all(set, f);
 	if (r == 0)
@@ -331,7 +296,6 @@ void namespaces_free(struct namespaces *set)
 	while (!list_empty(&set->all))
 		namespace_free(list_entry(set->all.next, struct namespace, link));
 	loop_timer_cancel(set->loop, &set->idle_timer);
-	if (set->hidden)
-		strv_free(set->hidden);
+	hidden_files_free(&set->hidden);
 	free(set);
 }

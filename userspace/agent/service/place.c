@@ -24,6 +24,13 @@ static int make(int parent, const char *name)
 	return take_fd(&dir);
 }
 
+char *service_places(const char *state_dir)
+{
+	char *path;
+
+	return asprintf(&path, "%s/" ALL, state_dir) < 0 ? NULL : path;
+}
+
 int service_place_make(const char *state_dir, const char *name, char **ret_path, struct failure *f)
 {
 	FD_OWNED int state = open(state_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

@@ -14,6 +14,8 @@
 
 #include "base/base.h"
 
+/* STATE_DIR/services; the caller frees. NULL: out of memory. */
+char *service_places(const char *state_dir);
 /* Makes what is missing of it, mode 0700. -EINVAL: something there is not the agent's own. Caller
  * frees *ret_path. */
 int service_place_make(const char *state_dir, const char *name, char **ret_path, struct failure *f);

@@ -40,6 +40,8 @@ struct target {
 	const char *abstract; /* abstract name of a listening unix socket; NAME.datagram: of another */
 	const char *tree;     /* a directory of files, see files.c */
 	const char *alias;    /* another hard link of one of them */
+	const char *hidden;   /* a directory of hidden files, see hidden.c; stands for tree in these cases */
+	const char *hidden_alias;
 	unsigned disk;        /* device number of a block device with an ext4 file system */
 	int channel;          /* between a case and a helper process of its own */
 	bool fresh;           /* the target was made by attempt itself and is the user's own */

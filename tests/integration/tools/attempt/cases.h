@@ -344,6 +344,41 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(file_read, "files", 0, 0, 0, CONTROL, "open for reading")                                \
 	X(file_beside, "files", 0, 0, 0, CONTROL, "change and rename a file beside it")
 
+#define HIDDEN_CASES(X)                                                                            \
+	X(hidden_read, "hidden", ENOENT, ENOENT, 0, 0, "open for reading")                         \
+	X(hidden_write, "hidden", ENOENT, ENOENT, 0, 0, "open for writing")                        \
+	X(hidden_alias, "hidden", ENOENT, ENOENT, 0, 0, "open another hard link")                  \
+	X(hidden_stat, "hidden", ENOENT, ENOENT, 0, 0, "stat a file of it")                        \
+	X(hidden_stat_root, "hidden", ENOENT, ENOENT, 0, 0, "stat it")                             \
+	X(hidden_list, "hidden", ENOENT, ENOENT, 0, 0, "list it")                                  \
+	X(hidden_reopen, "hidden", ENOENT, ENOENT, 0, 0, "O_PATH, then open(/proc/self/fd/N)")     \
+	X(hidden_fstat, "hidden", ENOENT, ENOENT, 0, 0, "O_PATH, then fstat")                      \
+	X(hidden_openat, "hidden", ENOENT, ENOENT, 0, 0, "O_PATH of it, then openat")              \
+	X(hidden_chdir, "hidden", ENOENT, ENOENT, 0, 0, "chdir into it, then open")                \
+	X(hidden_execute, "hidden", ENOENT, ENOENT, 0, 0, "execute a file of it")                  \
+	X(hidden_readlink, "hidden", ENOENT, ENOENT, 0, 0, "readlink in it")                       \
+	X(hidden_xattr, "hidden", ENOENT, ENOENT, 0, 0, "listxattr")                               \
+	X(hidden_getxattr, "hidden", ENOENT, ENOENT, 0, 0, "getxattr")                             \
+	X(hidden_acl, "hidden", ENOENT, ENOENT, 0, 0, "read its access list")                      \
+	X(hidden_file_attr, "hidden", ENOENT, ENOENT, 0, 0, "file_getattr")                        \
+	X(hidden_watch, "hidden", ENOENT, ENOENT, 0, 0, "inotify_add_watch")                       \
+	X(hidden_link, "hidden", ENOENT, ENOENT, 0, 0, "link a file of it elsewhere")              \
+	X(hidden_rename, "hidden", ENOENT, ENOENT, 0, 0, "rename a file out of it")                \
+	X(hidden_unlink, "hidden", ENOENT, ENOENT, 0, 0, "unlink a file of it")                    \
+	X(hidden_chmod, "hidden", ENOENT, ENOENT, 0, 0, "chmod a file of it")                      \
+	X(hidden_create, "hidden", ENOENT, ENOENT, 0, 0, "make a file in it")                      \
+	X(hidden_by_bind, "hidden", ENOENT, ENOENT, 0, 0, "by a bind mount of it")                 \
+	X(hidden_by_bind_above, "hidden", ENOENT, ENOENT, 0, 0, "by a bind mount of the directory above") \
+	X(hidden_by_clone, "hidden", ENOENT, ENOENT, 0, 0, "by open_tree(OPEN_TREE_CLONE)")        \
+	X(hidden_uncovered, "hidden", ENOENT, ENOENT, 0, 0, "after umount2(MNT_DETACH) of what covers it") \
+	X(hidden_by_overlay, "hidden", ENOENT, ENOENT, 0, 0, "by an overlay above it")             \
+	X(mount_take_off, "hidden", EPERM, EPERM, 0, 0, "umount2(MNT_DETACH) of moat-init's /dev") \
+	X(mount_change, "hidden", EPERM, EPERM, 0, 0, "mount(MS_REMOUNT | MS_BIND) of it")         \
+	X(mount_setattr, "hidden", EPERM, EPERM, 0, 0, "mount_setattr of it")                      \
+	X(mount_tree_attr, "hidden", EPERM, EPERM, 0, 0, "open_tree_attr of it")                   \
+	X(mount_move, "hidden", EPERM, EPERM, 0, 0, "mount(MS_MOVE) of it")                        \
+	X(mount_move_tree, "hidden", EPERM, EPERM, 0, 0, "move_mount of it")
+
 /* By int $0x80, what another case of the group does by a 64-bit call. */
 #define COMPAT_CASES(X)                                                                            \
 	X(compat_kill, "signals", EPERM, ESRCH, 0, 0, "32-bit kill(pid, SIGTERM)")                 \
@@ -360,7 +395,7 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 
 #define CASES(X)                                                                                   \
 	SIGNAL_CASES(X) CONTROL_CASES(X) PROC_CASES(X) MOUNT_CASES(X) PORT_CASES(X) REACH_CASES(X) \
-	SERVICE_CASES(X) KERNEL_CASES(X) MACHINE_CASES(X) FILE_CASES(X) BPF_CASES(X) \
+	SERVICE_CASES(X) KERNEL_CASES(X) MACHINE_CASES(X) FILE_CASES(X) HIDDEN_CASES(X) BPF_CASES(X) \
 	COMPAT_CASES(X)
 
 #endif

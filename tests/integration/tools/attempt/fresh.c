@@ -188,13 +188,18 @@ static int open_tree_of_files(struct target *t, struct fresh *f)
 		int fd;
 
 		snprintf(path, sizeof(path), "%s/%s", f->tree, files[i]);
-		fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+		fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
 		if (fd < 0)
 			return setup(t, "open");
+		if (write(fd, "#!/bin/true\n", 12) < 0)
+			return setup(t, "write");
 		close(fd);
 	}
 	if (link(path, f->alias) < 0)
 		return setup(t, "link");
+	snprintf(path, sizeof(path), "%s/link", f->tree);
+	if (symlink("file", path) < 0)
+		return setup(t, "symlink");
 	snprintf(path, sizeof(path), "%s/socket", f->tree);
 	f->listen_fd = listen_at(path);
 	if (f->listen_fd < 0)
@@ -227,7 +232,7 @@ int fresh_open(const char *group, struct target *t, struct fresh *ret)
 	*ret = (struct fresh){ .pidfd = -1, .listen_fd = -1, .abstract_fd = { -1, -1 } };
 	if (strcmp(group, "service") == 0)
 		return open_listener(t, ret);
-	if (strcmp(group, "files") == 0)
+	if (strcmp(group, "files") == 0 || strcmp(group, "hidden") == 0)
 		return open_tree_of_files(t, ret);
 	if (strcmp(group, "kernel") == 0)
 		open_cgroup(t, ret);
