@@ -9,17 +9,13 @@
  * reach the agent's socket, or a unix socket that the control plane gave an abstract name or that lies in
  * what is protected (protect.h): EPERM.
  *
- * "This machine" is what the kernel's own address lists say at that moment, read here and now: a
- * copy kept by the agent could be raced by adding an address. Where they are too long to be searched
- * every address counts as ours.
+ * "This machine" is what the kernel's own routes say at that moment: local.h.
  *
  * Hooks: socket_connect, socket_sendmsg (UDP, and MSG_FASTOPEN, which never calls connect),
  * socket_create, socket_setsockopt, unix_stream_connect, unix_may_send.
  */
+#include "local.h"
 #include "protect.h"
-
-#define DEVICES_MAX 256
-#define ADDRESSES_MAX 256 /* per device */
 
 /* What user space passes: an IPv4 or an IPv6 address behind the same port field. */
 struct destination {
@@ -177,7 +173,7 @@ static __always_inline bool v6_is_local(struct net *net, const __be32 a[4])
 	return is_assigned(net, &s);
 }
 
-/* The one question of this file; only a guarded port costs more than two look-ups. */
+/* The one question of this file; only a port that is closed costs more than a few look-ups. */
 static __noinline int reach_port(__u32 hook, struct sock *sk, const void *address)
 {
 	struct moat_port_key key = {};
