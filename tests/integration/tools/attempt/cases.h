@@ -287,6 +287,10 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(key_add, "machine", EPERM, EPERM, EPERM, 0, "add_key")                                   \
 	X(key_find, "machine", ENOKEY, ENOKEY, ENOKEY, 0, "find the keyring of one's user")         \
 	X(securityfs, "machine", EPERM, EPERM, EPERM, 0, "mount securityfs")                       \
+	X(terminal_type, "machine", EPERM, EPERM, EPERM, 0, "ioctl(TIOCSTI)")                      \
+	X(terminal_discipline, "machine", EPERM, EPERM, EPERM, 0, "ioctl(TIOCSETD)")               \
+	X(terminal_own, "machine", 0, 0, 0, CONTROL, "open, set and write one's own terminal")     \
+	X(terminal_take_own, "machine", 0, 0, 0, CONTROL, "ioctl(TIOCSCTTY, 1) of one's own")      \
 	X(hostname_own, "machine", 0, 0, 0, CONTROL, "set the host name, which is one's own")
 
 #define FILE_CASES(X)                                                                              \
