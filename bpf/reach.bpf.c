@@ -209,6 +209,59 @@ int BPF_PROG(moat_socket_connect, struct socket *sock, struct sockaddr *address,
 	return reach_port(MOAT_HOOK_socket_connect, sk, address);
 }
 
+static __always_inline int use_packets(__u32 hook, const struct net *net, __u64 object)
+{
+	const struct moat_settings *s = moat_settings();
+
+	if (s && net->net_cookie != s->netns)
+		return allow(hook);
+	return deny(hook, EPERM, MOAT_OBJECT_SOCKET, object);
+}
+
+/*
+ * A route that the packet is to take, beside the address (ip_cmsg_send(), ip6_datagram_send_ctl()). The
+ * kernel's own copy of the messages is read. A mark (SO_MARK) takes a capability: machine.bpf.c.
+ */
+#define MESSAGES_MAX 1024
+
+struct control {
+	const void *at;
+	__u64 left;
+	__u32 astray, pad;
+};
+
+static long read_control(__u32 i, struct control *c)
+{
+	struct {
+		__u64 len; /* of header and data */
+		__s32 level, type;
+	} header;
+
+	if (c->left < sizeof(header))
+		return 1;
+	c->astray = 1;
+	if (bpf_probe_read_kernel(&header, sizeof(header), c->at))
+		return 1;
+	if ((header.level == SOL_IP && header.type == IP_RETOPTS) ||
+	    (header.level == SOL_IPV6 &&
+	     (header.type == IPV6_RTHDR || header.type == IPV6_2292RTHDR)))
+		return 1;
+	c->astray = 0;
+	header.len = (header.len + 7) & ~7ull;
+	if (header.len < sizeof(header) || header.len > c->left) /* the kernel looks no further either */
+		return 1;
+	c->at += header.len;
+	c->left -= header.len;
+	return 0;
+}
+
+static __noinline bool is_sent_astray(const void *control, __u64 len)
+{
+	struct control c = { .at = control, .left = len };
+
+	return bpf_loop(MESSAGES_MAX, read_control, &c, 0) == MESSAGES_MAX || c.astray;
+}
+
 SEC("lsm/socket_sendmsg")
 int BPF_PROG(moat_socket_sendmsg, struct socket *sock, struct msghdr *msg, int size, int ret)
 {
@@ -216,10 +269,18 @@ int BPF_PROG(moat_socket_sendmsg, struct socket *sock, struct msghdr *msg, int s
 
 	if (ret)
 		return ret;
-	if (!msg->msg_name)
+	if (!msg->msg_name && !msg->msg_controllen)
 		return 0;
 	sk = sock->sk;
 	if (!sk || !is_inet(sk) || !user_subject())
+		return 0;
+	if (msg->msg_controllen && is_sent_astray(msg->msg_control, msg->msg_controllen)) {
+		ret = use_packets(MOAT_HOOK_socket_sendmsg, sk->__sk_common.skc_net.net,
+				  sk->__sk_common.skc_family);
+		if (ret)
+			return ret;
+	}
+	if (!msg->msg_name)
 		return 0;
 	return reach_port(MOAT_HOOK_socket_sendmsg, sk, msg->msg_name);
 }
@@ -259,15 +320,6 @@ static __always_inline bool bypasses_hooks(int family, int type, int protocol)
 	}
 }
 
-static __always_inline int use_packets(__u32 hook, const struct net *net, __u64 object)
-{
-	const struct moat_settings *s = moat_settings();
-
-	if (s && net->net_cookie != s->netns)
-		return allow(hook);
-	return deny(hook, EPERM, MOAT_OBJECT_SOCKET, object);
-}
-
 SEC("lsm/socket_create")
 int BPF_PROG(moat_socket_create, int family, int type, int protocol, int kern, int ret)
 {
@@ -281,15 +333,23 @@ int BPF_PROG(moat_socket_create, int family, int type, int protocol, int kern, i
 	return use_packets(MOAT_HOOK_socket_create, task->nsproxy->net_ns, family);
 }
 
-/* A socket for ping would with these write whole packets, of whatever protocol, or in the name of other
- * machines: router advertisements, which set routes (raw(7), ip(7)). */
+/*
+ * What lets a socket speak from an address that is not its own, receive what is for another, or send its packets
+ * elsewhere than connect(2) was asked about (ip(7), ipv6(7), socket(7)); one for ping writes with IP_HDRINCL
+ * whole packets, of whatever protocol.
+ */
 static __always_inline bool forges(int level, int option)
 {
 	switch (level) {
+	case SOL_SOCKET:
+		return option == SO_MARK || option == SO_BINDTODEVICE || option == SO_BINDTOIFINDEX;
 	case SOL_IP:
-		return option == IP_HDRINCL || option == IP_TRANSPARENT || option == IP_FREEBIND;
+		return option == IP_HDRINCL || option == IP_TRANSPARENT || option == IP_FREEBIND ||
+		       option == IP_OPTIONS || option == IP_RECVORIGDSTADDR;
 	case SOL_IPV6:
-		return option == IPV6_HDRINCL || option == IPV6_TRANSPARENT || option == IPV6_FREEBIND;
+		return option == IPV6_HDRINCL || option == IPV6_TRANSPARENT ||
+		       option == IPV6_FREEBIND || option == IPV6_RTHDR ||
+		       option == IPV6_2292PKTOPTIONS || option == IPV6_RECVORIGDSTADDR;
 	case SOL_RAW:
 		return option == IPV6_HDRINCL;
 	default:
@@ -304,7 +364,7 @@ int BPF_PROG(moat_socket_setsockopt, struct socket *sock, int level, int optname
 
 	if (ret)
 		return ret;
-	if (sock->type != SOCK_RAW || !forges(level, optname))
+	if (!forges(level, optname))
 		return 0;
 	sk = sock->sk;
 	if (!sk || !is_inet(sk) || !user_subject())
