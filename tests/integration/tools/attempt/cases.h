@@ -251,6 +251,8 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(cgroup_make, "kernel", EPERM, EPERM, EPERM, 0, "make a cgroup")                          \
 	X(cgroup_spawn, "kernel", EPERM, EPERM, EPERM, 0, "clone3(CLONE_INTO_CGROUP) into another cgroup") \
 	X(cgroup_read, "kernel", 0, 0, 0, CONTROL, "read cgroup.controllers")                      \
+	X(cgroup_version1, "kernel", EPERM, EPERM, EPERM, 0, "mount a named hierarchy of cgroup version 1") \
+	X(cgroup_version1_fsopen, "kernel", EPERM, EPERM, EPERM, 0, "fsopen cgroup, name a hierarchy") \
 	X(bpffs_mount, "kernel", EPERM, EPERM, EPERM, 0, "mount a bpffs")                          \
 	X(bpffs_fsmount, "kernel", EPERM, EPERM, EPERM, 0, "open an unattached fsmount(bpf)")      \
 	X(binfmt_misc, "kernel", EPERM, EPERM, EPERM, 0, "mount binfmt_misc")                      \
