@@ -44,13 +44,33 @@ static __always_inline bool entry_must_stay(struct inode *dir, struct dentry *en
 	return (inode && marks_of(inode)) || entry_is_protected(entry, device_of(dir));
 }
 
+/* Whether it is, or leads to, a socket that the control plane bound and that is still there; see socket.bpf.c. */
+static __always_inline bool leads_to_socket(struct dentry *entry)
+{
+	struct inode *inode = entry->d_inode, *socket;
+	struct socket_file *f;
+	__u32 type;
+
+	if (!inode)
+		return false;
+	type = inode->i_mode & S_IFMT;
+	if (type != S_IFSOCK && type != S_IFDIR)
+		return false;
+	f = bpf_inode_storage_get(&socket_files, inode, 0, 0);
+	if (!f)
+		return false;
+	socket = (struct inode *)f->inode; /* or what is there now */
+	return BPF_CORE_READ(socket, i_ino) == f->number && BPF_CORE_READ(socket, i_nlink) &&
+	       (BPF_CORE_READ(socket, i_mode) & S_IFMT) == S_IFSOCK;
+}
+
 static __always_inline int change_entry(__u32 hook, struct inode *dir, struct dentry *entry)
 {
 	struct inode *inode;
 
 	if (!user_subject())
 		return 0;
-	if (!entry_must_stay(dir, entry))
+	if (!entry_must_stay(dir, entry) && !leads_to_socket(entry))
 		return allow(hook);
 	inode = BPF_CORE_READ(entry, d_inode);
 	return deny_file(hook, inode ? inode : dir);
@@ -72,7 +92,16 @@ SEC("lsm/inode_mknod")
 int BPF_PROG(moat_inode_mknod, struct inode *dir, struct dentry *dentry, unsigned short mode,
 	     unsigned int dev, int ret)
 {
-	return ret ? ret : change_entry(MOAT_HOOK_inode_mknod, dir, dentry);
+	struct moat_task *t;
+
+	if (ret)
+		return ret;
+	if ((mode & S_IFMT) == S_IFSOCK) { /* whose socket it becomes: moat_d_instantiate() */
+		t = bpf_task_storage_get(&tasks, bpf_get_current_task_btf(), 0, 0);
+		if (t && t->label.role == MOAT_ROLE_CONTROL)
+			t->next.exec = (__u64)dentry;
+	}
+	return change_entry(MOAT_HOOK_inode_mknod, dir, dentry);
 }
 
 SEC("lsm/inode_symlink")
@@ -127,7 +156,7 @@ int BPF_PROG(moat_inode_rename, struct inode *old_dir, struct dentry *old_dentry
 		return ret;
 	if (!user_subject())
 		return hand_mark_on(old_dentry, BPF_CORE_READ(new_dentry, d_inode));
-	if (entry_must_stay(old_dir, old_dentry))
+	if (entry_must_stay(old_dir, old_dentry) || leads_to_socket(old_dentry))
 		return deny_file(MOAT_HOOK_inode_rename, BPF_CORE_READ(old_dentry, d_inode));
 	return change_entry(MOAT_HOOK_inode_rename, new_dir, new_dentry);
 }

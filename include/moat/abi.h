@@ -43,7 +43,8 @@ struct moat_label {
  * `next` is an announcement, used up by what it announces. Role INIT: the label for the next child;
  * next.role is NONE when nothing is announced, and a child is then refused with EPERM. Role CONTROL:
  * next.flags are the MOAT_PROTECT_* flags, and next.context the epoch, for the next inode that this
- * task adds an inotify watch for (bpf/protect.bpf.c).
+ * task adds an inotify watch for (bpf/protect.bpf.c); next.exec is the address of the directory entry for
+ * the socket that it is making (bpf/socket.bpf.c).
  */
 struct moat_task {
 	struct moat_label label;
@@ -86,11 +87,17 @@ struct moat_port {
 	__u32 reachable; /* 1: user code may connect to it */
 };
 
-/* Value of `sockets`, socket-local storage of unix sockets: the agent's own, and those that the control
- * plane binds to an abstract name. */
+/* Value of `sockets`, socket-local storage of unix sockets: the agent's own, and those of labelled tasks. */
 struct moat_socket {
-	__u32 guarded; /* 1: user code may not connect or send to it */
+	__u32 guarded; /* 1: user code may not connect or send to it, whatever else is said */
 	__u32 pad;
+	struct moat_label label; /* of who made or bound it */
+};
+
+/* Key of `names`: sun_path of a unix socket as it was bound, padded with zeros; one without a file begins
+ * with a zero. The value is 1. */
+struct moat_socket_name {
+	char path[108];
 };
 
 /*
@@ -261,7 +268,8 @@ MOAT_ABI_SIZE(moat_subject, 48);
 MOAT_ABI_SIZE(moat_window, 24);
 MOAT_ABI_SIZE(moat_port_key, 16);
 MOAT_ABI_SIZE(moat_port, 8);
-MOAT_ABI_SIZE(moat_socket, 8);
+MOAT_ABI_SIZE(moat_socket, 32);
+MOAT_ABI_SIZE(moat_socket_name, 108);
 MOAT_ABI_SIZE(moat_settings, 16);
 MOAT_ABI_SIZE(moat_inode_key, 16);
 MOAT_ABI_SIZE(moat_inode, 16);

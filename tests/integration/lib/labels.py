@@ -75,4 +75,4 @@ def set_label(session, pid, role, announced=NONE, context=1 << 40, exec_=1 << 40
 
 
 def guard_socket(session, each, guarded=True):
-    with_entry(session, "sockets", UPDATE, each.fileno(), ctypes.create_string_buffer(struct.pack("<II", guarded, 0), 8))
+    with_entry(session, "sockets", UPDATE, each.fileno(), ctypes.create_string_buffer(struct.pack("<II24x", guarded, 0), 32))

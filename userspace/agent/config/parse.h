@@ -19,6 +19,7 @@ struct config_service *config_add_service(struct config *config, const char *nam
 struct config_context *config_add_context(struct config *config, const char *name, unsigned line);
 /* 0 or -ENOMEM. */
 int config_add_port(struct config_service *service, const struct config_port *port);
+int config_add_open_port(struct config_service *service, const struct config_port *port);
 
 /*
  * Reads the text of a file into *config, which has its defaults. Checks line by line; what concerns

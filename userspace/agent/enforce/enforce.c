@@ -75,50 +75,6 @@ static int fill_settings(struct enforce *e, const struct config *config, struct 
 	return 0;
 }
 
-static bool is_configured(const struct config *config, uint16_t port)
-{
-	for (size_t i = 0; i < config->n_services; i++)
-		for (size_t j = 0; j < config->services[i].n_ports; j++)
-			if (config->services[i].ports[j].port == port)
-				return true;
-	return false;
-}
-
-/* Ports that the last agent guarded and that the configuration no longer names. */
-static void release_ports(struct enforce *e, const struct config *config)
-{
-	int fd = bpf_map__fd(e->bpf->maps.ports);
-	struct moat_port_key key, next;
-	int r = bpf_map_get_next_key(fd, NULL, &next);
-
-	while (r == 0) {
-		key = next;
-		r = bpf_map_get_next_key(fd, &key, &next);
-		if (key.netns != e->settings.netns || !is_configured(config, key.port))
-			bpf_map_delete_elem(fd, &key);
-	}
-}
-
-static int guard_ports(struct enforce *e, const struct config *config, struct failure *f)
-{
-	for (size_t i = 0; i < config->n_services; i++) {
-		const struct config_service *s = &config->services[i];
-		struct moat_port port = { .service = i, .reachable = s->reachable };
-
-		for (size_t j = 0; j < s->n_ports; j++) {
-			struct moat_port_key key = { .netns = e->settings.netns };
-			int r;
-
-			key.port = s->ports[j].port;
-			r = bpf_map_update_elem(bpf_map__fd(e->bpf->maps.ports), &key, &port, BPF_ANY);
-			if (r < 0)
-				return fail(f, -r, "cannot guard port %u", key.port);
-		}
-	}
-	release_ports(e, config);
-	return 0;
-}
-
 /* The pid of the process behind a pidfd in our namespace, from its fdinfo; > 0 or -errno. */
 static pid_t pidfd_pid(int pidfd)
 {
@@ -276,8 +232,11 @@ static int load(struct enforce *e, const struct config *config, struct failure *
 		r = enforce_adopt(e, config, f);
 	if (r < 0)
 		return r;
-	if (e->adopted) /* and with them files and superblocks of user code, also if .bss is not the same */
+	if (e->adopted) { /* and with them files and sockets of user code, also if .bss is not the same */
 		e->bpf->bss->owners_known = e->bpf->bss->own_superblocks = true;
+		e->bpf->bss->ports_pending = e->bpf->bss->sockets_known = true;
+		e->bpf->bss->datagrams_shared = true;
+	}
 	r = moat_bpf__load(e->bpf);
 	if (r < 0)
 		return fail(f, -r, "the kernel refused the BPF LSM programs (%s)", libbpf_said);
@@ -294,7 +253,10 @@ static int start(struct enforce *e, const struct config *config, struct failure 
 	r = fill_settings(e, config, f);
 	if (r < 0)
 		return r;
-	r = guard_ports(e, config, f);
+	r = enforce_guard_ports(e, config, f);
+	if (r < 0)
+		return r;
+	r = enforce_open_sockets(e, config, f);
 	if (r < 0)
 		return r;
 	r = enforce_allow_devices(e, config, f);

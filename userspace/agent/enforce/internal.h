@@ -37,6 +37,11 @@ struct enforce {
 /* Writes the whole task storage value of a process by pidfd. 0 or -errno. */
 int enforce_set_task(struct enforce *e, int pidfd, const struct moat_task *task);
 
+/* Guards the ports of the services, and no others that an agent before guarded. */
+int enforce_guard_ports(struct enforce *e, const struct config *config, struct failure *f);
+/* Opens to user code the unix sockets that the configuration names, and no others. */
+int enforce_open_sockets(struct enforce *e, const struct config *config, struct failure *f);
+
 /* Gives user code the devices of the configuration, and none that an agent before gave it. */
 int enforce_allow_devices(struct enforce *e, const struct config *config, struct failure *f);
 
