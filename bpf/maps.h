@@ -185,7 +185,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
-	__type(key, __u64);
+	__type(key, struct moat_window_key);
 	__type(value, struct moat_window);
 } windows SEC(".maps") __weak;
 

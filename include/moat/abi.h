@@ -63,13 +63,6 @@ struct moat_subject {
  * found no room. */
 #define MOAT_OWNER_LOST 0ull
 
-/* Value of `windows`, by exec: how many denials of its tasks are recorded. */
-struct moat_window {
-	__u64 start_ns; /* of the running second */
-	__u64 records;  /* written in it */
-	__u64 folded;   /* denials since the last record */
-};
-
 /*
  * `labels` backs task storage up on kernels where its look-up can fail although a label exists (6.1;
  * see bpf/label.h). Key: address of the task_struct; value: struct moat_label.
@@ -227,7 +220,7 @@ struct moat_counter {
 /* Value of `drops`, a per-CPU array with one element. */
 struct moat_drops {
 	__u64 ring_full; /* denials whose record found no room */
-	__u64 folded;    /* denials folded into a later record by the rate limit of an exec */
+	__u64 folded;    /* denials folded into a later record by the rate limit of an exec and hook */
 };
 
 enum moat_object {
@@ -254,10 +247,36 @@ struct moat_event {
 	__u32 hook;    /* enum moat_hook */
 	__s32 err;     /* the errno, positive */
 	__u32 enforced; /* 0: audit mode, the call went on */
-	__u32 folded;  /* earlier denials of this exec without a record of their own */
+	__u32 folded;  /* earlier denials of this exec at this hook without a record of their own */
 	__u32 pid;     /* tgid of the subject, initial PID namespace */
 	__u32 object_kind;
 	char comm[16]; /* of the subject */
+	__u32 follow; /* enum moat_follow */
+	__u32 pad;
+};
+
+enum moat_follow {
+	MOAT_FOLLOW_NONE = 0,
+	MOAT_FOLLOW_FOLDED = 1, /* the last record of its window: what else there is, `windows` has in a second */
+	MOAT_FOLLOW_ONLY = 2,   /* the same, and this is no record itself: it is folded, too */
+};
+
+/* Context of the process that the agent tries itself on: no context's number. */
+#define MOAT_CONTEXT_SELF_TEST (~0ull)
+
+/* Key of `windows`. */
+struct moat_window_key {
+	__u64 exec;
+	__u32 hook; /* enum moat_hook */
+	__u32 look; /* 1: what was not shown in /proc; all of it is folded */
+};
+
+/* How many denials are recorded of an exec at a hook. */
+struct moat_window {
+	__u64 start_ns; /* of the running second */
+	__u64 records;  /* written in it */
+	__u64 folded;   /* denials since the last record */
+	struct moat_event last; /* of those */
 };
 
 #ifndef __cplusplus
@@ -265,7 +284,8 @@ struct moat_event {
 MOAT_ABI_SIZE(moat_label, 24);
 MOAT_ABI_SIZE(moat_task, 48);
 MOAT_ABI_SIZE(moat_subject, 48);
-MOAT_ABI_SIZE(moat_window, 24);
+MOAT_ABI_SIZE(moat_window_key, 16);
+MOAT_ABI_SIZE(moat_window, 104);
 MOAT_ABI_SIZE(moat_port_key, 16);
 MOAT_ABI_SIZE(moat_port, 8);
 MOAT_ABI_SIZE(moat_socket, 32);
@@ -275,7 +295,7 @@ MOAT_ABI_SIZE(moat_inode_key, 16);
 MOAT_ABI_SIZE(moat_inode, 16);
 MOAT_ABI_SIZE(moat_counter, 24);
 MOAT_ABI_SIZE(moat_drops, 16);
-MOAT_ABI_SIZE(moat_event, 72);
+MOAT_ABI_SIZE(moat_event, 80);
 #undef MOAT_ABI_SIZE
 #endif
 

@@ -4,7 +4,6 @@
 #include "agent/enforce/internal.h"
 
 #include <stdarg.h>
-#include <sys/epoll.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -13,8 +12,6 @@
 #include <bpf/btf.h>
 
 #include "base/log.h"
-
-#define RECORDS_PER_TURN 256 /* of the event loop */
 
 /* The last lines libbpf wrote: the reason of a failed load, for the person who reads the error. */
 static char libbpf_said[256];
@@ -319,7 +316,7 @@ void enforce_close(struct enforce *e, bool keep_pins)
 	if (!e)
 		return;
 	if (e->loop)
-		loop_remove(e->loop, &e->source);
+		enforce_stop_records(e);
 	if (!keep_pins)
 		enforce_unpin(e);
 	unload(e);
@@ -483,36 +480,14 @@ int enforce_counters(struct enforce *e, struct moat_counter *ret_counters,
 	return sum_drops(e, n_cpus, ret_drops);
 }
 
-static int on_record(void *data, void *record, size_t size)
-{
-	struct enforce *e = data;
-
-	if (size >= sizeof(struct moat_event))
-		e->on_denial(record, e->on_denial_data);
-	return ++e->n_records < RECORDS_PER_TURN ? 0 : -EAGAIN;
-}
-
-static void on_ring_ready(struct loop_source *source, uint32_t events)
-{
-	struct enforce *e = container_of(source, struct enforce, source);
-
-	/* A flood of denials must not keep the loop from everything else: the descriptor stays ready. */
-	(void)events;
-	e->n_records = 0;
-	ring_buffer__consume(e->ring);
-}
-
 int enforce_watch(struct enforce *e, struct loop *loop, enforce_event_fn on_event, void *data)
 {
 	if (!e->active)
 		return 0;
 	e->on_denial = on_event;
 	e->on_denial_data = data;
-	e->ring = ring_buffer__new(bpf_map__fd(e->bpf->maps.events), on_record, e, NULL);
-	if (!e->ring)
-		return -errno;
 	e->loop = loop;
-	return loop_add(loop, &e->source, ring_buffer__epoll_fd(e->ring), EPOLLIN, on_ring_ready);
+	return enforce_read_records(e);
 }
 
 static const struct {

@@ -30,6 +30,8 @@ struct enforce {
 	struct ring_buffer *ring;       /* owned */
 	struct loop *loop;              /* borrowed; NULL before enforce_watch() */
 	struct loop_source source;
+	struct loop_timer unfold; /* set while `windows` may hold something, see records.c */
+	bool unfolding;
 	enforce_event_fn on_denial;
 	void *on_denial_data;
 };
@@ -65,6 +67,10 @@ int enforce_adopt(struct enforce *e, const struct config *config, struct failure
 int enforce_pin(struct enforce *e, const struct config *config, struct failure *f);
 /* Removes what enforce_pin() and enforce_lock() made. Harmless when there is nothing. */
 void enforce_unpin(struct enforce *e);
+
+/* Reads the records of the ring, and what was folded, until the loop ends. 0 or -errno. */
+int enforce_read_records(struct enforce *e);
+void enforce_stop_records(struct enforce *e);
 
 /* Proves on a child that the programs decide: a CONTROL child may signal us, the same child
  * labelled USER may not. 0, or -errno with the reason. */
