@@ -4,7 +4,8 @@
  *
  * Policy: user code changes no flags of protected files, does nothing to a whole file system that it did not
  * make, gets no other mount namespace handed out, looks at no process that it may not touch, and sends no
- * kernel messages elsewhere. The answer is EPERM.
+ * kernel messages elsewhere. It types into no terminal, changes no line discipline, keyboard or selection,
+ * and takes no terminal away from a session that it may not touch. The answer is EPERM.
  *
  * Hooks: file_ioctl, file_ioctl_compat.
  */
@@ -12,6 +13,7 @@
 #include "door.h"
 #include "protect.h"
 #include "superblock.h"
+#include "terminal.h"
 
 /* linux/ext4.h; reading it has the same number */
 #define EXT4_IOC_SETFSUUID (1u << 30 | 8u << 16 | 'f' << 8 | 44)
@@ -55,6 +57,16 @@ enum {
 	PIDFD_GET_INFO = 0xff << 8 | 11,
 	/* asm-generic/ioctls.h: what is written to /dev/console goes to this terminal */
 	TIOCCONS = 0x541d,
+	TIOCSTI = 0x5412,   /* as if it had been typed, for whoever reads next */
+	TIOCLINUX = 0x541c, /* the same by selecting and pasting, on a console */
+	TIOCSETD = 0x5423,  /* line disciplines: drivers of the kernel's, also as modules */
+	TIOCSCTTY = 0x540e,
+	/* linux/kd.h: what keys mean, on a console */
+	KDSKBENT = 0x4b47,
+	KDSKBSENT = 0x4b49,
+	KDSKBDIACR = 0x4b4b,
+	KDSETKEYCODE = 0x4b4d,
+	KDSKBDIACRUC = 0x4bfb,
 };
 
 static __always_inline int use_file_system(struct file *file, unsigned int cmd)
@@ -124,7 +136,26 @@ static __always_inline int use_ioctl_of_type(struct file *file, unsigned int cmd
 	}
 }
 
-static __always_inline int use_ioctl(struct file *file, unsigned int cmd)
+/* By force, from the session that has it: with CAP_SYS_ADMIN and an argument of 1 (tty_jobctrl.c). */
+static __always_inline int take_terminal(struct file *file, unsigned long arg)
+{
+	const struct moat_label *subject;
+	struct tty_file_private *open;
+	struct tty_struct *tty;
+
+	if (arg != 1 || (file->f_inode->i_mode & S_IFMT) != S_IFCHR)
+		return 0;
+	subject = user_subject();
+	if (!subject)
+		return 0;
+	open = file->private_data;
+	tty = is_terminal(file->f_inode->i_rdev) ? BPF_CORE_READ(open, tty) : NULL;
+	if (tty && (!BPF_CORE_READ(tty, ctrl.session) || is_own_session(subject, tty)))
+		return allow(MOAT_HOOK_file_ioctl);
+	return deny(MOAT_HOOK_file_ioctl, EPERM, MOAT_OBJECT_KERNEL, TIOCSCTTY);
+}
+
+static __always_inline int use_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	if (cmd == EXT4_IOC_SETFSUUID)
 		return use_file_system(file, cmd);
@@ -160,9 +191,19 @@ static __always_inline int use_ioctl(struct file *file, unsigned int cmd)
 	case NS_MNT_GET_NEXT:
 	case NS_MNT_GET_PREV:
 	case TIOCCONS:
+	case TIOCSTI:
+	case TIOCLINUX:
+	case TIOCSETD:
+	case KDSKBENT:
+	case KDSKBSENT:
+	case KDSKBDIACR:
+	case KDSETKEYCODE:
+	case KDSKBDIACRUC:
 		if (!user_subject())
 			return 0;
 		return deny(MOAT_HOOK_file_ioctl, EPERM, MOAT_OBJECT_KERNEL, cmd);
+	case TIOCSCTTY:
+		return take_terminal(file, arg);
 	case PIDFD_GET_INFO:
 		return look_at_process(file);
 	default:
@@ -173,12 +214,12 @@ static __always_inline int use_ioctl(struct file *file, unsigned int cmd)
 SEC("lsm/file_ioctl")
 int BPF_PROG(moat_file_ioctl, struct file *file, unsigned int cmd, unsigned long arg, int ret)
 {
-	return ret ? ret : use_ioctl(file, cmd);
+	return ret ? ret : use_ioctl(file, cmd, arg);
 }
 
 /* Loaded where the kernel has the hook; others ask file_ioctl for 32-bit callers as well. */
 SEC("?lsm/file_ioctl_compat")
 int BPF_PROG(moat_file_ioctl_compat, struct file *file, unsigned int cmd, unsigned long arg, int ret)
 {
-	return ret ? ret : use_ioctl(file, cmd);
+	return ret ? ret : use_ioctl(file, cmd, arg);
 }

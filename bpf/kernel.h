@@ -47,12 +47,12 @@
 #define MQUEUE_MAGIC 0x19800202
 #define FS_REQUIRES_DEV 1 /* include/linux/fs.h */
 #define PF_IO_WORKER 0x10 /* include/linux/sched.h: works for io_uring(7) */
-#define IFF_LOOPBACK 8
 #define S_IFMT 0170000
 #define S_IFREG 0100000
 #define S_IFBLK 0060000
 #define S_IFDIR 0040000
 #define S_IFCHR 0020000
+#define S_IFSOCK 0140000
 #define S_IFLNK 0120000
 #define S_ISVTX 01000
 #define S_IWOTH 02
@@ -69,9 +69,22 @@
 #define SOCK_RAW 3
 #define IPPROTO_ICMP 1
 #define IPPROTO_ICMPV6 58
+#define IPPROTO_UDP 17
+#define IPPROTO_UDPLITE 136
 #define SOL_IP 0
 #define SOL_IPV6 41
 #define SOL_RAW 255
+#define SOL_SOCKET 1
+#define SO_BINDTODEVICE 25
+#define SO_MARK 36
+#define SO_BINDTOIFINDEX 62
+#define IP_OPTIONS 4
+#define IP_RETOPTS 7
+#define IP_RECVORIGDSTADDR 20
+#define IPV6_2292RTHDR 5
+#define IPV6_2292PKTOPTIONS 6
+#define IPV6_RTHDR 57
+#define IPV6_RECVORIGDSTADDR 74
 #define IP_HDRINCL 3
 #define IP_FREEBIND 15
 #define IP_TRANSPARENT 19
@@ -195,6 +208,7 @@ struct dentry {
 	struct dentry *d_parent;
 	struct qstr d_name;
 	struct inode *d_inode;
+	void *d_fsdata; /* of devpts: the slave's struct tty_struct */
 };
 
 /* the entry in its inode's list of names: inside a union of a name … */
@@ -237,6 +251,8 @@ struct file {
 	unsigned int f_mode;
 	struct path f_path;
 	struct inode *f_inode;
+	const struct cred *f_cred;
+	void *private_data;
 };
 
 /* up to 6.11 the owner is inside the file … */
@@ -257,21 +273,43 @@ struct list_head {
 	struct list_head *next;
 };
 
-struct net {
-	unsigned long long net_cookie;
-	struct list_head dev_base_head;
+struct tty_struct {
+	struct {
+		struct pid *session;
+	} ctrl;
+	struct tty_struct *link; /* the other side of a pseudo-terminal */
+	struct list_head tty_files;
 };
 
-struct in_ifaddr {
-	struct in_ifaddr *ifa_next;
-	__be32 ifa_local;
-	__be32 ifa_address;
-	__be32 ifa_mask;
-	__be32 ifa_broadcast;
+/* of an open terminal, behind file.private_data */
+struct tty_file_private {
+	struct tty_struct *tty;
+	struct file *file;
+	struct list_head list;
 };
 
-struct in_device {
-	struct in_ifaddr *ifa_list;
+/* routes: net/ipv4/fib_trie.c, net/ip_fib.h, net/ip6_fib.h */
+struct key_vector {
+	unsigned int key;
+	unsigned char pos, bits;
+	union {
+		struct hlist_head leaf;
+		struct key_vector *tnode[0];
+	};
+};
+
+struct trie {
+	struct key_vector kv[1];
+};
+
+struct fib_table {
+	struct hlist_node tb_hlist;
+	unsigned long *tb_data;
+};
+
+struct fib_alias {
+	struct hlist_node fa_list;
+	unsigned char fa_type, fa_slen;
 };
 
 struct in6_addr {
@@ -280,31 +318,49 @@ struct in6_addr {
 	} in6_u;
 };
 
-struct inet6_ifaddr {
+struct rt6key {
 	struct in6_addr addr;
-	struct list_head if_list;
+	int plen;
 };
 
-struct ifacaddr6 {
-	struct in6_addr aca_addr;
-	struct ifacaddr6 *aca_next;
+struct fib6_info {
+	struct fib6_info *fib6_next;
+	struct rt6key fib6_dst;
+	unsigned char fib6_type;
 };
 
-struct inet6_dev {
-	struct list_head addr_list;
-	struct ifacaddr6 *ac_list;
+struct fib6_node {
+	struct fib6_node *left, *right;
+	struct fib6_info *leaf;
+	unsigned short fn_bit;
 };
 
-struct net_device {
-	unsigned int flags;
-	struct list_head dev_list;
-	struct in_device *ip_ptr;
-	struct inet6_dev *ip6_ptr;
+struct fib6_table {
+	struct hlist_node tb6_hlist;
+	struct fib6_node tb6_root;
+};
+
+struct netns_ipv4 {
+	void *rules_ops;
+	struct hlist_head *fib_table_hash;
+};
+
+struct netns_ipv6 {
+	void *fib6_rules_ops;
+	struct hlist_head *fib_table_hash;
+};
+
+struct net {
+	unsigned long long net_cookie;
+	struct netns_ipv4 ipv4;
+	struct netns_ipv6 ipv6;
 };
 
 struct msghdr {
 	void *msg_name;
 	int msg_namelen;
+	void *msg_control;
+	unsigned long msg_controllen;
 };
 
 struct mnt_namespace {
@@ -323,6 +379,7 @@ typedef struct {
 struct sock_common {
 	unsigned short skc_family;
 	unsigned short skc_num;
+	unsigned char skc_reuse : 4, skc_reuseport : 1;
 	possible_net_t skc_net;
 };
 
@@ -331,8 +388,19 @@ struct sock {
 	unsigned short sk_protocol;
 };
 
+struct sockaddr_un {
+	char sun_path[108];
+};
+
+struct unix_address {
+	int len; /* of name, with the two bytes of its family */
+	struct sockaddr_un name[0];
+};
+
 struct unix_sock {
-	struct path path; /* of a bound socket with a file */
+	struct unix_address *addr; /* of a bound socket */
+	struct path path; /* of one with a file */
+	struct sock *peer;
 };
 
 struct sk_buff {

@@ -9,6 +9,8 @@
  *  - does not change or look into what the kernel runs: modules, kexec, raw memory and ports,
  *    tracing, its log, all that lockdown knows of;
  *  - lacks the capabilities that would get past the other hooks or act on the whole machine;
+ *  - sends no message in the name of a pid, user or group that is not the sender's (SCM_CREDENTIALS,
+ *    unix(7): the kernel asks for a capability then);
  *  - makes and uses no key (keyrings(7)): they belong to users, not to processes, so a control plane that
  *    runs as the same user would share its own, and a look-up may run a program of the machine's
  *    (request_key(2)).
@@ -28,7 +30,10 @@ static __always_inline int refuse(__u32 hook, __u32 kind, __u64 object)
 /* include/uapi/linux/capability.h */
 enum {
 	CAP_DAC_READ_SEARCH = 2,
+	CAP_SETGID = 6,
+	CAP_SETUID = 7,
 	CAP_NET_ADMIN = 12,
+	CAP_NET_RAW = 13,
 	CAP_SYS_MODULE = 16,
 	CAP_SYS_RAWIO = 17,
 	CAP_SYS_PTRACE = 19,
@@ -87,7 +92,7 @@ static __always_inline bool rules_network(int cap, struct user_namespace *ns)
 #define CALL(native, compat, arm64, arm) arm64, arm
 #endif
 
-/* A capability in one system call: its number for native and for 32-bit callers. */
+/* A capability (0: any) in one system call: its number for native and for 32-bit callers. */
 struct call {
 	int cap;
 	unsigned long native, compat;
@@ -143,6 +148,19 @@ static const struct call mount_calls[] = {
 	{ CAP_SYS_ADMIN, CALL(467, 467, 467, 467) }, /* open_tree_attr, 6.15: also of what it does not clone */
 };
 
+/*
+ * Those that send messages. With credentials in them that are not the sender's: SYS_ADMIN, SETUID, SETGID
+ * (scm_check_creds()). With a mark on the packet, by which the machine's rules may send it elsewhere or let it
+ * pass: NET_RAW (__sock_cmsg_send()); a socket has it already.
+ */
+static const struct call sending_calls[] = {
+	{ 0, CALL(46, 370, 211, 296) },  /* sendmsg */
+	{ 0, CALL(518, 102, 211, 296) }, /* the same of x32; socketcall */
+	{ 0, CALL(307, 345, 269, 374) }, /* sendmmsg */
+	{ 0, CALL(538, 345, 269, 374) }, /* the same of x32 */
+	{ 0, CALL(426, 426, 426, 426) }, /* io_uring_enter */
+};
+
 #define CALLS(table) table, sizeof(table) / sizeof((table)[0])
 
 /* Whether the running call is in the table for this capability. */
@@ -153,7 +171,7 @@ static __always_inline bool is_listed(const struct call *calls, unsigned n, int 
 	bool compat = is_compat_call(task);
 
 	for (unsigned i = 0; i < n; i++)
-		if (calls[i].cap == cap && number == (compat ? calls[i].compat : calls[i].native))
+		if ((!calls[i].cap || calls[i].cap == cap) && number == (compat ? calls[i].compat : calls[i].native))
 			return true;
 	return false;
 }
@@ -169,6 +187,16 @@ static __always_inline bool in_refused_call(int cap)
 	if (cap == CAP_SYS_ADMIN && is_listed(CALLS(mount_calls), cap))
 		return in_mounts_of_init();
 	return is_listed(CALLS(refused_calls), cap);
+}
+
+static __always_inline bool forges_in_message(int cap, struct user_namespace *ns)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (cap != CAP_SYS_ADMIN && cap != CAP_SETUID && cap != CAP_SETGID &&
+	    (cap != CAP_NET_RAW || ns->level != 0))
+		return false;
+	return (task->flags & PF_IO_WORKER) || is_listed(CALLS(sending_calls), cap);
 }
 
 static __always_inline bool outside_of_granted_calls(int cap)
@@ -187,7 +215,7 @@ int BPF_PROG(moat_capable, const struct cred *cred, struct user_namespace *ns, i
 	if (!user_subject())
 		return 0;
 	if (!dangerous_capability(cap) && !rules_network(cap, ns) && !in_refused_call(cap) &&
-	    !outside_of_granted_calls(cap))
+	    !forges_in_message(cap, ns) && !outside_of_granted_calls(cap))
 		return 0;
 	return deny(MOAT_HOOK_capable, EPERM, MOAT_OBJECT_CAPABILITY, cap);
 }

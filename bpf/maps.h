@@ -132,6 +132,74 @@ struct {
 	__type(value, struct moat_socket);
 } sockets SEC(".maps") __weak;
 
+#define BOUND_MAX 262144
+
+/* Of bound inet sockets of labelled tasks, by address of the struct sock; see socket.h. */
+struct bound {
+	struct moat_label label;
+	__u32 port; /* 0: none yet */
+	__u32 transport;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, BOUND_MAX);
+	__type(key, __u64);
+	__type(value, struct bound);
+} bound SEC(".maps") __weak;
+
+/* Those of the control plane in `bound` whose port is still to be learned. Short: all of it is searched. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64);
+	__type(value, __u32);
+} pending SEC(".maps") __weak;
+
+/* How many sockets of whom have a port, by transport and port. */
+struct owners {
+	struct bpf_spin_lock lock;
+	__u32 control;       /* the control plane's */
+	__u32 plain;         /* user code's, */
+	__u32 plain_context; /* of this context, or MIXED */
+	__u32 secure;        /* secure execs', */
+	__u32 secure_exec;   /* of this one, or MIXED */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2 << 16);
+	__type(key, __u32);
+	__type(value, struct owners);
+} owners SEC(".maps") __weak;
+
+/* Names of unix sockets that the configuration opens to user code, as they were bound. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct moat_socket_name);
+	__type(value, __u32);
+} socket_names SEC(".maps") __weak;
+
+#define SOCKET_DEPTH_MAX 16 /* directories above it that are marked */
+
+/*
+ * On inodes: of sockets that the control plane bound to a path, and of the directories that lead there, which
+ * name the one made last. See socket.bpf.c.
+ */
+struct socket_file {
+	__u64 inode; /* address of the struct inode of the socket */
+	__u64 number;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_INODE_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct socket_file);
+} socket_files SEC(".maps") __weak;
+
 /* Who of user code set the SIGIO owner of a file, by address of the struct file; see task.bpf.c. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -159,7 +227,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
-	__type(key, __u64);
+	__type(key, struct moat_window_key);
 	__type(value, struct moat_window);
 } windows SEC(".maps") __weak;
 

@@ -7,6 +7,7 @@
  *    control plane's files;
  *  - no file system that was there already (devtmpfs, which has the machine's devices in it), but for
  *    the message queues of its IPC namespace;
+ *  - no hierarchy of cgroups version 1, which would take controllers and name programs to be run;
  *  - no file system whose kernel side connects to a network: it would reach the control plane's ports;
  *  - nothing over protected files (protect.h);
  *  - it moves no other root under the commands to come (pivot_root(2)): for that it makes a mount
@@ -84,7 +85,7 @@ int BPF_PROG(moat_sb_set_mnt_opts, struct super_block *sb, void *options, unsign
 		return ret;
 	if (!user_subject())
 		return 0;
-	if (is_on_disk(sb) || is_others(sb))
+	if (is_on_disk(sb) || is_others(sb) || sb->s_magic == CGROUP_SUPER_MAGIC)
 		return deny(MOAT_HOOK_sb_set_mnt_opts, EPERM, MOAT_OBJECT_MOUNT, sb->s_dev);
 	return allow(MOAT_HOOK_sb_set_mnt_opts);
 }
@@ -177,18 +178,26 @@ static __always_inline int change_mount(__u32 hook, const struct vfsmount *mnt)
 SEC("lsm/sb_kern_mount")
 int BPF_PROG(moat_sb_kern_mount, struct super_block *sb, int ret)
 {
-	return ret ? ret : use_mount(MOAT_HOOK_sb_kern_mount, sb);
+	if (ret)
+		return ret;
+	if (sb->s_magic == CGROUP_SUPER_MAGIC && user_subject())
+		return deny(MOAT_HOOK_sb_kern_mount, EPERM, MOAT_OBJECT_MOUNT, sb->s_dev);
+	return use_mount(MOAT_HOOK_sb_kern_mount, sb);
 }
 
-/* Those whose kernel side makes the connections itself, where no hook is asked for an address. */
-static __always_inline bool connects(const char *type)
+/*
+ * Those whose kernel side makes the connections itself, where no hook is asked for an address; and version 1
+ * of cgroups, whose hierarchy is there before sb_set_mnt_opts and sb_kern_mount are asked (without any
+ * option, when only they are, it would be one of all controllers, of which version 2 has some in use).
+ */
+static __always_inline bool acts_at_once(const char *type)
 {
 	union name name = read_name(type);
 
 	return is(&name, (union name){ "9p" }) || is(&name, (union name){ "nfs" }) ||
 	       is(&name, (union name){ "nfs4" }) || is(&name, (union name){ "cifs" }) ||
 	       is(&name, (union name){ "smb3" }) || is(&name, (union name){ "ceph" }) ||
-	       is(&name, (union name){ "afs" });
+	       is(&name, (union name){ "afs" }) || is(&name, (union name){ "cgroup" });
 }
 
 SEC("lsm/sb_mount")
@@ -208,7 +217,7 @@ int BPF_PROG(moat_sb_mount, const char *dev_name, const struct path *path, const
 	if ((flags & MS_MOVE) && user_subject() && in_mounts_of_init())
 		return deny(MOAT_HOOK_sb_mount, EPERM, MOAT_OBJECT_MOUNT, 0);
 	/* nfs takes all it needs in one block, and then no fs_context_parse_param is asked */
-	if (connects(type) && user_subject())
+	if (acts_at_once(type) && user_subject())
 		return deny(MOAT_HOOK_sb_mount, EPERM, MOAT_OBJECT_MOUNT, 0);
 	return use_mount_point(MOAT_HOOK_sb_mount, path);
 }
@@ -234,7 +243,7 @@ int BPF_PROG(moat_fs_context_parse_param, struct fs_context *fc, struct fs_param
 		return ret;
 	if (!user_subject())
 		return 0;
-	if (!connects(fc->fs_type->name))
+	if (!acts_at_once(fc->fs_type->name))
 		return allow(MOAT_HOOK_fs_context_parse_param);
 	return deny(MOAT_HOOK_fs_context_parse_param, EPERM, MOAT_OBJECT_MOUNT, 0);
 }

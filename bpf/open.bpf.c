@@ -13,7 +13,7 @@
  * The other control file systems (door.h) it may read or not even look at, and in cgroupfs it reads no
  * list of processes, which would name hidden ones. It opens no block device, which would get beneath
  * every file system, and of the character devices only what a program finds anywhere (/dev/null and
- * the like, pseudo-terminals, tun) and what the configuration adds. Files that are protected
+ * the like, pseudo-terminals of its own (terminal.h), tun) and what the configuration adds. Files that are protected
  * (protect.h) it does not open for writing, and of those that are hidden nothing at all: not stat'ed, received
  * as a descriptor, or opened by a path descriptor that it got nonetheless.
  *
@@ -28,6 +28,7 @@
 #include "follow.h"
 #include "name.h"
 #include "protect.h"
+#include "terminal.h"
 
 /* Character devices that are no more than a program expects anywhere (admin-guide/devices.txt). */
 static __always_inline bool is_common_device(__u32 major, __u32 minor)
@@ -161,6 +162,8 @@ static __always_inline int open_file(struct file *file)
 			return 0;
 		return deny(MOAT_HOOK_file_open, EPERM, MOAT_OBJECT_DEVICE, inode->i_rdev);
 	}
+	if (type == S_IFCHR)
+		return open_terminal(file);
 	/* writing to a socket, a FIFO or a device changes nothing of the file */
 	if (!(file->f_mode & FMODE_WRITE) || type != S_IFREG || !user_subject())
 		return 0;

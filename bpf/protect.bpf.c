@@ -51,6 +51,26 @@ static __always_inline bool entry_must_stay(struct inode *dir, struct dentry *en
 	return (inode && marks_of(inode, place)) || entry_is_protected(entry, place);
 }
 
+/* Whether it is, or leads to, a socket that the control plane bound and that is still there; see socket.bpf.c. */
+static __always_inline bool leads_to_socket(struct dentry *entry)
+{
+	struct inode *inode = entry->d_inode, *socket;
+	struct socket_file *f;
+	__u32 type;
+
+	if (!inode)
+		return false;
+	type = inode->i_mode & S_IFMT;
+	if (type != S_IFSOCK && type != S_IFDIR)
+		return false;
+	f = bpf_inode_storage_get(&socket_files, inode, 0, 0);
+	if (!f)
+		return false;
+	socket = (struct inode *)f->inode; /* or what is there now */
+	return BPF_CORE_READ(socket, i_ino) == f->number && BPF_CORE_READ(socket, i_nlink) &&
+	       (BPF_CORE_READ(socket, i_mode) & S_IFMT) == S_IFSOCK;
+}
+
 static __always_inline int change_entry(__u32 hook, struct inode *dir, struct dentry *entry)
 {
 	struct place place;
@@ -59,7 +79,7 @@ static __always_inline int change_entry(__u32 hook, struct inode *dir, struct de
 	if (!user_subject())
 		return 0;
 	place = place_of(dir);
-	if (!entry_must_stay(dir, entry, place))
+	if (!entry_must_stay(dir, entry, place) && !leads_to_socket(entry))
 		return allow(hook);
 	inode = BPF_CORE_READ(entry, d_inode);
 	return deny_change(hook, entry, inode ? inode : dir, place);
@@ -81,7 +101,16 @@ SEC("lsm/inode_mknod")
 int BPF_PROG(moat_inode_mknod, struct inode *dir, struct dentry *dentry, unsigned short mode,
 	     unsigned int dev, int ret)
 {
-	return ret ? ret : change_entry(MOAT_HOOK_inode_mknod, dir, dentry);
+	struct moat_task *t;
+
+	if (ret)
+		return ret;
+	if ((mode & S_IFMT) == S_IFSOCK) { /* whose socket it becomes: moat_d_instantiate() */
+		t = bpf_task_storage_get(&tasks, bpf_get_current_task_btf(), 0, 0);
+		if (t && t->label.role == MOAT_ROLE_CONTROL)
+			t->next.exec = (__u64)dentry;
+	}
+	return change_entry(MOAT_HOOK_inode_mknod, dir, dentry);
 }
 
 SEC("lsm/inode_symlink")

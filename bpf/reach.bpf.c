@@ -3,23 +3,21 @@
  * Surface: reaching the control plane over a socket.
  *
  * Policy: user code in the control plane's network namespace cannot connect or send to a guarded
- * port of this machine, unless the service says reachable = yes: ECONNREFUSED, as if nobody
+ * port of this machine, unless the service says reachable, nor to one that a socket of the control plane's
+ * has, listed or not, or one of another secure exec (socket.h): ECONNREFUSED, as if nobody
  * listened. Ports of the same number elsewhere are not ours. It cannot listen in on the wire either,
- * nor write whole packets, nor use families that get around the hooks: see bypasses_hooks(). Nor can it
- * reach the agent's socket, or a unix socket that the control plane gave an abstract name or that lies in
- * what is protected (protect.h): EPERM.
+ * nor write whole packets, speak from addresses that are not its own, nor use families that get around the
+ * hooks: see bypasses_hooks() and forges(). Of unix sockets it reaches user code's (socket.h) and those that the
+ * configuration names: EPERM.
  *
- * "This machine" is what the kernel's own address lists say at that moment, read here and now: a
- * copy kept by the agent could be raced by adding an address. Where they are too long to be searched
- * every address counts as ours.
+ * "This machine" is what the kernel's own routes say at that moment: local.h.
  *
  * Hooks: socket_connect, socket_sendmsg (UDP, and MSG_FASTOPEN, which never calls connect),
  * socket_create, socket_setsockopt, unix_stream_connect, unix_may_send.
  */
+#include "local.h"
 #include "protect.h"
-
-#define DEVICES_MAX 256
-#define ADDRESSES_MAX 256 /* per device */
+#include "socket.h"
 
 /* What user space passes: an IPv4 or an IPv6 address behind the same port field. */
 struct destination {
@@ -30,173 +28,39 @@ struct destination {
 	__u32 scope;
 };
 
-struct search {
-	struct list_head *head, *at; /* devices, then addresses of one of them */
-	__be32 v4;
-	__be32 v6[4];
-	__u32 is_v6, found;
-	__u64 on_loopback;
-	struct in_ifaddr *ifa;
-	struct ifacaddr6 *ac;
-};
-
-#define entry_of(node, type, member) \
-	((type *)((void *)(node)-bpf_core_field_offset(type, member)))
-
-/* BPF_CORE_READ() would relocate our own struct search as well: its argument is no plain variable. */
-static __always_inline struct list_head *next_of(struct list_head *node)
+/* The kernel picks a port for what connects or sends without one. */
+static __always_inline int take_any_port(__u32 hook, struct sock *sk)
 {
-	return BPF_CORE_READ(node, next);
+	if (!BPF_CORE_READ(sk, __sk_common.skc_num) && may_join_by_chance(sk) &&
+	    is_in_control_netns(sk))
+		return deny(hook, EADDRINUSE, MOAT_OBJECT_PORT, 0);
+	return allow(hook);
 }
 
-static __always_inline bool same_v6(const struct search *s, const __be32 a[4])
-{
-	return a[0] == s->v6[0] && a[1] == s->v6[1] && a[2] == s->v6[2] && a[3] == s->v6[3];
-}
-
-static long match_v6(__u32 i, struct search *s)
-{
-	struct inet6_ifaddr *ifa;
-	__be32 a[4];
-
-	if (!s->at || s->at == s->head)
-		return 1;
-	ifa = entry_of(s->at, struct inet6_ifaddr, if_list);
-	BPF_CORE_READ_INTO(&a, ifa, addr.in6_u.u6_addr32);
-	if (same_v6(s, a)) {
-		s->found = 1;
-		return 1;
-	}
-	s->at = next_of(s->at);
-	return 0;
-}
-
-static long match_anycast(__u32 i, struct search *s)
-{
-	struct ifacaddr6 *ac = s->ac;
-	__be32 a[4];
-
-	if (!ac)
-		return 1;
-	BPF_CORE_READ_INTO(&a, ac, aca_addr.in6_u.u6_addr32);
-	if (same_v6(s, a)) {
-		s->found = 1;
-		return 1;
-	}
-	s->ac = BPF_CORE_READ(ac, aca_next);
-	return 0;
-}
-
-/* Of the net of an address also broadcasts are this machine's, and on the loopback device all of it
- * (fib_add_ifaddr() in net/ipv4/fib_frontend.c). */
-static __always_inline bool is_of_net(struct search *s, struct in_ifaddr *ifa)
-{
-	__be32 mask = BPF_CORE_READ(ifa, ifa_mask), host = s->v4 & ~mask;
-
-	if ((s->v4 ^ BPF_CORE_READ(ifa, ifa_address)) & mask)
-		return false;
-	return s->on_loopback || !host || host == ~mask;
-}
-
-static long match_v4(__u32 i, struct search *s)
-{
-	struct in_ifaddr *ifa = s->ifa;
-
-	if (!ifa)
-		return 1;
-	if (BPF_CORE_READ(ifa, ifa_local) == s->v4 || BPF_CORE_READ(ifa, ifa_broadcast) == s->v4 ||
-	    is_of_net(s, ifa)) {
-		s->found = 1;
-		return 1;
-	}
-	s->ifa = BPF_CORE_READ(ifa, ifa_next);
-	return 0;
-}
-
-static long match_device(__u32 i, struct search *s)
-{
-	struct net_device *dev;
-	struct search inner = *s;
-
-	if (!s->at || s->at == s->head)
-		return 1;
-	dev = entry_of(s->at, struct net_device, dev_list);
-	if (s->is_v6) {
-		struct inet6_dev *in6 = BPF_CORE_READ(dev, ip6_ptr);
-
-		inner.head = (void *)in6 + bpf_core_field_offset(struct inet6_dev, addr_list);
-		inner.at = in6 ? BPF_CORE_READ(in6, addr_list.next) : NULL;
-		inner.ac = in6 ? BPF_CORE_READ(in6, ac_list) : NULL;
-		bpf_loop(ADDRESSES_MAX, match_v6, &inner, 0);
-		inner.found |= inner.at && inner.at != inner.head; /* too many to tell */
-		bpf_loop(ADDRESSES_MAX, match_anycast, &inner, 0);
-		inner.found |= inner.ac != NULL;
-	} else {
-		struct in_device *in = BPF_CORE_READ(dev, ip_ptr);
-
-		inner.on_loopback = BPF_CORE_READ(dev, flags) & IFF_LOOPBACK;
-		inner.ifa = in ? BPF_CORE_READ(in, ifa_list) : NULL;
-		bpf_loop(ADDRESSES_MAX, match_v4, &inner, 0);
-		inner.found |= inner.ifa != NULL;
-	}
-	s->found = inner.found;
-	s->at = next_of(s->at);
-	return s->found & 1; /* the verifier wants to see 0 or 1 */
-}
-
-static __always_inline bool is_assigned(struct net *net, struct search *s)
-{
-	s->head = (void *)net + bpf_core_field_offset(struct net, dev_base_head);
-	s->at = next_of(s->head);
-	bpf_loop(DEVICES_MAX, match_device, s, 0);
-	return s->found || s->at != s->head;
-}
-
-/* Any, loopback, multicast, limited broadcast: without asking the devices. */
-static __always_inline bool v4_is_local(struct net *net, __be32 address)
-{
-	struct search s = { .v4 = address };
-	__u32 a = __builtin_bswap32(address);
-
-	if (a == 0 || (a >> 24) == 127 || (a >> 28) == 14 || a == 0xffffffff)
-		return true;
-	return is_assigned(net, &s);
-}
-
-static __always_inline bool v6_is_local(struct net *net, const __be32 a[4])
-{
-	struct search s = { .is_v6 = 1 };
-
-	if (!a[0] && !a[1] && a[2] == __builtin_bswap32(0xffff))
-		return v4_is_local(net, a[3]);
-	if (!a[0] && !a[1] && !a[2] && (!a[3] || a[3] == __builtin_bswap32(1)))
-		return true;
-	if ((__builtin_bswap32(a[0]) >> 24) == 0xff)
-		return true;
-	__builtin_memcpy(s.v6, a, sizeof(s.v6));
-	return is_assigned(net, &s);
-}
-
-/* The one question of this file; only a guarded port costs more than two look-ups. */
+/* The one question of this file; only a port that is closed costs more than a few look-ups. */
 static __noinline int reach_port(__u32 hook, struct sock *sk, const void *address)
 {
+	const struct moat_label *subject = user_subject();
 	struct moat_port_key key = {};
 	struct destination d = {};
 	struct moat_port *port;
 	struct net *net;
 	bool local;
 
+	if (!subject)
+		return 0;
 	if (bpf_probe_read_kernel(&d, sizeof(d), address))
 		return deny(hook, ECONNREFUSED, MOAT_OBJECT_PORT, 0);
 	net = BPF_CORE_READ(sk, __sk_common.skc_net.net);
 	key.netns = BPF_CORE_READ(net, net_cookie);
 	key.port = __builtin_bswap16(d.port);
 	port = bpf_map_lookup_elem(&ports, &key);
-	if (!port || port->reachable)
-		return allow(hook);
+	if (port ? port->reachable :
+		   !is_in_control_netns(sk) || !port_is_closed(subject, transport_of(sk), key.port))
+		return take_any_port(hook, sk);
 	/* an IPv6 socket takes IPv4 addresses only as mapped ones, whatever the family says */
 	local = d.family == AF_INET6 ? v6_is_local(net, d.v6) : v4_is_local(net, d.v4);
-	return local ? deny(hook, ECONNREFUSED, MOAT_OBJECT_PORT, key.port) : allow(hook);
+	return local ? deny(hook, ECONNREFUSED, MOAT_OBJECT_PORT, key.port) : take_any_port(hook, sk);
 }
 
 SEC("lsm/socket_connect")
@@ -213,6 +77,59 @@ int BPF_PROG(moat_socket_connect, struct socket *sock, struct sockaddr *address,
 	return reach_port(MOAT_HOOK_socket_connect, sk, address);
 }
 
+static __always_inline int use_packets(__u32 hook, const struct net *net, __u64 object)
+{
+	const struct moat_settings *s = moat_settings();
+
+	if (s && net->net_cookie != s->netns)
+		return allow(hook);
+	return deny(hook, EPERM, MOAT_OBJECT_SOCKET, object);
+}
+
+/*
+ * A route that the packet is to take, beside the address (ip_cmsg_send(), ip6_datagram_send_ctl()). The
+ * kernel's own copy of the messages is read. A mark (SO_MARK) takes a capability: machine.bpf.c.
+ */
+#define MESSAGES_MAX 1024
+
+struct control {
+	const void *at;
+	__u64 left;
+	__u32 astray, pad;
+};
+
+static long read_control(__u32 i, struct control *c)
+{
+	struct {
+		__u64 len; /* of header and data */
+		__s32 level, type;
+	} header;
+
+	if (c->left < sizeof(header))
+		return 1;
+	c->astray = 1;
+	if (bpf_probe_read_kernel(&header, sizeof(header), c->at))
+		return 1;
+	if ((header.level == SOL_IP && header.type == IP_RETOPTS) ||
+	    (header.level == SOL_IPV6 &&
+	     (header.type == IPV6_RTHDR || header.type == IPV6_2292RTHDR)))
+		return 1;
+	c->astray = 0;
+	header.len = (header.len + 7) & ~7ull;
+	if (header.len < sizeof(header) || header.len > c->left) /* the kernel looks no further either */
+		return 1;
+	c->at += header.len;
+	c->left -= header.len;
+	return 0;
+}
+
+static __noinline bool is_sent_astray(const void *control, __u64 len)
+{
+	struct control c = { .at = control, .left = len };
+
+	return bpf_loop(MESSAGES_MAX, read_control, &c, 0) == MESSAGES_MAX || c.astray;
+}
+
 SEC("lsm/socket_sendmsg")
 int BPF_PROG(moat_socket_sendmsg, struct socket *sock, struct msghdr *msg, int size, int ret)
 {
@@ -220,10 +137,18 @@ int BPF_PROG(moat_socket_sendmsg, struct socket *sock, struct msghdr *msg, int s
 
 	if (ret)
 		return ret;
-	if (!msg->msg_name)
+	if (!msg->msg_name && !msg->msg_controllen)
 		return 0;
 	sk = sock->sk;
 	if (!sk || !is_inet(sk) || !user_subject())
+		return 0;
+	if (msg->msg_controllen && is_sent_astray(msg->msg_control, msg->msg_controllen)) {
+		ret = use_packets(MOAT_HOOK_socket_sendmsg, sk->__sk_common.skc_net.net,
+				  sk->__sk_common.skc_family);
+		if (ret)
+			return ret;
+	}
+	if (!msg->msg_name)
 		return 0;
 	return reach_port(MOAT_HOOK_socket_sendmsg, sk, msg->msg_name);
 }
@@ -263,15 +188,6 @@ static __always_inline bool bypasses_hooks(int family, int type, int protocol)
 	}
 }
 
-static __always_inline int use_packets(__u32 hook, const struct net *net, __u64 object)
-{
-	const struct moat_settings *s = moat_settings();
-
-	if (s && net->net_cookie != s->netns)
-		return allow(hook);
-	return deny(hook, EPERM, MOAT_OBJECT_SOCKET, object);
-}
-
 SEC("lsm/socket_create")
 int BPF_PROG(moat_socket_create, int family, int type, int protocol, int kern, int ret)
 {
@@ -285,15 +201,23 @@ int BPF_PROG(moat_socket_create, int family, int type, int protocol, int kern, i
 	return use_packets(MOAT_HOOK_socket_create, task->nsproxy->net_ns, family);
 }
 
-/* A socket for ping would with these write whole packets, of whatever protocol, or in the name of other
- * machines: router advertisements, which set routes (raw(7), ip(7)). */
+/*
+ * What lets a socket speak from an address that is not its own, receive what is for another, or send its packets
+ * elsewhere than connect(2) was asked about (ip(7), ipv6(7), socket(7)); one for ping writes with IP_HDRINCL
+ * whole packets, of whatever protocol.
+ */
 static __always_inline bool forges(int level, int option)
 {
 	switch (level) {
+	case SOL_SOCKET:
+		return option == SO_MARK || option == SO_BINDTODEVICE || option == SO_BINDTOIFINDEX;
 	case SOL_IP:
-		return option == IP_HDRINCL || option == IP_TRANSPARENT || option == IP_FREEBIND;
+		return option == IP_HDRINCL || option == IP_TRANSPARENT || option == IP_FREEBIND ||
+		       option == IP_OPTIONS || option == IP_RECVORIGDSTADDR;
 	case SOL_IPV6:
-		return option == IPV6_HDRINCL || option == IPV6_TRANSPARENT || option == IPV6_FREEBIND;
+		return option == IPV6_HDRINCL || option == IPV6_TRANSPARENT ||
+		       option == IPV6_FREEBIND || option == IPV6_RTHDR ||
+		       option == IPV6_2292PKTOPTIONS || option == IPV6_RECVORIGDSTADDR;
 	case SOL_RAW:
 		return option == IPV6_HDRINCL;
 	default:
@@ -308,7 +232,7 @@ int BPF_PROG(moat_socket_setsockopt, struct socket *sock, int level, int optname
 
 	if (ret)
 		return ret;
-	if (sock->type != SOCK_RAW || !forges(level, optname))
+	if (!forges(level, optname))
 		return 0;
 	sk = sock->sk;
 	if (!sk || !is_inet(sk) || !user_subject())
@@ -330,14 +254,56 @@ static __always_inline bool is_protected_socket(struct sock *sk)
 	return place.flags && inode_is_protected(inode, place);
 }
 
-static __always_inline int reach_socket(__u32 hook, struct sock *other)
+/* The name that it was bound to is one that the configuration opens. */
+static __noinline bool is_open_name(struct unix_address *address)
 {
-	struct moat_socket *s;
+	struct moat_socket_name name = {};
+	int len = BPF_CORE_READ(address, len) - (int)sizeof(__u16);
+	const void *path = (void *)address + bpf_core_field_offset(struct unix_address, name) +
+			   bpf_core_field_offset(struct sockaddr_un, sun_path);
 
-	if (!user_subject())
+	if (len < 1 || len > (int)sizeof(name.path) + 1)
+		return false;
+	bpf_probe_read_kernel(name.path, 1, path);
+	if (name.path[0]) {
+		bpf_probe_read_kernel_str(name.path, sizeof(name.path), path);
+	} else {
+		barrier_var(len);
+		if (len < 1 || len > (int)sizeof(name.path))
+			return false;
+		bpf_probe_read_kernel(name.path, len, path);
+	}
+	return bpf_map_lookup_elem(&socket_names, &name);
+}
+
+/*
+ * Sockets that are neither user code's nor opened by the configuration are closed, the control plane's and
+ * those of the rest of the machine alike. Not those without a name: who can send to them was handed an end of
+ * a pair; nor those that have connected to the subject's own and so ask for an answer.
+ */
+static __always_inline bool socket_is_closed(const struct moat_label *subject, struct sock *own,
+					     struct sock *other)
+{
+	struct moat_socket *s = bpf_sk_storage_get(&sockets, other, 0, 0);
+	struct unix_address *address;
+
+	if (s && s->guarded)
+		return true;
+	if (s && s->label.role == MOAT_ROLE_USER)
+		return !may_reach(subject, &s->label) || is_protected_socket(other);
+	address = BPF_CORE_READ((struct unix_sock *)other, addr);
+	if (!address || BPF_CORE_READ((struct unix_sock *)other, peer) == own)
+		return false;
+	return !is_open_name(address);
+}
+
+static __always_inline int reach_socket(__u32 hook, struct sock *own, struct sock *other)
+{
+	const struct moat_label *subject = user_subject();
+
+	if (!subject)
 		return 0;
-	s = bpf_sk_storage_get(&sockets, other, 0, 0);
-	if ((s && s->guarded) || is_protected_socket(other))
+	if (socket_is_closed(subject, own, other))
 		return deny(hook, EPERM, MOAT_OBJECT_SOCKET, 0);
 	return allow(hook);
 }
@@ -346,7 +312,7 @@ SEC("lsm/unix_stream_connect")
 int BPF_PROG(moat_unix_stream_connect, struct sock *sock, struct sock *other, struct sock *newsk,
 	     int ret)
 {
-	return ret ? ret : reach_socket(MOAT_HOOK_unix_stream_connect, other);
+	return ret ? ret : reach_socket(MOAT_HOOK_unix_stream_connect, sock, other);
 }
 
 SEC("lsm/unix_may_send")
@@ -357,5 +323,5 @@ int BPF_PROG(moat_unix_may_send, struct socket *sock, struct socket *other, int 
 	if (ret)
 		return ret;
 	sk = other->sk;
-	return sk ? reach_socket(MOAT_HOOK_unix_may_send, sk) : 0;
+	return sk ? reach_socket(MOAT_HOOK_unix_may_send, sock->sk, sk) : 0;
 }

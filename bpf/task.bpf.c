@@ -16,7 +16,12 @@
  */
 #include "verdict.h"
 
-static __always_inline int touch(__u32 hook, struct task_struct *target)
+/* include/linux/ptrace.h */
+#define PTRACE_MODE_READ 1
+#define PTRACE_MODE_NOAUDIT 4
+#define PTRACE_MODE_FSCREDS 8
+
+static __always_inline int touch_or_look(__u32 hook, struct task_struct *target, bool look)
 {
 	const struct moat_label *subject;
 
@@ -27,7 +32,12 @@ static __always_inline int touch(__u32 hook, struct task_struct *target)
 		return 0;
 	if (may_touch(subject, label_of(target)))
 		return allow(hook);
-	return deny(hook, EPERM, MOAT_OBJECT_TASK, target->tgid);
+	return deny_as(NULL, hook, EPERM, MOAT_OBJECT_TASK, target->tgid, look);
+}
+
+static __always_inline int touch(__u32 hook, struct task_struct *target)
+{
+	return touch_or_look(hook, target, false);
 }
 
 SEC("lsm/task_kill")
@@ -40,7 +50,10 @@ int BPF_PROG(moat_task_kill, struct task_struct *p, struct kernel_siginfo *info,
 SEC("lsm/ptrace_access_check")
 int BPF_PROG(moat_ptrace_access_check, struct task_struct *child, unsigned int mode, int ret)
 {
-	return ret ? ret : touch(MOAT_HOOK_ptrace_access_check, child);
+	/* what a look at /proc asks for each process there is: has_pid_permissions() in fs/proc/base.c */
+	bool look = (mode & ~PTRACE_MODE_NOAUDIT) == (PTRACE_MODE_READ | PTRACE_MODE_FSCREDS);
+
+	return ret ? ret : touch_or_look(MOAT_HOOK_ptrace_access_check, child, look);
 }
 
 SEC("lsm/ptrace_traceme")

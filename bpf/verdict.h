@@ -8,7 +8,8 @@
 
 #include "label.h"
 
-/* Audit records per exec and second, however many tasks it has; what is above is folded into the next. */
+/* Audit records per exec, hook and second, however many tasks it has; what is above is folded into the next one, or
+ * into one that the agent makes of the window when there is none within a second. */
 #define RECORDS_PER_WINDOW 20
 #define WINDOW_NS 1000000000ull
 
@@ -25,32 +26,39 @@ static __always_inline void drop(bool ring_full)
 		d->folded++;
 }
 
-static __always_inline struct moat_window *window_of(__u64 exec, __u64 now)
+static __always_inline struct moat_window *window_of(const struct moat_window_key *key, __u64 now)
 {
-	struct moat_window fresh = { .start_ns = now };
+	static const struct moat_window empty;
 
-	if (!bpf_map_lookup_elem(&windows, &exec))
-		bpf_map_update_elem(&windows, &exec, &fresh, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&windows, &exec);
+	if (!bpf_map_lookup_elem(&windows, key))
+		bpf_map_update_elem(&windows, key, &empty, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&windows, key);
 }
 
-/* True when this exec may write another record now; *ret_folded: denials to fold into it. */
-static __always_inline bool record_allowed(__u64 exec, __u64 now, __u32 *ret_folded)
+/* True when this is to be written now; follow and folded are set for it then. */
+static __always_inline bool record_allowed(struct moat_event *e, bool look)
 {
-	struct moat_window *w = window_of(exec, now);
+	struct moat_window_key key = { .exec = e->exec, .hook = e->hook, .look = look };
+	struct moat_window *w = window_of(&key, e->time_ns);
+	__u64 n, budget = look ? 0 : RECORDS_PER_WINDOW;
 
 	if (!w)
 		return false;
-	if (now - w->start_ns >= WINDOW_NS) {
-		w->start_ns = now;
+	if (e->time_ns - w->start_ns >= WINDOW_NS) {
+		w->start_ns = e->time_ns;
 		w->records = 0;
 	}
-	if (__sync_fetch_and_add(&w->records, 1) >= RECORDS_PER_WINDOW) {
-		__sync_fetch_and_add(&w->folded, 1);
-		return false;
+	n = __sync_fetch_and_add(&w->records, 1);
+	if (n < budget) {
+		e->folded = __sync_lock_test_and_set(&w->folded, 0);
+		e->follow = n + 1 == budget ? MOAT_FOLLOW_FOLDED : MOAT_FOLLOW_NONE;
+		return true;
 	}
-	*ret_folded = __sync_lock_test_and_set(&w->folded, 0);
-	return true;
+	w->last = *e;
+	__sync_fetch_and_add(&w->folded, 1);
+	drop(false);
+	e->follow = MOAT_FOLLOW_ONLY;
+	return look && n == 0;
 }
 
 /* The running task as the subject of a record. */
@@ -73,16 +81,14 @@ static __always_inline void describe(struct moat_event *e, const struct moat_sub
 }
 
 /* subject: NULL for the running task. */
-static __noinline void record(struct moat_event *e, const struct moat_subject *subject)
+static __noinline void record(struct moat_event *e, const struct moat_subject *subject, bool look)
 {
 	e->time_ns = bpf_ktime_get_boot_ns();
 	if (subject)
 		describe(e, subject);
 	else
 		describe_current(e);
-	if (!record_allowed(e->exec, e->time_ns, &e->folded))
-		drop(false);
-	else if (bpf_ringbuf_output(&events, e, sizeof(*e), 0))
+	if (record_allowed(e, look) && bpf_ringbuf_output(&events, e, sizeof(*e), 0))
 		drop(true);
 }
 
@@ -97,10 +103,10 @@ static __always_inline int allow(__u32 hook)
 
 /*
  * The answer of a hook that refuses: -err, or 0 where the mode only records. Fails closed.
- * subject: who is refused; NULL for the running task.
+ * subject: who is refused; NULL for the running task. look: it was only not shown.
  */
-static __always_inline int deny_subject(const struct moat_subject *subject, __u32 hook, __s32 err,
-					__u32 kind, __u64 object)
+static __always_inline int deny_as(const struct moat_subject *subject, __u32 hook, __s32 err,
+				   __u32 kind, __u64 object, bool look)
 {
 	struct moat_counter *c = bpf_map_lookup_elem(&counters, &hook);
 	const struct moat_settings *s = moat_settings();
@@ -120,13 +126,19 @@ static __always_inline int deny_subject(const struct moat_subject *subject, __u3
 		c->denied++;
 	else if (c)
 		c->would_deny++;
-	record(&e, subject);
+	record(&e, subject, look);
 	return enforced ? verdict : 0;
+}
+
+static __always_inline int deny_subject(const struct moat_subject *subject, __u32 hook, __s32 err,
+					__u32 kind, __u64 object)
+{
+	return deny_as(subject, hook, err, kind, object, false);
 }
 
 static __always_inline int deny(__u32 hook, __s32 err, __u32 kind, __u64 object)
 {
-	return deny_subject(NULL, hook, err, kind, object);
+	return deny_as(NULL, hook, err, kind, object, false);
 }
 
 #endif

@@ -48,7 +48,8 @@ struct moat_label {
  * which is a service; else next.flags are the MOAT_PROTECT_* flags, and next.context the epoch, for the next
  * inode that this task adds an inotify watch for (bpf/protect.bpf.c): with MOAT_PROTECT_SHOWN next.exec is the
  * number of the context, with MOAT_PROTECT_NAME the hash of the name. In return next.exec is 1 where the watch
- * has to stay, for the inode is known by its address.
+ * has to stay, for the inode is known by its address. While it
+ * makes a socket with a path, next.exec of any role is the address of the directory entry (bpf/socket.bpf.c).
  */
 struct moat_task {
 	struct moat_label label;
@@ -67,13 +68,6 @@ struct moat_subject {
  * found no room. */
 #define MOAT_OWNER_LOST 0ull
 
-/* Value of `windows`, by exec: how many denials of its tasks are recorded. */
-struct moat_window {
-	__u64 start_ns; /* of the running second */
-	__u64 records;  /* written in it */
-	__u64 folded;   /* denials since the last record */
-};
-
 /*
  * `labels` backs task storage up on kernels where its look-up can fail although a label exists (6.1;
  * see bpf/label.h). Key: address of the task_struct; value: struct moat_label.
@@ -91,11 +85,17 @@ struct moat_port {
 	__u32 reachable; /* 1: user code may connect to it */
 };
 
-/* Value of `sockets`, socket-local storage of unix sockets: the agent's own, and those that the control
- * plane binds to an abstract name. */
+/* Value of `sockets`, socket-local storage of unix sockets: the agent's own, and those of labelled tasks. */
 struct moat_socket {
-	__u32 guarded; /* 1: user code may not connect or send to it */
+	__u32 guarded; /* 1: user code may not connect or send to it, whatever else is said */
 	__u32 pad;
+	struct moat_label label; /* of who made or bound it */
+};
+
+/* Key of `names`: sun_path of a unix socket as it was bound, padded with zeros; one without a file begins
+ * with a zero. The value is 1. */
+struct moat_socket_name {
+	char path[108];
 };
 
 /*
@@ -301,7 +301,7 @@ struct moat_counter {
 /* Value of `drops`, a per-CPU array with one element. */
 struct moat_drops {
 	__u64 ring_full; /* denials whose record found no room */
-	__u64 folded;    /* denials folded into a later record by the rate limit of an exec */
+	__u64 folded;    /* denials folded into a later record by the rate limit of an exec and hook */
 };
 
 enum moat_object {
@@ -328,10 +328,36 @@ struct moat_event {
 	__u32 hook;    /* enum moat_hook */
 	__s32 err;     /* the errno, positive */
 	__u32 enforced; /* 0: audit mode, the call went on */
-	__u32 folded;  /* earlier denials of this exec without a record of their own */
+	__u32 folded;  /* earlier denials of this exec at this hook without a record of their own */
 	__u32 pid;     /* tgid of the subject, initial PID namespace */
 	__u32 object_kind;
 	char comm[16]; /* of the subject */
+	__u32 follow; /* enum moat_follow */
+	__u32 pad;
+};
+
+enum moat_follow {
+	MOAT_FOLLOW_NONE = 0,
+	MOAT_FOLLOW_FOLDED = 1, /* the last record of its window: what else there is, `windows` has in a second */
+	MOAT_FOLLOW_ONLY = 2,   /* the same, and this is no record itself: it is folded, too */
+};
+
+/* Context of the process that the agent tries itself on: no context's number. */
+#define MOAT_CONTEXT_SELF_TEST (~0ull)
+
+/* Key of `windows`. */
+struct moat_window_key {
+	__u64 exec;
+	__u32 hook; /* enum moat_hook */
+	__u32 look; /* 1: what was not shown in /proc; all of it is folded */
+};
+
+/* How many denials are recorded of an exec at a hook. */
+struct moat_window {
+	__u64 start_ns; /* of the running second */
+	__u64 records;  /* written in it */
+	__u64 folded;   /* denials since the last record */
+	struct moat_event last; /* of those */
 };
 
 #ifndef __cplusplus
@@ -339,10 +365,12 @@ struct moat_event {
 MOAT_ABI_SIZE(moat_label, 24);
 MOAT_ABI_SIZE(moat_task, 48);
 MOAT_ABI_SIZE(moat_subject, 48);
-MOAT_ABI_SIZE(moat_window, 24);
+MOAT_ABI_SIZE(moat_window_key, 16);
+MOAT_ABI_SIZE(moat_window, 104);
 MOAT_ABI_SIZE(moat_port_key, 16);
 MOAT_ABI_SIZE(moat_port, 8);
-MOAT_ABI_SIZE(moat_socket, 8);
+MOAT_ABI_SIZE(moat_socket, 32);
+MOAT_ABI_SIZE(moat_socket_name, 108);
 MOAT_ABI_SIZE(moat_settings, 16);
 MOAT_ABI_SIZE(moat_inode_key, 16);
 MOAT_ABI_SIZE(moat_inode, 16);
@@ -352,7 +380,7 @@ _Static_assert(sizeof(struct moat_filter) == MOAT_FILTER_KINDS * MOAT_FILTER_WOR
 MOAT_ABI_SIZE(moat_mount_key, 8);
 MOAT_ABI_SIZE(moat_counter, 24);
 MOAT_ABI_SIZE(moat_drops, 16);
-MOAT_ABI_SIZE(moat_event, 72);
+MOAT_ABI_SIZE(moat_event, 80);
 #undef MOAT_ABI_SIZE
 #endif
 

@@ -182,7 +182,12 @@ class Counted:
 def pending(session, identifier):
     """Denials of an exec that wait for its next record; its window in the kernel."""
     dump = [each["formatted"] for each in bpftool("map", "dump", "pinned", pins(session, "maps") + "/windows")]
-    return next(each["value"]["folded"] for each in dump if f"x{each['key']}" == identifier)
+    return sum(each["value"]["folded"] for each in dump if f"x{each['key']['exec']}" == identifier)
+
+
+def is_closing(record):
+    """Made by the agent, of what had no record when the second was over."""
+    return record["object"] == {"kind": "none", "value": 0}
 
 
 def check_limited(records):
@@ -230,12 +235,57 @@ def flooded(session):
         return records if sum(1 + each["folded"] for each in records) + pending(session, identifier) == refused else None
     records = procs.wait_until(accounted, 5, f"{refused} denials are accounted for")
     assert {each["hook"] for each in records} == {"socket_bind"}, records
-    check_limited(records)
+    check_limited([each for each in records if not is_closing(each)])
     assert of_exec(log(session), identifier) == records, "the audit log has others"
     after = Counted(session)
     assert after.denied("socket_bind") - before.denied("socket_bind") == refused
-    assert after.unrecorded("folded") - before.unrecorded("folded") == refused - len(records)
+    assert after.unrecorded("folded") - before.unrecorded("folded") == refused - len([each for each in records if not is_closing(each)])
     assert after.unrecorded("ring_full") == before.unrecorded("ring_full")
     assert after.status["events"]["folded"] == after.unrecorded("folded"), after.status["events"]
     shown = test_cli.moat(session, "events", "--since", str(records[RECORDS_PER_SECOND]["seq"] - 1)).stdout.splitlines()[0]
     assert shown.endswith(f", and {records[RECORDS_PER_SECOND]['folded']} more"), shown
+
+
+BURST = f"""
+import os, socket, sys
+for _ in range(50):
+    try:
+        socket.socket().bind(("127.0.0.1", {SPARE_PORT}))
+    except OSError:
+        pass
+"""
+
+
+@test("of an exec that ends with 50 refusals each has a record or is in the one that closes the account", needs=("moat", "lsm"), timeout=60)
+def closed_account(session):
+    since = newest(session)
+    result = session.exec(places.PYTHON, "-c", BURST, context="shared")
+
+    def closed():
+        records = of_exec(events(session, since), result.id)
+        return records if records and is_closing(records[-1]) else None
+    records = procs.wait_until(closed, 10, "the account is closed")
+    assert sum(1 + each["folded"] for each in records) == 50, records
+    assert {each["hook"] for each in records} == {"socket_bind"} and pending(session, result.id) == 0, records
+
+
+@test("looking at /proc leaves one record with the number of what was not shown, and does not blind the log for a kill in the same second",
+      needs=("moat", "lsm"), timeout=60)
+def look_around(session):
+    since = newest(session)
+    script = f"for i in 1 2 3; do ls /proc > /dev/null; done; kill -9 {session.agent.pid}; ls /proc > /dev/null"
+    result = session.exec("/bin/sh", "-c", script, context="shared")
+
+    def looked():
+        return [each for each in of_exec(events(session, since), result.id) if each["hook"] == "ptrace_access_check"]
+    procs.wait_until(looked, 10, "the account is closed")
+    hidden = [each["folded"] + 1 for each in looked()]
+    assert len(hidden) <= 2 and sum(hidden) > 8, hidden  # at most one for each second
+    kills = [each for each in of_exec(events(session, since), result.id) if each["hook"] == "task_kill"]
+    assert [(each["object"]["value"], each["folded"]) for each in kills] == [(session.agent.pid, 0)], kills
+
+
+@test("the denial that the agent tried itself on says so", needs=("moat", "lsm"))
+def self_test(session):
+    first = log(session)[0]
+    assert (first["hook"], first["subject"]["contextName"], first["subject"]["context"]) == ("task_kill", "self-test", 0), first

@@ -155,7 +155,7 @@ for word in sys.argv[1:]:
 
 @contextlib.contextmanager
 def addresses():
-    """Of this machine in ways of their own: a net on the loopback device, a broadcast address, an anycast address."""
+    """Of this machine in ways of their own: a net on the loopback device, a broadcast address, an anycast address, local routes."""
     def ip(*words):
         subprocess.run(["ip", *words], check=True, capture_output=True)
     forwarding = "/proc/sys/net/ipv6/conf/moat0/forwarding"
@@ -167,17 +167,23 @@ def addresses():
         ip("address", "add", "10.78.0.1/24", "broadcast", "+", "dev", "moat0")
         ip("link", "set", "moat0", "up")
         ip("address", "add", "fd77::1/64", "dev", "moat0", "nodad")
+        ip("route", "add", "local", "192.0.2.0/24", "dev", "lo")
+        ip("-6", "route", "add", "local", "2001:db8:1::/48", "dev", "lo")
         yield
     finally:
         subprocess.run(["ip", "link", "delete", "moat0"], check=False, capture_output=True)
         ip("address", "delete", "10.77.0.1/24", "dev", "lo")
+        for words in (("route", "delete", "local", "192.0.2.0/24", "dev", "lo"), ("-6", "route", "delete", "local", "2001:db8:1::/48", "dev", "lo")):
+            subprocess.run(["ip", *words], check=False, capture_output=True)
 
 
-@test("a guarded port is out of reach by every address of this machine: a net on the loopback device, broadcast, anycast", needs=("moat", "lsm", "http"))
+@test("a guarded port is out of reach by every address of this machine: a net on the loopback device, broadcast, anycast, local routes", needs=("moat", "lsm", "http"))
 def other_addresses(session):
     tcp, udp = (f"{socket.AF_INET:d},{kind:d},{{}},{HTTP_PORT}" for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM))
     anycast = f"{socket.AF_INET6:d},{socket.SOCK_DGRAM:d},fd77::,{HTTP_PORT}"
-    ours = [tcp.format("10.77.0.1"), tcp.format("10.77.0.99"), udp.format("10.78.0.1"), udp.format("10.78.0.255"), anycast]
+    ours = [tcp.format("10.77.0.1"), tcp.format("10.77.0.99"), udp.format("10.78.0.1"), udp.format("10.78.0.255"), anycast,
+            tcp.format("192.0.2.7"), udp.format("192.0.2.200"), anycast.replace("fd77::", "2001:db8:1:2::3"),
+            anycast.replace("fd77::", "::ffff:192.0.2.9")]
     others = [udp.format("10.78.0.2"), anycast.replace("fd77::", "fd77::2")]
     with addresses():
         alone = subprocess.run([places.PYTHON, "-c", CONNECT, *ours, *others], check=True, capture_output=True, text=True)

@@ -70,10 +70,10 @@ def of_exec(session, identifier):
     return found
 
 
-def set_label(session, pid, role, announced=NONE, flags=0):
+def set_label(session, pid, role, announced=NONE, flags=0, context=1 << 40, exec_=1 << 40, secure=False):
     """announced: the role of the next child, where role is INIT. No context has the number."""
     number, pidfd = 1 << 40, os.pidfd_open(pid)
-    one = LABEL.pack(role, flags, number if role == USER else 0, number if role == USER else 0)
+    one = LABEL.pack(role, flags | int(secure), context if role == USER else 0, exec_ if role == USER else 0)
     other = LABEL.pack(announced, 0, number if announced else 0, number if announced else 0)
     try:
         with_entry(session, "tasks", UPDATE, pidfd, ctypes.create_string_buffer((one + other).ljust(TASK, b"\0"), TASK))
@@ -111,4 +111,4 @@ def answer(function):
 
 
 def guard_socket(session, each, guarded=True):
-    with_entry(session, "sockets", UPDATE, each.fileno(), ctypes.create_string_buffer(struct.pack("<II", guarded, 0), 8))
+    with_entry(session, "sockets", UPDATE, each.fileno(), ctypes.create_string_buffer(struct.pack("<II24x", guarded, 0), 32))

@@ -118,6 +118,8 @@ class Session:
 hide = {self.hidden}
 device = /dev/cpu_dma_latency
 device = 204:*
+reach = /dev/log
+reach = @{self.instance}.reach
 
 [service http]
 command = {self.http_command()}
@@ -138,7 +140,8 @@ command = /bin/sleep 1000000
 port = {SPARE_PORT}
 
 [service sockets]
-command = {places.PYTHON} {places.CONTROL_PLANE}/sockets.py {self.instance} {HTTP_PORT} {self.tree}/socket
+command = {places.PYTHON} {places.CONTROL_PLANE}/sockets.py {self.instance} {HTTP_PORT} {self.tree}/socket {self.scratch}/listening/service.socket
+reachable = @{self.instance}.open
 
 [service broken]
 command = /nonexistent/program --token {SECRET}
@@ -322,6 +325,7 @@ def make_tree(parent, kind="protected"):
 def make_protected(parent):
     """Other things to protect, see test_protect. Returns the path of the single file."""
     os.makedirs(f"{parent}/code")
+    os.mkdir(f"{parent}/listening")
     os.makedirs(f"{parent}/volume/mounted")
     os.symlink("code", f"{parent}/to-code")
     if os.environ.get("MOAT_VM"):

@@ -461,6 +461,43 @@ static void errors_never_repeat_a_secret(void **state)
 		"env must be KEY=VALUE, with letters, digits and _ in KEY");
 }
 
+static void sockets_are_opened_one_by_one(void **state)
+{
+	struct config *c = accepted("[moat]\nreach = /run//docker.sock\nreach = @bus\n" SERVICE
+				    "port = 80\nreachable = 9229\nreachable = 80\n"
+				    "reachable = /run/web.sock\nreachable = @web\n");
+	const struct config_service *s = &c->services[0];
+
+	(void)state;
+	assert_int_equal(strv_len(c->reach), 2);
+	assert_string_equal(c->reach[0], "/run/docker.sock");
+	assert_string_equal(c->reach[1], "@bus");
+	assert_false(s->reachable);
+	assert_int_equal(s->n_ports, 1);
+	assert_int_equal(s->n_open, 2);
+	assert_int_equal(s->open[0].port, 9229);
+	assert_int_equal(s->open[1].port, 80);
+	assert_int_equal(strv_len(s->open_sockets), 2);
+	assert_string_equal(s->open_sockets[0], "/run/web.sock");
+	assert_string_equal(s->open_sockets[1], "@web");
+	config_free(c);
+	c = accepted("");
+	assert_string_equal(c->reach[0], "/dev/log");
+	config_free(c);
+	c = accepted("[moat]\nreach = none\n");
+	assert_null(c->reach);
+	config_free(c);
+	refused("[moat]\nreach = docker.sock\n", 2,
+		"reach must be the absolute path or the @NAME of a unix socket");
+	refused("[moat]\nreach = @\n", 2,
+		"reach must be the absolute path or the @NAME of a unix socket");
+	refused(SERVICE "reachable = maybe\n", 3,
+		"reachable must be yes, no, a port, or a path or @NAME of a unix socket");
+	refused(SERVICE "reachable = 65536\n", 3, "reachable must be a port from 1 to 65535");
+	refused(SERVICE "port = 80\n[service b]\ncommand = y\nreachable = 80\n", 6,
+		"port 80 belongs to service a (line 3)");
+}
+
 static void nul_bytes_are_refused(void **state)
 {
 	static const char inside[] = "[moat]\nenforce = au\0dit\n";
@@ -654,6 +691,7 @@ int main(void)
 		cmocka_unit_test(each_error_names_its_line),
 		cmocka_unit_test(of_several_errors_the_first_line_is_named),
 		cmocka_unit_test(errors_never_repeat_a_secret),
+		cmocka_unit_test(sockets_are_opened_one_by_one),
 		cmocka_unit_test(nul_bytes_are_refused),
 		cmocka_unit_test(a_long_line_is_whole_or_refused),
 		cmocka_unit_test(an_indented_line_does_not_continue_the_one_before),

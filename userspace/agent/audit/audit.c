@@ -87,9 +87,14 @@ static void write_subject(const struct audit *audit, const struct moat_event *ev
 	jbuf_add_unsigned(b, "pid", event->pid);
 	jbuf_key(b, "comm");
 	jbuf_text_n(b, event->comm, strnlen(event->comm, sizeof(event->comm)));
-	jbuf_add_unsigned(b, "context", event->context);
-	jbuf_add_text(b, "contextName",
-		      audit->name ? audit->name(event->context, audit->name_data) : NULL);
+	if (event->context == MOAT_CONTEXT_SELF_TEST) {
+		jbuf_add_unsigned(b, "context", 0);
+		jbuf_add_text(b, "contextName", "self-test");
+	} else {
+		jbuf_add_unsigned(b, "context", event->context);
+		jbuf_add_text(b, "contextName",
+			      audit->name ? audit->name(event->context, audit->name_data) : NULL);
+	}
 	if (audit->exec_name)
 		jbuf_add_text(b, "exec", audit->exec_name(event->exec, audit->name_data));
 	else

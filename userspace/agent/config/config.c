@@ -87,16 +87,25 @@ struct config_context *config_add_context(struct config *config, const char *nam
 	return c->name && c->directory ? c : NULL;
 }
 
-int config_add_port(struct config_service *service, const struct config_port *port)
+static int push_port(struct config_port **ports, size_t *n, const struct config_port *port)
 {
-	struct config_port *grown =
-		reallocarray(service->ports, service->n_ports + 1, sizeof(*grown));
+	struct config_port *grown = reallocarray(*ports, *n + 1, sizeof(*grown));
 
 	if (!grown)
 		return -ENOMEM;
-	service->ports = grown;
-	service->ports[service->n_ports++] = *port;
+	*ports = grown;
+	grown[(*n)++] = *port;
 	return 0;
+}
+
+int config_add_port(struct config_service *service, const struct config_port *port)
+{
+	return push_port(&service->ports, &service->n_ports, port);
+}
+
+int config_add_open_port(struct config_service *service, const struct config_port *port)
+{
+	return push_port(&service->open, &service->n_open, port);
 }
 
 void config_free(struct config *config)
@@ -113,6 +122,8 @@ void config_free(struct config *config)
 		free(s->directory);
 		strv_free(s->protect);
 		strv_free(s->shares);
+		free(s->open);
+		strv_free(s->open_sockets);
 	}
 	for (size_t i = 0; i < config->n_contexts; i++) {
 		struct config_context *c = &config->contexts[i];
@@ -134,13 +145,19 @@ void config_free(struct config *config)
 	free(config->cgroup_dir);
 	free(config->audit_log);
 	strv_free(config->hide);
+	strv_free(config->reach);
 	free(config);
 }
 
 /* Socket and state directory stay NULL: each has a default that depends on the other. */
 static struct config *config_new(void)
 {
+	/* the system log, as syslogd and journald bind it, and the cache of users and groups */
+	static const char *const reach_default[] = {
+		"/dev/log", "/run/systemd/journal/dev-log", "/run/nscd/socket", "/var/run/nscd/socket",
+	};
 	struct config *config = calloc(1, sizeof(*config));
+	int r = 0;
 
 	if (!config)
 		return NULL;
@@ -149,7 +166,9 @@ static struct config *config_new(void)
 	config->shm_size = 64ull << 20;
 	config->instance = strdup("default");
 	config->pin_dir = strdup(DEFAULT_PIN_DIR);
-	if (!config->instance || !config->pin_dir || !config_add_context(config, "default", 0)) {
+	for (size_t i = 0; i < ARRAY_LEN(reach_default) && r == 0; i++)
+		r = strv_append(&config->reach, reach_default[i]);
+	if (r < 0 || !config->instance || !config->pin_dir || !config_add_context(config, "default", 0)) {
 		config_free(config);
 		return NULL;
 	}
@@ -183,6 +202,23 @@ static int settle_paths(struct config *config, const char **ret_why)
 	else if (strlen(config->socket) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
 		*ret_why = "the path of the socket is too long for a unix socket";
 	return 0;
+}
+
+/* A port that one service opens and another one has. */
+static void check_open_ports(const struct config *config, const struct config_service *s,
+			     struct config_error *e)
+{
+	for (size_t i = 0; i < s->n_open; i++)
+		for (size_t k = 0; k < config->n_services; k++) {
+			const struct config_service *other = &config->services[k];
+
+			for (size_t j = 0; j < other->n_ports && other != s; j++)
+				if (other->ports[j].port == s->open[i].port)
+					config_error_at(e, s->open[i].line,
+							"port %u belongs to service %s (line %u)",
+							s->open[i].port, other->name,
+							other->ports[j].line);
+		}
 }
 
 /* Ports of s against each other and against those of the services before it. */
@@ -226,6 +262,7 @@ static int check(struct config *config, struct config_error *e)
 			config_error_at(e, config->services[i].line, "service %s has no command",
 					config->services[i].name);
 		check_ports(config, i, e);
+		check_open_ports(config, &config->services[i], e);
 		if (!faulty)
 			config_check_service(config, &config->services[i], e);
 	}

@@ -18,6 +18,7 @@
 #define CONFIG_DEVICES_MAX 64u
 #define CONFIG_HIDE_MAX 256u /* of moat and all services together */
 #define CONFIG_SHOW_MAX 16u  /* per context */
+#define CONFIG_SOCKETS_MAX 256u /* names of unix sockets, of a service or of [moat] */
 #define CONFIG_FILE_MAX (1024u * 1024)
 
 enum enforce_mode {
@@ -57,7 +58,10 @@ struct config_service {
 	char **argv;
 	struct config_port *ports;
 	size_t n_ports;
-	bool reachable;
+	bool reachable; /* all of ports */
+	struct config_port *open; /* the only ones that are, listed in ports or not */
+	size_t n_open;
+	char **open_sockets; /* unix sockets: PATH or @NAME; NULL: none, or NULL-terminated */
 	uint16_t ready_port; /* ready = tcp:PORT; 0: ready as soon as it runs */
 	enum restart_policy restart;
 	char **env;      /* KEY=VALUE; on top of the agent's own environment */
@@ -101,6 +105,7 @@ struct config {
 	uint64_t memory_reserve; /* bytes for the control plane; 0: by the size of the machine,
 				  * CONFIG_NO_LIMIT: none */
 	uint64_t shm_size; /* of /dev/shm of a namespace, default 64 MiB */
+	char **reach; /* unix sockets of the machine that user code may reach: PATH or @NAME; NULL-terminated */
 	struct config_device devices[CONFIG_DEVICES_MAX]; /* that user code may open besides the usual */
 	size_t n_devices;
 	struct config_service *services;

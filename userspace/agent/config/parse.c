@@ -33,6 +33,7 @@ struct parser {
 	struct config_context *context;
 	unsigned moat_line;
 	uint64_t seen; /* keys that the section has had, by their place in the table */
+	bool reach_given;
 	bool no_memory;
 };
 
@@ -166,9 +167,44 @@ static const char *set_port(struct parser *p, const char *text)
 	return why;
 }
 
+static const char *add_socket(char ***names, const char *text)
+{
+	PTR_OWNED char *name = NULL;
+	const char *why = config_value_socket(text, &name);
+
+	if (!why && *names && strv_len(*names) == CONFIG_SOCKETS_MAX)
+		return "is one too many";
+	if (!why && strv_append(names, name) < 0)
+		return "out of memory";
+	return why;
+}
+
+/* yes, no, a port, or a unix socket. */
 static const char *set_reachable(struct parser *p, const char *text)
 {
-	return config_value_bool(text, &p->service->reachable);
+	struct config_port port = { .line = p->line };
+
+	if (text[0] == '/' || text[0] == '@')
+		return add_socket(&p->service->open_sockets, text);
+	if (text[0] < '0' || text[0] > '9')
+		return config_value_bool(text, &p->service->reachable) ?
+			       "must be yes, no, a port, or a path or @NAME of a unix socket" : NULL;
+	if (config_value_port(text, &port))
+		return "must be a port from 1 to 65535";
+	if (p->service->n_open == CONFIG_PORTS_MAX)
+		return "is one too many for this service";
+	return config_add_open_port(p->service, &port) < 0 ? "out of memory" : NULL;
+}
+
+/* The first one takes the place of the default list. */
+static const char *set_reach(struct parser *p, const char *text)
+{
+	if (!p->reach_given) {
+		strv_free(p->config->reach);
+		p->config->reach = NULL;
+	}
+	p->reach_given = true;
+	return strcmp(text, "none") == 0 ? NULL : add_socket(&p->config->reach, text);
 }
 
 static const char *set_follow(struct parser *p, const char *text)
@@ -368,9 +404,10 @@ static const struct key {
 	{ SECTION_MOAT, "device", set_device, true },
 	{ SECTION_MOAT, "hide", set_hide, true },
 	{ SECTION_MOAT, "protect_resolver", set_protect_resolver },
+	{ SECTION_MOAT, "reach", set_reach, true },
 	{ SECTION_SERVICE, "command", set_command },
 	{ SECTION_SERVICE, "port", set_port, true },
-	{ SECTION_SERVICE, "reachable", set_reachable },
+	{ SECTION_SERVICE, "reachable", set_reachable, true },
 	{ SECTION_SERVICE, "ready", set_ready },
 	{ SECTION_SERVICE, "restart", set_restart },
 	{ SECTION_SERVICE, "env", set_service_env, true },

@@ -19,6 +19,7 @@ struct config_service *config_add_service(struct config *config, const char *nam
 struct config_context *config_add_context(struct config *config, const char *name, unsigned line);
 /* 0 or -ENOMEM. */
 int config_add_port(struct config_service *service, const struct config_port *port);
+int config_add_open_port(struct config_service *service, const struct config_port *port);
 
 /* places.c: what concerns several lines of one service. */
 void config_check_service(const struct config *config, const struct config_service *service,

@@ -10,6 +10,7 @@
 #define PIDS_LIMIT_MAX 4194304u /* PID_MAX_LIMIT of 64-bit kernels */
 #define CPUS_LIMIT_MAX 8192u
 #define SECONDS_MAX 86400u
+#define SOCKET_NAME_MAX sizeof(((struct moat_socket_name *)NULL)->path)
 #define MAJOR_MAX 4095u /* 12 bits, linux/kdev_t.h */
 
 static const char out_of_memory[] = "out of memory";
@@ -141,6 +142,25 @@ const char *config_value_device(const char *text, struct config_device *ret_devi
 	device.major = (uint32_t)major;
 	device.minor = (uint32_t)minor;
 	*ret_device = device;
+	return NULL;
+}
+
+const char *config_value_socket(const char *text, char **name)
+{
+	char *copy;
+
+	if (text[0] == '/')
+		return strlen(text) >= SOCKET_NAME_MAX ? "is too long for a unix socket" :
+							 config_value_path(text, name);
+	if (text[0] != '@' || !text[1])
+		return "must be the absolute path or the @NAME of a unix socket";
+	if (strlen(text) > SOCKET_NAME_MAX)
+		return "is too long for a unix socket";
+	copy = strdup(text);
+	if (!copy)
+		return out_of_memory;
+	free(*name);
+	*name = copy;
 	return NULL;
 }
 

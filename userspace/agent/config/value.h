@@ -27,6 +27,8 @@ const char *config_value_path(const char *text, char **path);
 const char *config_value_port(const char *text, struct config_port *ret_port);
 /* "195:*", "10:232", or an absolute path, which the caller frees. */
 const char *config_value_device(const char *text, struct config_device *ret_device);
+/* The path of a unix socket, as config_value_path(), or the name of one without a file behind an @. */
+const char *config_value_socket(const char *text, char **name);
 /* Sets one KEY=VALUE in *env, which may be NULL. */
 const char *config_value_env(const char *text, char ***env);
 /* A limit in the unit of its kind, or "infinity" (CONFIG_NO_LIMIT): 512M, 100, 1.5. */

@@ -4,7 +4,6 @@
 #include "agent/enforce/internal.h"
 
 #include <stdarg.h>
-#include <sys/epoll.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -13,8 +12,6 @@
 #include <bpf/btf.h>
 
 #include "base/log.h"
-
-#define RECORDS_PER_TURN 256 /* of the event loop */
 
 /* The last lines libbpf wrote: the reason of a failed load, for the person who reads the error. */
 static char libbpf_said[256];
@@ -73,50 +70,6 @@ static int fill_settings(struct enforce *e, const struct config *config, struct 
 	if (r < 0)
 		return fail(f, -r, "cannot write the settings map");
 	e->settings = settings;
-	return 0;
-}
-
-static bool is_configured(const struct config *config, uint16_t port)
-{
-	for (size_t i = 0; i < config->n_services; i++)
-		for (size_t j = 0; j < config->services[i].n_ports; j++)
-			if (config->services[i].ports[j].port == port)
-				return true;
-	return false;
-}
-
-/* Ports that the last agent guarded and that the configuration no longer names. */
-static void release_ports(struct enforce *e, const struct config *config)
-{
-	int fd = bpf_map__fd(e->bpf->maps.ports);
-	struct moat_port_key key, next;
-	int r = bpf_map_get_next_key(fd, NULL, &next);
-
-	while (r == 0) {
-		key = next;
-		r = bpf_map_get_next_key(fd, &key, &next);
-		if (key.netns != e->settings.netns || !is_configured(config, key.port))
-			bpf_map_delete_elem(fd, &key);
-	}
-}
-
-static int guard_ports(struct enforce *e, const struct config *config, struct failure *f)
-{
-	for (size_t i = 0; i < config->n_services; i++) {
-		const struct config_service *s = &config->services[i];
-		struct moat_port port = { .service = i, .reachable = s->reachable };
-
-		for (size_t j = 0; j < s->n_ports; j++) {
-			struct moat_port_key key = { .netns = e->settings.netns };
-			int r;
-
-			key.port = s->ports[j].port;
-			r = bpf_map_update_elem(bpf_map__fd(e->bpf->maps.ports), &key, &port, BPF_ANY);
-			if (r < 0)
-				return fail(f, -r, "cannot guard port %u", key.port);
-		}
-	}
-	release_ports(e, config);
 	return 0;
 }
 
@@ -280,8 +233,11 @@ static int load(struct enforce *e, const struct config *config, struct failure *
 		r = enforce_adopt(e, config, f);
 	if (r < 0)
 		return r;
-	if (e->adopted) /* and with them files and superblocks of user code, also if .bss is not the same */
+	if (e->adopted) { /* and with them files and sockets of user code, also if .bss is not the same */
 		e->bpf->bss->owners_known = e->bpf->bss->own_superblocks = true;
+		e->bpf->bss->ports_pending = e->bpf->bss->sockets_known = true;
+		e->bpf->bss->datagrams_shared = true;
+	}
 	r = moat_bpf__load(e->bpf);
 	if (r < 0)
 		return fail(f, -r, "the kernel refused the BPF LSM programs (%s)", libbpf_said);
@@ -298,7 +254,10 @@ static int start(struct enforce *e, const struct config *config, struct failure 
 	r = fill_settings(e, config, f);
 	if (r < 0)
 		return r;
-	r = guard_ports(e, config, f);
+	r = enforce_guard_ports(e, config, f);
+	if (r < 0)
+		return r;
+	r = enforce_open_sockets(e, config, f);
 	if (r < 0)
 		return r;
 	r = enforce_allow_devices(e, config, f);
@@ -362,7 +321,7 @@ void enforce_close(struct enforce *e, bool keep_pins)
 	if (!e)
 		return;
 	if (e->loop)
-		loop_remove(e->loop, &e->source);
+		enforce_stop_records(e);
 	if (!keep_pins)
 		enforce_unpin(e);
 	unload(e);
@@ -544,36 +503,14 @@ int enforce_counters(struct enforce *e, struct moat_counter *ret_counters,
 	return sum_drops(e, n_cpus, ret_drops);
 }
 
-static int on_record(void *data, void *record, size_t size)
-{
-	struct enforce *e = data;
-
-	if (size >= sizeof(struct moat_event))
-		e->on_denial(record, e->on_denial_data);
-	return ++e->n_records < RECORDS_PER_TURN ? 0 : -EAGAIN;
-}
-
-static void on_ring_ready(struct loop_source *source, uint32_t events)
-{
-	struct enforce *e = container_of(source, struct enforce, source);
-
-	/* A flood of denials must not keep the loop from everything else: the descriptor stays ready. */
-	(void)events;
-	e->n_records = 0;
-	ring_buffer__consume(e->ring);
-}
-
 int enforce_watch(struct enforce *e, struct loop *loop, enforce_event_fn on_event, void *data)
 {
 	if (!e->active)
 		return 0;
 	e->on_denial = on_event;
 	e->on_denial_data = data;
-	e->ring = ring_buffer__new(bpf_map__fd(e->bpf->maps.events), on_record, e, NULL);
-	if (!e->ring)
-		return -errno;
 	e->loop = loop;
-	return loop_add(loop, &e->source, ring_buffer__epoll_fd(e->ring), EPOLLIN, on_ring_ready);
+	return enforce_read_records(e);
 }
 
 static const struct {

@@ -32,6 +32,8 @@ struct enforce {
 	struct ring_buffer *ring;       /* owned */
 	struct loop *loop;              /* borrowed; NULL before enforce_watch() */
 	struct loop_source source;
+	struct loop_timer unfold; /* set while `windows` may hold something, see records.c */
+	bool unfolding;
 	enforce_event_fn on_denial;
 	void *on_denial_data;
 };
@@ -46,6 +48,10 @@ pid_t enforce_pid_of(int pidfd);
 void enforce_forget_mounts(struct enforce *e, uint32_t mnt_ns);
 void enforce_forget_stale_mounts(struct enforce *e);
 void enforce_free_mounts(struct enforce *e);
+/* Guards the ports of the services, and no others that an agent before guarded. */
+int enforce_guard_ports(struct enforce *e, const struct config *config, struct failure *f);
+/* Opens to user code the unix sockets that the configuration names, and no others. */
+int enforce_open_sockets(struct enforce *e, const struct config *config, struct failure *f);
 
 /* Gives user code the devices of the configuration, and none that an agent before gave it. */
 int enforce_allow_devices(struct enforce *e, const struct config *config, struct failure *f);
@@ -70,6 +76,10 @@ int enforce_adopt(struct enforce *e, const struct config *config, struct failure
 int enforce_pin(struct enforce *e, const struct config *config, struct failure *f);
 /* Removes what enforce_pin() and enforce_lock() made. Harmless when there is nothing. */
 void enforce_unpin(struct enforce *e);
+
+/* Reads the records of the ring, and what was folded, until the loop ends. 0 or -errno. */
+int enforce_read_records(struct enforce *e);
+void enforce_stop_records(struct enforce *e);
 
 /* Proves on a child that the programs decide: a CONTROL child may signal us, the same child
  * labelled USER may not. 0, or -errno with the reason. */

@@ -45,7 +45,7 @@ static uint64_t refusals(struct enforce *e)
 
 static int judge(struct enforce *e, int fd, int pidfd, struct failure *f)
 {
-	struct moat_task user = { .label = { .role = MOAT_ROLE_USER, .context = UINT64_MAX } };
+	struct moat_task user = { .label = { .role = MOAT_ROLE_USER, .context = MOAT_CONTEXT_SELF_TEST } };
 	int expected = e->settings.mode == MOAT_MODE_ENFORCE ? EPERM : 0;
 	uint64_t before = refusals(e);
 	int r;

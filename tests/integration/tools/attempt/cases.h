@@ -78,6 +78,12 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(setns_pidfd, "control", EPERM, ESRCH, 0, 0, "setns(pidfd, CLONE_NEWNS)")                 \
 	X(setns_proc, "control", ENOENT, ENOENT, 0, 0, "setns(/proc/PID/ns/mnt)")                  \
 	X(capget, "control", EPERM, ESRCH, 0, 0, "capget")                                         \
+	X(credentials_pid, "control", EPERM, EPERM, EPERM, 0, "SCM_CREDENTIALS with the pid, sendmsg") \
+	X(credentials_pid_many, "control", EPERM, EPERM, EPERM, 0, "the same by sendmmsg")         \
+	X(credentials_pid_uring, "control", EPERM, EPERM, EPERM, 0, "the same by io_uring")        \
+	X(credentials_uid, "control", EPERM, EPERM, EPERM, 0, "SCM_CREDENTIALS with another uid")  \
+	X(credentials_gid, "control", EPERM, EPERM, EPERM, 0, "SCM_CREDENTIALS with another gid")  \
+	X(credentials_own, "control", 0, 0, 0, CONTROL, "SCM_CREDENTIALS with one's own")          \
 	X(pidfd_open, "control", 0, ESRCH, 0, ORACLE, "pidfd_open")
 
 #define PROC_CASES(X)                                                                              \
@@ -127,7 +133,7 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(bind_tcp4, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind TCP 0.0.0.0")                    \
 	X(bind_tcp4_loopback, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind TCP 127.0.0.1")         \
 	X(bind_tcp4_specific, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind TCP 127.0.0.2")         \
-	X(bind_tcp4_foreign, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind TCP, IP_FREEBIND")       \
+	X(bind_tcp4_foreign, "ports", EPERM, EPERM, EPERM, 0, "bind TCP, IP_FREEBIND")             \
 	X(bind_tcp4_unspec, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind TCP, family AF_UNSPEC")   \
 	X(bind_tcp6, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind TCP ::")                         \
 	X(bind_tcp6_loopback, "ports", EADDRINUSE, EADDRINUSE, 0, 0, "bind TCP ::1")               \
@@ -208,6 +214,23 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(header_included, "service", EPERM, EPERM, EPERM, 0, "IP_HDRINCL on a raw ICMP socket")   \
 	X(header_included6, "service", EPERM, EPERM, EPERM, 0, "IPV6_HDRINCL on a raw ICMPv6 socket") \
 	X(transparent6, "service", EPERM, EPERM, EPERM, 0, "IPV6_TRANSPARENT on a raw ICMPv6 socket") \
+	X(transparent_udp, "service", EPERM, EPERM, EPERM, 0, "IP_TRANSPARENT on UDP")             \
+	X(transparent_tcp, "service", EPERM, EPERM, EPERM, 0, "IP_TRANSPARENT on TCP")             \
+	X(transparent_udp6, "service", EPERM, EPERM, EPERM, 0, "IPV6_TRANSPARENT on UDP")          \
+	X(freebind, "service", EPERM, EPERM, EPERM, 0, "IP_FREEBIND on UDP")                       \
+	X(freebind6, "service", EPERM, EPERM, EPERM, 0, "IPV6_FREEBIND on TCP")                    \
+	X(original_destination, "service", EPERM, EPERM, EPERM, 0, "IP_RECVORIGDSTADDR on TCP")    \
+	X(packet_mark, "service", EPERM, EPERM, EPERM, 0, "SO_MARK")                               \
+	X(mark_message, "service", EPERM, EPERM, EPERM, 0, "SO_MARK in sendmsg")                   \
+	X(mark_second_message, "service", EPERM, EPERM, EPERM, 0, "SO_MARK in the second message of sendmmsg") \
+	X(bind_device, "service", EPERM, EPERM, EPERM, 0, "SO_BINDTODEVICE")                       \
+	X(bind_device_index, "service", EPERM, EPERM, EPERM, 0, "SO_BINDTOIFINDEX")                \
+	X(source_route, "service", EPERM, EPERM, EPERM, 0, "IP_OPTIONS")                           \
+	X(source_route_message, "service", EPERM, EPERM, EPERM, 0, "IP_RETOPTS in sendmsg")        \
+	X(routing_header, "service", EPERM, EPERM, EPERM, 0, "IPV6_RTHDR")                         \
+	X(routing_header_message, "service", EPERM, EPERM, EPERM, 0, "IPV6_RTHDR in sendmsg")      \
+	X(packet_options, "service", EPERM, EPERM, EPERM, 0, "IPV6_2292PKTOPTIONS")                \
+	X(type_of_service, "service", 0, 0, 0, CONTROL, "IP_TOS in sendmmsg")                      \
 	X(interface_placed, "service", EPERM, EPERM, EPERM, 0, "a veth pair with one end in the service's network") \
 	X(interfaces_own, "service", 0, 0, 0, CONTROL, "a veth pair in an own network namespace")  \
 	X(process_events, "service", EPERM, EPERM, EPERM, 0, "a netlink socket for process events") \
@@ -228,6 +251,8 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(cgroup_make, "kernel", EPERM, EPERM, EPERM, 0, "make a cgroup")                          \
 	X(cgroup_spawn, "kernel", EPERM, EPERM, EPERM, 0, "clone3(CLONE_INTO_CGROUP) into another cgroup") \
 	X(cgroup_read, "kernel", 0, 0, 0, CONTROL, "read cgroup.controllers")                      \
+	X(cgroup_version1, "kernel", EPERM, EPERM, EPERM, 0, "mount a named hierarchy of cgroup version 1") \
+	X(cgroup_version1_fsopen, "kernel", EPERM, EPERM, EPERM, 0, "fsopen cgroup, name a hierarchy") \
 	X(bpffs_mount, "kernel", EPERM, EPERM, EPERM, 0, "mount a bpffs")                          \
 	X(bpffs_fsmount, "kernel", EPERM, EPERM, EPERM, 0, "open an unattached fsmount(bpf)")      \
 	X(binfmt_misc, "kernel", EPERM, EPERM, EPERM, 0, "mount binfmt_misc")                      \
@@ -288,6 +313,10 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(key_add, "machine", EPERM, EPERM, EPERM, 0, "add_key")                                   \
 	X(key_find, "machine", ENOKEY, ENOKEY, ENOKEY, 0, "find the keyring of one's user")         \
 	X(securityfs, "machine", EPERM, EPERM, EPERM, 0, "mount securityfs")                       \
+	X(terminal_type, "machine", EPERM, EPERM, EPERM, 0, "ioctl(TIOCSTI)")                      \
+	X(terminal_discipline, "machine", EPERM, EPERM, EPERM, 0, "ioctl(TIOCSETD)")               \
+	X(terminal_own, "machine", 0, 0, 0, CONTROL, "open, set and write one's own terminal")     \
+	X(terminal_take_own, "machine", 0, 0, 0, CONTROL, "ioctl(TIOCSCTTY, 1) of one's own")      \
 	X(hostname_own, "machine", 0, 0, 0, CONTROL, "set the host name, which is one's own")
 
 #define FILE_CASES(X)                                                                              \

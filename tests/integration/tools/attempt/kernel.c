@@ -124,6 +124,28 @@ int attempt_cgroup_make(struct target *t)
 	return answer(rmdir(path));
 }
 
+static int version1_here(int r)
+{
+	return r == -ENODEV || r == -EINVAL ? -NOT_HERE : r;
+}
+
+/* Freezing by it, or naming a program that the kernel runs when a group is empty. */
+int attempt_cgroup_version1(struct target *t)
+{
+	int r = own_mounts(t);
+
+	return r < 0 ? r : version1_here(answer(mount("attempt", PLACE, "cgroup", 0, "none,name=attempt")));
+}
+
+int attempt_cgroup_version1_fsopen(struct target *t)
+{
+	int fs = fsopen("cgroup", FSOPEN_CLOEXEC);
+
+	if (fs < 0)
+		return errno == ENODEV ? -NOT_HERE : setup(t, "fsopen");
+	return answered(fs, version1_here(answer(fsconfig(fs, FSCONFIG_SET_STRING, "name", "attempt", 0))));
+}
+
 /* No file of the other cgroup is opened for this. */
 int attempt_cgroup_spawn(struct target *t)
 {

@@ -26,9 +26,10 @@ static int bind_as(struct target *t, int domain, int type, int protocol, const c
 	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, how & V6ONLY ? &on : &off, sizeof(on)) < 0)
 		return answered(fd, setup(t, "IPV6_V6ONLY"));
 	if ((how & REUSEADDR && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0) ||
-	    (how & REUSEPORT && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0) ||
-	    (how & FREEBIND && setsockopt(fd, SOL_IP, IP_FREEBIND, &on, sizeof(on)) < 0))
+	    (how & REUSEPORT && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0))
 		return answered(fd, setup(t, "setsockopt"));
+	if (how & FREEBIND && setsockopt(fd, SOL_IP, IP_FREEBIND, &on, sizeof(on)) < 0)
+		return answered(fd, -errno);
 	return answered(fd, answer(bind(fd, &a.any, len)));
 }
 
