@@ -108,7 +108,7 @@ $(O)/tests/bench/hook_bench: SANFLAGS =
 # booting other kernels. bun comes from npm, kernels from apt without being installed (vmtest/fetch).
 DEPS_BUILD := gcc make pkg-config clang bpftool libc6-dev libbpf-dev libelf-dev zlib1g-dev libcap-dev \
               libmicrohttpd-dev libjansson-dev libinih-dev
-DEPS_TEST  := libcmocka-dev python3 e2fsprogs kmod mount procps psmisc netcat-openbsd curl iproute2 util-linux strace gdb \
+DEPS_TEST  := libcmocka-dev libclang-rt-dev python3 e2fsprogs kmod mount procps psmisc netcat-openbsd curl iproute2 util-linux strace gdb \
               git bubblewrap python3-pip jupyter-server python3-prometheus-client
 DEPS_DEMO  := python3 procps
 DEPS_VM    := qemu-system-x86 kmod python3 debian-archive-keyring
@@ -250,8 +250,8 @@ uninstall: ## remove what install put there
 clean: ## remove what was built
 	rm -rf $(O)
 
-.PHONY: all help demo check check-all check-unit check-integration check-vm check-sanitize sanitized-tests tests bench bench-hooks deps deps-build \
-        deps-demo deps-test deps-vm lint lint-quick format coverage install uninstall clean \
-        compile_commands.json
+.PHONY: all help demo check check-all check-unit check-integration check-vm check-sanitize \
+        sanitized-tests tests bench bench-hooks deps deps-build deps-demo deps-test deps-vm lint \
+        lint-quick format compile_commands.json coverage install uninstall clean
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
