@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""tests/check-includes holds the rules of the house: it finds what breaks them, and nothing in this tree does."""
+"""
+tests/check-includes holds the rules of the house: it finds what breaks them, and nothing in this tree does. tests/check knows how
+long it will still take.
+"""
 
+import importlib
+import io
 import os
 import subprocess
+import sys
 import tempfile
 
 from lib import places
@@ -64,3 +70,39 @@ def check_wrong(what, files, line):
 
 for _what, _case in WRONG.items():
     check_wrong(_what, *_case)
+
+
+class Recorded:
+    """Two kernels and the native run, as the last run left them: 100 s, 40 s and 30 s."""
+
+    KNOWN = {"a": {"seconds": 100, "tests": {"one": 60, "two": 30}}, "b": {"seconds": 40, "tests": {"one": 40}},
+             "native": {"seconds": 30, "tests": {"one": 10, "three": 20}}}
+
+    def __init__(self, progress, slots):
+        lanes = {name: progress.Lane(name, list(each["tests"]), self.KNOWN) for name, each in self.KNOWN.items()}
+        self.progress = progress.Progress([[lanes["a"]], [lanes["b"]], [lanes["native"]]], slots, io.StringIO())
+
+
+@test("the time that is left is that of the last run of what has not been run, shared out to the processors")
+def time_left(_session):
+    module = load_progress()
+    assert Recorded(module, 1).progress.left() == 170 and Recorded(module, 2).progress.left() == 100
+    some = Recorded(module, 2).progress
+    some.begin("a")
+    some.line("a", "ok 1 - one # time=60.00s")
+    some.line("a", "# ok 2 - two # time=30.00s")
+    assert some.left() == 60, some.left()  # b on the other processor, native where a will have ended
+    some.line("a", "not ok 2 - two # time=60.00s")
+    some.end("a")
+    some.line("b", "ok 1 - one # SKIP not here # time=0.50s")
+    assert [each[:2] for each in some.slowest()] == [(60, "two"), (60, "one"), (0.5, "one")], some.slowest()
+    new = module.Lane("new", ["one", "four"], Recorded.KNOWN)  # what is known of elsewhere, and a guess
+    assert new.left(0) == 10 + module.GUESS + module.STARTUP, new.left(0)
+
+
+def load_progress():
+    sys.path.insert(0, os.path.join(places.SOURCE, "tests/lib"))
+    try:
+        return importlib.import_module("progress")
+    finally:
+        sys.path.pop(0)
