@@ -257,6 +257,26 @@ static struct namespace *find_namespace(const char *name)
 	return search.found;
 }
 
+static void timeout_counts_from_acceptance_and_nothing_has_run(void **state)
+{
+	pid_t init = namespace_pid(find_namespace("user"));
+	OUTCOME first = { .keep_running = true };
+	OUTCOME waits = { 0 };
+
+	(void)state;
+	kill(init, SIGSTOP);
+	assert_int_equal(start(&first, &(struct exec_request){ .argv = ARGV("/bin/true") }), 0);
+	assert_int_equal(start(&waits, &(struct exec_request){ .argv = ARGV("/bin/true"),
+							       .timeout_ms = 200 }), 0);
+	run_loop(); /* the first one is under way, and does not end */
+	kill(init, SIGCONT);
+	assert_int_equal(waits.failed, 1);
+	assert_int_equal(waits.error.code, MOAT_E_TOO_MANY_PROCESSES);
+	assert_int_equal(first.ended + first.failed, 0);
+	RUN_UNTIL(first.ended == 1);
+	assert_int_equal(first.info.exit_code, 0);
+}
+
 static void check_namespace_loss(const char *context, const char *ns_name)
 {
 	const char *mark = unique();
@@ -450,6 +470,7 @@ int main(void)
 		cmocka_unit_test(timeout_kills_the_whole_tree),
 		cmocka_unit_test(timeout_that_is_not_reached_does_nothing),
 		cmocka_unit_test(timeout_ends_what_the_command_left_in_the_background),
+		cmocka_unit_test(timeout_counts_from_acceptance_and_nothing_has_run),
 		cmocka_unit_test(exec_ends_with_its_command_not_with_its_children),
 		cmocka_unit_test(endless_writer_in_the_background_does_not_delay_the_end),
 		cmocka_unit_test(secure_exec_leaves_nothing_running),

@@ -249,6 +249,8 @@ static int kill_tree(struct exec *x)
 	return r;
 }
 
+static void spawn_failed(struct exec *x, int err, enum init_step step);
+
 /*
  * The time limit; or, once killed, the end of patience: a tracer that does not wait for its dead
  * tracee keeps moat-init from reaping it, and an uninterruptible sleep keeps it from dying.
@@ -257,6 +259,10 @@ void exec_on_timer(struct loop_timer *timer)
 {
 	struct exec *x = container_of(timer, struct exec, timer);
 
+	if (!x->killed && x->state == EXEC_STARTING && namespace_cancel(&x->spawn)) {
+		spawn_failed(x, ETIMEDOUT, INIT_STEP_REQUEST);
+		return;
+	}
 	if (!x->killed) {
 		/* Of what is in the background by now, the result was another one. */
 		x->timed_out = x->state != EXEC_ENDED;
@@ -322,6 +328,9 @@ static void describe_failure(struct refusal *e, const struct exec *x, int err, e
 			      strerror(err));
 	else if (step == INIT_STEP_DIRECTORY)
 		refuse(e, MOAT_E_BAD_DIRECTORY, "%.128s: %s", x->cwd, strerror(err));
+	else if (step == INIT_STEP_REQUEST && err == ETIMEDOUT)
+		refuse(e, MOAT_E_TOO_MANY_PROCESSES,
+		       "its turn to start did not come within its time limit: nothing has run");
 	else if (step == INIT_STEP_REQUEST)
 		exec_describe_errno(e, -err);
 	else if (step == INIT_STEP_NONE && x->execs->closing)

@@ -548,6 +548,14 @@ int namespace_spawn(struct namespace *ns, struct namespace_spawn *spawn)
 	return r;
 }
 
+bool namespace_cancel(struct namespace_spawn *spawn)
+{
+	bool waits = !list_empty(&spawn->queue);
+
+	list_remove(&spawn->queue);
+	return waits;
+}
+
 int namespace_signal(struct namespace *ns, uint64_t exec, int signal, bool group)
 {
 	struct init_signal m = { .type = INIT_SIGNAL, .signal = signal, .exec = exec,
