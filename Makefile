@@ -156,6 +156,9 @@ tests: $(UNIT_BIN) $(TOOL_BIN) $(O)/moat-init # which unit tests run
 bench: all tests ## exec latency beside posix_spawn, nsenter, unshare, bubblewrap (VM=6.12: in a VM)
 	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --plain --) tests/bench/run --build $(O)
 
+bench-loads: all tests ## what a command takes while another context does its worst (VM=6.12: in a VM)
+	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --plain --) tests/bench/loads --build $(O)
+
 bench-hooks: all tests ## what the kernel hooks cost an operation (VM=6.12: in a VM)
 	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --icount --plain --) tests/bench/hooks --build $(O) $(if $(VM),--rounds 12)
 
@@ -224,7 +227,7 @@ uninstall: ## remove what install put there
 clean: ## remove what was built
 	rm -rf $(O)
 
-.PHONY: all help demo check check-unit check-integration check-vm tests bench bench-hooks deps deps-build \
+.PHONY: all help demo check check-unit check-integration check-vm tests bench bench-hooks bench-loads deps deps-build \
         deps-demo deps-test deps-vm lint format coverage install uninstall clean
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
