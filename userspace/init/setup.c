@@ -188,8 +188,8 @@ static int protect_all(int own_proc)
 }
 
 /*
- * System V IPC has no owner that it would go away with: as much of it as of /dev/shm. The segments are
- * charged to who made them, as are messages, of which a queue holds 16 KiB (kernel.msgmnb). The
+ * System V IPC has no owner that it would go away with: as much of it as of /dev/shm. The segments
+ * are charged to who made them, as are messages, of which a queue holds 16 KiB (kernel.msgmnb). The
  * sysctls are those of our IPC namespace (sysctl(2) of the kernel's ipc/ipc_sysctl.c).
  */
 static int limit_ipc(int own_proc, uint64_t size)

@@ -305,9 +305,9 @@ static void describe_want(struct refusal *e, const struct exec *x, enum moat_err
 	uint64_t files = x->cgroup ? cgroup_files(x->cgroup) : 0;
 
 	if (code == MOAT_E_OUT_OF_MEMORY && files > 0)
-		refuse(e, code, "the command could not be started: %s; files in memory take %llu MiB "
-		       "of context %s", strerror(err), (unsigned long long)(files >> 20),
-		       x->context->config->name);
+		refuse(e, code,
+		       "the command could not be started: %s; files in memory take %llu MiB of context %s",
+		       strerror(err), (unsigned long long)(files >> 20), x->context->config->name);
 	else
 		refuse(e, code, "the command could not be started: %s", strerror(err));
 }

@@ -67,7 +67,8 @@ pid_t namespace_pid(const struct namespace *ns);
 /* Queues a spawn. -E2BIG: argv + env + cwd exceed INIT_STRINGS_MAX; -ESRCH: moat-init is gone; other
  * -errno: it could not be sent. on_spawned is not called after a failure here. */
 int namespace_spawn(struct namespace *ns, struct namespace_spawn *spawn);
-/* Takes a spawn back that still waits for its turn; on_spawned is not called. False: it is under way. */
+/* Takes a spawn back that still waits for its turn; on_spawned is not called. False: it is under
+ * way. */
 bool namespace_cancel(struct namespace_spawn *spawn);
 /* Signal to a running command, or to its process group. 0 or -errno of send(2). */
 int namespace_signal(struct namespace *ns, uint64_t exec, int signal, bool group);
