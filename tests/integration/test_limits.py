@@ -151,6 +151,16 @@ def in_force(session):
         assert f"/moat-{session.instance}/{place}" in found.out, found
 
 
+@test("a command finds its context's limits where programs look for them: in its own cgroup", needs=("moat",))
+def seen_inside(session):
+    need_controllers(session)
+    root = next(each for each in leaks.cgroup_roots() if instance_dir(session).startswith(each))
+    script = f"cd {root}$(sed -n s/^0:://p /proc/self/cgroup) && cat memory.max cpu.max"
+    assert session.exec("/bin/sh", "-c", script, context="small").out == f"{64 << 20}\n50000 100000\n"
+    most = limits(session, "default")["memoryMax"] // 4096 * 4096
+    assert session.exec("/bin/sh", "-c", script.replace(" cpu.max", "")).out == f"{most}\n"
+
+
 @test("user code is killed for want of memory long before a service, and the agent last", needs=("moat",))
 def order(session):
     session.require(session.vm or procs.capable(24), "needs CAP_SYS_RESOURCE")
