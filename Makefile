@@ -185,6 +185,9 @@ sanitized-tests: $(UNIT_BIN) $(O)/moat-init ## (build the unit tests for check-s
 bench: all tests ## exec latency beside posix_spawn, nsenter, unshare, bubblewrap (VM=6.12: in a VM)
 	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --plain --) tests/bench/run --build $(O)
 
+bench-loads: all tests ## what a command takes while another context does its worst (VM=6.12: in a VM)
+	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --plain --) tests/bench/loads --build $(O)
+
 bench-hooks: all tests ## what the kernel hooks cost an operation (VM=6.12: in a VM)
 	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --icount --plain --) tests/bench/hooks --build $(O) $(if $(VM),--rounds 12)
 
@@ -265,7 +268,7 @@ clean: ## remove what was built
 	rm -rf $(O)
 
 .PHONY: all help FORCE install-strip demo check check-all check-unit check-integration check-vm check-sanitize sanitized-tests \
-        tests bench bench-hooks deps deps-build deps-demo deps-test deps-vm lint lint-quick format coverage install uninstall \
+        tests bench bench-hooks bench-loads deps deps-build deps-demo deps-test deps-vm lint lint-quick format coverage install uninstall \
         clean compile_commands.json
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

@@ -72,7 +72,8 @@ static __always_inline bool lifts_priority(unsigned int resource, const struct r
 	       (limit->rlim_cur || limit->rlim_max);
 }
 
-/* With CAP_SYS_RESOURCE, which is not refused for one's own limits. 1 is what user code starts with. */
+/* With CAP_SYS_RESOURCE, which is not refused for one's own limits. 1 is what user code starts
+ * with. */
 static __always_inline bool allows_cores(unsigned int resource, const struct rlimit *limit)
 {
 	return resource == RLIMIT_CORE && (limit->rlim_cur > 1 || limit->rlim_max > 1);

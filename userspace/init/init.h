@@ -17,8 +17,8 @@
 
 /*
  * Turns the fresh mount namespace (a copy of the agent's) into the one user code sees, and limits
- * its IPC namespace. hidden: n NUL-terminated absolute paths, one after the other. On failure returns -errno with the step; the
- * namespace is then half made and must not be used.
+ * its IPC namespace. hidden: n NUL-terminated absolute paths, one after the other. On failure
+ * returns -errno with the step; the namespace is then half made and must not be used.
  */
 int setup_mounts(const char *hidden, size_t n, uint64_t shm_size, enum init_step *ret_step);
 

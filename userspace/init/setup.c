@@ -45,6 +45,8 @@ static const struct {
 	{ "stderr", "/proc/self/fd/2" },
 };
 
+#define MSGMNI 32000u /* the kernel's default, and nearly all that it takes */
+
 struct device_fds {
 	int fds[ARRAY_LEN(devices)];
 };
@@ -194,19 +196,20 @@ static int protect_all(void)
 }
 
 /*
- * System V IPC has no owner that it would go away with: as much of it as of /dev/shm. The segments are
- * charged to who made them, as are messages, of which a queue holds 16 KiB (kernel.msgmnb). The
+ * System V IPC has no owner that it would go away with: as much of it as of /dev/shm. The segments
+ * are charged to who made them, as are messages, of which a queue holds 16 KiB (kernel.msgmnb). The
  * sysctls are those of our IPC namespace (sysctl(2) of the kernel's ipc/ipc_sysctl.c).
  */
 static int limit_ipc(int own_proc, uint64_t size)
 {
+	uint64_t queues = size / 16384;
 	const struct {
 		const char *file;
 		uint64_t value;
 	} limits[] = {
 		{ "sys/kernel/shmmax", size },
 		{ "sys/kernel/shmall", size / (uint64_t)sysconf(_SC_PAGESIZE) },
-		{ "sys/kernel/msgmni", size / 16384 },
+		{ "sys/kernel/msgmni", queues < MSGMNI ? queues : MSGMNI },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(limits); i++) {

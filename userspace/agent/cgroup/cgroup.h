@@ -5,9 +5,9 @@
  *   BASE/moat-INSTANCE/control/{service-NAME, init-NAME}
  *                     /user/context-NAME/exec-N
  *
- * Used to kill whole trees, to know when a tree is empty, and to limit what user code takes from the
- * control plane (see tree.h) and contexts from each other (see group.c). Exec cgroups are pooled, each
- * where it is: making one costs more than the exec itself.
+ * Used to kill whole trees, to know when a tree is empty, and to limit what user code takes from
+ * the control plane (see tree.h) and contexts from each other (see group.c). Exec cgroups are
+ * pooled, each where it is: making one costs more than the exec itself.
  */
 #ifndef MOAT_CGROUP_H
 #define MOAT_CGROUP_H
@@ -52,16 +52,16 @@ const char *cgroups_missing(const struct cgroups *cgroups, enum config_limit lim
 uint64_t cgroups_reserve(const struct cgroups *cgroups);
 
 /*
- * Of an eighth of user code's memory, which all /dev/shm together may be: wanted, or half of what is
- * left, but at least 1 MiB, so that there is something for everybody. Give back what it returns.
+ * Of an eighth of user code's memory, which all /dev/shm together may be: wanted, or half of what
+ * is left, but at least 1 MiB, so that there is something for everybody. Give back what it returns.
  */
 uint64_t cgroups_shm_take(struct cgroups *cgroups, uint64_t wanted);
 void cgroups_shm_give_back(struct cgroups *cgroups, uint64_t size);
 
 /*
- * A place for the execs of a context, with its limits; 0: a share of those of all user code, which is
- * three quarters of the memory and not quite half of the processes. -EINVAL where one that is given
- * cannot be set (best_effort: a warning). Lives as long as cgroups.
+ * A place for the execs of a context, with its limits; 0: a share of those of all user code, which
+ * is three quarters of the memory and not quite half of the processes. -EINVAL where one that is
+ * given cannot be set (best_effort: a warning). Lives as long as cgroups.
  */
 int cgroup_group_add(struct cgroups *cgroups, const char *context,
 		     const uint64_t limits[LIMIT_COUNT], bool best_effort,
@@ -93,7 +93,8 @@ bool cgroup_populated(struct cgroup *cgroup);
 int cgroup_watch_empty(struct cgroup *cgroup, cgroup_empty_fn on_empty, void *data);
 /* OOM kills since cgroup_get(); -ENOTSUP without the memory controller. */
 int cgroup_oom_kills(struct cgroup *cgroup, uint64_t *ret_count);
-/* Bytes of memory that files of the whole context take (tmpfs, shared memory); 0: none, or not known. */
+/* Bytes of memory that files of the whole context take (tmpfs, shared memory); 0: none, or not
+ * known. */
 uint64_t cgroup_files(const struct cgroup *cgroup);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The cgroup of a context. What its commands take is shared out here, and what they leave (files
- * in memory, pages of files) stays charged here when they are gone: so that another context is not the one
- * who cannot start anything.
+ * The cgroup of a context. What its commands take is shared out here, and what they leave (files in
+ * memory, pages of files) stays charged here when they are gone: so that another context is not the
+ * one who cannot start anything.
  *
  * It has a directory from its first command on, and loses it when it has been idle longest of too
  * many, but not while files in memory are charged to it: they would be charged to nobody's limit.

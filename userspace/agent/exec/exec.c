@@ -313,9 +313,9 @@ static void describe_want(struct refusal *e, const struct exec *x, enum moat_err
 	uint64_t files = x->cgroup ? cgroup_files(x->cgroup) : 0;
 
 	if (code == MOAT_E_OUT_OF_MEMORY && files > 0)
-		refuse(e, code, "the command could not be started: %s; files in memory take %llu MiB "
-		       "of context %s", strerror(err), (unsigned long long)(files >> 20),
-		       x->context->config->name);
+		refuse(e, code,
+		       "the command could not be started: %s; files in memory take %llu MiB of context %s",
+		       strerror(err), (unsigned long long)(files >> 20), x->context->config->name);
 	else
 		refuse(e, code, "the command could not be started: %s", strerror(err));
 }
@@ -336,6 +336,9 @@ static void describe_failure(struct refusal *e, const struct exec *x, int err, e
 			      strerror(err));
 	else if (step == INIT_STEP_DIRECTORY)
 		refuse(e, MOAT_E_BAD_DIRECTORY, "%.128s: %s", x->cwd, strerror(err));
+	else if (step == INIT_STEP_REQUEST && err == ETIMEDOUT)
+		refuse(e, MOAT_E_TOO_MANY_PROCESSES,
+		       "its turn to start did not come within its time limit: nothing has run");
 	else if (step == INIT_STEP_REQUEST)
 		exec_describe_errno(e, -err);
 	else if (step == INIT_STEP_NONE && x->execs->closing)

@@ -87,8 +87,8 @@ void harden_self(void)
 /*
  * What user code gets, whatever the container was started with, and never more than that. Neither
  * real-time nor raised priority: bpf/task.bpf.c keeps it so. Pending signals and message queues are
- * counted per user over the whole user namespace, where the control plane is the same user: with half
- * of what it may have, user code cannot take the other half.
+ * counted per user over the whole user namespace, where the control plane is the same user: with
+ * half of what it may have, user code cannot take the other half.
  */
 static const struct {
 	int resource;
@@ -124,12 +124,12 @@ static int limit_user_code(void)
 }
 
 /*
- * A core file holds what a process holds: its environment too, for whoever can read the file. 1 is the
- * one limit with which the kernel neither writes a file (it takes less than a page for none) nor starts
- * the program of a core_pattern with '|' (fs/coredump.c: 0 would not keep it from that). The filter, which
- * is inherited by fork and execve as the limit is, stands behind it: where a core is made all the
- * same (a process lowered its limit to 0, core_pattern names a socket) no memory is in it. The registers
- * are, and they do hold secrets: so the filter alone would not do.
+ * A core file holds what a process holds: its environment too, for whoever can read the file. 1 is
+ * the one limit with which the kernel neither writes a file (it takes less than a page for none)
+ * nor starts the program of a core_pattern with '|' (fs/coredump.c: 0 would not keep it from that).
+ * The filter, which is inherited by fork and execve as the limit is, stands behind it: where a core
+ * is made all the same (a process lowered its limit to 0, core_pattern names a socket) no memory is
+ * in it. The registers are, and they do hold secrets: so the filter alone would not do.
  */
 static int forbid_core(void)
 {

@@ -25,8 +25,9 @@ enum harden_child { HARDEN_SERVICE, HARDEN_INIT, HARDEN_CHILDREN };
 
 /*
  * For a child between fork and exec: the limits and umask that the agent had before harden_self(),
- * the OOM score of its kind, default signal handlers, an empty signal mask; for user code the limits of
- * the table in moatd(8). No core files unless core is set. Async-signal-safe. 0 or -errno.
+ * the OOM score of its kind, default signal handlers, an empty signal mask; for user code the
+ * limits of the table in moatd(8). No core files unless core is set. Async-signal-safe. 0 or
+ * -errno.
  */
 int harden_undo_in_child(enum harden_child child, bool core);
 
