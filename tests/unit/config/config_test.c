@@ -145,7 +145,7 @@ static void every_key_is_read(void **state)
 	assert_string_equal(c->devices[2].path, "/dev/dri/renderD128");
 	assert_int_equal(c->n_services, 1);
 	assert_string_equal(s->name, "web");
-	assert_int_equal(s->line, 20);
+	assert_int_equal(s->line, 21);
 	assert_int_equal(strv_len(s->argv), 10);
 	assert_string_equal(s->argv[2], "a ; b");
 	assert_string_equal(s->argv[3], ";");
@@ -156,7 +156,7 @@ static void every_key_is_read(void **state)
 	assert_int_equal(s->n_ports, 3);
 	assert_int_equal(s->ports[1].port, 5353);
 	assert_true(s->ports[1].udp && !s->ports[0].udp && !s->ports[2].udp);
-	assert_int_equal(s->ports[1].line, 23);
+	assert_int_equal(s->ports[1].line, 24);
 	assert_true(s->reachable);
 	assert_int_equal(s->ready_port, 8080);
 	assert_int_equal(s->restart, RESTART_ON_FAILURE);
