@@ -213,7 +213,7 @@ def execs_end(session):
     with agent_of_its_own(session, "death-exec", sections) as agent:
         execs = {kind: Running(agent, fields) for kind, (fields, _) in KINDS.items()}
         inits = [(each["pid"], procs.start_time(each["pid"])) for each in agent.api().get("/v1/status")["namespaces"]]
-        assert len(inits) == 5 and all(labels.label(agent, pid)[0] == INIT for pid, _ in inits), inits
+        assert len(inits) == 6 and all(labels.label(agent, pid)[0] == INIT for pid, _ in inits), inits
         waiting = wait_for_exec(agent)
         kill(agent)
         try:

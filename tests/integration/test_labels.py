@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kernel's labels, read as the agent reads them: from the pinned task storage, by pidfd."""
 
+import errno
 import os
+import signal
 
-from lib import places, procs
+from lib import doing, labels, places, procs
 from lib.labels import CONTROL, INIT, USER, label
 from lib.tap import test
+from test_hooks import labelled
 
 
 def descendants(pid):
@@ -94,3 +97,35 @@ def newborn(session):
         seen = session.api.process(identifier)["stdout"].split()
         assert "sleep" in seen, f"the births were not watched: {seen}"
         assert "moat-init" not in seen, seen
+
+
+SYS_CLONE = {"x86_64": 56, "aarch64": 220}[os.uname().machine]
+NEWNS, NEWUTS, NEWIPC = 0x20000, 0x4000000, 0x8000000
+OWN = NEWNS | NEWUTS | NEWIPC
+
+
+def clones(session, *flags):
+    """A function that has a child for each, all of which must have the label of a moat-init."""
+    def function():
+        for each in flags:
+            pid = doing.libc.syscall(SYS_CLONE, each | signal.SIGCHLD, 0, 0, 0, 0)
+            if pid == 0:
+                signal.pause()
+            if pid < 0:
+                raise OSError(errno.EPERM, "clone")
+            try:
+                if label(session, pid)[0] != INIT:
+                    raise OSError(errno.EINVAL, "the child is something else")
+            finally:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+    return function
+
+
+@test("a moat-init has another one for a child where that was announced, in namespaces of its own, once, and otherwise no child",
+      needs=("moat", "lsm"))
+def announced_init(session):
+    assert labelled(session, labels.INIT, labels.INIT, clones(session, OWN)) == "ok"
+    for flags in ((0,), (NEWNS,), (NEWNS | NEWUTS,), (NEWUTS | NEWIPC,), (OWN, OWN)):
+        assert labelled(session, labels.INIT, labels.INIT, clones(session, *flags)) == "EPERM", flags
+    assert labelled(session, labels.INIT, labels.NONE, clones(session, OWN)) == "EPERM"

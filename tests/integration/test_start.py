@@ -88,7 +88,7 @@ def tree(session):
         assert procs.parent(pid) == session.agent.pid, procs.describe(pid)
     members = {pid for pid, _ in leaks.cgroup_members("moat-" + session.instance)}
     assert session.agent.service("spare")["pid"] in members, members
-    for space in session.status()["namespaces"]:
+    for space in session.api.get("/v1/status")["namespaces"]:
         assert space["pid"] in members, (space, members)
 
 

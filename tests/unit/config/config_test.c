@@ -79,6 +79,7 @@ static const char everything[] =
 	"audit_log = /var/log/moat.log\n"
 	"enforce = audit\n"
 	"keep_pins = yes\n"
+	"namespace_idle = 90\n"
 	"user_memory_max = 3G\n"
 	"user_pids_max = 4000\n"
 	"user_cpu_max = infinity\n"
@@ -140,6 +141,7 @@ static void every_key_is_read(void **state)
 	assert_string_equal(c->audit_log, "/var/log/moat.log");
 	assert_int_equal(c->enforce, ENFORCE_AUDIT);
 	assert_true(c->keep_pins);
+	assert_int_equal(c->namespace_idle, 90);
 	assert_int_equal(c->user_limits[LIMIT_MEMORY], UINT64_C(3) << 30);
 	assert_int_equal(c->user_limits[LIMIT_PIDS], 4000);
 	assert_int_equal(c->user_limits[LIMIT_CPU], CONFIG_NO_LIMIT);
@@ -157,7 +159,7 @@ static void every_key_is_read(void **state)
 	assert_string_equal(c->devices[2].path, "/dev/dri/renderD128");
 	assert_int_equal(c->n_services, 1);
 	assert_string_equal(s->name, "web");
-	assert_int_equal(s->line, 22);
+	assert_int_equal(s->line, 23);
 	assert_int_equal(strv_len(s->argv), 10);
 	assert_string_equal(s->argv[2], "a ; b");
 	assert_string_equal(s->argv[3], ";");
@@ -228,6 +230,7 @@ static void an_empty_file_has_the_defaults(void **state)
 	assert_null(c->audit_log);
 	assert_int_equal(c->enforce, ENFORCE_REQUIRE);
 	assert_false(c->keep_pins);
+	assert_int_equal(c->namespace_idle, 60);
 	for (enum config_limit i = 0; i < LIMIT_COUNT; i++)
 		assert_true(c->user_limits[i] == 0 && c->contexts[0].limits[i] == 0);
 	assert_int_equal(c->memory_reserve, 0);
@@ -318,6 +321,8 @@ static const struct {
 	{ "[moat]\nenforce = audit ; really\n", 2,
 	  "enforce must be require, best-effort or audit" },
 	{ "[moat]\nkeep_pins = true\n", 2, "keep_pins must be yes or no" },
+	{ "[moat]\nnamespace_idle = 0\n", 2, "namespace_idle must be a number of seconds from 1 to 86400" },
+	{ "[moat]\nnamespace_idle = 1m\n", 2, "namespace_idle must be a number of seconds from 1 to 86400" },
 	{ "[moat]\nenforce = audit\nenforce = require\n", 3,
 	  "enforce is given twice in this section" },
 	{ "[moat]\n[moat]\n", 2, "section [moat] is there already, in line 1" },

@@ -187,6 +187,29 @@ static void routing_follows_env_and_context(void **state)
 	}
 }
 
+/* An id is of this agent alone, and so is the number in the label: it begins where no other has been. */
+static void ids_and_numbers_are_of_this_agent_alone(void **state)
+{
+	struct exec_info first;
+	OUTCOME r = { 0 };
+	char id[32];
+
+	(void)state;
+	run(&r, ARGV("true"));
+	exec_get_info(r.exec, &first);
+	assert_ptr_equal(exec_find(fx.execs, first.id), r.exec);
+	assert_string_equal(execs_name(fx.execs, first.number), first.id);
+	assert_true(first.number > 1000000); /* microseconds since boot */
+	assert_null(execs_name(fx.execs, 1));
+	snprintf(id, sizeof(id), "%s", first.id);
+	assert_non_null(strchr(id, '-'));
+	assert_int_equal(strlen(strchr(id, '-')), 7);
+	id[strlen(id) - 1] = id[strlen(id) - 1] == 'a' ? 'b' : 'a'; /* of another agent */
+	assert_null(exec_find(fx.execs, id));
+	*strchr(id, '-') = '\0';
+	assert_null(exec_find(fx.execs, id));
+}
+
 static void no_descriptor_is_inherited(void **state)
 {
 	int leak[40];
@@ -388,6 +411,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(bad_directory_is_its_own_error),
 		cmocka_unit_test(environment_is_base_below_context_below_exec),
 		cmocka_unit_test(routing_follows_env_and_context),
+		cmocka_unit_test(ids_and_numbers_are_of_this_agent_alone),
 		cmocka_unit_test(no_descriptor_is_inherited),
 		cmocka_unit_test(capabilities_are_exactly_those_of_the_context),
 		cmocka_unit_test(session_signals_and_umask_are_fresh),

@@ -109,7 +109,8 @@ static int adversary(void)
 	if (recv(INIT_SOCKET_FD, request, sizeof(request) - 1, 0) < (ssize_t)sizeof(*setup))
 		return 1;
 	snprintf(mode, sizeof(mode), "%s", strrchr(request + sizeof(*setup), '/') + 1);
-	answer(INIT_READY, 0, 0, 0);
+	if (strcmp(mode, "mute") != 0)
+		answer(INIT_READY, 0, 0, 0);
 	while (recv(INIT_SOCKET_FD, request, sizeof(request), 0) > 0)
 		misbehave(mode, spawn->type == INIT_SPAWN ? spawn->exec : 0);
 	return 0;
@@ -132,9 +133,9 @@ static unsigned count_fds(void)
 	return n;
 }
 
-static void open_with(const char *mode)
+static int try_open_with(const char *mode, struct failure *f)
 {
-	struct failure f = { 0 };
+	int r;
 	char path[PATH_MAX];
 	FILE *file;
 
@@ -146,10 +147,21 @@ static void open_with(const char *mode)
 	fprintf(file, "[moat]\nenforce = best-effort\ninstance = adv-%d\nstate_dir = %s/%s\n[service s]\ncommand = true\n[context c]\n",
 		(int)getpid(), fx.dir, mode);
 	fclose(file);
-	if (config_load(path, &fx.config, &f) < 0 || loop_new(&fx.loop) < 0 ||
-	    enforce_open(fx.config, &fx.enforce, &f) < 0 ||
-	    cgroups_open(fx.config, fx.loop, &fx.cgroups, &f) < 0 ||
-	    execs_open(fx.config, fx.enforce, fx.cgroups, fx.loop, &fx.execs, &f) < 0)
+	r = config_load(path, &fx.config, f);
+	if (r == 0)
+		r = loop_new(&fx.loop);
+	if (r == 0)
+		r = enforce_open(fx.config, &fx.enforce, f);
+	if (r == 0)
+		r = cgroups_open(fx.config, fx.loop, &fx.cgroups, f);
+	return r < 0 ? r : execs_open(fx.config, fx.enforce, fx.cgroups, fx.loop, &fx.execs, f);
+}
+
+static void open_with(const char *mode)
+{
+	struct failure f = { 0 };
+
+	if (try_open_with(mode, &f) < 0)
 		print_error("%s: %s\n", mode, f.msg);
 	assert_non_null(fx.execs);
 }
@@ -212,6 +224,26 @@ static void no_caller_waits_for_it(void **state)
 	log_open("unit", LOG_WARNING);
 }
 
+static void start_that_waits_for_it_can_be_stopped(void **state)
+{
+	struct failure f = { 0 };
+	uint64_t began = now_ns();
+	sigset_t set;
+
+	(void)state;
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	assert_int_equal(sigprocmask(SIG_BLOCK, &set, NULL), 0); /* as the agent has it */
+	assert_int_equal(raise(SIGTERM), 0);
+	assert_int_equal(try_open_with("mute", &f), -EINTR);
+	assert_true(now_ns() - began < 10 * NSEC_PER_SEC);
+	assert_non_null(strstr(f.msg, "stopped before"));
+	/* It is still there for whoever stops the agent. */
+	assert_int_equal(sigtimedwait(&set, NULL, &(struct timespec){ 0 }), SIGTERM);
+	assert_int_equal(sigprocmask(SIG_UNBLOCK, &set, NULL), 0);
+	close_with("mute");
+}
+
 static int make_dir(void **state)
 {
 	char self[PATH_MAX], path[PATH_MAX + 16];
@@ -242,6 +274,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(no_caller_waits_for_it),
+		cmocka_unit_test(start_that_waits_for_it_can_be_stopped),
 	};
 
 	if (argc > 0 && strcmp(argv[0], "moat-init") == 0)

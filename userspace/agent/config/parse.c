@@ -286,7 +286,7 @@ static const char *set_protect(struct parser *p, const char *text)
 	if (!config_path_set(text))
 		return "must be @resolver or @system";
 	if (*paths && strv_len(*paths) == CONFIG_PROTECT_MAX)
-		return "is one too many";
+		return "is one too many for this service";
 	return strv_append(paths, text) < 0 ? "out of memory" : NULL;
 }
 

@@ -508,7 +508,7 @@ void execs_close(struct execs *execs)
 		if (x->state != EXEC_STARTING && x->cgroup)
 			(void)cgroup_kill(x->cgroup);
 	}
-	/* Who runs in one holds it: they go first, and it lives until all of them have. */
+	/* Freed after the last of its execs, which releases it. */
 	namespaces_stop(execs->namespaces);
 	while (!list_empty(&execs->all)) {
 		struct exec *x = list_entry(execs->all.next, struct exec, link);

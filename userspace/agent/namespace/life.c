@@ -131,7 +131,7 @@ void namespace_cloned(struct namespace *template, const struct init_reply *reply
 		r = adopt(ns);
 	}
 	if (r < 0)
-		launch_failed(ns, r, strerror(-r));
+		launch_failed(ns, r, reply ? strerror(-r) : "its template is lost");
 	namespaces_pump(ns->set);
 }
 
@@ -228,6 +228,14 @@ static void enter_lost(struct namespace *ns, const char *why)
 	namespace_fail_sent(ns, ESRCH);
 }
 
+/* As one that cannot be made: those who wait for it are told. */
+static void enter_lost_in_launch(struct namespace *ns, const char *why)
+{
+	if (!ns->launch_err)
+		ns->launch_err = EPROTO;
+	enter_lost(ns, why);
+}
+
 static void enter_stopping(struct namespace *ns, const char *why)
 {
 	(void)why;
@@ -284,7 +292,7 @@ static const struct {
 	[NAMESPACE_LAUNCHING] = {
 		[NAMESPACE_ANSWERED] = { NAMESPACE_READY, enter_ready },
 		[NAMESPACE_FAILED] = { NAMESPACE_DOWN, enter_failed },
-		[NAMESPACE_BROKEN] = { NAMESPACE_LOST, enter_lost },
+		[NAMESPACE_BROKEN] = { NAMESPACE_LOST, enter_lost_in_launch },
 	},
 	[NAMESPACE_READY] = {
 		[NAMESPACE_BROKEN] = { NAMESPACE_LOST, enter_lost },

@@ -43,8 +43,10 @@ void namespaces_pump(struct namespaces *set)
 		if (set->n_living >= set->living_max) {
 			/* the longest idle one makes room; namespaces_gone() comes back here */
 			ns = first(&set->idle, offsetof(struct namespace, idle));
-			if (ns)
+			if (ns) {
+				list_remove(&ns->idle);
 				namespace_event(ns, NAMESPACE_IDLE, NULL);
+			}
 			return;
 		}
 		list_remove(&ns->waiting);
@@ -84,6 +86,7 @@ static void on_idle_timer(struct loop_timer *timer)
 			(void)loop_timer_set(set->loop, &set->idle_timer, end - now, on_idle_timer);
 			return;
 		}
+		list_remove(&ns->idle);
 		namespace_event(ns, NAMESPACE_IDLE, NULL);
 	}
 }
