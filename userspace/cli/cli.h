@@ -18,6 +18,8 @@ struct cli {
 	bool color;
 };
 
+extern bool errors_as_json; /* as cli.json, for complain() */
+
 struct command {
 	const char *name;
 	const char *summary; /* one line, for `moat --help` */
@@ -44,8 +46,9 @@ int usage_error(const char *command, const char *fmt, ...) PRINTF(2, 3);
 int no_operands(const char *command, int argc, char **argv);
 
 /* ---- talking to the agent (agent.c) ---- */
-/* Prints "moat: message". Returns CLI_FAILED. */
-int complain(const char *fmt, ...) PRINTF(1, 2);
+/* Prints "moat: message (CODE)", with --json {"code", "message"}, on stderr. Returns CLI_FAILED.
+ * code: one of the agent's, or of those that moat(1) lists. */
+int complain(const char *code, const char *fmt, ...) PRINTF(2, 3);
 /* Connects; says what to do when nobody is there. 0 or CLI_FAILED. */
 int agent_connect(const struct cli *cli, struct moat_client **ret);
 /* Prints what a failed call means; r is its negative errno. Returns CLI_FAILED. */
@@ -106,6 +109,7 @@ void table_print(struct table *t);
 void table_free(struct table *t);
 /* Prints text from a peer on a terminal safely: control characters become '?'. */
 void print_safe(const char *text);
+void fprint_safe(FILE *out, const char *text);
 /* "3s", "4m12s", "2h05m", "3d04h". buf holds 24 bytes. */
 const char *format_duration(uint64_t ms, char *buf, size_t n);
 /* Escape sequences around a word that tells a state; plain without color. */

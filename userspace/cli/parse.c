@@ -49,12 +49,12 @@ int parse_signal(const char *text)
 	char *end;
 	long number;
 
+	if (strncmp(text, "SIG", 3) == 0)
+		text += 3;
 	if (*text >= '0' && *text <= '9') {
 		number = strtol(text, &end, 10);
 		return *end || number < 1 || number > SIGRTMAX ? -EINVAL : (int)number;
 	}
-	if (strncmp(text, "SIG", 3) == 0)
-		text += 3;
 	if (strncmp(text, "RTMIN+", 6) == 0 && text[6] >= '0' && text[6] <= '9') {
 		number = strtol(text + 6, &end, 10);
 		return *end || number > SIGRTMAX - SIGRTMIN ? -EINVAL : SIGRTMIN + (int)number;

@@ -351,8 +351,14 @@ int signal_number(const char *name)
 		return !*end && n <= (unsigned long)(SIGRTMAX - SIGRTMIN) ? SIGRTMIN + (int)n :
 									    -EINVAL;
 	}
+	/* Those that the C library keeps for itself have no name: SIG32, SIG33, as signal_name() says. */
 	for (int i = 1; i < SIGRTMIN; i++) {
 		const char *abbreviation = sigabbrev_np(i);
+		char number[16];
+
+		snprintf(number, sizeof(number), "%d", i);
+		if (!abbreviation && strcmp(name, number) == 0)
+			return i;
 
 		if (abbreviation && strcmp(abbreviation, name) == 0)
 			return i;

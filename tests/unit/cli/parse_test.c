@@ -5,6 +5,8 @@
 #include <setjmp.h>
 #include <stdarg.h>
 
+#include "json/json.h"
+
 #include <cmocka.h>
 
 static void durations_have_units(void **state)
@@ -39,6 +41,12 @@ static void signals_go_by_name_and_number(void **state)
 	assert_int_equal(parse_signal("SIGINT"), SIGINT);
 	assert_int_equal(parse_signal("15"), SIGTERM);
 	assert_int_equal(parse_signal("RTMIN+1"), SIGRTMIN + 1);
+	for (int i = 1; i <= SIGRTMAX; i++) { /* 32 and 33 as well, which have no name */
+		char name[24];
+
+		assert_int_equal(parse_signal(signal_name(i, name, sizeof(name))), i);
+		assert_int_equal(signal_number(signal_name(i, name, sizeof(name))), i);
+	}
 	assert_int_equal(parse_signal("0"), -EINVAL);
 	assert_int_equal(parse_signal("65"), -EINVAL);
 	assert_int_equal(parse_signal("9x"), -EINVAL);

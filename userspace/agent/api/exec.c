@@ -222,6 +222,9 @@ void api_exec_detach(struct api_request *r)
 	if (r->paused)
 		exec_pause(r->exec, false);
 	r->paused = false;
+	/* Who gave up before the first line does not know its id, and could not end it. */
+	if (r->streaming && r->sequence == 0)
+		(void)exec_kill(r->exec);
 	exec_unobserve(take_ptr(r->exec));
 }
 
