@@ -121,6 +121,8 @@ const char *color_end(const struct cli *cli);
 int parse_duration(const char *text, uint64_t *ret_ms);
 /* "KILL", "SIGKILL", "9" -> 9; -EINVAL. */
 int parse_signal(const char *text);
+/* A JSON string, or {"base64": "…"} where the bytes are none; NULL: out of memory. */
+json_t *bytes_to_json(const char *data, size_t n);
 /* True for a name of an environment variable; n: its length. */
 bool env_name_valid(const char *name, size_t n);
 /* KEY=VALUE lines; empty lines and those that begin with # are skipped. Sets each in the object.

@@ -6,6 +6,16 @@
 
 #define ENV_FILE_MAX (1024u * 1024)
 
+/* In JSON; controls have six bytes there. */
+static size_t json_length(const char *data, size_t n)
+{
+	size_t len = n;
+
+	for (size_t i = 0; i < n; i++)
+		len += (unsigned char)data[i] < ' ' ? 5 : data[i] == '"' || data[i] == '\\';
+	return len;
+}
+
 const char help_exec[] =
 	"usage: moat exec [options] [--] COMMAND [ARGUMENT…]\n\n"
 	"Runs a command under moat, with its output live, and exits with its status: 128+N\n"
@@ -33,9 +43,7 @@ static int add_env(json_t *env, const char *name, size_t name_len, const char *v
 
 	if (!env_name_valid(name, name_len))
 		return usage_error("exec", "not a name of a variable: %.*s", (int)name_len, name);
-	text = json_string(value);
-	if (!text)
-		return complain("USAGE", "the value of %.*s is not UTF-8", (int)name_len, name);
+	text = bytes_to_json(value, strlen(value));
 	return json_object_setn_new(env, name, name_len, text) < 0 ? complain("OUT_OF_MEMORY", "out of memory") : 0;
 }
 
@@ -69,7 +77,7 @@ static int add_env_file(json_t *env, const char *path)
 	r = strlen(text) == len ? parse_env_file(text, env, &line) : -EINVAL;
 	free_wiped(text, len);
 	if (r == -EINVAL)
-		return complain("INPUT_FAILED", "%s:%u: not NAME=VALUE in UTF-8", path, line);
+		return complain("INPUT_FAILED", "%s:%u: not NAME=VALUE", path, line);
 	return r < 0 ? complain("OUT_OF_MEMORY", "out of memory") : 0;
 }
 
@@ -145,7 +153,7 @@ bool exec_options_parse(struct cli *cli, int argc, char **argv, struct exec_opti
 	return true;
 }
 
-/* stdin as a JSON string; as base64 where it is not UTF-8. */
+/* stdin as a JSON string; as base64 where it is not UTF-8, or shorter so. */
 static int add_stdin(json_t *body)
 {
 	char *data = malloc(EXEC_STDIN_MAX + 1);
@@ -166,7 +174,8 @@ static int add_stdin(json_t *body)
 		return !data || n < 0 ? complain("INPUT_FAILED", "cannot read stdin: %s", strerror(errno)) :
 					complain("INPUT_FAILED", "stdin is longer than %u bytes", EXEC_STDIN_MAX);
 	}
-	if (utf8_valid(data, len) && !memchr(data, 0, len)) {
+	if (utf8_valid(data, len) && !memchr(data, 0, len) &&
+	    json_length(data, len) <= base64_length(len)) {
 		text = json_stringn(data, len);
 	} else {
 		char *base64 = malloc(base64_length(len) + 1);
@@ -188,11 +197,7 @@ static int add_argv(json_t *body, char **argv)
 
 	json_object_set_new(body, "argv", list);
 	for (; *argv; argv++) {
-		json_t *text = json_string(*argv);
-
-		if (!text)
-			return complain("USAGE", "an argument is not UTF-8");
-		if (json_array_append_new(list, text) < 0)
+		if (json_array_append_new(list, bytes_to_json(*argv, strlen(*argv))) < 0)
 			return complain("OUT_OF_MEMORY", "out of memory");
 	}
 	return 0;

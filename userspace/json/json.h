@@ -33,7 +33,8 @@ int json_parse(const char *text, size_t len, json_t **ret_root, struct refusal *
 enum json_kind {
 	JSON_KIND_TEXT,    /* const char *: borrowed from the parsed root */
 	JSON_KIND_BLOB,    /* struct json_blob: text of any length, borrowed from the root */
-	JSON_KIND_TEXTS,   /* char **: NULL-terminated; the vector is owned, the strings are borrowed */
+	/* Their elements may be {"base64": "…"}: bytes that are not UTF-8. */
+	JSON_KIND_TEXTS,   /* char **: NULL-terminated; owned, but its strings may be the root's */
 	JSON_KIND_ENV,     /* char **: an object of strings as KEY=VALUE; owned, wiped when freed */
 	JSON_KIND_BOOL,    /* bool */
 	JSON_KIND_NUMBER,  /* uint64_t */
