@@ -204,6 +204,33 @@ def written_in_pieces(session):
     assert run_moat(session, "exec", "--", "/bin/sh", "-c", script).stdout == b"\xc3\xa4\0\xe2\x82\xac\xf0\x9f\xff"
 
 
+@test("arguments, values and file names need not be UTF-8, names of variables no letters", needs=("moat",))
+def any_bytes(session):
+    def moat(*arguments, stdin=b"", **more):
+        return subprocess.run([os.fsencode(os.path.join(session.build, "moat")), *arguments], input=stdin, capture_output=True, check=False,
+                              env={b"MOAT_SOCKET": os.fsencode(session.agent.socket), **more}, timeout=120)
+    latin = "Größe ÿ".encode("latin-1")
+    path = os.fsencode(session.scratch) + b"/" + latin
+    with open(path, "wb") as file:
+        file.write(b"found\n")
+    every = bytes(range(1, 256))
+    assert moat(b"exec", b"--", b"/bin/cat", path).stdout == b"found\n"
+    assert moat(b"exec", b"--", b"/usr/bin/printf", b"%s", every).stdout == every
+    environment = os.path.join(session.scratch, "latin-env")
+    with open(environment, "wb") as file:
+        file.write(b"# comment\nfile.value=" + latin + b"\r\n9=nine\n")
+    done = moat(b"exec", b"-E", b"NAME", b"-e", b"my.var-1=" + every, b"--env-file", os.fsencode(environment), b"--", b"/usr/bin/env", b"-0",
+                **{"NAME": latin})
+    assert {b"NAME=" + latin, b"my.var-1=" + every, b"file.value=" + latin, b"9=nine"} <= set(done.stdout.split(b"\0")), done
+    data = random.Random(3).randbytes(1 << 20)
+    assert moat(b"exec", b"-i", b"--", b"/bin/cat", stdin=data).stdout == data
+    controls = b"\x01\x02" * (1 << 19)
+    assert moat(b"exec", b"-i", b"--", b"/bin/cat", stdin=controls).stdout == controls
+    assert moat(b"exec", b"-i", b"--", b"/bin/cat", stdin=data + b"x").returncode == 125
+    identifier = moat(b"exec", b"-d", b"--", b"/usr/bin/printf", b"", latin).stdout.decode().strip()
+    assert session.api.process(identifier)["argv"][2] == {"base64": base64.b64encode(latin).decode()}
+
+
 @test("moat exec -i, -E, --env-file, -C and -d do what they say", needs=("moat",))
 def cli_options(session):
     def moat(*arguments, stdin=b"", **environment):

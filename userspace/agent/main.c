@@ -26,8 +26,8 @@ static const char usage[] =
 	"      --config-test  check the configuration and start nothing\n"
 	"      --check        tell what this kernel offers and start nothing\n"
 	"      --json         ... as JSON\n"
-	"      --version      print the version\n"
-	"      --help         print this\n";
+	"  -V, --version      print the version\n"
+	"  -h, --help         print this\n";
 
 struct options {
 	const char *file;
@@ -44,8 +44,6 @@ enum {
 	OPT_CONFIG_TEST,
 	OPT_CHECK,
 	OPT_JSON,
-	OPT_VERSION,
-	OPT_HELP,
 };
 
 static const struct option long_options[] = {
@@ -56,8 +54,8 @@ static const struct option long_options[] = {
 	{ "config-test", no_argument, NULL, OPT_CONFIG_TEST },
 	{ "check", no_argument, NULL, OPT_CHECK },
 	{ "json", no_argument, NULL, OPT_JSON },
-	{ "version", no_argument, NULL, OPT_VERSION },
-	{ "help", no_argument, NULL, OPT_HELP },
+	{ "version", no_argument, NULL, 'V' },
+	{ "help", no_argument, NULL, 'h' },
 	{ 0 },
 };
 
@@ -72,7 +70,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 {
 	int c;
 
-	while ((c = getopt_long(argc, argv, "+c:", long_options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "+c:hV", long_options, NULL)) != -1) {
 		switch (c) {
 		case 'c':
 			o->file = optarg;
@@ -96,10 +94,10 @@ static int parse_options(int argc, char **argv, struct options *o)
 		case OPT_JSON:
 			o->json = true;
 			break;
-		case OPT_VERSION:
+		case 'V':
 			puts("moatd " MOAT_VERSION);
 			return EXIT_SUCCESS;
-		case OPT_HELP:
+		case 'h':
 			fputs(usage, stdout);
 			return EXIT_SUCCESS;
 		default:

@@ -28,7 +28,7 @@ static void peer_free(struct api_peer *peer)
 	loop_timer_cancel(api->agent->loop, &peer->timer);
 	list_remove(&peer->idle);
 	api->n_peers--;
-	api->n_refused -= peer->forbidden;
+	api->n_refused -= peer->refused != MOAT_OK;
 	free(peer);
 }
 
@@ -60,7 +60,7 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **c
 	}
 }
 
-static int peer_new(struct api *api, int fd, bool forbidden, struct api_peer **ret)
+static int peer_new(struct api *api, int fd, enum moat_error refused, struct api_peer **ret)
 {
 	struct api_peer *peer = calloc(1, sizeof(*peer));
 
@@ -74,9 +74,9 @@ static int peer_new(struct api *api, int fd, bool forbidden, struct api_peer **r
 		free(peer);
 		return -ENOMEM;
 	}
-	peer->forbidden = forbidden;
+	peer->refused = refused;
 	api->n_peers++;
-	api->n_refused += forbidden;
+	api->n_refused += refused != MOAT_OK;
 	list_append(&api->idle, &peer->idle);
 	*ret = peer;
 	return 0;
@@ -86,11 +86,11 @@ static int peer_new(struct api *api, int fd, bool forbidden, struct api_peer **r
 static void serve_connection(struct api *api, int fd)
 {
 	static const struct sockaddr_un nobody = { .sun_family = AF_UNIX };
-	bool forbidden = api_peer_judge(api, fd) < 0;
+	enum moat_error refused = api_peer_judge(api, fd);
 
 	/* User code gets a proper answer, but cannot use up the connections of others. */
-	if ((forbidden && api->n_refused >= API_REFUSED_MAX) ||
-	    peer_new(api, fd, forbidden, &api->accepting) < 0) {
+	if ((refused && api->n_refused >= API_REFUSED_MAX) ||
+	    peer_new(api, fd, refused, &api->accepting) < 0) {
 		close(fd);
 		return;
 	}
@@ -338,7 +338,9 @@ int api_open(struct agent *agent, struct api **ret, struct failure *f)
 	api->listen.fd = api->mhd.fd = api->wake.fd = -EBADF;
 	list_init(&api->requests);
 	list_init(&api->idle);
-	r = daemon_start(api, f);
+	r = api_peer_check(f);
+	if (r == 0)
+		r = daemon_start(api, f);
 	if (r == 0)
 		r = wake_open(api, f);
 	if (r == 0)

@@ -203,12 +203,12 @@ static void on_ended(struct exec_observer *o, struct exec *exec)
 		for (int i = 0; i < 2; i++)
 			text_flush(&r->text[i], emitters[i], r);
 		stream_event(r, "exit");
-		api_write_result(&r->reply, &info, false);
+		api_write_result(&r->reply, &info, API_OUTPUT_SENT);
 		stream_event_end(r);
 		r->stream_ended = true;
 	} else {
 		jbuf_open(&r->reply, '{');
-		api_write_result(&r->reply, &info, true);
+		api_write_result(&r->reply, &info, API_OUTPUT_HERE);
 		jbuf_close(&r->reply, '}');
 		r->status = 200;
 	}

@@ -57,7 +57,7 @@ struct api {
 struct api_peer {
 	struct api *api;
 	int fd; /* owned by libmicrohttpd */
-	bool forbidden;
+	enum moat_error refused; /* every request of it is answered so; MOAT_OK: it may speak */
 	bool busy; /* a request is being worked on: no deadline */
 	uint64_t deadline_ns;
 	struct loop_timer timer; /* expires at the deadline or before */
@@ -126,9 +126,11 @@ void api_run(struct api *api);
 void api_wake(struct api *api);
 
 /* ---- peer.c ---- */
-/* Judges the process at the other end of a connection. 0: may speak; -EPERM: may not; any other
- * -errno: not found out, to be treated like -EPERM. */
-int api_peer_judge(struct api *api, int fd);
+/* Checks that peers can be judged at all here: everybody would be refused otherwise. */
+int api_peer_check(struct failure *f);
+/* Judges the process at the other end of a connection: MOAT_OK, it may speak; FORBIDDEN; or BUSY,
+ * want of memory or descriptors kept it from being found out. */
+enum moat_error api_peer_judge(struct api *api, int fd);
 /* Whether the text of /proc/PID/cgroup names a cgroup of user code or of a moat-init: one beneath
  * the directory of the instance that is not a service's. */
 bool api_cgroup_is_user(const char *text, const char *instance_dir);
@@ -181,8 +183,12 @@ enum MHD_Result api_events_get(struct api_request *r);
 void api_events_detach(struct api_request *r);
 
 /* ---- process.c ---- */
-/* The members of a result, without the braces; output: stdout and stderr as well. */
-void api_write_result(struct jbuf *b, const struct exec_info *info, bool output);
+/* Where the output of a command is: beside its result; all of it sent already, as a stream; or only
+ * with the agent. */
+enum api_output { API_OUTPUT_HERE, API_OUTPUT_SENT, API_OUTPUT_ELSEWHERE };
+
+/* The members of a result, without the braces. */
+void api_write_result(struct jbuf *b, const struct exec_info *info, enum api_output output);
 /* "key": text, or base64 with "keyEncoding". cut: an incomplete sequence at the end is left out. */
 void api_write_output(struct jbuf *b, const char *key, const char *data, size_t n, bool cut);
 

@@ -347,8 +347,11 @@ static enum MHD_Result begin(struct api *api, struct MHD_Connection *connection,
 
 	r->peer->deadline_ns = now_ns() + API_REQUEST_NS;
 	list_remove(&r->peer->idle);
-	if (r->peer->forbidden) {
-		refuse(&r->error, MOAT_E_FORBIDDEN, "this process may not use the API");
+	if (r->peer->refused) {
+		refuse(&r->error, r->peer->refused, r->peer->refused == MOAT_E_BUSY ?
+		       "no memory or descriptor to find out who asks; try again" :
+		       "this process may not use the API");
+		r->last = true;
 		return api_refuse(r);
 	}
 	MHD_get_connection_values(connection, MHD_HEADER_KIND, check_header, r);

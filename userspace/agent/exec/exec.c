@@ -249,13 +249,19 @@ void exec_unobserve(struct exec *x)
 
 /* --- What moat-init says ------------------------------------------------------------------- */
 
+/* MAX_ARG_STRLEN, with the NUL (linux/binfmts.h). */
+static long argument_max(void)
+{
+	return 32 * sysconf(_SC_PAGESIZE);
+}
+
 static void describe_failure(struct refusal *e, const struct exec *x, int err, enum init_step step)
 {
 	if (step == INIT_STEP_EXEC && (err == ENOENT || err == ENOTDIR))
 		refuse(e, MOAT_E_COMMAND_NOT_FOUND, "%.128s: command not found", x->argv[0]);
 	else if (step == INIT_STEP_EXEC && err == E2BIG)
 		refuse(e, MOAT_E_ARGUMENTS_TOO_LARGE,
-			      "an argument or variable is larger than the kernel takes");
+			      "an argument or variable is larger than %ld bytes", argument_max());
 	else if (step == INIT_STEP_EXEC)
 		refuse(e, MOAT_E_COMMAND_NOT_EXECUTABLE, "%.128s: %s", x->argv[0],
 			      strerror(err));
@@ -271,6 +277,8 @@ static void describe_failure(struct refusal *e, const struct exec *x, int err, e
 	else
 		refuse(e, MOAT_E_SPAWN_FAILED, "cannot start the command (%s): %s",
 			      step_names[step], strerror(err));
+	if (e->code == MOAT_E_ARGUMENTS_TOO_LARGE)
+		e->limit = argument_max();
 	e->err = err;
 	e->step = step_names[step];
 }

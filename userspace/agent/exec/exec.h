@@ -57,6 +57,7 @@ struct exec_info {
 	enum exec_state state;
 	const char *context, *ns;
 	char *const *argv;
+	bool own_env;          /* its request had an env: what its arguments hold may be secret */
 	pid_t pid;             /* in its namespace; 0 while starting */
 	bool background;       /* ENDED, but children of it still run */
 	int exit_code;         /* ENDED: 0..255, or -1 when ended by a signal */

@@ -33,6 +33,7 @@ void exec_get_info(struct exec *x, struct exec_info *ret)
 		.context = x->context->config->name,
 		.ns = x->space->name,
 		.argv = x->argv,
+		.own_env = x->own_env,
 		.pid = x->pid,
 		.background = x->background,
 		.exit_code = ended && WIFEXITED(x->status) ? WEXITSTATUS(x->status) : -1,

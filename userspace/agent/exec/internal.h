@@ -83,6 +83,7 @@ struct exec {
 	bool background; /* ENDED, but something of the tree still runs */
 	bool active;     /* counted in execs->n_active */
 	bool paused, timed_out;
+	bool own_env; /* the request had one */
 	int status, oom_killed;
 	pid_t pid;
 	uint64_t started_ns, ended_ns, started_unix_ms;

@@ -189,7 +189,8 @@ int exec_start(struct execs *execs, const struct exec_request *request,
 		return exec_describe_errno(e, -ENOMEM);
 	x->context = c;
 	x->observer = observer;
-	x->space = request->isolated || (request->env && request->env[0]) ? c->secure : c->plain;
+	x->own_env = request->env && request->env[0];
+	x->space = request->isolated || x->own_env ? c->secure : c->plain;
 	x->number = ++execs->last_number;
 	snprintf(x->id, sizeof(x->id), "x%llu", (unsigned long long)x->number);
 	r = copy_request(x, request);
