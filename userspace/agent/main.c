@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <getopt.h>
+#include <malloc.h>
 
 #include "agent/config/config.h"
 #include "agent/enforce/probe.h"
@@ -167,6 +168,8 @@ int main(int argc, char **argv)
 
 	if (standard_fds_open() < 0)
 		return EXIT_FAILURE;
+	/* Large buffers go back when they are freed; by itself the C library keeps ever larger ones. */
+	mallopt(M_MMAP_THRESHOLD, 128 * 1024);
 	log_open("moatd", LOG_INFO);
 	status = parse_options(argc, argv, &o);
 	if (status >= 0) {

@@ -6,6 +6,7 @@
  *   peer.c     who may speak to the agent
  *   request.c  one request: body, answer, suspension, streams
  *   routes.c   the table of routes
+ *   answer.c   answers with output of a command
  *   exec.c     POST /v1/exec
  *   process.c  /v1/processes
  *   status.c   /v1/status, /v1/services, /v1/health
@@ -28,6 +29,7 @@
 
 #define API_ID_MAX 64u
 #define API_DISCARD_MAX (8u * 1024 * 1024) /* of a body that is refused anyway; then hang up */
+#define API_ANSWER_BLOCK (16u * 1024)
 #define API_STREAM_HIGH (256u * 1024)      /* above: the command is no longer read */
 #define API_STREAM_LOW (64u * 1024)        /* below: it is read again */
 /* Requests that wait (a command, a stream); the other connections stay free for short ones. */
@@ -66,6 +68,14 @@ struct api_peer {
 
 struct api_request;
 
+/* Output that is encoded while it is sent, behind the first `at` bytes of the answer's text. */
+struct api_piece {
+	size_t at;
+	struct exec_block *block; /* a reference; its first len bytes */
+	size_t len, encoded;      /* bytes, and what they are in the answer */
+	bool base64;
+};
+
 struct api_route {
 	const char *method, *path; /* "{id}" stands for one segment */
 	const char *const *query;  /* permitted names, NULL-terminated; NULL: none */
@@ -98,6 +108,8 @@ struct api_request {
 
 	unsigned status; /* HTTP status of reply */
 	struct jbuf reply;
+	struct api_piece pieces[2]; /* of reply; all zero: none */
+	size_t held; /* what is counted of body and reply */
 
 	/* A stream: `reply` holds lines that are not sent yet, `sent` bytes of it are. */
 	bool streaming, stream_ended;
@@ -152,6 +164,8 @@ enum MHD_Result api_respond_stream(struct api_request *r);
 void api_suspend(struct api_request *r);
 /* There is something to send now. Harmless when not suspended. */
 void api_resume(struct api_request *r);
+/* Counts what the request holds now; see base/held.h. */
+void api_count_held(struct api_request *r);
 /* Bytes of a stream that wait for the client. */
 size_t api_stream_pending(const struct api_request *r);
 /* Reads the value of a query parameter; NULL when absent. */
@@ -187,10 +201,23 @@ void api_events_detach(struct api_request *r);
  * with the agent. */
 enum api_output { API_OUTPUT_HERE, API_OUTPUT_SENT, API_OUTPUT_ELSEWHERE };
 
-/* The members of a result, without the braces. */
-void api_write_result(struct jbuf *b, const struct exec_info *info, enum api_output output);
-/* "key": text, or base64 with "keyEncoding". cut: an incomplete sequence at the end is left out. */
-void api_write_output(struct jbuf *b, const char *key, const char *data, size_t n, bool cut);
+/* The members of a result, without the braces. pieces: with API_OUTPUT_HERE. */
+void api_write_result(struct jbuf *b, const struct exec_info *info, enum api_output output,
+		      struct api_piece pieces[2]);
+
+/* ---- answer.c ---- */
+/* "key": text, or base64 with "keyEncoding". */
+void api_write_output(struct jbuf *b, const char *key, const char *data, size_t n);
+/* The same with an empty string, whose content *ret is sent in its place. cut: an incomplete
+ * sequence at the end is left out. */
+void api_defer_output(struct jbuf *b, const char *key, const struct exec_output *output, bool cut,
+		      struct api_piece *ret);
+void api_pieces_free(struct api_piece pieces[2]);
+/* An answer of the text with its pieces, all of which it takes over; NULL: out of memory. It is read
+ * in blocks of API_ANSWER_BLOCK, less at its end, in order. */
+struct api_answer *api_answer_open(struct jbuf *text, struct api_piece pieces[2], size_t *ret_len);
+ssize_t api_answer_read(void *answer, uint64_t position, char *buf, size_t max);
+void api_answer_close(void *answer);
 
 /* ---- metrics.c ---- */
 /* NAME{LABEL="VALUE",…} value, a line of the text exposition format. labels: names and values in

@@ -2,39 +2,6 @@
 /* /v1/processes: what runs, what ended lately, and their results. */
 #include "agent/api/internal.h"
 
-/* Control characters take six bytes each in JSON: where they are more than a quarter, base64 is
- * shorter than that, and nobody reads it anyway. Colours and NUL between names stay text. */
-static bool mostly_text(const char *data, size_t n)
-{
-	size_t controls = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		unsigned char c = (unsigned char)data[i];
-
-		controls += c < ' ' && c != '\n' && c != '\r' && c != '\t';
-	}
-	return controls <= n / 4 && utf8_valid(data, n);
-}
-
-void api_write_output(struct jbuf *b, const char *key, const char *data, size_t n, bool cut)
-{
-	size_t text_len = n && cut ? n - utf8_partial_tail(data, n) : n;
-	char name[32];
-
-	jbuf_key(b, key);
-	if (text_len == 0 || mostly_text(data, text_len)) {
-		jbuf_text_n(b, text_len ? data : "", text_len);
-		return;
-	}
-	jbuf_base64(b, data, n);
-	/* "data" has just "encoding": there is only one of it in an event. */
-	if (strcmp(key, "data") == 0)
-		snprintf(name, sizeof(name), "encoding");
-	else
-		snprintf(name, sizeof(name), "%sEncoding", key);
-	jbuf_add_text(b, name, "base64");
-}
-
 static void write_status(struct jbuf *b, const struct exec_info *info)
 {
 	bool ended = info->state == EXEC_ENDED;
@@ -53,7 +20,8 @@ static void write_status(struct jbuf *b, const struct exec_info *info)
 		jbuf_add_bool(b, "oomKilled", info->oom_killed > 0);
 }
 
-void api_write_result(struct jbuf *b, const struct exec_info *info, enum api_output output)
+void api_write_result(struct jbuf *b, const struct exec_info *info, enum api_output output,
+		      struct api_piece pieces[2])
 {
 	const struct exec_output *out = &info->output[EXEC_STDOUT];
 	const struct exec_output *err = &info->output[EXEC_STDERR];
@@ -62,11 +30,8 @@ void api_write_result(struct jbuf *b, const struct exec_info *info, enum api_out
 	jbuf_add_text(b, "id", info->id);
 	write_status(b, info);
 	if (output == API_OUTPUT_HERE) {
-		(void)jbuf_reserve(b, out->kept + err->kept); /* at once, most often */
-		api_write_output(b, "stdout", out->data, out->kept,
-				 running || out->total > out->kept);
-		api_write_output(b, "stderr", err->data, err->kept,
-				 running || err->total > err->kept);
+		api_defer_output(b, "stdout", out, running || out->total > out->kept, &pieces[0]);
+		api_defer_output(b, "stderr", err, running || err->total > err->kept, &pieces[1]);
 	}
 	jbuf_add_unsigned(b, "stdoutBytes", out->total);
 	jbuf_add_unsigned(b, "stderrBytes", err->total);
@@ -139,7 +104,7 @@ static void list_one(struct exec *exec, void *data)
 
 	exec_get_info(exec, &info);
 	jbuf_open(b, '{');
-	api_write_result(b, &info, API_OUTPUT_ELSEWHERE);
+	api_write_result(b, &info, API_OUTPUT_ELSEWHERE, NULL);
 	write_process(b, &info);
 	jbuf_close(b, '}');
 }
@@ -174,7 +139,7 @@ enum MHD_Result api_process_get(struct api_request *r)
 		return api_refuse(r);
 	exec_get_info(exec, &info);
 	jbuf_open(&r->reply, '{');
-	api_write_result(&r->reply, &info, API_OUTPUT_HERE);
+	api_write_result(&r->reply, &info, API_OUTPUT_HERE, r->pieces);
 	write_process(&r->reply, &info);
 	jbuf_close(&r->reply, '}');
 	return api_respond(r, 200);

@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 
 #include "agent/api/internal.h"
+#include "base/held.h"
 
 static bool enforcing(const struct enforce *e)
 {
@@ -210,6 +211,10 @@ enum MHD_Result api_status_get(struct api_request *r)
 	write_counters(b, agent->enforce);
 	write_execs(b, agent->execs);
 	jbuf_add_unsigned(b, "connections", r->api->n_peers);
+	jbuf_add_open(b, "clientMemory", '{');
+	jbuf_add_unsigned(b, "used", held_used());
+	jbuf_add_unsigned(b, "max", held_max());
+	jbuf_close(b, '}');
 	jbuf_close(b, '}');
 	return api_respond(r, 200);
 }

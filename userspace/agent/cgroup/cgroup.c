@@ -162,6 +162,11 @@ uint64_t cgroups_reserve(const struct cgroups *cgroups)
 	return cgroups->tree.reserve;
 }
 
+uint64_t cgroups_for_clients(const struct cgroups *cgroups)
+{
+	return cgroups->tree.for_clients;
+}
+
 /* Only what the limits need is switched on in user, and memory, which counts OOM kills, beneath. */
 static int group_make(struct cgroups *c, struct cgroup_group *g, const uint64_t limits[LIMIT_COUNT],
 		      bool best_effort, struct failure *f)

@@ -24,6 +24,7 @@ struct cgroup_tree {
 	char missing[LIMIT_COUNT][160]; /* of those that are not on: why, for people */
 	uint64_t user_max[LIMIT_COUNT]; /* in force over all user code; CONFIG_NO_LIMIT: none */
 	uint64_t reserve; /* bytes in force as memory.min of control; 0: none */
+	uint64_t for_clients; /* what the agent may hold for them */
 };
 
 /*

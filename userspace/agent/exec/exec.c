@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 
 #include "agent/exec/internal.h"
+#include "base/held.h"
 #include "base/log.h"
 
 static const char *const step_names[] = {
@@ -62,9 +63,8 @@ void exec_free(struct exec *x)
 	}
 	list_remove(&x->link);
 	list_remove(&x->ended_link);
-	execs->kept -= kept(x);
 	for (int i = 0; i < 2; i++)
-		free_wiped(x->out[i].data, x->out[i].kept);
+		exec_block_unref(take_ptr(x->out[i].block));
 	free_wiped(x->argv, x->argv_size);
 	free(x);
 }
@@ -77,8 +77,23 @@ static void evict(struct execs *execs)
 	if (execs->walking)
 		return;
 	while (execs->n_ended > EXEC_ENDED_MAX ||
-	       (execs->kept_ended > EXECS_OUTPUT_ENDED_MAX && execs->n_ended > 1))
+	       (execs->n_ended > 1 && (execs->kept_ended > EXECS_OUTPUT_ENDED_MAX ||
+				       execs->kept_ended > held_max() / 4)))
 		exec_free(list_entry(execs->ended.next, struct exec, ended_link));
+}
+
+void execs_make_room(struct execs *execs, size_t n, const struct exec *x)
+{
+	if (execs->walking)
+		return;
+	list_for_each_safe(pos, &execs->ended) {
+		struct exec *old = list_entry(pos, struct exec, ended_link);
+
+		if (n <= held_max() && held_used() <= held_max() - n && !held_scarce())
+			return;
+		if (old != x)
+			exec_free(old);
+	}
 }
 
 /* No process of it is left: only the result stays. May free older ones, not x. */
@@ -370,6 +385,7 @@ int execs_open(const struct config *config, struct enforce *enforce, struct cgro
 	execs->enforce = enforce;
 	execs->cgroups = cgroups;
 	execs->loop = loop;
+	held_set_max(cgroups_for_clients(cgroups));
 	for (int i = 0; i < 2; i++)
 		execs->spare[i][0] = execs->spare[i][1] = -EBADF;
 	list_init(&execs->all);

@@ -48,7 +48,10 @@ void exec_get_info(struct exec *x, struct exec_info *ret)
 	};
 	for (int i = 0; i < 2; i++)
 		ret->output[i] = (struct exec_output){
-			.data = x->out[i].data, .kept = x->out[i].kept, .total = x->out[i].total
+			.data = x->out[i].block ? x->out[i].block->data : NULL,
+			.block = x->out[i].block,
+			.kept = x->out[i].kept,
+			.total = x->out[i].total,
 		};
 }
 

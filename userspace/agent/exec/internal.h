@@ -10,8 +10,7 @@
 
 #define EXEC_BUCKETS 1024u
 #define EXEC_CHUNK 65536u
-/* Captured output of all execs together, of which that of ended ones at most the second. */
-#define EXECS_OUTPUT_MAX (256u * 1024 * 1024)
+/* Captured output of ended execs, or a quarter of held_max() where that is less. */
 #define EXECS_OUTPUT_ENDED_MAX (16u * 1024 * 1024)
 /* How long a killed tree may take to be gone before its exec counts as ended all the same. */
 #define EXEC_KILL_GRACE_NS (5 * NSEC_PER_SEC)
@@ -39,7 +38,7 @@ struct execs {
 	struct list ended; /* reclaimed, in the order ended */
 	size_t n_active;   /* in all, but not in ended */
 	size_t n_ended;
-	size_t kept, kept_ended; /* bytes of captured output */
+	size_t kept_ended; /* bytes of captured output */
 	struct exec *buckets[EXEC_BUCKETS];
 	uint64_t last_number;
 	struct execs_stats stats;
@@ -50,8 +49,8 @@ struct exec_pipe {
 	struct loop_source source;
 	int fd;        /* our end, non-blocking; -EBADF when closed */
 	int child_end; /* until spawned */
-	char *data;
-	size_t kept, size;
+	struct exec_block *block;
+	size_t kept;
 	bool full; /* nothing more is kept */
 	uint64_t total;
 };
@@ -103,6 +102,8 @@ void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step
 void exec_on_timer(struct loop_timer *timer);
 /* Frees an exec in whatever state it is; no accounting but that of its output. */
 void exec_free(struct exec *x);
+/* Forgets the oldest results, until n bytes more can be held or none is left; x stays. */
+void execs_make_room(struct execs *execs, size_t n, const struct exec *x);
 
 /* output.c */
 int exec_stdin_open(struct exec *x, const void *data, size_t n);

@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "agent/exec/internal.h"
+#include "base/held.h"
 
 static int refuse_value(struct refusal *e, const char *field, const char *message)
 {
@@ -182,6 +183,15 @@ int exec_start(struct execs *execs, const struct exec_request *request,
 		refuse(e, MOAT_E_TOO_MANY_PROCESSES, "%u commands run already",
 			      EXEC_RUNNING_MAX);
 		e->limit = EXEC_RUNNING_MAX;
+		return -EINVAL;
+	}
+	/* What runs keeps what is left: its output was promised. */
+	if (held_scarce())
+		execs_make_room(execs, 0, NULL);
+	if (held_scarce()) {
+		refuse(e, MOAT_E_BUSY, "%zu MiB are held for clients already; try again",
+		       held_used() >> 20);
+		e->limit = (long long)held_max();
 		return -EINVAL;
 	}
 	x = exec_new(execs);
