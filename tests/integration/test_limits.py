@@ -207,7 +207,7 @@ def small_bomb(session):
         procs.wait_until(lambda: pids_at_least(top) >= 50, 20, "the bomb goes off")
         assert session.exec("/bin/echo", "there").out == "there\n"
         refused = session.api.request("POST", "/v1/exec", {"argv": ["/bin/true"], "context": "small"})
-        assert refused.json["code"] == "SPAWN_FAILED" and refused.json["details"]["step"] == "clone", refused
+        assert refused.json["code"] == "TOO_MANY_PROCESSES" and refused.json["details"]["step"] == "clone", refused
         time.sleep(2)
         reached = pids_at_least(top)
         assert reached <= 50, reached

@@ -12,6 +12,8 @@
 #define GRACE_NS (200 * NSEC_PER_MSEC)
 /* So long the agent may take to pass a signal on. */
 #define CONTROL_NS (5 * NSEC_PER_SEC)
+/* ... when the user has become impatient. */
+#define SECOND_NS (1 * NSEC_PER_SEC)
 
 struct session {
 	struct cli *cli;
@@ -21,6 +23,7 @@ struct session {
 	bool interrupted; /* SIGINT was forwarded: the next one kills */
 	int signal;       /* the last one that came; 0: none */
 	bool controlling; /* the agent is being told of it */
+	bool again;       /* and another one came meanwhile */
 	uint64_t deadline_ns; /* of what is being waited for; 0: none */
 	bool ended;       /* the agent does not answer: the signal ends us */
 	int write_error;  /* errno of our output, EPIPE: nobody reads it. The command was killed */
@@ -28,6 +31,7 @@ struct session {
 };
 
 static int on_wait(int fd, short events, void *data);
+static void forward_signal(struct session *s);
 
 /* On a connection of its own: the session's is busy with the stream. */
 static void control(struct session *s, const char *method, const char *suffix, const char *body)
@@ -47,6 +51,10 @@ static void control(struct session *s, const char *method, const char *suffix, c
 	s->controlling = false;
 	s->deadline_ns = 0;
 	s->ended = s->ended || r == -ETIMEDOUT;
+	if (!s->ended && s->again) {
+		s->again = false;
+		forward_signal(s); /* kills: it is not the first */
+	}
 }
 
 static void forward_signal(struct session *s)
@@ -61,15 +69,19 @@ static void forward_signal(struct session *s)
 
 static void on_signal(struct session *s, int signal)
 {
-	bool second = s->controlling || (!s->id[0] && s->signal);
+	bool enough = s->again || (!s->id[0] && s->signal);
 
 	s->signal = signal;
-	if (second)
+	if (enough) {
 		s->ended = true;
-	else if (s->id[0])
+	} else if (s->controlling) {
+		s->again = true;
+		s->deadline_ns = now_ns() + SECOND_NS;
+	} else if (s->id[0]) {
 		forward_signal(s);
-	else
+	} else {
 		s->deadline_ns = now_ns() + GRACE_NS;
+	}
 }
 
 static int poll_timeout(const struct session *s)

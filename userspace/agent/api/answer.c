@@ -81,6 +81,17 @@ void api_pieces_free(struct api_piece pieces[2])
 	memset(pieces, 0, 2 * sizeof(*pieces));
 }
 
+void api_count_held(struct api_request *r)
+{
+	size_t now = r->body_capacity + r->reply.capacity;
+
+	if (now > r->held)
+		held_force(now - r->held);
+	else if (now < r->held)
+		held_give(r->held - now);
+	r->held = now;
+}
+
 struct api_answer {
 	struct jbuf text;
 	struct api_piece pieces[2];

@@ -164,8 +164,6 @@ enum MHD_Result api_respond_stream(struct api_request *r);
 void api_suspend(struct api_request *r);
 /* There is something to send now. Harmless when not suspended. */
 void api_resume(struct api_request *r);
-/* Counts what the request holds now; see base/held.h. */
-void api_count_held(struct api_request *r);
 /* Bytes of a stream that wait for the client. */
 size_t api_stream_pending(const struct api_request *r);
 /* Reads the value of a query parameter; NULL when absent. */
@@ -206,6 +204,8 @@ void api_write_result(struct jbuf *b, const struct exec_info *info, enum api_out
 		      struct api_piece pieces[2]);
 
 /* ---- answer.c ---- */
+/* Counts what the request holds now; see base/held.h. */
+void api_count_held(struct api_request *r);
 /* "key": text, or base64 with "keyEncoding". */
 void api_write_output(struct jbuf *b, const char *key, const char *data, size_t n);
 /* The same with an empty string, whose content *ret is sent in its place. cut: an incomplete

@@ -83,17 +83,6 @@ static void free_reply(void *data)
 	free_wiped(data, malloc_usable_size(data));
 }
 
-void api_count_held(struct api_request *r)
-{
-	size_t now = r->body_capacity + r->reply.capacity;
-
-	if (now > r->held)
-		held_force(now - r->held);
-	else if (now < r->held)
-		held_give(r->held - now);
-	r->held = now;
-}
-
 static enum MHD_Result respond_pieces(struct api_request *r, unsigned status)
 {
 	struct api_answer *answer = NULL;

@@ -272,7 +272,9 @@ static long argument_max(void)
 
 static void describe_failure(struct refusal *e, const struct exec *x, int err, enum init_step step)
 {
-	if (step == INIT_STEP_EXEC && (err == ENOENT || err == ENOTDIR))
+	if (err == EAGAIN || err == ENOMEM || err == EMFILE || err == ENFILE)
+		exec_describe_errno(e, -err); /* whatever the step: it may be worth trying again */
+	else if (step == INIT_STEP_EXEC && (err == ENOENT || err == ENOTDIR))
 		refuse(e, MOAT_E_COMMAND_NOT_FOUND, "%.128s: command not found", x->argv[0]);
 	else if (step == INIT_STEP_EXEC && err == E2BIG)
 		refuse(e, MOAT_E_ARGUMENTS_TOO_LARGE,

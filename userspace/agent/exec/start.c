@@ -18,6 +18,7 @@ int exec_describe_errno(struct refusal *e, int err)
 	case -ENOMEM:
 		refuse(e, MOAT_E_OUT_OF_MEMORY, "out of memory");
 		break;
+	case -EAGAIN:
 	case -EMFILE:
 	case -ENFILE:
 	case -EBUSY: /* cgroup.max.descendants, as namespace_spawn() passes it on */
