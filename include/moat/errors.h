@@ -30,6 +30,7 @@
 	X(SPAWN_FAILED, 422, 125)      /* any other step; details.errno, details.step */           \
 	X(TOO_MANY_PROCESSES, 429, 125) /* details.limit */                                        \
 	X(INTERNAL, 500, 125)                                                                      \
+	X(BUSY, 503, 125)              /* no memory, descriptor or room for it now: try again */   \
 	X(OUT_OF_MEMORY, 503, 125)                                                                 \
 	X(NAMESPACE_LOST, 503, 125)    /* its moat-init died or cannot be made; nothing has run */ \
 	X(NOT_READY, 503, 1)           /* /v1/health?ready: which service, or enforcement */       \

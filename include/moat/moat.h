@@ -37,7 +37,7 @@ extern "C" {
 #endif
 
 /* Raised when a declaration here changes its meaning; additions do not count. */
-#define MOAT_API_VERSION 1
+#define MOAT_API_VERSION 2
 
 #define MOAT_SOCKET_DEFAULT "/run/moat/moat.sock"
 #define MOAT_HEAD_MAX (32u * 1024)          /* status line and headers, bytes */
@@ -68,11 +68,12 @@ int moat_from_fd(int fd, struct moat_client **ret);
 void moat_disconnect(struct moat_client *client);
 
 /*
- * Called whenever the client has to wait for bytes from fd, instead of poll(2). Return 0 when it is
- * worth trying again, or a negative errno that the call under way then returns. It may make calls
- * with other clients. NULL restores the default.
+ * Called whenever the client has to wait for fd, instead of poll(2); events: POLLIN for bytes of an
+ * answer, POLLOUT for room for those of a request. Return 0 when it is worth trying again, or a
+ * negative errno that the call under way then returns. It may make calls with other clients. NULL
+ * restores the default. Only connect(2) may still block, while the agent does not accept.
  */
-typedef int (*moat_wait_fn)(int fd, void *data);
+typedef int (*moat_wait_fn)(int fd, short events, void *data);
 void moat_set_wait(struct moat_client *client, moat_wait_fn wait, void *data);
 
 /*

@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import random
+import resource
 import socket
 import subprocess
 import time
@@ -14,7 +15,7 @@ from lib.rawhttp import Raw, chunked, exec_body, http, unharmed
 from lib.tap import test
 from lib.unixhttp import Connection, Refused
 
-BODY_MAX = 1024 * 1024
+BODY_MAX = 2 * 1024 * 1024
 
 
 # Shapes
@@ -37,6 +38,32 @@ def no_wait(session):
     procs.wait_until(lambda: session.api.process(reply.json["id"])["state"] == "ended", 10, "the end")
     assert session.api.process(reply.json["id"])["signal"] == "SIGKILL"
     assert session.api.kill(reply.json["id"]).json["killed"] is False
+
+
+@test("a listing shows of arguments what fits, and only the program where the command had an environment of its own", needs=("moat",))
+def listed_arguments(session):
+    long = ["/bin/true", *["x" * 100] * 1000]
+    for argv, fields, shown in ((long, {}, 41), (long, {"env": {"A": "1"}}, 1), (["/bin/echo", "s3cr3t"], {"env": {"A": "1"}}, 1),
+                                (["/bin/true", "y" * 10000], {}, 1), (["/bin/echo", "a"], {"isolated": True}, 2)):
+        identifier = session.exec(*argv, **fields).fields["id"]
+        listed = next(each for each in session.api.get("/v1/processes")["processes"] if each["id"] == identifier)
+        for each in (listed, session.api.process(identifier)):
+            assert each["argv"] == argv[:shown] and each["argc"] == len(argv), (each["argv"], each["argc"])
+
+
+@test("the agent says try again, not forbidden, where it has no descriptor to find out who asks", needs=("moat",))
+def no_descriptor(session):
+    used = {int(each) for each in os.listdir(f"/proc/{session.agent.pid}/fd")}
+    free = [each for each in range(len(used) + 2) if each not in used]
+    limits = resource.prlimit(session.agent.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(session.agent.pid, resource.RLIMIT_NOFILE, (free[1], limits[1]))  # one for the connection, none for more
+    try:
+        with Raw(session) as raw:
+            found, answer = raw.send(http("GET", "/v1/health")).read_answer()
+    finally:
+        resource.prlimit(session.agent.pid, resource.RLIMIT_NOFILE, limits)
+    assert (found, answer["code"]) == (503, "BUSY"), answer
+    unharmed(session)
 
 
 @test("a running process shows what it has written so far", needs=("moat",))
@@ -121,7 +148,11 @@ WRONG = [
     ("POST", "/v1/exec", b'{"argv":[""]}', 400, "BAD_VALUE", "argv[0]"),
     ("POST", "/v1/exec", b'{"argv":["true",2]}', 400, "BAD_VALUE", "argv[1]"),
     ("POST", "/v1/exec", b'{"argv":"true"}', 400, "BAD_VALUE", "argv"),
-    ("POST", "/v1/exec", b'{"argv":["true"],"env":{"A B":"x"}}', 400, "BAD_VALUE", "env.A B"),
+    ("POST", "/v1/exec", b'{"argv":["true"],"env":{"A=B":"x"}}', 400, "BAD_VALUE", "env.A=B"),
+    ("POST", "/v1/exec", b'{"argv":["true"],"env":{"":"x"}}', 400, "BAD_VALUE", "env."),
+    ("POST", "/v1/exec", b'{"argv":["true"],"env":{"A":{"base64":"AA=="}}}', 400, "BAD_VALUE", "env.A"),
+    ("POST", "/v1/exec", b'{"argv":["true",{"base64":"YQ"}]}', 400, "BAD_VALUE", "argv[1]"),
+    ("POST", "/v1/exec", b'{"argv":["true",{"base64":"YQ==","x":""}]}', 400, "BAD_VALUE", "argv[1]"),
     ("POST", "/v1/exec", b'{"argv":["true"],"env":{"A":1}}', 400, "BAD_VALUE", "env.A"),
     ("POST", "/v1/exec", b'{"argv":["true"],"cwd":"tmp"}', 400, "BAD_VALUE", "cwd"),
     ("POST", "/v1/exec", b'{"argv":["true"],"timeoutMs":0}', 400, "BAD_VALUE", "timeoutMs"),
@@ -226,7 +257,7 @@ def too_large(session):
         assert found == 413 and answer["code"] == "BODY_TOO_LARGE" and answer["details"]["limit"] == BODY_MAX, answer
     with Raw(session) as raw:
         raw.send(b"POST /v1/exec HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
-        raw.send(chunked(*[b" " * 65536] * 20))
+        raw.send(chunked(*[b" " * 65536] * 40))
         found, answer = raw.read_answer()
         assert found == 413 and answer["code"] == "BODY_TOO_LARGE", answer
     with Raw(session) as raw:  # without end: hung up on
@@ -318,10 +349,10 @@ def split_utf8(session):
 
 @test("binary output streams whole", needs=("moat",), timeout=60)
 def binary(session):
-    data = random.Random(1).randbytes(300000)
+    data = random.Random(1).randbytes(1300000)
     events = list(session.api.stream("/bin/cat", stdin=base64.b64encode(data).decode(), stdinEncoding="base64"))
     assert output_of(events, "stdout") == data
-    assert events[-1]["stdoutBytes"] == len(data), events[-1]
+    assert events[-1]["stdoutBytes"] == len(data) and events[-1]["truncated"] is False, events[-1]
     assert [each["seq"] for each in events] == list(range(1, len(events) + 1))
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clients that go away, floods and garbage: no input ends the agent, and nothing of it stays."""
 
+import base64
 import os
 import random
 import resource
@@ -28,7 +29,7 @@ def gone(session):
         argv = ["/bin/sh", "-c", f"sleep 0.5; echo x >> {marker}", accept]
         raw = Raw(session)
         raw.send(http("POST", "/v1/exec", exec_body(*argv), f"Accept: {accept}"))
-        procs.wait_until(lambda: any(each["argv"] == argv for each in session.api.get("/v1/processes")["processes"]),
+        procs.wait_until(lambda: any(each["argv"] == argv and each["state"] != "starting" for each in session.api.get("/v1/processes")["processes"]),
                          20, "the command to start")
         raw.socket.close()
     procs.wait_until(lambda: session.exec("/bin/cat", marker).out == "x\nx\n", 20, "both commands to end")
@@ -183,6 +184,52 @@ def busy(session):
     for raw in raws:
         raw.socket.close()
     settles(session, before)
+    unharmed(session)
+
+
+@test("clients that do not read what their commands wrote cost a bounded memory and slow nobody down", needs=("moat",), timeout=180)
+def unread_answers(session):
+    def status():
+        with open(f"/proc/{session.agent.pid}/status", encoding="ascii") as file:
+            return {line.split(":")[0]: int(line.split()[1]) << 10 for line in file if line.startswith(("VmHWM", "VmRSS"))}
+
+    def seconds_of_status():
+        took = []
+        for _ in range(15):
+            began = time.monotonic()
+            session.api.get("/v1/health")
+            took.append(time.monotonic() - began)
+        return sorted(took)[7]
+
+    descriptors_before = descriptors(session)
+    idle = seconds_of_status()
+    with open(f"/proc/{session.agent.pid}/clear_refs", "w", encoding="ascii") as file:
+        file.write("5")
+    before, bound = status(), session.api.get("/v1/status")["clientMemory"]["max"]
+    script = "head -c 1048576 /dev/zero; exec head -c 1048576 /dev/zero >&2"
+    raws = [Raw(session, timeout=60) for _ in range(100)]
+    for raw in raws:
+        raw.send(http("POST", "/v1/exec", exec_body("/bin/sh", "-c", script)))
+    procs.wait_until(lambda: session.api.get("/v1/status")["execs"]["running"] == 0, 60, "the commands to end")
+    time.sleep(0.2)
+    assert seconds_of_status() < 3 * idle + 0.002, (seconds_of_status(), idle)
+    peak = status()["VmHWM"] - before["VmRSS"]
+    assert peak < bound + (24 << 20), (peak >> 20, bound >> 20)
+    kept = 0
+    for raw in raws:
+        found, answer = raw.read_answer()
+        assert found == 200 or answer["code"] == "BUSY", answer
+        if found == 200:
+            for key in ("stdout", "stderr"):
+                data = base64.b64decode(answer[key]) if f"{key}Encoding" in answer else answer[key].encode()
+                assert answer[f"{key}Bytes"] == 1048576 and data == bytes(len(data)), (key, len(data))
+                assert len(data) == 1048576 or answer["truncated"], (key, len(data))
+                kept += len(data)
+        raw.socket.close()
+    assert kept > bound // 4, (kept >> 20, bound >> 20)
+    procs.wait_until(lambda: session.api.get("/v1/status")["clientMemory"]["used"] <= 18 << 20, 10, "what was held to be free")
+    procs.wait_until(lambda: status()["VmRSS"] - before["VmRSS"] < 32 << 20, 10, "the memory to go back")
+    settles(session, descriptors_before)
     unharmed(session)
 
 

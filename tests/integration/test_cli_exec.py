@@ -2,19 +2,21 @@
 """moat exec while it waits, and the options that concern its input and environment."""
 
 import base64
+import contextlib
 import json
 import os
 import random
 import signal
 import subprocess
+import time
 
 from lib import procs
 from lib.tap import test
 
 
-def start_cli(session, *arguments):
+def start_cli(session, *arguments, stdin=subprocess.DEVNULL):
     environment = {"PATH": "/usr/bin:/bin", "MOAT_SOCKET": session.agent.socket}
-    return subprocess.Popen([os.path.join(session.build, "moat"), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    return subprocess.Popen([os.path.join(session.build, "moat"), *arguments], stdin=stdin, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, env=environment)
 
 
@@ -46,6 +48,96 @@ def kill_by_cli(session):
         out, err = cli.communicate(timeout=120)
         assert cli.returncode == 137 and out == b"", (signals, cli.returncode, out, err)
         procs.wait_until(lambda: find_process(session, *argv) is None, 10, "its children to be gone")
+
+
+@contextlib.contextmanager
+def stopped(session):
+    """The agent does not answer meanwhile."""
+    os.kill(session.agent.pid, signal.SIGSTOP)
+    try:
+        procs.wait_until(lambda: procs.state(session.agent.pid) == "T", 10, "the agent to stop")
+        yield
+    finally:
+        os.kill(session.agent.pid, signal.SIGCONT)
+
+
+def caught_by_signalfd(cli):
+    """Its signals are blocked: it waits for the agent."""
+    with open(f"/proc/{cli.pid}/status", encoding="ascii") as file:
+        return any(line.startswith("SigBlk:") and int(line.split()[1], 16) for line in file)
+
+
+@test("INT, TERM and HUP end moat exec at once while the agent does not answer; nothing is left running", needs=("moat",), timeout=60)
+def interrupt_silence(session):
+    argv = ("/bin/sleep", "86455")
+    large = os.path.join(session.scratch, "large")
+    with open(large, "wb") as file:
+        file.write(b"x" * 700000)  # more than the socket holds
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for arguments in (("exec", "--", *argv), ("exec", "-i", "--", *argv)):
+            with stopped(session):
+                with open(large if "-i" in arguments else os.devnull, "rb") as stdin:
+                    cli = start_cli(session, *arguments, stdin=stdin)
+                procs.wait_until(lambda cli=cli: caught_by_signalfd(cli), 10, "it to wait")
+                started = time.monotonic()
+                cli.send_signal(number)
+                out, err = cli.communicate(timeout=120)
+                assert (cli.returncode, out) == (128 + number, b"") and b"does not answer" in err, (arguments, cli.returncode, out, err)
+                assert time.monotonic() - started < 2 * procs.SLACK
+    session.api.get("/v1/health")  # behind what was sent meanwhile
+    procs.wait_until(lambda: find_process(session, *argv) is None, 10, "the commands to be gone")
+
+
+@test("a second signal ends moat exec, also while the agent passes on the first", needs=("moat",), timeout=60)
+def second_signal(session):
+    argv = ("/bin/sh", "-c", "echo ready; exec sleep 86456")
+    cli = start_cli(session, "exec", "--", *argv)
+    assert cli.stdout.readline() == b"ready\n"
+    with stopped(session):
+        cli.send_signal(signal.SIGINT)
+        procs.wait_until(lambda: not procs.signal_pending(cli.pid, signal.SIGINT), 10, "the first to be taken")
+        cli.send_signal(signal.SIGTERM)
+        _, err = cli.communicate(timeout=120)
+        assert cli.returncode == 128 + signal.SIGTERM and b"moat ps -a" in err, (cli.returncode, err)
+    if left := find_process(session, *argv):  # whether the agent still reads the first is left open
+        session.api.kill(left["id"])
+
+
+@test("output that cannot be written is 125 and says why; one that nobody will read ends a silent command", needs=("moat",), timeout=60)
+def output_errors(session):
+    moat = [os.path.join(session.build, "moat"), "exec", "--"]
+    environment = {"MOAT_SOCKET": session.agent.socket}
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([*moat, "/bin/echo", "hi"], stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, env=environment,
+                              check=False, timeout=120)
+    assert done.returncode == 125 and b"No space left on device" in done.stderr, done
+    cli = start_cli(session, "exec", "--", "/bin/sleep", "86457")
+    procs.wait_until(lambda: find_process(session, "/bin/sleep", "86457"), 10, "the command")
+    cli.stdout.close()
+    assert cli.wait(timeout=120) == 128 + signal.SIGPIPE
+    procs.wait_until(lambda: find_process(session, "/bin/sleep", "86457") is None, 10, "the command to be gone")
+
+
+@test("every signal that may end a command is told, also those without a name", needs=("moat",))
+def every_signal(session):
+    for number in (1, 9, 15, 31, 32, 33, 34, 64):
+        cli = start_cli(session, "exec", "--", "/usr/bin/python3", "-c", f"import os; os.kill(os.getpid(), {number})")
+        out, err = cli.communicate(timeout=120)
+        assert (cli.returncode, out, err) == (128 + number, b"", b""), (number, cli.returncode, out, err)
+
+
+@test("errors of the client have a code, also as JSON", needs=("moat",))
+def client_errors(session):
+    moat = os.path.join(session.build, "moat")
+    for arguments, code in ((["exec", "--socket", "/nonexistent/socket", "--", "true"], "AGENT_UNREACHABLE"), (["ps", "x"], "USAGE"),
+                            (["logs", "x0"], "NO_SUCH_PROCESS"), (["exec", "-E", "MISSING", "--", "true"], "USAGE")):
+        def run(*more, arguments=arguments):
+            return subprocess.run([moat, *more, *arguments], stdin=subprocess.DEVNULL, capture_output=True, check=False,
+                                  env={"MOAT_SOCKET": session.agent.socket}, text=True, timeout=120)
+        done = run()
+        assert done.returncode == 125 and f"({code})" in done.stderr.splitlines()[0], (arguments, done)
+        done = run("--json")
+        assert done.returncode == 125 and json.loads(done.stderr)["code"] == code and not done.stdout, (arguments, done)
 
 
 @test("a reader that goes away ends the command, as in a pipeline", needs=("moat",))
@@ -110,6 +202,33 @@ def written_in_pieces(session):
     assert names.endswith(b"\0") and b"PATH=" in names, names
     script = r"for b in '\303' '\244' '\0' '\342' '\202' '\254' '\360' '\237' '\377'; do printf $b; sleep 0.02; done"
     assert run_moat(session, "exec", "--", "/bin/sh", "-c", script).stdout == b"\xc3\xa4\0\xe2\x82\xac\xf0\x9f\xff"
+
+
+@test("arguments, values and file names need not be UTF-8, names of variables no letters", needs=("moat",))
+def any_bytes(session):
+    def moat(*arguments, stdin=b"", **more):
+        return subprocess.run([os.fsencode(os.path.join(session.build, "moat")), *arguments], input=stdin, capture_output=True, check=False,
+                              env={b"MOAT_SOCKET": os.fsencode(session.agent.socket), **more}, timeout=120)
+    latin = "Größe ÿ".encode("latin-1")
+    path = os.fsencode(session.scratch) + b"/" + latin
+    with open(path, "wb") as file:
+        file.write(b"found\n")
+    every = bytes(range(1, 256))
+    assert moat(b"exec", b"--", b"/bin/cat", path).stdout == b"found\n"
+    assert moat(b"exec", b"--", b"/usr/bin/printf", b"%s", every).stdout == every
+    environment = os.path.join(session.scratch, "latin-env")
+    with open(environment, "wb") as file:
+        file.write(b"# comment\nfile.value=" + latin + b"\r\n9=nine\n")
+    done = moat(b"exec", b"-E", b"NAME", b"-e", b"my.var-1=" + every, b"--env-file", os.fsencode(environment), b"--", b"/usr/bin/env", b"-0",
+                **{"NAME": latin})
+    assert {b"NAME=" + latin, b"my.var-1=" + every, b"file.value=" + latin, b"9=nine"} <= set(done.stdout.split(b"\0")), done
+    data = random.Random(3).randbytes(1 << 20)
+    assert moat(b"exec", b"-i", b"--", b"/bin/cat", stdin=data).stdout == data
+    controls = b"\x01\x02" * (1 << 19)
+    assert moat(b"exec", b"-i", b"--", b"/bin/cat", stdin=controls).stdout == controls
+    assert moat(b"exec", b"-i", b"--", b"/bin/cat", stdin=data + b"x").returncode == 125
+    identifier = moat(b"exec", b"-d", b"--", b"/usr/bin/printf", b"", latin).stdout.decode().strip()
+    assert session.api.process(identifier)["argv"][2] == {"base64": base64.b64encode(latin).decode()}
 
 
 @test("moat exec -i, -E, --env-file, -C and -d do what they say", needs=("moat",))

@@ -61,6 +61,13 @@ def no_file(session):
     assert done.returncode > 0 and "/nonexistent/moat.conf" in done.stderr, (done.returncode, done.stderr)
 
 
+@test("-h and -V print help and version")
+def short_options(session):
+    for option, word in (("-h", "usage: moatd"), ("--help", "usage: moatd"), ("-V", "moatd 0."), ("--version", "moatd 0.")):
+        done = subprocess.run([os.path.join(session.build, "moatd"), option], capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0 and done.stdout.startswith(word) and not done.stderr, done
+
+
 @test("the short form without a command is refused")
 def no_command(session):
     done = subprocess.run([os.path.join(session.build, "moatd"), "--port", "8080", "--"], capture_output=True, text=True,

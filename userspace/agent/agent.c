@@ -311,6 +311,7 @@ int agent_run(struct config *config, const struct probe_report *probes)
 	run.agent.probes = *probes;
 	run.agent.started_unix_ms =
 		(uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / NSEC_PER_MSEC;
+	run.agent.started_ns = now_ns();
 	harden_self();
 	r = open_modules(&run, &f);
 	if (r == 0) {

@@ -24,7 +24,7 @@ struct agent {
 	struct services *services;
 	struct audit *audit;
 	struct api *api;
-	uint64_t started_unix_ms;
+	uint64_t started_unix_ms, started_ns; /* the clock may be set, the second goes on */
 	bool stopping;
 	int exit_status;
 };

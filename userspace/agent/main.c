@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <getopt.h>
+#include <malloc.h>
 
 #include "agent/config/config.h"
 #include "agent/enforce/probe.h"
@@ -31,8 +32,8 @@ static const char usage[] =
 	"      --config-test  check the configuration and start nothing\n"
 	"      --check        tell what this kernel offers and start nothing\n"
 	"      --json         ... as JSON\n"
-	"      --version      print the version\n"
-	"      --help         print this\n";
+	"  -V, --version      print the version\n"
+	"  -h, --help         print this\n";
 
 struct options {
 	const char *file, *directory;
@@ -50,8 +51,6 @@ enum {
 	OPT_CONFIG_TEST,
 	OPT_CHECK,
 	OPT_JSON,
-	OPT_VERSION,
-	OPT_HELP,
 };
 
 static const struct option long_options[] = {
@@ -63,8 +62,8 @@ static const struct option long_options[] = {
 	{ "config-test", no_argument, NULL, OPT_CONFIG_TEST },
 	{ "check", no_argument, NULL, OPT_CHECK },
 	{ "json", no_argument, NULL, OPT_JSON },
-	{ "version", no_argument, NULL, OPT_VERSION },
-	{ "help", no_argument, NULL, OPT_HELP },
+	{ "version", no_argument, NULL, 'V' },
+	{ "help", no_argument, NULL, 'h' },
 	{ 0 },
 };
 
@@ -79,7 +78,7 @@ static int parse_options(int argc, char **argv, struct options *o)
 {
 	int c;
 
-	while ((c = getopt_long(argc, argv, "+c:", long_options, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "+c:hV", long_options, NULL)) != -1) {
 		switch (c) {
 		case 'c':
 			o->file = optarg;
@@ -106,10 +105,10 @@ static int parse_options(int argc, char **argv, struct options *o)
 		case OPT_JSON:
 			o->json = true;
 			break;
-		case OPT_VERSION:
+		case 'V':
 			puts("moatd " MOAT_VERSION);
 			return EXIT_SUCCESS;
-		case OPT_HELP:
+		case 'h':
 			fputs(usage, stdout);
 			return EXIT_SUCCESS;
 		default:
@@ -183,6 +182,8 @@ int main(int argc, char **argv)
 		return EXIT_FAILURE;
 	/* What whoever started us ignored: without SIGCHLD the exit statuses of all children would be lost. */
 	reset_dispositions();
+	/* Large buffers go back when they are freed; by itself the C library keeps ever larger ones. */
+	mallopt(M_MMAP_THRESHOLD, 128 * 1024);
 	log_open("moatd", LOG_INFO);
 	status = parse_options(argc, argv, &o);
 	if (status >= 0) {

@@ -5,16 +5,38 @@
 #include "base/base64.h"
 #include "cli/cli.h"
 
-int complain(const char *fmt, ...)
+bool errors_as_json;
+
+static void print_error(const char *code, const char *message)
 {
-	va_list ap;
+	json_t *error JSON_OWNED = NULL;
 
 	fflush(stdout);
+	if (errors_as_json) {
+		error = json_object();
+		json_object_set_new(error, "code", json_string(code));
+		json_object_set_new(error, "message", json_string(message));
+		json_dumpf(error, stderr, JSON_COMPACT);
+		fputc('\n', stderr);
+		return;
+	}
 	fputs("moat: ", stderr);
+	fprint_safe(stderr, message);
+	fprintf(stderr, " (%s)\n", code);
+}
+
+int complain(const char *code, const char *fmt, ...)
+{
+	char *message PTR_OWNED = NULL;
+	va_list ap;
+	int n;
+
 	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
+	n = vasprintf(&message, fmt, ap);
 	va_end(ap);
-	fputc('\n', stderr);
+	if (n < 0)
+		message = NULL;
+	print_error(code, message ? message : "out of memory");
 	return CLI_FAILED;
 }
 
@@ -25,8 +47,10 @@ int agent_connect(const struct cli *cli, struct moat_client **ret)
 
 	if (r == 0)
 		return 0;
-	complain("cannot reach the agent at %s: %s", path && *path ? path : MOAT_SOCKET_DEFAULT,
+	complain("AGENT_UNREACHABLE", "cannot reach the agent at %s: %s", path && *path ? path : MOAT_SOCKET_DEFAULT,
 		 strerror(-r));
+	if (errors_as_json)
+		return CLI_FAILED;
 	if (r == -ENOENT || r == -ECONNREFUSED)
 		fputs("moatd does not run, or listens elsewhere. Start it (moatd -c "
 		      "/etc/moat/moat.conf), or name\nits socket with --socket PATH or "
@@ -40,12 +64,12 @@ int agent_connect(const struct cli *cli, struct moat_client **ret)
 int agent_failed(int r)
 {
 	if (r == -ECONNRESET)
-		return complain("the agent closed the connection before it had answered");
+		return complain("CONNECTION_LOST", "the agent closed the connection before it had answered");
 	if (r == -EPROTO)
-		return complain("what listens on the socket does not speak moat's protocol");
+		return complain("PROTOCOL_ERROR", "what listens on the socket does not speak moat's protocol");
 	if (r == -EMSGSIZE)
-		return complain("the answer of the agent is too large");
-	return complain("cannot talk to the agent: %s", strerror(-r));
+		return complain("ANSWER_TOO_LARGE", "the answer of the agent is too large");
+	return complain("CONNECTION_FAILED", "cannot talk to the agent: %s", strerror(-r));
 }
 
 json_t *answer_decode(const char *text, size_t len)
@@ -92,15 +116,11 @@ json_int_t member_number(const json_t *object, const char *key)
 int agent_refused(const struct moat_response *response)
 {
 	json_t *root JSON_OWNED = answer_decode(response->body, response->len);
-	const char *code = member_text(root, "code"), *message = member_text(root, "message");
+	const char *code = member_text(root, "code");
 
 	if (!*code)
-		return complain("the agent answered with HTTP status %d", response->status);
-	fflush(stdout);
-	fputs("moat: ", stderr);
-	for (const char *p = message; *p; p++)
-		fputc((unsigned char)*p < ' ' ? '?' : *p, stderr);
-	fprintf(stderr, " (%s)\n", code);
+		return complain("PROTOCOL_ERROR", "the agent answered with HTTP status %d", response->status);
+	print_error(code, member_text(root, "message"));
 	return moat_exit_status(code);
 }
 

@@ -18,6 +18,8 @@ struct cli {
 	bool color;
 };
 
+extern bool errors_as_json; /* as cli.json, for complain() */
+
 struct command {
 	const char *name;
 	const char *summary; /* one line, for `moat --help` */
@@ -44,8 +46,9 @@ int usage_error(const char *command, const char *fmt, ...) PRINTF(2, 3);
 int no_operands(const char *command, int argc, char **argv);
 
 /* ---- talking to the agent (agent.c) ---- */
-/* Prints "moat: message". Returns CLI_FAILED. */
-int complain(const char *fmt, ...) PRINTF(1, 2);
+/* Prints "moat: message (CODE)", with --json {"code", "message"}, on stderr. Returns CLI_FAILED.
+ * code: one of the agent's, or of those that moat(1) lists. */
+int complain(const char *code, const char *fmt, ...) PRINTF(2, 3);
 /* Connects; says what to do when nobody is there. 0 or CLI_FAILED. */
 int agent_connect(const struct cli *cli, struct moat_client **ret);
 /* Prints what a failed call means; r is its negative errno. Returns CLI_FAILED. */
@@ -106,6 +109,7 @@ void table_print(struct table *t);
 void table_free(struct table *t);
 /* Prints text from a peer on a terminal safely: control characters become '?'. */
 void print_safe(const char *text);
+void fprint_safe(FILE *out, const char *text);
 /* "3s", "4m12s", "2h05m", "3d04h". buf holds 24 bytes. */
 const char *format_duration(uint64_t ms, char *buf, size_t n);
 /* Escape sequences around a word that tells a state; plain without color. */
@@ -117,6 +121,8 @@ const char *color_end(const struct cli *cli);
 int parse_duration(const char *text, uint64_t *ret_ms);
 /* "KILL", "SIGKILL", "9" -> 9; -EINVAL. */
 int parse_signal(const char *text);
+/* A JSON string, or {"base64": "…"} where the bytes are none; NULL: out of memory. */
+json_t *bytes_to_json(const char *data, size_t n);
 /* True for a name of an environment variable; n: its length. */
 bool env_name_valid(const char *name, size_t n);
 /* KEY=VALUE lines; empty lines and those that begin with # are skipped. Sets each in the object.

@@ -42,5 +42,5 @@ int cmd_check(struct cli *cli, int argc, char **argv)
 	}
 	run_moatd("/usr/local/sbin", "", cli->json);
 	run_moatd("/usr/sbin", "", cli->json);
-	return complain("cannot find moatd beside moat: %s", strerror(errno));
+	return complain("NOT_FOUND", "cannot find moatd beside moat: %s", strerror(errno));
 }

@@ -8,16 +8,30 @@
 /* A pipe that poll(2) calls writable takes this much without blocking (POSIX: PIPE_BUF). */
 #define WRITE_SIZE 4096u
 
+/* A signal before the command has an id: so long its start is waited for, to kill it. */
+#define GRACE_NS (200 * NSEC_PER_MSEC)
+/* So long the agent may take to pass a signal on. */
+#define CONTROL_NS (5 * NSEC_PER_SEC)
+/* ... when the user has become impatient. */
+#define SECOND_NS (1 * NSEC_PER_SEC)
+
 struct session {
 	struct cli *cli;
 	struct moat_client *client;
 	char id[72];      /* "" until the start event */
 	int signals;      /* signalfd */
 	bool interrupted; /* SIGINT was forwarded: the next one kills */
-	int pending;      /* came before the id was known; 0: none */
-	bool output_gone; /* nobody reads our output any more: the command was killed */
+	int signal;       /* the last one that came; 0: none */
+	bool controlling; /* the agent is being told of it */
+	bool again;       /* and another one came meanwhile */
+	uint64_t deadline_ns; /* of what is being waited for; 0: none */
+	bool ended;       /* the agent does not answer: the signal ends us */
+	int write_error;  /* errno of our output, EPIPE: nobody reads it. The command was killed */
 	int status;       /* -1 until the exit event */
 };
+
+static int on_wait(int fd, short events, void *data);
+static void forward_signal(struct session *s);
 
 /* On a connection of its own: the session's is busy with the stream. */
 static void control(struct session *s, const char *method, const char *suffix, const char *body)
@@ -25,20 +39,27 @@ static void control(struct session *s, const char *method, const char *suffix, c
 	struct moat_response response RESPONSE_OWNED = { 0 };
 	struct moat_client *client CLIENT_OWNED = NULL;
 	char path[128];
+	int r = 0;
 
 	snprintf(path, sizeof(path), "/v1/processes/%s%s", s->id, suffix);
-	if (moat_connect(s->cli->socket, &client) == 0)
-		(void)moat_call(client, method, path, body, body ? strlen(body) : 0, &response);
+	if (moat_connect(s->cli->socket, &client) < 0)
+		return;
+	moat_set_wait(client, on_wait, s);
+	s->controlling = true;
+	s->deadline_ns = now_ns() + CONTROL_NS;
+	r = moat_call(client, method, path, body, body ? strlen(body) : 0, &response);
+	s->controlling = false;
+	s->deadline_ns = 0;
+	s->ended = s->ended || r == -ETIMEDOUT;
+	if (!s->ended && s->again) {
+		s->again = false;
+		forward_signal(s); /* kills: it is not the first */
+	}
 }
 
-static void forward_signal(struct session *s, int signal)
+static void forward_signal(struct session *s)
 {
-	if (!s->id[0]) {
-		/* Two before the start are one kill after it. */
-		s->pending = s->pending ? SIGTERM : signal;
-		return;
-	}
-	if (signal == SIGINT && !s->interrupted) {
+	if (s->signal == SIGINT && !s->interrupted) {
 		s->interrupted = true;
 		control(s, "POST", "/signal", "{\"signal\":\"SIGINT\"}");
 	} else {
@@ -46,48 +67,93 @@ static void forward_signal(struct session *s, int signal)
 	}
 }
 
-/* Waits for fd, with the user's signals answered meanwhile. */
+static void on_signal(struct session *s, int signal)
+{
+	bool enough = s->again || (!s->id[0] && s->signal);
+
+	s->signal = signal;
+	if (enough) {
+		s->ended = true;
+	} else if (s->controlling) {
+		s->again = true;
+		s->deadline_ns = now_ns() + SECOND_NS;
+	} else if (s->id[0]) {
+		forward_signal(s);
+	} else {
+		s->deadline_ns = now_ns() + GRACE_NS;
+	}
+}
+
+static int poll_timeout(const struct session *s)
+{
+	uint64_t now = now_ns();
+
+	if (!s->deadline_ns)
+		return -1;
+	return s->deadline_ns > now ? (int)((s->deadline_ns - now) / NSEC_PER_MSEC + 1) : 0;
+}
+
+static void output_failed(struct session *s, int err)
+{
+	s->write_error = err;
+	control(s, "DELETE", "", NULL);
+}
+
+/* Waits for fd, with the user's signals answered meanwhile, and the end of who reads our output
+ * noticed. 1: ready; 0: try again; or -errno. */
 static int wait_for(struct session *s, int fd, short events)
 {
+	bool watched = s->id[0] && !s->controlling && !s->write_error;
 	struct pollfd p[] = { { .fd = fd, .events = events },
-			      { .fd = s->signals, .events = POLLIN } };
+			      { .fd = s->signals, .events = POLLIN },
+			      { .fd = watched ? STDOUT_FILENO : -1 } };
 	struct signalfd_siginfo info;
+	int n = poll(p, ARRAY_LEN(p), poll_timeout(s));
 
-	if (poll(p, 2, -1) < 0)
+	if (n < 0)
 		return errno == EINTR ? 0 : -errno;
 	if (p[1].revents && read(s->signals, &info, sizeof(info)) == sizeof(info))
-		forward_signal(s, (int)info.ssi_signo);
+		on_signal(s, (int)info.ssi_signo);
+	else if (n == 0 && s->deadline_ns && !s->controlling)
+		s->ended = true;
+	else if (n == 0)
+		return -ETIMEDOUT;
+	if (s->ended)
+		return -ECANCELED;
+	if (!p[0].revents && p[2].revents & (POLLERR | POLLHUP))
+		output_failed(s, EPIPE);
 	return p[0].revents ? 1 : 0;
 }
 
-static int on_wait(int fd, void *data)
+static int on_wait(int fd, short events, void *data)
 {
-	int r = wait_for(data, fd, POLLIN);
+	int r = wait_for(data, fd, events);
 
 	return r < 0 ? r : 0;
 }
 
-static void write_output(struct session *s, int fd, const char *data, size_t n)
+static int write_output(struct session *s, int fd, const char *data, size_t n)
 {
-	while (n && !s->output_gone) {
+	while (n && !s->write_error) {
 		size_t part = n < WRITE_SIZE ? n : WRITE_SIZE;
 		int r = wait_for(s, fd, POLLOUT);
 		ssize_t written;
 
+		if (r < 0)
+			return r;
 		if (r == 0)
 			continue;
-		written = r < 0 ? -1 : write(fd, data, part);
+		written = write(fd, data, part);
 		if (written < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
 		if (written < 0) {
-			/* As SIGPIPE would end it in a pipeline of a shell. */
-			s->output_gone = true;
-			control(s, "DELETE", "", NULL);
-			return;
+			output_failed(s, errno);
+			break;
 		}
 		data += written;
 		n -= (size_t)written;
 	}
+	return 0;
 }
 
 static int on_output(struct session *s, const json_t *event, int fd)
@@ -97,9 +163,7 @@ static int on_output(struct session *s, const json_t *event, int fd)
 	size_t n;
 	int r = member_output(event, "data", "encoding", &text, &n, &bytes);
 
-	if (r == 0)
-		write_output(s, fd, text, n);
-	return r;
+	return r < 0 ? r : write_output(s, fd, text, n);
 }
 
 /* What the command's result means for our own exit. */
@@ -109,11 +173,11 @@ static int result_status(const json_t *result)
 	int signal = *name ? parse_signal(name) : 0;
 
 	if (json_is_true(json_object_get(result, "timedOut"))) {
-		complain("the command took too long and was killed");
+		complain("TIMED_OUT", "the command took too long and was killed");
 		return CLI_TIMED_OUT;
 	}
 	if (json_is_true(json_object_get(result, "oomKilled")))
-		complain("the kernel killed processes of the command: out of memory, of which files in "
+		complain("OOM_KILLED", "the kernel killed processes of the command: out of memory, of which files in "
 			 "memory take %lld MiB (see moat status)",
 			 (long long)member_number(result, "filesInMemory") >> 20);
 	if (signal)
@@ -121,25 +185,50 @@ static int result_status(const json_t *result)
 	return (int)member_number(result, "exitCode");
 }
 
+static int on_start(struct session *s, const json_t *event)
+{
+	snprintf(s->id, sizeof(s->id), "%s", member_text(event, "id"));
+	s->deadline_ns = 0;
+	if (s->signal)
+		forward_signal(s);
+	return s->ended ? -ECANCELED : 0;
+}
+
 static int on_event(struct session *s, const char *line, size_t len)
 {
 	json_t *event JSON_OWNED = answer_decode(line, len);
 	const char *type = member_text(event, "type");
 
-	if (strcmp(type, "start") == 0) {
-		snprintf(s->id, sizeof(s->id), "%s", member_text(event, "id"));
-		if (s->pending)
-			forward_signal(s, s->pending);
-	} else if (strcmp(type, "stdout") == 0) {
+	if (strcmp(type, "start") == 0)
+		return on_start(s, event);
+	if (strcmp(type, "stdout") == 0)
 		return on_output(s, event, STDOUT_FILENO);
-	} else if (strcmp(type, "stderr") == 0) {
+	if (strcmp(type, "stderr") == 0)
 		return on_output(s, event, STDERR_FILENO);
-	} else if (strcmp(type, "exit") == 0) {
-		s->status = result_status(event);
-	} else {
+	if (strcmp(type, "exit") != 0)
 		return -EPROTO;
-	}
+	s->status = result_status(event);
 	return 0;
+}
+
+static int stream_status(const struct session *s, int r)
+{
+	if (s->ended && s->signal) {
+		complain("AGENT_SILENT", "the agent does not answer; moat ps -a tells what became of %s",
+			 s->id[0] ? s->id : "the command");
+		return 128 + s->signal;
+	}
+	/* As SIGPIPE would end it in a pipeline of a shell. */
+	if (s->write_error == EPIPE)
+		return 128 + SIGPIPE;
+	if (s->write_error)
+		return complain("OUTPUT_FAILED", "cannot write: %s", strerror(s->write_error));
+	if (s->status >= 0)
+		return s->status;
+	if (r == 0 || r == -ECONNRESET)
+		return complain("CONNECTION_LOST", "the connection ended before the command did; "
+				"moat ps -a tells what became of %s", s->id[0] ? s->id : "it");
+	return agent_failed(r);
 }
 
 static int run_stream(struct session *s, const char *body)
@@ -149,23 +238,17 @@ static int run_stream(struct session *s, const char *body)
 	size_t len;
 	int r = moat_stream(s->client, "POST", "/v1/exec", body, strlen(body), &response);
 
-	if (r < 0)
+	if (r < 0 && !s->ended)
 		return agent_failed(r);
 	if (r == 0)
 		return agent_refused(&response);
-	while ((r = moat_stream_next(s->client, &line, &len)) > 0) {
+	while (r > 0 && (r = moat_stream_next(s->client, &line, &len)) > 0) {
 		r = on_event(s, line, len);
 		if (r < 0)
 			break;
+		r = 1;
 	}
-	if (s->status < 0) {
-		if (r == 0 || r == -ECONNRESET)
-			return complain("the connection ended before the command did; "
-					"moat ps -a tells what became of %s",
-					s->id[0] ? s->id : "it");
-		return agent_failed(r);
-	}
-	return s->output_gone ? 128 + SIGPIPE : s->status;
+	return stream_status(s, r);
 }
 
 /* --json and --detach: one answer, no live output. */

@@ -19,7 +19,7 @@ static int print_stream(const json_t *root, const char *name, int fd)
 	if (r < 0)
 		return agent_failed(r);
 	r = write_all(fd, text, n);
-	return r < 0 ? complain("cannot write: %s", strerror(-r)) : 0;
+	return r < 0 ? complain("OUTPUT_FAILED", "cannot write: %s", strerror(-r)) : 0;
 }
 
 int cmd_logs(struct cli *cli, int argc, char **argv)

@@ -15,11 +15,15 @@ static void add_row(struct table *t, const json_t *process)
 	size_t i, used = 0;
 
 	json_array_foreach(argv, i, word) {
+		const char *text = json_string_value(word);
+
 		used += (size_t)snprintf(line + used, sizeof(line) - used, "%s%s", i ? " " : "",
-					 json_string_value(word));
+					 text ? text : "(bytes)");
 		if (used >= sizeof(line))
 			break;
 	}
+	if (used < sizeof(line) && json_array_size(argv) < (size_t)member_number(process, "argc"))
+		snprintf(line + used, sizeof(line) - used, " …");
 	table_add(t, "%s", member_text(process, "id"));
 	table_add(t, "%s", member_text(process, "state"));
 	table_add(t, "%s", member_text(process, "context"));

@@ -41,30 +41,36 @@ static void print_summary(struct cli *cli, const json_t *root)
 	}
 }
 
-/* A bound, or nothing where there is none. */
-static void print_limit(const json_t *limits, const char *key, const char *name, long long unit)
+static void print_limits_of(const char *name, const json_t *limits)
 {
-	const json_t *value = json_object_get(limits, key);
+	const json_t *memory = json_object_get(limits, "memoryMax");
+	const json_t *pids = json_object_get(limits, "pidsMax");
+	const json_t *cpu = json_object_get(limits, "cpuMaxMillis");
 
-	if (json_is_integer(value))
-		printf(" %s %.10g", name, (double)json_integer_value(value) / (double)unit);
+	printf("  %-14s", name);
+	if (json_is_integer(memory))
+		printf(" memory %lld MiB", (long long)json_integer_value(memory) >> 20);
+	if (json_is_integer(pids))
+		printf(" processes %lld", (long long)json_integer_value(pids));
+	if (json_is_integer(cpu))
+		printf(" CPUs %g", (double)json_integer_value(cpu) / 1000);
+	puts(json_is_integer(memory) || json_is_integer(pids) || json_is_integer(cpu) ? "" : " none");
 }
 
 static void print_limits(const json_t *root)
 {
+	json_int_t reserve = member_number(root, "memoryReserve");
 	const json_t *limits, *missing;
 	size_t i;
 
 	puts("\nlimits:");
-	json_array_foreach(json_object_get(root, "limits"), i, limits) {
-		printf("  %-14s", i ? member_text(limits, "context") : "all user code");
-		print_limit(limits, "memoryMax", "MiB", 1 << 20);
-		print_limit(limits, "pidsMax", "pids", 1);
-		print_limit(limits, "cpuMaxMillis", "CPUs", 1000);
-		putchar('\n');
-	}
-	printf("  %-14s MiB %lld kept\n", "control plane",
-	       (long long)member_number(root, "memoryReserve") >> 20);
+	json_array_foreach(json_object_get(root, "limits"), i, limits)
+		print_limits_of(i ? member_text(limits, "context") : "all user code", limits);
+	if (reserve)
+		printf("  %-14s memory %lld MiB is kept for it\n", "control plane",
+		       (long long)reserve >> 20);
+	else
+		printf("  %-14s no memory is kept for it\n", "control plane");
 	json_array_foreach(json_object_get(root, "notLimited"), i, missing) {
 		printf("  NOT limited: %s: ", member_text(missing, "resource"));
 		print_safe(member_text(missing, "reason"));

@@ -6,6 +6,16 @@
 
 #define ENV_FILE_MAX (1024u * 1024)
 
+/* In JSON; controls have six bytes there. */
+static size_t json_length(const char *data, size_t n)
+{
+	size_t len = n;
+
+	for (size_t i = 0; i < n; i++)
+		len += (unsigned char)data[i] < ' ' ? 5 : data[i] == '"' || data[i] == '\\';
+	return len;
+}
+
 const char help_exec[] =
 	"usage: moat exec [options] [--] COMMAND [ARGUMENT…]\n\n"
 	"Runs a command under moat, with its output live, and exits with its status: 128+N\n"
@@ -33,10 +43,8 @@ static int add_env(json_t *env, const char *name, size_t name_len, const char *v
 
 	if (!env_name_valid(name, name_len))
 		return usage_error("exec", "not a name of a variable: %.*s", (int)name_len, name);
-	text = json_string(value);
-	if (!text)
-		return complain("the value of %.*s is not UTF-8", (int)name_len, name);
-	return json_object_setn_new(env, name, name_len, text) < 0 ? complain("out of memory") : 0;
+	text = bytes_to_json(value, strlen(value));
+	return json_object_setn_new(env, name, name_len, text) < 0 ? complain("OUT_OF_MEMORY", "out of memory") : 0;
 }
 
 static int add_env_pair(json_t *env, const char *pair)
@@ -53,7 +61,7 @@ static int add_env_from(json_t *env, const char *name)
 	const char *value = getenv(name);
 
 	if (!value)
-		return complain("%s is not set", name);
+		return complain("USAGE", "%s is not set", name);
 	return add_env(env, name, strlen(name), value);
 }
 
@@ -65,12 +73,12 @@ static int add_env_file(json_t *env, const char *path)
 	int r = read_file_at(AT_FDCWD, path, ENV_FILE_MAX, &text, &len);
 
 	if (r < 0)
-		return complain("%s: %s", path, strerror(-r));
+		return complain("INPUT_FAILED", "%s: %s", path, strerror(-r));
 	r = strlen(text) == len ? parse_env_file(text, env, &line) : -EINVAL;
 	free_wiped(text, len);
 	if (r == -EINVAL)
-		return complain("%s:%u: not NAME=VALUE in UTF-8", path, line);
-	return r < 0 ? complain("out of memory") : 0;
+		return complain("INPUT_FAILED", "%s:%u: not NAME=VALUE", path, line);
+	return r < 0 ? complain("OUT_OF_MEMORY", "out of memory") : 0;
 }
 
 enum { OPTION_SECURE = OPTION_COMMAND, OPTION_TIMEOUT, OPTION_ENV_FILE };
@@ -145,7 +153,7 @@ bool exec_options_parse(struct cli *cli, int argc, char **argv, struct exec_opti
 	return true;
 }
 
-/* stdin as a JSON string; as base64 where it is not UTF-8. */
+/* stdin as a JSON string; as base64 where it is not UTF-8, or shorter so. */
 static int add_stdin(json_t *body)
 {
 	char *data = malloc(EXEC_STDIN_MAX + 1);
@@ -163,10 +171,11 @@ static int add_stdin(json_t *body)
 	}
 	if (!data || n < 0 || len > EXEC_STDIN_MAX) {
 		free_wiped(data, EXEC_STDIN_MAX + 1);
-		return !data || n < 0 ? complain("cannot read stdin: %s", strerror(errno)) :
-					complain("stdin is longer than %u bytes", EXEC_STDIN_MAX);
+		return !data || n < 0 ? complain("INPUT_FAILED", "cannot read stdin: %s", strerror(errno)) :
+					complain("INPUT_FAILED", "stdin is longer than %u bytes", EXEC_STDIN_MAX);
 	}
-	if (utf8_valid(data, len) && !memchr(data, 0, len)) {
+	if (utf8_valid(data, len) && !memchr(data, 0, len) &&
+	    json_length(data, len) <= base64_length(len)) {
 		text = json_stringn(data, len);
 	} else {
 		char *base64 = malloc(base64_length(len) + 1);
@@ -179,7 +188,7 @@ static int add_stdin(json_t *body)
 		json_object_set_new(body, "stdinEncoding", json_string("base64"));
 	}
 	free_wiped(data, EXEC_STDIN_MAX + 1);
-	return json_object_set_new(body, "stdin", text) < 0 ? complain("out of memory") : 0;
+	return json_object_set_new(body, "stdin", text) < 0 ? complain("OUT_OF_MEMORY", "out of memory") : 0;
 }
 
 static int add_argv(json_t *body, char **argv)
@@ -188,12 +197,8 @@ static int add_argv(json_t *body, char **argv)
 
 	json_object_set_new(body, "argv", list);
 	for (; *argv; argv++) {
-		json_t *text = json_string(*argv);
-
-		if (!text)
-			return complain("an argument is not UTF-8");
-		if (json_array_append_new(list, text) < 0)
-			return complain("out of memory");
+		if (json_array_append_new(list, bytes_to_json(*argv, strlen(*argv))) < 0)
+			return complain("OUT_OF_MEMORY", "out of memory");
 	}
 	return 0;
 }
@@ -223,5 +228,5 @@ int exec_options_body(const struct exec_options *o, char **ret_body)
 			return status;
 	}
 	*ret_body = json_dumps(body, JSON_COMPACT);
-	return *ret_body ? 0 : complain("out of memory");
+	return *ret_body ? 0 : complain("OUT_OF_MEMORY", "out of memory");
 }

@@ -5,7 +5,7 @@
 
 #include "cli/cli.h"
 
-#define EXEC_STDIN_MAX (1024u * 1024) /* the agent's limit for a whole request */
+#define EXEC_STDIN_MAX (1024u * 1024) /* a request may be twice as large: room for base64 */
 
 struct exec_options {
 	json_t *env; /* object; owned */

@@ -43,13 +43,18 @@ static void print_help(FILE *out)
 
 int usage_error(const char *command, const char *fmt, ...)
 {
+	char *message PTR_OWNED = NULL;
 	va_list ap;
+	int n;
 
-	fprintf(stderr, "moat%s%s: ", command ? " " : "", command ? command : "");
 	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
+	n = vasprintf(&message, fmt, ap);
 	va_end(ap);
-	fprintf(stderr, "\ntry: moat %s%s--help\n", command ? command : "", command ? " " : "");
+	if (n < 0)
+		message = NULL;
+	complain("USAGE", "%s%s%s", command ? command : "", command ? ": " : "", message ? message : "");
+	if (!errors_as_json)
+		fprintf(stderr, "try: moat %s%s--help\n", command ? command : "", command ? " " : "");
 	return CLI_FAILED;
 }
 
@@ -62,7 +67,7 @@ bool option_common(struct cli *cli, const char *command, int option, int *ret_st
 		cli->socket = optarg;
 		return true;
 	case OPTION_JSON:
-		cli->json = true;
+		cli->json = errors_as_json = true;
 		return true;
 	case 'h':
 		c = command_find(command);
@@ -145,6 +150,6 @@ int main(int argc, char **argv)
 	optind = 0; /* getopt begins anew, with the arguments of the command */
 	status = command->run(&cli, argc - first, argv + first);
 	if (fflush(stdout) != 0 && status == 0)
-		return complain("cannot write: %s", strerror(errno));
+		return complain("OUTPUT_FAILED", "cannot write: %s", strerror(errno));
 	return status;
 }

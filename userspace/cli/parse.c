@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <signal.h>
 
+#include "base/base64.h"
 #include "cli/cli.h"
 
 #define DURATION_MAX_MS (7ull * 24 * 3600 * 1000)
@@ -49,12 +50,12 @@ int parse_signal(const char *text)
 	char *end;
 	long number;
 
+	if (strncmp(text, "SIG", 3) == 0)
+		text += 3;
 	if (*text >= '0' && *text <= '9') {
 		number = strtol(text, &end, 10);
 		return *end || number < 1 || number > SIGRTMAX ? -EINVAL : (int)number;
 	}
-	if (strncmp(text, "SIG", 3) == 0)
-		text += 3;
 	if (strncmp(text, "RTMIN+", 6) == 0 && text[6] >= '0' && text[6] <= '9') {
 		number = strtol(text + 6, &end, 10);
 		return *end || number > SIGRTMAX - SIGRTMIN ? -EINVAL : SIGRTMIN + (int)number;
@@ -70,14 +71,23 @@ int parse_signal(const char *text)
 
 bool env_name_valid(const char *name, size_t n)
 {
-	for (size_t i = 0; i < n; i++) {
-		char c = name[i];
-		bool letter = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
+	return n > 0 && !memchr(name, '=', n);
+}
 
-		if (!letter && !(i && c >= '0' && c <= '9'))
-			return false;
-	}
-	return n > 0;
+json_t *bytes_to_json(const char *data, size_t n)
+{
+	json_t *text = utf8_valid(data, n) && !memchr(data, 0, n) ? json_stringn(data, n) : NULL;
+	char *base64 PTR_OWNED = NULL;
+
+	if (text)
+		return text;
+	base64 = malloc(base64_length(n) + 1);
+	if (!base64)
+		return NULL;
+	base64_encode(data, n, base64);
+	text = json_pack("{s:s#}", "base64", base64, base64_length(n));
+	explicit_bzero(base64, base64_length(n));
+	return text;
 }
 
 int parse_env_file(const char *text, json_t *env, unsigned *ret_line)
@@ -94,11 +104,13 @@ int parse_env_file(const char *text, json_t *env, unsigned *ret_line)
 		line++;
 		if (value_len && *text != '#') {
 			*ret_line = line;
-			if (!equals || !env_name_valid(text, name_len))
+			/* A blank in a name is a slip, as in "export A=1". */
+			if (!equals || !env_name_valid(text, name_len) ||
+			    memchr(text, ' ', name_len) || memchr(text, '\t', name_len))
 				return -EINVAL;
-			value = json_stringn(equals + 1, value_len - name_len - 1);
+			value = bytes_to_json(equals + 1, value_len - name_len - 1);
 			if (!value)
-				return -EINVAL;
+				return -ENOMEM;
 			if (json_object_setn_new(env, text, name_len, value) < 0)
 				return -ENOMEM;
 		}

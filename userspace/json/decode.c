@@ -138,62 +138,95 @@ static int decode_blob(const json_t *value, const struct json_field *field, void
 	return 0;
 }
 
+/*
+ * Bytes that need not be UTF-8: "text", or {"base64": "…"}. Decoded ones are terminated and go to
+ * *space, which advances and has room for what bytes_space() says.
+ */
+static const char bytes_wanted[] = "must be a string, or {\"base64\": …} without NUL";
+
+static const json_t *base64_of(const json_t *value)
+{
+	return json_object_size(value) == 1 ? json_object_get(value, "base64") : NULL;
+}
+
+static size_t bytes_space(const json_t *value)
+{
+	const json_t *base64 = base64_of(value);
+
+	return base64 ? json_string_length(base64) / 4 * 3 + 1 : 0;
+}
+
+/* NULL when it is neither. */
+static const char *bytes_text(const json_t *value, char **space)
+{
+	const json_t *base64 = base64_of(value);
+	char *text = *space;
+	size_t len;
+
+	if (!base64)
+		return json_string_value(value);
+	if (!json_is_string(base64) ||
+	    base64_decode(json_string_value(base64), json_string_length(base64), text, &len) < 0 ||
+	    memchr(text, '\0', len))
+		return NULL;
+	text[len] = '\0';
+	*space += len + 1;
+	return text;
+}
+
 static int decode_texts(const json_t *value, const struct json_field *field, void *member,
 			struct refusal *error)
 {
-	size_t n = json_array_size(value);
-	char name[64];
+	size_t n = json_array_size(value), space = 0;
+	char name[64], *decoded;
 	char **texts;
 
 	if (!json_is_array(value))
 		return bad_value(error, field->name, "must be an array of strings");
 	if (check_range(field, n, " elements long", error) < 0)
 		return -EINVAL;
-	texts = calloc(n + 1, sizeof(*texts));
+	for (size_t i = 0; i < n; i++)
+		space += bytes_space(json_array_get(value, i));
+	texts = calloc(1, (n + 1) * sizeof(*texts) + space);
 	if (!texts)
 		return refuse(error, MOAT_E_OUT_OF_MEMORY, "out of memory");
+	decoded = (char *)(texts + n + 1);
 	for (size_t i = 0; i < n; i++) {
-		const char *text = json_string_value(json_array_get(value, i));
-
-		if (!text) {
-			free(texts);
-			snprintf(name, sizeof(name), "%s[%zu]", field->name, i);
-			return bad_value(error, name, "must be a string");
-		}
-		texts[i] = (char *)text;
+		texts[i] = (char *)bytes_text(json_array_get(value, i), &decoded);
+		if (texts[i])
+			continue;
+		json_free_wiped(texts);
+		snprintf(name, sizeof(name), "%s[%zu]", field->name, i);
+		return bad_value(error, name, bytes_wanted);
 	}
 	*(char ***)member = texts;
 	return 0;
 }
 
-static bool env_name_valid(const char *name)
-{
-	static const char first[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_";
-	static const char rest[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789";
-
-	return *name && strchr(first, *name) && strspn(name, rest) == strlen(name);
-}
-
-/* One KEY=VALUE; -EINVAL with *error filled. */
+/* One KEY=VALUE; -EINVAL with *error filled. The kernel knows no other rule for a name. */
 static int env_entry(const char *key, const json_t *value, const char *parent, char **ret,
 		     struct refusal *error)
 {
-	const char *text = json_string_value(value);
-	size_t key_len = strlen(key), text_len = json_string_length(value);
-	char name[64], *entry;
+	size_t key_len = strlen(key), space = bytes_space(value);
+	const char *text;
+	char name[64], *entry, *at;
 
 	snprintf(name, sizeof(name), "%s.%.50s", parent, key);
-	if (!env_name_valid(key))
-		return bad_value(error, name, "is not a name: [A-Za-z_][A-Za-z0-9_]*");
-	if (!text)
-		return bad_value(error, name, "must be a string");
-	entry = malloc(key_len + text_len + 2);
+	if (!*key || strchr(key, '='))
+		return bad_value(error, name, "is not a name: it is empty or has a '='");
+	entry = malloc(key_len + (space ? space : json_string_length(value) + 1) + 1);
 	if (!entry)
 		return refuse(error, MOAT_E_OUT_OF_MEMORY, "out of memory");
 	memcpy(entry, key, key_len);
 	entry[key_len] = '=';
-	memcpy(entry + key_len + 1, text, text_len + 1);
+	at = entry + key_len + 1;
+	text = bytes_text(value, &at);
+	if (!text) {
+		json_free_wiped(entry);
+		return bad_value(error, name, bytes_wanted);
+	}
+	if (!space)
+		memcpy(entry + key_len + 1, text, json_string_length(value) + 1);
 	*ret = entry;
 	return 0;
 }
@@ -321,7 +354,7 @@ void json_release(const struct json_field *fields, size_t n_fields, void *decode
 		char ***member = (void *)((char *)decoded + fields[i].offset);
 
 		if (fields[i].kind == JSON_KIND_TEXTS)
-			free(take_ptr(*member));
+			json_free_wiped(take_ptr(*member));
 		else if (fields[i].kind == JSON_KIND_ENV)
 			strv_free_wiped(take_ptr(*member));
 	}
@@ -351,8 +384,14 @@ int signal_number(const char *name)
 		return !*end && n <= (unsigned long)(SIGRTMAX - SIGRTMIN) ? SIGRTMIN + (int)n :
 									    -EINVAL;
 	}
+	/* Those that the C library keeps for itself have no name: SIG32, SIG33, as signal_name() says. */
 	for (int i = 1; i < SIGRTMIN; i++) {
 		const char *abbreviation = sigabbrev_np(i);
+		char number[16];
+
+		snprintf(number, sizeof(number), "%d", i);
+		if (!abbreviation && strcmp(name, number) == 0)
+			return i;
 
 		if (abbreviation && strcmp(abbreviation, name) == 0)
 			return i;

@@ -33,7 +33,8 @@ int json_parse(const char *text, size_t len, json_t **ret_root, struct refusal *
 enum json_kind {
 	JSON_KIND_TEXT,    /* const char *: borrowed from the parsed root */
 	JSON_KIND_BLOB,    /* struct json_blob: text of any length, borrowed from the root */
-	JSON_KIND_TEXTS,   /* char **: NULL-terminated; the vector is owned, the strings are borrowed */
+	/* Their elements may be {"base64": "…"}: bytes that are not UTF-8. */
+	JSON_KIND_TEXTS,   /* char **: NULL-terminated; owned, but its strings may be the root's */
 	JSON_KIND_ENV,     /* char **: an object of strings as KEY=VALUE; owned, wiped when freed */
 	JSON_KIND_BOOL,    /* bool */
 	JSON_KIND_NUMBER,  /* uint64_t */
@@ -108,6 +109,10 @@ void jbuf_unsigned(struct jbuf *b, uint64_t v);
 void jbuf_signed(struct jbuf *b, int64_t v);
 void jbuf_bool(struct jbuf *b, bool v);
 void jbuf_null(struct jbuf *b);
+/* What jbuf_text_n() writes for valid UTF-8, without the quotes: its length; and piece by piece, of
+ * which *ret_len bytes go to buf and the return value says how many of data they stand for. */
+size_t json_text_length(const char *data, size_t n);
+size_t json_text_some(const char *data, size_t n, char *buf, size_t max, size_t *ret_len);
 /* A string of base64. */
 void jbuf_base64(struct jbuf *b, const void *data, size_t n);
 

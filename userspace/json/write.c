@@ -93,21 +93,77 @@ static size_t utf8_sequence(const unsigned char *s, size_t n)
 	return utf8_valid(s, len) ? len : 0;
 }
 
-static void escape_byte(struct jbuf *b, unsigned char c)
+#define ESCAPE_MAX 6u /* "\\u001b" */
+
+/* Returns its length. */
+static size_t escape(unsigned char c, char ret[ESCAPE_MAX + 1])
 {
-	char text[8];
-	int n;
+	static const char hex[] = "0123456789abcdef";
+	const char *simple = NULL;
 
 	switch (c) {
-	case '"': jbuf_raw(b, "\\\"", 2); return;
-	case '\\': jbuf_raw(b, "\\\\", 2); return;
-	case '\n': jbuf_raw(b, "\\n", 2); return;
-	case '\r': jbuf_raw(b, "\\r", 2); return;
-	case '\t': jbuf_raw(b, "\\t", 2); return;
-	default:
-		n = snprintf(text, sizeof(text), "\\u%04x", c);
-		jbuf_raw(b, text, (size_t)n);
+	case '"': simple = "\\\""; break;
+	case '\\': simple = "\\\\"; break;
+	case '\n': simple = "\\n"; break;
+	case '\r': simple = "\\r"; break;
+	case '\t': simple = "\\t"; break;
 	}
+	if (simple) {
+		memcpy(ret, simple, 2);
+		return 2;
+	}
+	memcpy(ret, "\\u00", 4);
+	ret[4] = hex[c >> 4];
+	ret[5] = hex[c & 15];
+	return ESCAPE_MAX;
+}
+
+static bool escaped(unsigned char c)
+{
+	return c < 0x20 || c == '"' || c == '\\';
+}
+
+size_t json_text_length(const char *data, size_t n)
+{
+	size_t len = n;
+
+	for (size_t i = 0; i < n; i++) {
+		unsigned char c = (unsigned char)data[i];
+
+		if (!escaped(c))
+			continue;
+		len += c == '"' || c == '\\' || c == '\n' || c == '\r' || c == '\t' ? 1 : ESCAPE_MAX - 1;
+	}
+	return len;
+}
+
+size_t json_text_some(const char *data, size_t n, char *buf, size_t max, size_t *ret_len)
+{
+	size_t i = 0, len = 0;
+
+	for (; i < n && len < max; i++) {
+		char text[ESCAPE_MAX + 1];
+		size_t more;
+
+		if (!escaped((unsigned char)data[i])) {
+			buf[len++] = data[i];
+			continue;
+		}
+		more = escape((unsigned char)data[i], text);
+		if (more > max - len)
+			break;
+		memcpy(buf + len, text, more);
+		len += more;
+	}
+	*ret_len = len;
+	return i;
+}
+
+static void escape_byte(struct jbuf *b, unsigned char c)
+{
+	char text[ESCAPE_MAX + 1];
+
+	jbuf_raw(b, text, escape(c, text));
 }
 
 static bool plain(unsigned char c)

@@ -59,9 +59,9 @@ int buffer_append(struct buffer *b, const char *data, size_t n)
 	return r;
 }
 
-static int wait_default(int fd, void *data)
+static int wait_default(int fd, short events, void *data)
 {
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct pollfd p = { .fd = fd, .events = events };
 
 	(void)data;
 	return poll(&p, 1, -1) < 0 && errno != EINTR ? -errno : 0;
@@ -207,23 +207,30 @@ int client_receive(struct moat_client *c)
 		if (n == 0)
 			return -ECONNRESET;
 		if (errno == EAGAIN)
-			r = c->wait(c->fd, c->wait_data);
+			r = c->wait(c->fd, POLLIN, c->wait_data);
 		else if (errno != EINTR)
 			return -errno;
 	}
 	return r;
 }
 
-/* Blocks until all is written. The agent may refuse early and close: what it said is then read. */
+/* Waits until all is sent. The agent may refuse early and close: what it said is then read. */
 static int send_all(struct moat_client *c, struct iovec *parts, size_t n)
 {
 	struct msghdr message = { .msg_iov = parts, .msg_iovlen = n };
 
 	while (message.msg_iovlen) {
-		ssize_t sent = sendmsg(c->fd, &message, MSG_NOSIGNAL);
+		ssize_t sent = sendmsg(c->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+		int r;
 
 		if (sent < 0 && errno == EINTR)
 			continue;
+		if (sent < 0 && errno == EAGAIN) {
+			r = c->wait(c->fd, POLLOUT, c->wait_data);
+			if (r < 0)
+				return r;
+			continue;
+		}
 		if (sent < 0)
 			return errno == EPIPE || errno == ECONNRESET ? 0 : -errno;
 		while (message.msg_iovlen && (size_t)sent >= message.msg_iov->iov_len) {

@@ -16,18 +16,20 @@ static void paths_match_whole_segments_only(void **state)
 	} cases[] = {
 		{ "POST", "/v1/exec", MOAT_OK, "", "" },
 		{ "GET", "/v1/exec", MOAT_E_METHOD_NOT_ALLOWED, "", "POST" },
-		{ "HEAD", "/v1/status", MOAT_E_METHOD_NOT_ALLOWED, "", "GET" },
-		{ "get", "/v1/status", MOAT_E_METHOD_NOT_ALLOWED, "", "GET" },
+		{ "HEAD", "/v1/status", MOAT_OK, "", "" },
+		{ "HEAD", "/v1/exec", MOAT_E_METHOD_NOT_ALLOWED, "", "POST" },
+		{ "HEAD", "/v1/events", MOAT_E_METHOD_NOT_ALLOWED, "", "GET" },
+		{ "get", "/v1/status", MOAT_E_METHOD_NOT_ALLOWED, "", "GET, HEAD" },
 		{ "GET", "/v1/processes", MOAT_OK, "", "" },
 		{ "GET", "/v1/processes/", MOAT_E_NOT_FOUND, "", "" },
 		{ "GET", "/v1/processes/x12", MOAT_OK, "x12", "" },
 		{ "DELETE", "/v1/processes/x12", MOAT_OK, "x12", "" },
-		{ "PUT", "/v1/processes/x12", MOAT_E_METHOD_NOT_ALLOWED, NULL, "GET, DELETE" },
+		{ "PUT", "/v1/processes/x12", MOAT_E_METHOD_NOT_ALLOWED, NULL, "GET, HEAD, DELETE" },
 		{ "POST", "/v1/processes/x12/signal", MOAT_OK, "x12", "" },
 		{ "POST", "/v1/processes/x12/signal/", MOAT_E_NOT_FOUND, NULL, "" },
 		{ "POST", "/v1/processes//signal", MOAT_E_NOT_FOUND, NULL, "" },
 		{ "PUT", "/v1/mode", MOAT_OK, "", "" },
-		{ "POST", "/v1/mode", MOAT_E_METHOD_NOT_ALLOWED, NULL, "GET, PUT" },
+		{ "POST", "/v1/mode", MOAT_E_METHOD_NOT_ALLOWED, NULL, "GET, HEAD, PUT" },
 		{ "GET", "/metrics", MOAT_OK, "", "" },
 		{ "GET", "/v1/metrics", MOAT_E_NOT_FOUND, NULL, "" },
 		{ "GET", "/v1/status/", MOAT_E_NOT_FOUND, NULL, "" },
@@ -145,16 +147,42 @@ static void details_are_given_where_they_are_known(void **state)
 	jbuf_free(&b);
 }
 
+/* As it is written at once, and as it is made while it is sent. */
 static void check_output(const char *data, size_t n, bool cut, const char *expected)
 {
+	struct exec_block *block = calloc(1, sizeof(*block) + n);
+	struct exec_output output = { .data = data, .block = block, .kept = n };
+	struct api_piece pieces[2] = { 0 };
+	struct api_answer *answer;
 	struct jbuf b = { 0 };
+	char text[256];
+	size_t len;
 
+	assert_non_null(block);
+	block->refs = 1;
+	if (n)
+		memcpy(block->data, data, n);
 	jbuf_open(&b, '{');
-	api_write_output(&b, "stdout", data, n, cut);
+	api_defer_output(&b, "stdout", &output, cut, &pieces[0]);
 	jbuf_close(&b, '}');
-	jbuf_raw(&b, "", 1);
-	assert_string_equal(b.data, expected);
-	jbuf_free(&b);
+	pieces[1].at = b.len;
+	answer = api_answer_open(&b, pieces, &len);
+	assert_non_null(answer);
+	n = (size_t)api_answer_read(answer, 0, text, sizeof(text) - 1);
+	text[n] = '\0';
+	assert_string_equal(text, expected);
+	assert_int_equal(n, len);
+	api_answer_close(answer);
+	assert_int_equal(block->refs, 1); /* the answer gave its own back */
+	if (!cut) {
+		jbuf_open(&b, '{');
+		api_write_output(&b, "stdout", data, output.kept);
+		jbuf_close(&b, '}');
+		jbuf_raw(&b, "", 1);
+		assert_string_equal(b.data, expected);
+		jbuf_free(&b);
+	}
+	free(block);
 }
 
 static void output_is_text_or_says_that_it_is_base64(void **state)
@@ -162,7 +190,10 @@ static void output_is_text_or_says_that_it_is_base64(void **state)
 	(void)state;
 	check_output(NULL, 0, false, "{\"stdout\":\"\"}");
 	check_output("a\n", 2, false, "{\"stdout\":\"a\\n\"}");
-	check_output("a\0b", 3, false, "{\"stdout\":\"a\\u0000b\"}");
+	check_output("abc\0d", 5, false, "{\"stdout\":\"abc\\u0000d\"}");
+	check_output("\0\0a", 3, false, "{\"stdout\":\"AABh\",\"stdoutEncoding\":\"base64\"}");
+	check_output("\33[1m\"\\\r\n\t\xc3\xa4", 11, false,
+		     "{\"stdout\":\"\\u001b[1m\\\"\\\\\\r\\n\\t\xc3\xa4\"}");
 	check_output("\xff", 1, false, "{\"stdout\":\"/w==\",\"stdoutEncoding\":\"base64\"}");
 	check_output("ok\xe2\x82", 4, false,
 		     "{\"stdout\":\"b2vigg==\",\"stdoutEncoding\":\"base64\"}");

@@ -56,7 +56,8 @@ static void release(struct sample *s, json_t *root)
 static void a_whole_object_is_decoded(void **state)
 {
 	static const char text[] =
-		"{\"argv\":[\"a\",\"\",\"\\u00e4\"],\"env\":{\"K\":\"v=w\",\"_2\":\"\"},"
+		"{\"argv\":[\"a\",\"\",\"\\u00e4\",{\"base64\":\"/w==\"}],"
+		"\"env\":{\"K\":\"v=w\",\"_2\":\"\",\"my.var-1\":{\"base64\":\"4eI=\"}},"
 		"\"name\":\"x\",\"encoding\":\"base64\",\"blob\":\"bytes\",\"number\":1000,"
 		"\"flag\":true,\"signal\":\"SIGTERM\"}";
 	struct refusal error;
@@ -65,10 +66,12 @@ static void a_whole_object_is_decoded(void **state)
 
 	(void)state;
 	assert_int_equal(decode(text, sizeof(text) - 1, &s, &root, &error), 0);
-	assert_int_equal(strv_len(s.argv), 3);
+	assert_int_equal(strv_len(s.argv), 4);
+	assert_string_equal(s.argv[3], "\xff");
 	assert_string_equal(s.argv[1], "");
 	assert_string_equal(s.argv[2], "\xc3\xa4");
-	assert_int_equal(strv_len(s.env), 2);
+	assert_int_equal(strv_len(s.env), 3);
+	assert_string_equal(env_get(s.env, "my.var-1"), "\xe1\xe2");
 	assert_string_equal(env_get(s.env, "K"), "v=w");
 	assert_string_equal(env_get(s.env, "_2"), "");
 	assert_string_equal(s.name, "x");
@@ -119,7 +122,11 @@ static void wrong_bodies_are_refused_with_code_and_field(void **state)
 		{ "{\"argv\":[\"1\",\"2\",\"3\",\"4\",\"5\"]}", MOAT_E_BAD_VALUE, "argv" },
 		{ "{\"argv\":[\"a\",1]}", MOAT_E_BAD_VALUE, "argv[1]" },
 		{ "{\"argv\":[\"a\"],\"env\":[]}", MOAT_E_BAD_VALUE, "env" },
-		{ "{\"argv\":[\"a\"],\"env\":{\"1A\":\"\"}}", MOAT_E_BAD_VALUE, "env.1A" },
+		{ "{\"argv\":[\"a\",{}]}", MOAT_E_BAD_VALUE, "argv[1]" },
+		{ "{\"argv\":[\"a\",{\"base64\":2}]}", MOAT_E_BAD_VALUE, "argv[1]" },
+		{ "{\"argv\":[\"a\",{\"base64\":\"AA==\"}]}", MOAT_E_BAD_VALUE, "argv[1]" },
+		{ "{\"argv\":[\"a\",{\"base64\":\"YQ==\",\"b\":\"\"}]}", MOAT_E_BAD_VALUE, "argv[1]" },
+		{ "{\"argv\":[\"a\"],\"env\":{\"A\":{\"base64\":\"Y\"}}}", MOAT_E_BAD_VALUE, "env.A" },
 		{ "{\"argv\":[\"a\"],\"env\":{\"\":\"\"}}", MOAT_E_BAD_VALUE, "env." },
 		{ "{\"argv\":[\"a\"],\"env\":{\"A=B\":\"\"}}", MOAT_E_BAD_VALUE, "env.A=B" },
 		{ "{\"argv\":[\"a\"],\"env\":{\"A\":\"x\",\"B\":2}}", MOAT_E_BAD_VALUE, "env.B" },

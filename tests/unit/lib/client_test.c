@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* libmoat against answers written byte by byte: what a server may send, and what it may not. */
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -239,9 +240,10 @@ static void an_error_instead_of_a_stream_is_a_whole_answer(void **state)
 	server_close(&s);
 }
 
-static int give_up(int fd, void *data)
+static int give_up(int fd, short events, void *data)
 {
 	assert_true(fd >= 0);
+	assert_int_equal(events, POLLIN);
 	++*(int *)data;
 	return -ECANCELED;
 }
@@ -262,6 +264,34 @@ static void the_caller_decides_how_to_wait(void **state)
 	assert_int_equal(moat_call(client, "GET", "/", NULL, 0, &response), -ENOTCONN);
 	moat_disconnect(client);
 	close(fds[0]);
+}
+
+static int give_up_sending(int fd, short events, void *data)
+{
+	(void)fd;
+	assert_int_equal(events, POLLOUT);
+	++*(int *)data;
+	return -ECANCELED;
+}
+
+static void the_caller_also_decides_how_long_a_request_may_take(void **state)
+{
+	size_t n = 8u << 20; /* more than a socket holds: nobody reads it */
+	struct moat_response response = { 0 };
+	struct moat_client *client;
+	char *body = calloc(1, n);
+	int fds[2], calls = 0;
+
+	(void)state;
+	assert_non_null(body);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	assert_int_equal(moat_from_fd(fds[1], &client), 0);
+	moat_set_wait(client, give_up_sending, &calls);
+	assert_int_equal(moat_call(client, "POST", "/", body, n, &response), -ECANCELED);
+	assert_int_equal(calls, 1);
+	moat_disconnect(client);
+	close(fds[0]);
+	free(body);
 }
 
 static void a_path_cannot_carry_headers(void **state)
@@ -385,6 +415,7 @@ int main(void)
 		cmocka_unit_test(a_line_without_end_is_limited),
 		cmocka_unit_test(an_error_instead_of_a_stream_is_a_whole_answer),
 		cmocka_unit_test(the_caller_decides_how_to_wait),
+		cmocka_unit_test(the_caller_also_decides_how_long_a_request_may_take),
 		cmocka_unit_test(a_path_cannot_carry_headers),
 		cmocka_unit_test(nobody_listening_is_told_apart),
 		cmocka_unit_test(a_connection_is_never_one_of_the_standard_descriptors),

@@ -86,9 +86,7 @@ static int peer_new(struct api *api, int fd, enum moat_error refused, struct api
 static void serve_connection(struct api *api, int fd)
 {
 	static const struct sockaddr_un nobody = { .sun_family = AF_UNIX };
-	int r = api_peer_judge(api, fd);
-	enum moat_error want = refusal_of_want(-r);
-	enum moat_error refused = r == 0 ? MOAT_OK : want ? want : MOAT_E_FORBIDDEN;
+	enum moat_error refused = api_peer_judge(api, fd);
 
 	/* User code gets a proper answer, but cannot use up the connections of others. */
 	if ((refused && api->n_refused >= API_REFUSED_MAX) ||
@@ -340,7 +338,9 @@ int api_open(struct agent *agent, struct api **ret, struct failure *f)
 	api->listen.fd = api->mhd.fd = api->wake.fd = -EBADF;
 	list_init(&api->requests);
 	list_init(&api->idle);
-	r = daemon_start(api, f);
+	r = api_peer_check(f);
+	if (r == 0)
+		r = daemon_start(api, f);
 	if (r == 0)
 		r = wake_open(api, f);
 	if (r == 0)

@@ -5,7 +5,7 @@
 
 #include "agent/agent.h"
 
-#define API_BODY_MAX (1024u * 1024)
+#define API_BODY_MAX (2u * 1024 * 1024)
 #define API_CONNECTIONS_MAX 2048u
 
 /* Makes the socket (mode 0600, in a directory of mode 0700), guards it, serves it from the loop. */

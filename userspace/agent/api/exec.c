@@ -9,6 +9,7 @@
 #include <limits.h>
 
 #include "agent/api/internal.h"
+#include "base/held.h"
 
 #define ARGV_MAX 65536u
 #define ENV_MAX 8192u
@@ -162,7 +163,7 @@ static void emit_stdout(const char *piece, size_t n, void *arg)
 	struct api_request *r = arg;
 
 	stream_event(r, "stdout");
-	api_write_output(&r->reply, "data", piece, n, false);
+	api_write_output(&r->reply, "data", piece, n);
 	stream_event_end(r);
 }
 
@@ -171,7 +172,7 @@ static void emit_stderr(const char *piece, size_t n, void *arg)
 	struct api_request *r = arg;
 
 	stream_event(r, "stderr");
-	api_write_output(&r->reply, "data", piece, n, false);
+	api_write_output(&r->reply, "data", piece, n);
 	stream_event_end(r);
 }
 
@@ -185,7 +186,8 @@ static void on_output(struct exec_observer *o, struct exec *exec, enum exec_stre
 	if (!r->streaming)
 		return;
 	text_split(&r->text[stream], data, n, emitters[stream], r);
-	if (!r->paused && api_stream_pending(r) > API_STREAM_HIGH) {
+	api_count_held(r);
+	if (!r->paused && (held_scarce() || api_stream_pending(r) > API_STREAM_HIGH)) {
 		r->paused = true;
 		exec_pause(exec, true);
 	}
@@ -203,12 +205,12 @@ static void on_ended(struct exec_observer *o, struct exec *exec)
 		for (int i = 0; i < 2; i++)
 			text_flush(&r->text[i], emitters[i], r);
 		stream_event(r, "exit");
-		api_write_result(&r->reply, &info, false);
+		api_write_result(&r->reply, &info, API_OUTPUT_SENT, NULL);
 		stream_event_end(r);
 		r->stream_ended = true;
 	} else {
 		jbuf_open(&r->reply, '{');
-		api_write_result(&r->reply, &info, true);
+		api_write_result(&r->reply, &info, API_OUTPUT_HERE, r->pieces);
 		jbuf_close(&r->reply, '}');
 		r->status = 200;
 	}
@@ -222,6 +224,9 @@ void api_exec_detach(struct api_request *r)
 	if (r->paused)
 		exec_pause(r->exec, false);
 	r->paused = false;
+	/* Who gave up before the first line does not know its id, and could not end it. */
+	if (r->streaming && r->sequence == 0)
+		(void)exec_kill(r->exec);
 	exec_unobserve(take_ptr(r->exec));
 }
 

@@ -6,6 +6,7 @@
  *   peer.c     who may speak to the agent
  *   request.c  one request: body, answer, suspension, streams
  *   routes.c   the table of routes
+ *   answer.c   answers with output of a command
  *   exec.c     POST /v1/exec
  *   process.c  /v1/processes
  *   status.c   /v1/status, /v1/services, /v1/health
@@ -28,6 +29,7 @@
 
 #define API_ID_MAX 64u
 #define API_DISCARD_MAX (8u * 1024 * 1024) /* of a body that is refused anyway; then hang up */
+#define API_ANSWER_BLOCK (16u * 1024)
 #define API_STREAM_HIGH (256u * 1024)      /* above: the command is no longer read */
 #define API_STREAM_LOW (64u * 1024)        /* below: it is read again */
 /* Requests that wait (a command, a stream); the other connections stay free for short ones. */
@@ -57,7 +59,7 @@ struct api {
 struct api_peer {
 	struct api *api;
 	int fd; /* owned by libmicrohttpd */
-	enum moat_error refused; /* MOAT_OK: not; else what every request is answered with */
+	enum moat_error refused; /* every request of it is answered so; MOAT_OK: it may speak */
 	bool busy; /* a request is being worked on: no deadline */
 	uint64_t deadline_ns;
 	struct loop_timer timer; /* expires at the deadline or before */
@@ -65,6 +67,14 @@ struct api_peer {
 };
 
 struct api_request;
+
+/* Output that is encoded while it is sent, behind the first `at` bytes of the answer's text. */
+struct api_piece {
+	size_t at;
+	struct exec_block *block; /* a reference; its first len bytes */
+	size_t len, encoded;      /* bytes, and what they are in the answer */
+	bool base64;
+};
 
 struct api_route {
 	const char *method, *path; /* "{id}" stands for one segment */
@@ -98,6 +108,8 @@ struct api_request {
 
 	unsigned status; /* HTTP status of reply */
 	struct jbuf reply;
+	struct api_piece pieces[2]; /* of reply; all zero: none */
+	size_t held; /* what is counted of body and reply */
 
 	/* A stream: `reply` holds lines that are not sent yet, `sent` bytes of it are. */
 	bool streaming, stream_ended;
@@ -126,9 +138,11 @@ void api_run(struct api *api);
 void api_wake(struct api *api);
 
 /* ---- peer.c ---- */
-/* Judges the process at the other end of a connection. 0: may speak; -EPERM: may not; any other
- * -errno: not found out, to be treated like -EPERM. */
-int api_peer_judge(struct api *api, int fd);
+/* Checks that peers can be judged at all here: everybody would be refused otherwise. */
+int api_peer_check(struct failure *f);
+/* Judges the process at the other end of a connection: MOAT_OK, it may speak; FORBIDDEN; or BUSY,
+ * want of memory or descriptors kept it from being found out. */
+enum moat_error api_peer_judge(struct api *api, int fd);
 /* Whether the text of /proc/PID/cgroup names a cgroup of user code or of a moat-init: one beneath
  * the directory of the instance that is not a service's. */
 bool api_cgroup_is_user(const char *text, const char *instance_dir);
@@ -183,10 +197,29 @@ enum MHD_Result api_events_get(struct api_request *r);
 void api_events_detach(struct api_request *r);
 
 /* ---- process.c ---- */
-/* The members of a result, without the braces; output: stdout and stderr as well. */
-void api_write_result(struct jbuf *b, const struct exec_info *info, bool output);
-/* "key": text, or base64 with "keyEncoding". cut: an incomplete sequence at the end is left out. */
-void api_write_output(struct jbuf *b, const char *key, const char *data, size_t n, bool cut);
+/* Where the output of a command is: beside its result; all of it sent already, as a stream; or only
+ * with the agent. */
+enum api_output { API_OUTPUT_HERE, API_OUTPUT_SENT, API_OUTPUT_ELSEWHERE };
+
+/* The members of a result, without the braces. pieces: with API_OUTPUT_HERE. */
+void api_write_result(struct jbuf *b, const struct exec_info *info, enum api_output output,
+		      struct api_piece pieces[2]);
+
+/* ---- answer.c ---- */
+/* Counts what the request holds now; see base/held.h. */
+void api_count_held(struct api_request *r);
+/* "key": text, or base64 with "keyEncoding". */
+void api_write_output(struct jbuf *b, const char *key, const char *data, size_t n);
+/* The same with an empty string, whose content *ret is sent in its place. cut: an incomplete
+ * sequence at the end is left out. */
+void api_defer_output(struct jbuf *b, const char *key, const struct exec_output *output, bool cut,
+		      struct api_piece *ret);
+void api_pieces_free(struct api_piece pieces[2]);
+/* An answer of the text with its pieces, all of which it takes over; NULL: out of memory. It is read
+ * in blocks of API_ANSWER_BLOCK, less at its end, in order. */
+struct api_answer *api_answer_open(struct jbuf *text, struct api_piece pieces[2], size_t *ret_len);
+ssize_t api_answer_read(void *answer, uint64_t position, char *buf, size_t max);
+void api_answer_close(void *answer);
 
 /* ---- metrics.c ---- */
 /* NAME{LABEL="VALUE",…} value, a line of the text exposition format. labels: names and values in

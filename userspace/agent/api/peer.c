@@ -7,7 +7,7 @@
  * peer is refused when its cgroup is one that the agent made for user code, or when it lives in
  * another PID namespace (as all commands do, unless a context says pid = shared).
  *
- * What cannot be found out is refused. Only -ENOENT of the label look-up means "no label", and only
+ * What cannot be found out is refused, for want of memory or descriptors with a code that says so. Only -ENOENT of the label look-up means "no label", and only
  * if the process still exists afterwards: the kernel answers ENOENT for a dead one, too.
  */
 #include <fcntl.h>
@@ -103,7 +103,7 @@ static int judge_place(struct api *api, pid_t pid, int pidfd)
 	return api_cgroup_is_user(text, cgroups_path(api->agent->cgroups)) ? -EPERM : 0;
 }
 
-int api_peer_judge(struct api *api, int fd)
+static int judge(struct api *api, int fd)
 {
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
@@ -122,4 +122,36 @@ int api_peer_judge(struct api *api, int fd)
 	if (enforce_active(api->agent->enforce))
 		return judge_label(api, pidfd);
 	return judge_place(api, peer.pid, pidfd);
+}
+
+enum moat_error api_peer_judge(struct api *api, int fd)
+{
+	switch (judge(api, fd)) {
+	case 0:
+		return MOAT_OK;
+	case -ENOMEM:
+	case -ENOBUFS:
+	case -EMFILE:
+	case -ENFILE:
+	case -EAGAIN:
+		return MOAT_E_BUSY;
+	default:
+		return MOAT_E_FORBIDDEN;
+	}
+}
+
+int api_peer_check(struct failure *f)
+{
+	char self[24] = "", expected[24];
+
+	if (readlink("/proc/self", self, sizeof(self) - 1) < 0)
+		return fail(f, errno, "/proc is not there, and no caller could be judged");
+	snprintf(expected, sizeof(expected), "%d", (int)getpid());
+	if (strcmp(self, expected) != 0)
+		return fail(f, EINVAL, "/proc is of another PID namespace (it calls us %s, not %s): "
+			    "no caller could be judged", self, expected);
+	if (syscall(SYS_pidfd_send_signal, -1, 0, NULL, 0) < 0 && errno != EBADF)
+		return fail(f, errno, "pidfd_send_signal(2) is refused here, by a seccomp filter "
+			    "perhaps: no caller could be judged");
+	return 0;
 }

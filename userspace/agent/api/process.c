@@ -2,39 +2,6 @@
 /* /v1/processes: what runs, what ended lately, and their results. */
 #include "agent/api/internal.h"
 
-/* Control characters take six bytes each in JSON: where they are more than a quarter, base64 is
- * shorter than that, and nobody reads it anyway. Colours and NUL between names stay text. */
-static bool mostly_text(const char *data, size_t n)
-{
-	size_t controls = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		unsigned char c = (unsigned char)data[i];
-
-		controls += c < ' ' && c != '\n' && c != '\r' && c != '\t';
-	}
-	return controls <= n / 4 && utf8_valid(data, n);
-}
-
-void api_write_output(struct jbuf *b, const char *key, const char *data, size_t n, bool cut)
-{
-	size_t text_len = n && cut ? n - utf8_partial_tail(data, n) : n;
-	char name[32];
-
-	jbuf_key(b, key);
-	if (text_len == 0 || mostly_text(data, text_len)) {
-		jbuf_text_n(b, text_len ? data : "", text_len);
-		return;
-	}
-	jbuf_base64(b, data, n);
-	/* "data" has just "encoding": there is only one of it in an event. */
-	if (strcmp(key, "data") == 0)
-		snprintf(name, sizeof(name), "encoding");
-	else
-		snprintf(name, sizeof(name), "%sEncoding", key);
-	jbuf_add_text(b, name, "base64");
-}
-
 static void write_status(struct jbuf *b, const struct exec_info *info)
 {
 	bool ended = info->state == EXEC_ENDED;
@@ -55,7 +22,8 @@ static void write_status(struct jbuf *b, const struct exec_info *info)
 		jbuf_add_unsigned(b, "filesInMemory", info->oom_files);
 }
 
-void api_write_result(struct jbuf *b, const struct exec_info *info, bool output)
+void api_write_result(struct jbuf *b, const struct exec_info *info, enum api_output output,
+		      struct api_piece pieces[2])
 {
 	const struct exec_output *out = &info->output[EXEC_STDOUT];
 	const struct exec_output *err = &info->output[EXEC_STDERR];
@@ -63,16 +31,14 @@ void api_write_result(struct jbuf *b, const struct exec_info *info, bool output)
 
 	jbuf_add_text(b, "id", info->id);
 	write_status(b, info);
-	if (output) {
-		(void)jbuf_reserve(b, out->kept + err->kept); /* at once, most often */
-		api_write_output(b, "stdout", out->data, out->kept,
-				 running || out->total > out->kept);
-		api_write_output(b, "stderr", err->data, err->kept,
-				 running || err->total > err->kept);
+	if (output == API_OUTPUT_HERE) {
+		api_defer_output(b, "stdout", out, running || out->total > out->kept, &pieces[0]);
+		api_defer_output(b, "stderr", err, running || err->total > err->kept, &pieces[1]);
 	}
 	jbuf_add_unsigned(b, "stdoutBytes", out->total);
 	jbuf_add_unsigned(b, "stderrBytes", err->total);
-	jbuf_add_bool(b, "truncated", out->total > out->kept || err->total > err->kept);
+	jbuf_add_bool(b, "truncated", output != API_OUTPUT_SENT &&
+		      (out->total > out->kept || err->total > err->kept));
 	jbuf_add_unsigned(b, "durationMs", info->duration_ms);
 	jbuf_add_text(b, "context", info->context);
 }
@@ -90,15 +56,42 @@ static const char *state_name(const struct exec_info *info)
 	return info->background ? "background" : "ended";
 }
 
+/* Arguments are written until they are as long; what an own env gives the command, its arguments
+ * often hold as well: of these only the program. */
+#define ARGV_SHOWN_MAX 4096u
+
+static void write_argv(struct jbuf *b, const struct exec_info *info)
+{
+	size_t shown = 0, n = strv_len(info->argv);
+
+	jbuf_add_open(b, "argv", '[');
+	for (size_t i = 0; i < n && (i == 0 || !info->own_env); i++) {
+		size_t len = strlen(info->argv[i]);
+
+		shown += len + 1;
+		if (i && shown > ARGV_SHOWN_MAX)
+			break;
+		if (len > ARGV_SHOWN_MAX)
+			len = ARGV_SHOWN_MAX;
+		if (utf8_valid(info->argv[i], len)) {
+			jbuf_text_n(b, info->argv[i], len);
+			continue;
+		}
+		jbuf_open(b, '{');
+		jbuf_key(b, "base64");
+		jbuf_base64(b, info->argv[i], len);
+		jbuf_close(b, '}');
+	}
+	jbuf_close(b, ']');
+	jbuf_add_unsigned(b, "argc", n);
+}
+
 /* What a process is, beside its result. */
 static void write_process(struct jbuf *b, const struct exec_info *info)
 {
 	jbuf_add_text(b, "state", state_name(info));
 	jbuf_add_text(b, "namespace", info->ns);
-	jbuf_add_open(b, "argv", '[');
-	for (size_t i = 0; info->argv && info->argv[i]; i++)
-		jbuf_text(b, info->argv[i]);
-	jbuf_close(b, ']');
+	write_argv(b, info);
 	jbuf_add_signed(b, "pid", info->pid);
 	jbuf_add_unsigned(b, "number", info->number);
 	jbuf_add_time(b, "startedAt", info->started_unix_ms);
@@ -114,7 +107,7 @@ static void list_one(struct exec *exec, void *data)
 
 	exec_get_info(exec, &info);
 	jbuf_open(b, '{');
-	api_write_result(b, &info, false);
+	api_write_result(b, &info, API_OUTPUT_ELSEWHERE, NULL);
 	write_process(b, &info);
 	jbuf_close(b, '}');
 }
@@ -149,7 +142,7 @@ enum MHD_Result api_process_get(struct api_request *r)
 		return api_refuse(r);
 	exec_get_info(exec, &info);
 	jbuf_open(&r->reply, '{');
-	api_write_result(&r->reply, &info, true);
+	api_write_result(&r->reply, &info, API_OUTPUT_HERE, r->pieces);
 	write_process(&r->reply, &info);
 	jbuf_close(&r->reply, '}');
 	return api_respond(r, 200);

@@ -4,6 +4,7 @@
 #include <sys/epoll.h>
 
 #include "agent/api/internal.h"
+#include "base/held.h"
 #include "base/log.h"
 
 unsigned api_error_status(enum moat_error code)
@@ -82,12 +83,35 @@ static void free_reply(void *data)
 	free_wiped(data, malloc_usable_size(data));
 }
 
+static enum MHD_Result respond_pieces(struct api_request *r, unsigned status)
+{
+	struct api_answer *answer = NULL;
+	struct MHD_Response *response;
+	size_t len;
+
+	if (!r->reply.failed)
+		answer = api_answer_open(&r->reply, r->pieces, &len);
+	api_count_held(r);
+	if (!answer)
+		return MHD_NO;
+	response = MHD_create_response_from_callback(len, API_ANSWER_BLOCK, api_answer_read, answer,
+						     api_answer_close);
+	if (!response)
+		api_answer_close(answer);
+	return queue(r, status, response, "application/json");
+}
+
 static enum MHD_Result respond(struct api_request *r, unsigned status, const char *type)
 {
 	struct jbuf reply = r->reply;
 	struct MHD_Response *response;
 	char *fitting;
 
+	/* From here the client has to take the answer; see on_deadline(). */
+	set_busy(r->peer, false);
+	r->peer->deadline_ns = now_ns() + API_REQUEST_NS;
+	if (r->pieces[1].at)
+		return respond_pieces(r, status);
 	r->reply = (struct jbuf){ 0 };
 	if (reply.failed) {
 		jbuf_free(&reply);
@@ -101,9 +125,6 @@ static enum MHD_Result respond(struct api_request *r, unsigned status, const cha
 								      free_reply);
 	if (!response)
 		jbuf_free(&reply);
-	/* From here the client has to take the answer; see on_deadline(). */
-	set_busy(r->peer, false);
-	r->peer->deadline_ns = now_ns() + API_REQUEST_NS;
 	return queue(r, status, response, type);
 }
 
@@ -121,6 +142,7 @@ enum MHD_Result api_respond_text(struct api_request *r, const char *type)
 enum MHD_Result api_refuse(struct api_request *r)
 {
 	jbuf_free(&r->reply);
+	api_pieces_free(r->pieces);
 	api_write_error(&r->reply, &r->error);
 	return api_respond(r, api_error_status(r->error.code));
 }
@@ -140,6 +162,9 @@ static ssize_t on_stream_read(void *cls, uint64_t position, char *buf, size_t ma
 		return MHD_CONTENT_READER_END_WITH_ERROR;
 	if (api_stream_pending(r) == 0) {
 		r->reply.len = r->sent = 0;
+		if (r->reply.capacity > API_STREAM_LOW || held_scarce())
+			jbuf_free(&r->reply);
+		api_count_held(r);
 		if (r->refill)
 			r->refill(r);
 	}
@@ -153,7 +178,8 @@ static ssize_t on_stream_read(void *cls, uint64_t position, char *buf, size_t ma
 	n = n < max ? n : max;
 	memcpy(buf, r->reply.data + r->sent, n);
 	r->sent += n;
-	if (r->paused && r->exec && api_stream_pending(r) < API_STREAM_LOW) {
+	if (r->paused && r->exec &&
+	    api_stream_pending(r) < (held_scarce() ? 1 : API_STREAM_LOW)) {
 		r->paused = false;
 		exec_pause(r->exec, false);
 	}
@@ -215,6 +241,7 @@ static void body_free(struct api_request *r)
 	free_wiped(r->body, r->body_capacity);
 	r->body = NULL;
 	r->body_len = r->body_capacity = 0;
+	api_count_held(r);
 }
 
 void api_on_completed(void *cls, struct MHD_Connection *connection, void **request,
@@ -238,6 +265,8 @@ void api_on_completed(void *cls, struct MHD_Connection *connection, void **reque
 	list_append(&r->api->idle, &r->peer->idle);
 	body_free(r);
 	jbuf_free(&r->reply);
+	api_pieces_free(r->pieces);
+	api_count_held(r);
 	free(r);
 }
 
@@ -314,6 +343,15 @@ static void too_large(struct api_request *r)
 	r->error.limit = API_BODY_MAX;
 }
 
+static void no_room(struct api_request *r)
+{
+	body_free(r);
+	r->failed = true;
+	refuse(&r->error, MOAT_E_BUSY, "%zu MiB are held for clients already; try again",
+	       held_used() >> 20);
+	r->error.limit = (long long)held_max();
+}
+
 static unsigned long long announced(struct api_request *r)
 {
 	const char *text = MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND,
@@ -354,10 +392,10 @@ static enum MHD_Result begin(struct api *api, struct MHD_Connection *connection,
 	r->peer->deadline_ns = now_ns() + API_REQUEST_NS;
 	list_remove(&r->peer->idle);
 	if (r->peer->refused) {
-		refuse(&r->error, r->peer->refused, "%s",
-		       r->peer->refused == MOAT_E_FORBIDDEN ?
-			       "this process may not use the API" :
-			       "who asks could not be found out for want of resources: try again");
+		refuse(&r->error, r->peer->refused, r->peer->refused == MOAT_E_BUSY ?
+		       "no memory or descriptor to find out who asks; try again" :
+		       "this process may not use the API");
+		r->last = true;
 		return api_refuse(r);
 	}
 	MHD_get_connection_values(connection, MHD_HEADER_KIND, check_header, r);
@@ -388,6 +426,10 @@ static enum MHD_Result take_body(struct api_request *r, const char *data, size_t
 		return MHD_YES;
 	}
 	if (n > r->body_capacity - r->body_len) {
+		if (r->body_capacity && held_scarce()) {
+			no_room(r);
+			return MHD_YES;
+		}
 		while (capacity < r->body_len + n)
 			capacity *= 2;
 		/* Not realloc(): it would leave a copy behind. */
@@ -399,6 +441,7 @@ static enum MHD_Result take_body(struct api_request *r, const char *data, size_t
 		free_wiped(r->body, r->body_capacity);
 		r->body = body;
 		r->body_capacity = capacity;
+		api_count_held(r);
 	}
 	memcpy(r->body + r->body_len, data, n);
 	r->body_len += n;

@@ -1,17 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* /v1/status, /v1/services, /v1/health: what runs, and what is enforced and what is not. */
 #include <sys/wait.h>
-#include <time.h>
 
 #include "agent/api/internal.h"
-
-static uint64_t unix_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
+#include "base/held.h"
 
 static bool enforcing(const struct enforce *e)
 {
@@ -229,15 +221,13 @@ enum MHD_Result api_status_get(struct api_request *r)
 {
 	struct agent *agent = r->api->agent;
 	struct jbuf *b = &r->reply;
-	uint64_t now = unix_ms();
 
 	jbuf_open(b, '{');
 	jbuf_add_text(b, "version", MOAT_VERSION);
 	jbuf_add_text(b, "instance", agent->config->instance);
 	jbuf_add_signed(b, "pid", getpid());
 	jbuf_add_time(b, "startedAt", agent->started_unix_ms);
-	jbuf_add_unsigned(b, "uptimeMs",
-			  now > agent->started_unix_ms ? now - agent->started_unix_ms : 0);
+	jbuf_add_unsigned(b, "uptimeMs", (now_ns() - agent->started_ns) / NSEC_PER_MSEC);
 	jbuf_add_text(b, "kernel", agent->probes.kernel);
 	jbuf_add_text(b, "enforce", config_enforce_name(agent->config->enforce));
 	write_enforcement(b, agent);
@@ -253,6 +243,10 @@ enum MHD_Result api_status_get(struct api_request *r)
 	write_counters(b, agent->enforce);
 	write_execs(b, agent->execs);
 	jbuf_add_unsigned(b, "connections", r->api->n_peers);
+	jbuf_add_open(b, "clientMemory", '{');
+	jbuf_add_unsigned(b, "used", held_used());
+	jbuf_add_unsigned(b, "max", held_max());
+	jbuf_close(b, '}');
 	jbuf_close(b, '}');
 	return api_respond(r, 200);
 }

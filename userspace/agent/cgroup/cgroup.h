@@ -50,6 +50,8 @@ void cgroups_for_each_limits(const struct cgroups *cgroups,
 const char *cgroups_missing(const struct cgroups *cgroups, enum config_limit limit);
 /* Bytes kept for the control plane (memory.min); 0: none. */
 uint64_t cgroups_reserve(const struct cgroups *cgroups);
+/* How much of the control plane's memory the agent may hold for its clients (base/held.h). */
+uint64_t cgroups_for_clients(const struct cgroups *cgroups);
 
 /*
  * Of an eighth of user code's memory, which all /dev/shm together may be: wanted, or half of what

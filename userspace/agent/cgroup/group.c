@@ -83,6 +83,11 @@ uint64_t cgroups_reserve(const struct cgroups *cgroups)
 	return cgroups->tree.reserve;
 }
 
+uint64_t cgroups_for_clients(const struct cgroups *cgroups)
+{
+	return cgroups->tree.for_clients;
+}
+
 uint64_t cgroups_shm_take(struct cgroups *c, uint64_t wanted)
 {
 	uint64_t most = c->tree.user_memory / 8, half = c->shm < most ? (most - c->shm) / 2 : 0;

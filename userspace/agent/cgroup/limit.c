@@ -14,6 +14,8 @@
 #define MIB (1024ull * 1024)
 #define RESERVE_MIN (64 * MIB)
 #define RESERVE_MAX (1024 * MIB)
+#define CLIENTS_MIN (4 * MIB)
+#define CLIENTS_MAX (256 * MIB)
 #define PIDS_DEFAULT_MAX 32768u
 #define CONTROL_WEIGHT "1000" /* cpu.weight; that of user code stays 100 */
 #define CPU_PERIOD_US 100000u
@@ -186,6 +188,10 @@ static int divide_memory(struct cgroup_tree *t, const struct config *config, uin
 
 	if (reserve == 0)
 		reserve = default_reserve(total);
+	/* Of what is kept for the control plane, or would be by default, the services have the rest. */
+	t->for_clients = lower(lower(reserve, default_reserve(total)) / 4, CLIENTS_MAX);
+	if (t->for_clients < CLIENTS_MIN)
+		t->for_clients = CLIENTS_MIN;
 	if (reserve == CONFIG_NO_LIMIT)
 		reserve = 0;
 	if (reserve >= total)

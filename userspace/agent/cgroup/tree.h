@@ -25,6 +25,7 @@ struct cgroup_tree {
 	uint64_t user_max[LIMIT_COUNT]; /* in force over all user code; CONFIG_NO_LIMIT: none */
 	uint64_t user_memory; /* bytes that user code has, whether or not limited to them */
 	uint64_t reserve; /* bytes in force as memory.min of control; 0: none */
+	uint64_t for_clients; /* what the agent may hold for them */
 };
 
 /*

@@ -97,11 +97,11 @@ const char *config_value_port(const char *text, struct config_port *ret_port)
 
 const char *config_value_env(const char *text, char ***env)
 {
-	size_t key = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-				  "_0123456789");
+	size_t key = strcspn(text, "= \t");
 
-	if (key == 0 || text[key] != '=' || isdigit((unsigned char)text[0]))
-		return "must be KEY=VALUE, with letters, digits and _ in KEY";
+	/* The kernel knows no other rule; a blank is a slip of whoever wrote the file. */
+	if (key == 0 || text[key] != '=')
+		return "must be KEY=VALUE, without blanks in KEY";
 	return env_set(env, text) < 0 ? out_of_memory : NULL;
 }
 

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 
 #include "agent/exec/internal.h"
+#include "base/held.h"
 #include "base/log.h"
 
 static const char *const step_names[] = {
@@ -72,9 +73,8 @@ void exec_free(struct exec *x)
 	}
 	list_remove(&x->link);
 	list_remove(&x->ended_link);
-	execs->kept -= kept(x);
 	for (int i = 0; i < 2; i++)
-		free_wiped(x->out[i].data, x->out[i].kept);
+		exec_block_unref(take_ptr(x->out[i].block));
 	free_wiped(x->argv, x->argv_size);
 	free(x);
 }
@@ -87,8 +87,23 @@ static void evict(struct execs *execs)
 	if (execs->walking)
 		return;
 	while (execs->n_ended > EXEC_ENDED_MAX ||
-	       (execs->kept_ended > EXECS_OUTPUT_ENDED_MAX && execs->n_ended > 1))
+	       (execs->n_ended > 1 && (execs->kept_ended > EXECS_OUTPUT_ENDED_MAX ||
+				       execs->kept_ended > held_max() / 4)))
 		exec_free(list_entry(execs->ended.next, struct exec, ended_link));
+}
+
+void execs_make_room(struct execs *execs, size_t n, const struct exec *x)
+{
+	if (execs->walking)
+		return;
+	list_for_each_safe(pos, &execs->ended) {
+		struct exec *old = list_entry(pos, struct exec, ended_link);
+
+		if (n <= held_max() && held_used() <= held_max() - n && !held_scarce())
+			return;
+		if (old != x)
+			exec_free(old);
+	}
 }
 
 /* No process of it is left: only the result stays. May free older ones, not x. */
@@ -320,6 +335,12 @@ static void describe_want(struct refusal *e, const struct exec *x, enum moat_err
 		refuse(e, code, "the command could not be started: %s", strerror(err));
 }
 
+/* MAX_ARG_STRLEN, with the NUL (linux/binfmts.h). */
+static long argument_max(void)
+{
+	return 32 * sysconf(_SC_PAGESIZE);
+}
+
 static void describe_failure(struct refusal *e, const struct exec *x, int err, enum init_step step)
 {
 	enum moat_error want = refusal_of_want(err);
@@ -330,15 +351,12 @@ static void describe_failure(struct refusal *e, const struct exec *x, int err, e
 		refuse(e, MOAT_E_COMMAND_NOT_FOUND, "%.128s: command not found", x->argv[0]);
 	else if (step == INIT_STEP_EXEC && err == E2BIG)
 		refuse(e, MOAT_E_ARGUMENTS_TOO_LARGE,
-			      "an argument or variable is larger than the kernel takes");
+			      "an argument or variable is larger than %ld bytes", argument_max());
 	else if (step == INIT_STEP_EXEC)
 		refuse(e, MOAT_E_COMMAND_NOT_EXECUTABLE, "%.128s: %s", x->argv[0],
 			      strerror(err));
 	else if (step == INIT_STEP_DIRECTORY)
 		refuse(e, MOAT_E_BAD_DIRECTORY, "%.128s: %s", x->cwd, strerror(err));
-	else if (step == INIT_STEP_REQUEST && err == ETIMEDOUT)
-		refuse(e, MOAT_E_TOO_MANY_PROCESSES,
-		       "its turn to start did not come within its time limit: nothing has run");
 	else if (step == INIT_STEP_REQUEST)
 		exec_describe_errno(e, -err);
 	else if (step == INIT_STEP_NONE && x->execs->closing)
@@ -351,6 +369,8 @@ static void describe_failure(struct refusal *e, const struct exec *x, int err, e
 	else
 		refuse(e, MOAT_E_SPAWN_FAILED, "cannot start the command (%s): %s",
 			      step_names[step], strerror(err));
+	if (e->code == MOAT_E_ARGUMENTS_TOO_LARGE)
+		e->limit = argument_max();
 	e->err = err;
 	e->step = step_names[step];
 }
@@ -460,6 +480,7 @@ int execs_open(const struct config *config, struct enforce *enforce, struct cgro
 	execs->enforce = enforce;
 	execs->cgroups = cgroups;
 	execs->loop = loop;
+	held_set_max(cgroups_for_clients(cgroups));
 	for (int i = 0; i < 2; i++)
 		execs->spare[i][0] = execs->spare[i][1] = -EBADF;
 	list_init(&execs->all);

@@ -43,9 +43,21 @@ struct exec_request {
 enum exec_state { EXEC_STARTING, EXEC_RUNNING, EXEC_ENDED };
 enum exec_stream { EXEC_STDOUT, EXEC_STDERR };
 
+/* Captured output in memory, shared by its exec and the answers that still send it: what is in it
+ * does not change, more may be added behind. Counted by held_take() as long as it is there. */
+struct exec_block {
+	unsigned refs;
+	size_t size, used;
+	char data[];
+};
+
+struct exec_block *exec_block_ref(struct exec_block *block); /* NULL is permitted */
+void exec_block_unref(struct exec_block *block);
+
 /* Bounded capture of one stream. */
 struct exec_output {
 	const char *data; /* the first `kept` bytes */
+	struct exec_block *block; /* where they are; NULL: nothing */
 	size_t kept;
 	uint64_t total;   /* bytes written by the command so far */
 };
@@ -57,6 +69,7 @@ struct exec_info {
 	enum exec_state state;
 	const char *context, *ns;
 	char *const *argv;
+	bool own_env;          /* its request had an env: what its arguments hold may be secret */
 	pid_t pid;             /* in its namespace; 0 while starting */
 	bool background;       /* ENDED, but children of it still run */
 	int exit_code;         /* ENDED: 0..255, or -1 when ended by a signal */

@@ -75,6 +75,7 @@ void exec_get_info(struct exec *x, struct exec_info *ret)
 		.context = x->context->config->name,
 		.ns = namespace_name(x->ns),
 		.argv = x->argv,
+		.own_env = x->own_env,
 		.pid = x->pid,
 		.background = x->background,
 		.exit_code = ended && WIFEXITED(x->status) ? WEXITSTATUS(x->status) : -1,
@@ -90,7 +91,10 @@ void exec_get_info(struct exec *x, struct exec_info *ret)
 	};
 	for (int i = 0; i < 2; i++)
 		ret->output[i] = (struct exec_output){
-			.data = x->out[i].data, .kept = x->out[i].kept, .total = x->out[i].total
+			.data = x->out[i].block ? x->out[i].block->data : NULL,
+			.block = x->out[i].block,
+			.kept = x->out[i].kept,
+			.total = x->out[i].total,
 		};
 }
 

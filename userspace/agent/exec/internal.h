@@ -11,8 +11,7 @@
 #define EXEC_BUCKETS 1024u
 #define EXEC_ID_SIZE 32
 #define EXEC_CHUNK 65536u
-/* Captured output of all execs together, of which that of ended ones at most the second. */
-#define EXECS_OUTPUT_MAX (256u * 1024 * 1024)
+/* Captured output of ended execs, or a quarter of held_max() where that is less. */
 #define EXECS_OUTPUT_ENDED_MAX (16u * 1024 * 1024)
 /* How long a killed tree may take to be gone before its exec counts as ended all the same. */
 #define EXEC_KILL_GRACE_NS (5 * NSEC_PER_SEC)
@@ -31,7 +30,7 @@ struct execs {
 	struct list ended; /* reclaimed, in the order ended */
 	size_t n_active;   /* in all, but not in ended */
 	size_t n_ended;
-	size_t kept, kept_ended; /* bytes of captured output */
+	size_t kept_ended; /* bytes of captured output */
 	struct exec *buckets[EXEC_BUCKETS];
 	uint64_t first_number; /* of this agent; ids count from it */
 	uint64_t last_number;
@@ -44,8 +43,8 @@ struct exec_pipe {
 	struct loop_source source;
 	int fd;        /* our end, non-blocking; -EBADF when closed */
 	int child_end; /* until spawned */
-	char *data;
-	size_t kept, size;
+	struct exec_block *block;
+	size_t kept;
 	bool full; /* nothing more is kept */
 	size_t owed; /* it held when the command ended, and is not taken yet */
 	uint64_t total;
@@ -82,6 +81,7 @@ struct exec {
 	bool draining;   /* the pipes still owe what they held when it ended */
 	bool left;       /* exited, and processes of the tree ran on */
 	bool paused, timed_out;
+	bool own_env; /* the request had one */
 	int status, oom_killed;
 	uint64_t oom_files; /* what files in memory took of its context when it was short of it */
 	pid_t pid;
@@ -107,6 +107,8 @@ void exec_on_timer(struct loop_timer *timer);
 void exec_on_again(struct loop_timer *timer);
 /* Frees an exec in whatever state it is; no accounting but that of its output. */
 void exec_free(struct exec *x);
+/* Forgets the oldest results, until n bytes more can be held or none is left; x stays. */
+void execs_make_room(struct execs *execs, size_t n, const struct exec *x);
 
 /* output.c */
 int exec_stdin_open(struct exec *x, const void *data, size_t n);

@@ -6,11 +6,13 @@
 #include <sys/mman.h>
 
 #include "agent/exec/internal.h"
+#include "base/held.h"
 
 #define CAPTURE_FIRST 4096u
 /* Of each pipe in one turn of the loop: the largest that user code makes without
  * CAP_SYS_RESOURCE, with which it makes one of 2 GiB. */
 #define DRAIN_TURN (1024u * 1024)
+#define EXEC_CHUNK_SCARCE 4096u
 
 /* A file of its own in memory, which goes with the command. 0 or -errno. */
 int exec_stdin_open(struct exec *x, const void *data, size_t n)
@@ -79,27 +81,50 @@ static void pipe_close(struct exec *x, struct exec_pipe *p)
 	close_fd(&p->fd);
 }
 
-/* Makes room for n bytes more, by doubling. False when nothing more is to be kept. Not realloc():
- * it would leave a copy behind. */
-static bool pipe_reserve(struct execs *execs, struct exec_pipe *p, size_t n)
+struct exec_block *exec_block_ref(struct exec_block *block)
 {
-	size_t size = p->size ? p->size : CAPTURE_FIRST;
-	char *grown;
+	if (block)
+		block->refs++;
+	return block;
+}
 
-	if (execs->kept + n > EXECS_OUTPUT_MAX)
-		return false;
+void exec_block_unref(struct exec_block *block)
+{
+	size_t size;
+
+	if (!block || --block->refs > 0)
+		return;
+	size = block->size;
+	free_wiped(block, sizeof(*block) + block->used);
+	held_give(size);
+}
+
+/* Makes room for n bytes more, by doubling. False when nothing more is to be kept. Not realloc():
+ * it would leave a copy behind, and answers read from the old one. */
+static bool pipe_reserve(struct exec *x, struct exec_pipe *p, size_t n)
+{
+	size_t size = p->block ? p->block->size : CAPTURE_FIRST;
+	struct exec_block *grown;
+
 	while (size < p->kept + n)
 		size *= 2;
-	if (size == p->size)
+	if (p->block && size == p->block->size)
 		return true;
-	grown = malloc(size);
-	if (!grown)
+	if (!held_take(size)) {
+		execs_make_room(x->execs, size, x);
+		if (!held_take(size))
+			return false;
+	}
+	grown = malloc(sizeof(*grown) + size);
+	if (!grown) {
+		held_give(size);
 		return false;
+	}
+	*grown = (struct exec_block){ .refs = 1, .size = size, .used = p->kept };
 	if (p->kept)
-		memcpy(grown, p->data, p->kept);
-	free_wiped(p->data, p->kept);
-	p->data = grown;
-	p->size = size;
+		memcpy(grown->data, p->block->data, p->kept);
+	exec_block_unref(p->block);
+	p->block = grown;
 	return true;
 }
 
@@ -115,12 +140,12 @@ static void pipe_take(struct exec *x, enum exec_stream stream, size_t n)
 	p->owed -= n < p->owed ? n : p->owed;
 	if (keep > n)
 		keep = n;
-	if (keep > 0 && !pipe_reserve(x->execs, p, keep))
+	if (keep > 0 && !pipe_reserve(x, p, keep))
 		keep = 0;
 	if (keep > 0) {
-		memcpy(p->data + p->kept, data, keep);
+		memcpy(p->block->data + p->kept, data, keep);
 		p->kept += keep;
-		x->execs->kept += keep;
+		p->block->used = p->kept;
 	}
 	/* What is kept is the beginning, without a hole: once short, for ever full. */
 	p->full = p->full || keep < n;
@@ -132,7 +157,8 @@ static void pipe_take(struct exec *x, enum exec_stream stream, size_t n)
 static void on_readable(struct exec *x, enum exec_stream stream)
 {
 	struct exec_pipe *p = &x->out[stream];
-	ssize_t n = read(p->fd, x->execs->chunk, EXEC_CHUNK);
+	/* Where memory is short a stream gets little at a time. */
+	ssize_t n = read(p->fd, x->execs->chunk, held_scarce() ? EXEC_CHUNK_SCARCE : EXEC_CHUNK);
 
 	if (n > 0)
 		pipe_take(x, stream, (size_t)n);

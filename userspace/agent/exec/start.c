@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "agent/exec/internal.h"
+#include "base/held.h"
 
 static int refuse_value(struct refusal *e, const char *field, const char *message)
 {
@@ -180,13 +181,22 @@ int exec_start(struct execs *execs, const struct exec_request *request,
 		e->limit = EXEC_RUNNING_MAX;
 		return -EINVAL;
 	}
+	/* What runs keeps what is left: its output was promised. */
+	if (held_scarce())
+		execs_make_room(execs, 0, NULL);
+	if (held_scarce()) {
+		refuse(e, MOAT_E_BUSY, "%zu MiB are held for clients already; try again",
+		       held_used() >> 20);
+		e->limit = (long long)held_max();
+		return -EINVAL;
+	}
 	x = exec_new(execs);
 	if (!x)
 		return exec_describe_errno(e, -ENOMEM);
 	x->context = c;
 	x->observer = observer;
-	x->ns = namespaces_of(execs->namespaces, c->config,
-			      request->isolated || (request->env && request->env[0]), &c->own);
+	x->own_env = request->env && request->env[0];
+	x->ns = namespaces_of(execs->namespaces, c->config, request->isolated || x->own_env, &c->own);
 	x->number = ++execs->last_number;
 	exec_id_make(execs, x->number, x->id);
 	r = x->ns ? copy_request(x, request) : -ENOMEM;
