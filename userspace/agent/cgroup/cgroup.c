@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/epoll.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "agent/cgroup/file.h"
@@ -21,6 +22,7 @@ struct cgroup_group {
 	char *name;       /* relative to the instance: "user", "user/context-NAME" */
 	char *context;    /* NULL: user itself */
 	int dir;
+	int readonly;     /* the same, see open_readonly() */
 	struct list pool; /* empty exec cgroups */
 	uint64_t max[LIMIT_COUNT];
 };
@@ -42,7 +44,7 @@ struct cgroup {
 	struct cgroup_group *group; /* NULL: of the control plane, and removed rather than pooled */
 	char *name;
 	bool killed;           /* never to be used again, see cgroup_kill() */
-	int dir, events;       /* the directory, and cgroup.events in it */
+	int dir, events;       /* the directory (of an exec: read-only), and cgroup.events in it */
 	uint64_t oom_base;     /* oom_kill of memory.events when it was given out */
 	struct loop_source source;
 	struct loop_timer soon; /* calls back when it was empty from the start; dying: see put */
@@ -56,7 +58,24 @@ static void group_init(struct cgroup_group *g)
 {
 	list_init(&g->link);
 	list_init(&g->pool);
-	g->dir = -EBADF;
+	g->dir = g->readonly = -EBADF;
+}
+
+/*
+ * A mount of the directory alone, attached nowhere and read-only. The descriptors that moat-init is handed lie
+ * in it: CLONE_INTO_CGROUP asks the inode and not the mount whether it may be written, and user code that
+ * gets hold of one of them writes nothing by it and gets no further up than here.
+ */
+static int open_readonly(struct cgroup_group *g)
+{
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID |
+					       MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC };
+
+	g->readonly = open_tree(g->dir, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+	if (g->readonly < 0 ||
+	    mount_setattr(g->readonly, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+		return -errno;
+	return 0;
 }
 
 int cgroups_open(const struct config *config, struct loop *loop, struct cgroups **ret,
@@ -80,6 +99,11 @@ int cgroups_open(const struct config *config, struct loop *loop, struct cgroups 
 	}
 	c->user.dir = c->tree.user;
 	memcpy(c->user.max, c->tree.user_max, sizeof(c->user.max));
+	r = open_readonly(&c->user);
+	if (r < 0) {
+		cgroups_close(c);
+		return fail(f, -r, "cannot make a mount of the cgroups of user code");
+	}
 	*ret = c;
 	return 0;
 }
@@ -106,6 +130,7 @@ static void group_free(struct cgroup_group *g)
 	free_all(&g->pool);
 	list_remove(&g->link);
 	close_fd(&g->dir);
+	close_fd(&g->readonly);
 	free(g->name);
 	free(g->context);
 	free(g);
@@ -120,6 +145,7 @@ void cgroups_close(struct cgroups *c)
 	free_all(&c->dying);
 	while (!list_empty(&c->groups))
 		group_free(list_entry(c->groups.next, struct cgroup_group, link));
+	close_fd(&c->user.readonly);
 	cgroup_tree_close(&c->tree);
 	free(c);
 }
@@ -181,6 +207,8 @@ static int group_make(struct cgroups *c, struct cgroup_group *g, const uint64_t 
 	}
 	if (r == 0 && c->tree.have[LIMIT_MEMORY])
 		r = cgroup_tree_enable(g->dir, LIMIT_MEMORY);
+	if (r == 0)
+		r = open_readonly(g);
 	if (r < 0)
 		return fail(f, -r, "cannot make cgroup %s/%s", c->tree.path, g->name);
 	snprintf(of, sizeof(of), "context %s", g->context);
@@ -241,7 +269,8 @@ static int open_dirs(struct cgroup *g)
 
 	if (mkdirat(parent_dir(g), g->name, 0755) < 0 && errno != EEXIST)
 		return -errno;
-	g->dir = openat(parent_dir(g), g->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	g->dir = openat(g->group ? g->group->readonly : parent_dir(g), g->name,
+			O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (g->dir >= 0)
 		g->events = openat(g->dir, "cgroup.events", O_RDONLY | O_CLOEXEC);
 	if (g->dir >= 0 && g->events >= 0)
@@ -396,8 +425,11 @@ struct cgroup *cgroup_by_fd(struct cgroups *cgroups, int fd)
  */
 int cgroup_kill(struct cgroup *cgroup)
 {
+	char path[128];
+
 	cgroup->killed = true;
-	return write_file_at(cgroup->dir, "cgroup.kill", "1");
+	snprintf(path, sizeof(path), "%s/cgroup.kill", cgroup->name);
+	return write_file_at(parent_dir(cgroup), path, "1");
 }
 
 /*
