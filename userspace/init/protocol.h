@@ -7,12 +7,18 @@
  *                         <-      INIT_READY      or INIT_FAILED {step, errno} and it exits
  *   INIT_SPAWN + 4 fds    ->
  *                         <-      INIT_SPAWNED {exec, pid}  or INIT_SPAWN_FAILED {exec, step, errno}
+ *   INIT_ASK {exec}       ->
+ *                         <-      INIT_CLONED {exec}        what came before it has been dealt with
  *   INIT_SIGNAL           ->                                     (no reply; a gone process is no error)
  *                         <-      INIT_EXITED {exec, status, rusage}      for each spawned command
  *   (socket closed)       ->      moat-init kills what is left and exits 0
  *
- * One INIT_SPAWN at a time: moatd announces the label of the next child to the kernel before it
- * sends the request and waits for the answer before it announces another.
+ * moatd announces the label of the next child to the kernel before it sends INIT_SPAWN, and the clone
+ * uses it up: so it waits for the answer before it announces another, or, because what the child does
+ * then takes as long as its paths make it, for INIT_CLONED, which it asks for where another command waits
+ * (a message more is a wake-up more, and most commands come alone). Up to INIT_STARTS_MAX children are on their
+ * way to execve at a time, and each is answered when it is there. One that was killed on its way is
+ * INIT_SPAWNED, and INIT_EXITED with the signal follows.
  * Numbers are in host byte order: both ends are the same build on the same machine. Both ends check
  * sizes and counts all the same; a malformed packet ends moat-init, which fails closed.
  */
@@ -26,6 +32,7 @@
 /* Whole packet. Also the limit of argv plus environment, announced to API clients. */
 #define INIT_PACKET_MAX (256u * 1024)
 #define INIT_STRINGS_MAX (INIT_PACKET_MAX - 4096u)
+#define INIT_STARTS_MAX 256u
 
 /* Where a set-up or a spawn failed; the names are what clients see in details.step. */
 #define INIT_STEPS(X)                                                                             \
@@ -44,6 +51,7 @@
 	X(SESSION, "session")                                                                     \
 	X(STDIO, "stdio")                                                                         \
 	X(DESCRIPTORS, "descriptors")                                                             \
+	X(SURROUNDINGS, "surroundings")                                                           \
 	X(DIRECTORY, "directory")                                                                 \
 	X(NO_NEW_PRIVS, "no-new-privs")                                                           \
 	X(CAPABILITIES, "capabilities")                                                           \
@@ -65,6 +73,8 @@ enum init_message {
 	INIT_SPAWN_FAILED,
 	INIT_SIGNAL,
 	INIT_EXITED,
+	INIT_ASK,
+	INIT_CLONED,
 };
 
 /* INIT_SETUP; followed by n_hidden NUL-terminated absolute paths: directories and files that must
@@ -76,7 +86,19 @@ struct init_setup {
 	uint32_t strings_len;
 	uint64_t capabilities; /* all that any INIT_SPAWN will ask for; the rest leaves the bounding
 				* set here, once, instead of in each child */
+	uint32_t own; /* 1: each command in mount, IPC and UTS namespaces of its own, made from these, with
+		       * /dev/pts, /dev/shm and INIT_OWN of its own */
+	uint32_t pad;
 };
+
+/*
+ * What a command with surroundings of its own finds in them: one tmpfs, and the rest beneath it.
+ * /dev is the one directory that is moat's own in every view.
+ */
+#define INIT_OWN "/dev/own"
+#define INIT_OWN_HOME INIT_OWN "/home"
+#define INIT_OWN_TMP INIT_OWN "/tmp"
+#define INIT_OWN_SHM INIT_OWN "/shm"
 
 /*
  * INIT_SPAWN; followed by cwd, argv[0..argc), env[0..envc) as NUL-terminated strings.
@@ -94,7 +116,7 @@ struct init_spawn {
 	uint32_t no_new_privs;
 	uint32_t in_cgroup; /* 0: the fourth descriptor is a placeholder, do not move */
 	uint32_t null_stdin; /* 1: the first descriptor is a placeholder, stdin is /dev/null inside */
-	uint32_t pad;
+	uint32_t own_tmp; /* 1: with a /tmp of its own, where surroundings are */
 };
 
 struct init_signal {
@@ -105,7 +127,13 @@ struct init_signal {
 	uint32_t pad;
 };
 
-/* INIT_READY, INIT_FAILED, INIT_SPAWNED, INIT_SPAWN_FAILED, INIT_EXITED. */
+struct init_ask {
+	uint32_t type;
+	uint32_t pad;
+	uint64_t exec; /* of the INIT_SPAWN before it */
+};
+
+/* INIT_READY, INIT_FAILED, INIT_CLONED, INIT_SPAWNED, INIT_SPAWN_FAILED, INIT_EXITED. */
 struct init_reply {
 	uint32_t type;
 	uint32_t step;  /* enum init_step */

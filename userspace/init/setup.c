@@ -88,25 +88,19 @@ static int attach_new(int mount_fd, int dirfd, const char *name)
 	return mounts_attach(mount_fd, dirfd, name);
 }
 
-static int fill_dev(int dev, struct device_fds *d)
+/* What is in /dev and may be written. own: each command mounts its own, and shm is a part of that. */
+static int fill_dev_writable(int dev, bool own)
 {
 	FD_OWNED int pts = -EBADF;
 	FD_OWNED int shm = -EBADF;
 	int r;
 
-	for (size_t i = 0; i < ARRAY_LEN(devices); i++) {
-		FD_OWNED int place = openat(dev, devices[i].name,
-					    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0);
-
-		if (place < 0)
-			return -errno;
-		r = mounts_attach(d->fds[i], dev, devices[i].name);
-		if (r < 0)
-			return r;
-	}
-	for (size_t i = 0; i < ARRAY_LEN(links); i++)
-		if (symlinkat(links[i].target, dev, links[i].name) < 0)
-			return -errno;
+	if (own)
+		return mkdirat(dev, "pts", 0755) < 0 ||
+				       mkdirat(dev, IN_DEV(INIT_OWN), 0755) < 0 ||
+				       symlinkat(IN_DEV(INIT_OWN_SHM), dev, "shm") < 0 ?
+			       -errno :
+			       0;
 	r = mounts_new_devpts(&pts);
 	if (r == 0)
 		r = attach_new(pts, dev, "pts");
@@ -117,7 +111,26 @@ static int fill_dev(int dev, struct device_fds *d)
 	return r;
 }
 
-static int make_dev(struct device_fds *d)
+static int fill_dev(int dev, struct device_fds *d, bool own)
+{
+	for (size_t i = 0; i < ARRAY_LEN(devices); i++) {
+		FD_OWNED int place = openat(dev, devices[i].name,
+					    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0);
+		int r;
+
+		if (place < 0)
+			return -errno;
+		r = mounts_attach(d->fds[i], dev, devices[i].name);
+		if (r < 0)
+			return r;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(links); i++)
+		if (symlinkat(links[i].target, dev, links[i].name) < 0)
+			return -errno;
+	return fill_dev_writable(dev, own);
+}
+
+static int make_dev(struct device_fds *d, bool own)
 {
 	FD_OWNED int dev = -EBADF;
 	int r = mounts_new_tmpfs("0755", "64k", &dev);
@@ -125,7 +138,7 @@ static int make_dev(struct device_fds *d)
 	if (r == 0)
 		r = mounts_attach(dev, AT_FDCWD, "/dev");
 	if (r == 0)
-		r = fill_dev(dev, d);
+		r = fill_dev(dev, d, own);
 	/* Contexts share this directory: none of them may replace what another one opens. */
 	return r < 0 ? r : mounts_set(dev, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC, 0);
 }
@@ -185,7 +198,7 @@ static int protect_all(int own_proc)
 	return r;
 }
 
-int setup_mounts(const char *hidden, size_t n, enum init_step *ret_step)
+int setup_mounts(const char *hidden, size_t n, bool own, enum init_step *ret_step)
 {
 	CLEANUP(device_fds_close)
 	struct device_fds devs = { .fds = { -EBADF, -EBADF, -EBADF, -EBADF, -EBADF, -EBADF } };
@@ -217,7 +230,7 @@ int setup_mounts(const char *hidden, size_t n, enum init_step *ret_step)
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_DEV;
-	r = make_dev(&devs);
+	r = make_dev(&devs, own);
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_READONLY;
@@ -284,4 +297,47 @@ int setup_process(bool shared_pid, uint64_t capabilities, enum init_step *ret_st
 	if (shared_pid && prctl(PR_SET_CHILD_SUBREAPER, 1ul, 0ul, 0ul, 0ul) < 0)
 		return -errno;
 	return 0;
+}
+
+/* Descriptors 0 to 2, which were the agent's. */
+static int forget_stdio(void)
+{
+	FD_OWNED int null = open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY);
+
+	for (int fd = 0; fd < 3; fd++)
+		if (null < 0 || dup2(null, fd) < 0)
+			return -errno;
+	return 0;
+}
+
+int setup_drop(uint64_t capabilities, bool own, enum init_step *ret_step)
+{
+	cap_flag_value_t value;
+	cap_t have, keep;
+	int r = 0;
+
+	*ret_step = INIT_STEP_STDIO;
+	r = forget_stdio();
+	if (r < 0)
+		return r;
+	*ret_step = INIT_STEP_CAPABILITIES;
+	capabilities |= 1ull << CAP_KILL | 1ull << CAP_SETPCAP |
+			(own ? 1ull << CAP_SYS_ADMIN | 1ull << CAP_SYS_CHROOT : 0);
+	have = cap_get_proc();
+	keep = cap_init();
+	if (!have || !keep)
+		r = -ENOMEM;
+	for (cap_value_t cap = 0; cap < 64 && r == 0; cap++) {
+		if (!(capabilities & 1ull << cap) ||
+		    cap_get_flag(have, cap, CAP_PERMITTED, &value) < 0 || value != CAP_SET)
+			continue;
+		if (cap_set_flag(keep, CAP_PERMITTED, 1, &cap, CAP_SET) < 0 ||
+		    cap_set_flag(keep, CAP_EFFECTIVE, 1, &cap, CAP_SET) < 0)
+			r = -errno;
+	}
+	if (r == 0 && cap_set_proc(keep) < 0)
+		r = -errno;
+	cap_free(have);
+	cap_free(keep);
+	return r;
 }

@@ -198,12 +198,28 @@ static int kill_tree(struct exec *x)
 	int r;
 
 	x->killed = true;
-	if (x->state == EXEC_STARTING)
-		return 0; /* exec_on_spawned() does it */
+	if (!x->cgroup)
+		return 0; /* it waits for its turn; exec_on_spawned() does it */
 	r = cgroup_kill(x->cgroup);
-	if (r == 0 && x->state == EXEC_RUNNING)
+	if (r == 0 && x->state != EXEC_ENDED)
 		r = loop_timer_set(x->execs->loop, &x->timer, EXEC_KILL_GRACE_NS, exec_on_timer);
 	return r;
+}
+
+/* It is killed, and still in the kernel on its way to execve: who waits for it is told so. It stays
+ * listed as what it is. */
+static void give_up(struct exec *x)
+{
+	struct exec_observer *o = x->observer;
+	struct refusal error;
+
+	log_warning("exec %s: killed while it started, and not gone", x->id);
+	refuse(&error, MOAT_E_SPAWN_FAILED,
+	       "the command did not start, was killed, and is not gone yet");
+	error.err = ETIMEDOUT;
+	x->observer = NULL;
+	if (o && o->on_failed)
+		o->on_failed(o, &error);
 }
 
 /*
@@ -219,6 +235,8 @@ void exec_on_timer(struct loop_timer *timer)
 		(void)kill_tree(x);
 		return;
 	}
+	if (x->state == EXEC_STARTING)
+		give_up(x);
 	if (x->state != EXEC_RUNNING)
 		return;
 	log_warning("exec %s: not gone after being killed", x->id);
@@ -303,6 +321,8 @@ void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step
 	histogram_add(&x->execs->stats.spawn, now_ns() - x->started_ns);
 	x->state = EXEC_RUNNING;
 	x->pid = pid;
+	x->timed_out |= spawn->late;
+	x->killed |= spawn->late;
 	exec_output_started(x);
 	exec_output_spare(x->execs);
 	if (x->killed)
@@ -398,7 +418,7 @@ void execs_close(struct execs *execs)
 	list_for_each(pos, &execs->all) {
 		struct exec *x = list_entry(pos, struct exec, link);
 
-		if (x->state != EXEC_STARTING && x->cgroup)
+		if (x->cgroup)
 			(void)cgroup_kill(x->cgroup);
 	}
 	for (size_t i = 0; i < execs->n_spaces; i++)

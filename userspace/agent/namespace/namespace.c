@@ -23,17 +23,19 @@
 #define STOP_MS 5000
 #define RETRY_NS (1 * NSEC_PER_SEC) /* between two starts, when the first did not last that long */
 /*
- * A command of the same context can stop (SIGSTOP) one that is just being started, where the kernel
- * does not judge signals: moat-init would wait for it for ever. What does not come to execve in
- * this time is killed.
+ * What does not come to execve in this time is killed: its directory or its program may lie on a file
+ * system that does not answer, and where the kernel does not judge signals one of its context may
+ * have stopped it.
  */
-#define SPAWN_MS 10000
+#define SPAWN_MS 30000
+/* Of those on their way to execve, so many of one context: the rest is for the others. */
+#define STARTS_PER_CONTEXT (INIT_STARTS_MAX / 8)
 
 enum state { DOWN, STARTING, READY, DYING };
 
 struct namespace {
 	char *name;
-	bool shared_pid;
+	bool shared_pid, own;
 	char **hidden;
 	uint64_t capabilities;
 	struct enforce *enforce;
@@ -52,8 +54,10 @@ struct namespace {
 	uint64_t started_ns;
 
 	struct list queue;              /* of namespace_spawn, not sent yet */
-	struct namespace_spawn *pending; /* sent, not answered */
-	uint64_t pending_ns;
+	struct list starting;           /* sent, not answered, in the order sent */
+	size_t n_starting;
+	struct namespace_spawn *cloning; /* the last sent, while its announcement may not be used up */
+	bool asked;                     /* when that will be */
 	bool congested; /* waits for the socket to take a packet */
 };
 
@@ -91,7 +95,8 @@ static size_t strings_size(const struct namespace_spawn *s)
 	return n;
 }
 
-static size_t build_spawn(const struct namespace_spawn *s)
+static size_t build_spawn(const struct namespace *ns,
+			  const struct namespace_spawn *s)
 {
 	struct init_spawn *m = (void *)packet;
 	size_t at = sizeof(*m);
@@ -103,6 +108,7 @@ static size_t build_spawn(const struct namespace_spawn *s)
 		.no_new_privs = s->no_new_privs,
 		.in_cgroup = s->cgroup_fd >= 0,
 		.null_stdin = s->stdio[0] < 0,
+		.own_tmp = ns->own && s->own_tmp,
 	};
 	at = put(at, s->cwd);
 	for (char *const *a = s->argv; *a; a++, m->argc++)
@@ -148,38 +154,51 @@ static int send_spawn(struct namespace *ns, const struct namespace_spawn *s)
 	r = enforce_announce(ns->enforce, ns->init.pidfd, &s->label);
 	if (r < 0)
 		return r;
-	len = build_spawn(s);
+	len = build_spawn(ns, s);
 	r = send_packet(ns->socket, len, fds, 4);
 	explicit_bzero(packet, len);
 	return r;
 }
 
-static void watch_pending(struct namespace *ns);
+static void watch_starts(struct namespace *ns);
 
-/* Kills what has been between clone and execve for too long, through its cgroup. Rearmed only
- * while something is pending, and never cancelled: no timer call per spawn. */
+/* Kills what has been on its way for too long, through its cgroup. */
 static void on_watchdog(struct loop_timer *timer)
 {
 	struct namespace *ns = container_of(timer, struct namespace, watchdog);
-	struct cgroup *g;
+	uint64_t now = now_ns();
 
-	if (!ns->pending)
-		return;
-	if (now_ns() - ns->pending_ns >= SPAWN_MS * NSEC_PER_MSEC) {
+	list_for_each(pos, &ns->starting) {
+		struct namespace_spawn *s = list_entry(pos, struct namespace_spawn, queue);
+		struct cgroup *g;
+
+		if (s->late || now < s->deadline_ns)
+			continue;
+		s->late = true;
 		log_warning("namespace %s: a command did not start in %d s, it is killed", ns->name,
 			    SPAWN_MS / 1000);
-		g = cgroup_by_fd(ns->cgroups, ns->pending->cgroup_fd);
+		g = cgroup_by_fd(ns->cgroups, s->cgroup_fd);
 		if (g)
 			(void)cgroup_kill(g);
 	}
-	watch_pending(ns);
+	watch_starts(ns);
 }
 
-static void watch_pending(struct namespace *ns)
+/* Armed only while something is on its way, and never cancelled: no timer call per spawn. */
+static void watch_starts(struct namespace *ns)
 {
-	if (!ns->watchdog.index)
-		(void)loop_timer_set(ns->loop, &ns->watchdog, SPAWN_MS * NSEC_PER_MSEC,
-				     on_watchdog);
+	if (ns->watchdog.index)
+		return;
+	list_for_each(pos, &ns->starting) {
+		struct namespace_spawn *s = list_entry(pos, struct namespace_spawn, queue);
+		uint64_t now = now_ns();
+
+		if (s->late)
+			continue;
+		(void)loop_timer_set(ns->loop, &ns->watchdog,
+				     s->deadline_ns > now ? s->deadline_ns - now : 0, on_watchdog);
+		return;
+	}
 }
 
 static void set_congested(struct namespace *ns, bool congested)
@@ -190,12 +209,31 @@ static void set_congested(struct namespace *ns, bool congested)
 	(void)loop_modify(ns->loop, &ns->on_socket, EPOLLIN | (congested ? EPOLLOUT : 0u));
 }
 
+/* Whether those of its context that are on their way leave no place for it. */
+static bool context_is_full(struct namespace *ns, const struct namespace_spawn *s)
+{
+	size_t n = 0;
+
+	if (ns->n_starting < STARTS_PER_CONTEXT)
+		return false;
+	list_for_each(pos, &ns->starting)
+		n += list_entry(pos, struct namespace_spawn, queue)->label.context ==
+		     s->label.context;
+	return n >= STARTS_PER_CONTEXT;
+}
+
+static bool can_send(const struct namespace *ns)
+{
+	return ns->state == READY && !ns->cloning && !ns->congested &&
+	       ns->n_starting < INIT_STARTS_MAX;
+}
+
 /* Sends s if it may go now: 0 sent, -EAGAIN must wait, other -errno failed. */
 static int try_send(struct namespace *ns, struct namespace_spawn *s)
 {
 	int r;
 
-	if (ns->state != READY || ns->pending || ns->congested)
+	if (!can_send(ns) || context_is_full(ns, s))
 		return -EAGAIN;
 	r = s->prepare ? s->prepare(s) : 0;
 	if (r < 0) /* not ours to wait for */
@@ -203,44 +241,82 @@ static int try_send(struct namespace *ns, struct namespace_spawn *s)
 	r = send_spawn(ns, s);
 	if (r == -EAGAIN)
 		set_congested(ns, true);
-	if (r == 0) {
-		ns->pending = s;
-		ns->pending_ns = now_ns();
-		watch_pending(ns);
-	}
-	return r;
+	if (r < 0)
+		return r;
+	list_remove(&s->queue); /* from the queue, if it was there */
+	list_append(&ns->starting, &s->queue);
+	ns->n_starting++;
+	ns->cloning = s;
+	ns->asked = false;
+	s->deadline_ns = now_ns() + SPAWN_MS * NSEC_PER_MSEC;
+	watch_starts(ns);
+	return 0;
 }
 
-/* Sends the next queued spawn, if it is its turn. */
+/* The first whose context has a place free, or NULL. */
+static struct namespace_spawn *next_of(struct namespace *ns)
+{
+	uint64_t full = 0; /* contexts count from 1; mostly all that wait are of one */
+
+	list_for_each(pos, &ns->queue) {
+		struct namespace_spawn *s = list_entry(pos, struct namespace_spawn, queue);
+
+		if (s->label.context == full)
+			continue;
+		if (!context_is_full(ns, s))
+			return s;
+		full = s->label.context;
+	}
+	return NULL;
+}
+
+static void ask(struct namespace *ns)
+{
+	struct init_ask m = { .type = INIT_ASK, .exec = ns->cloning->exec };
+
+	if (send(ns->socket, &m, sizeof(m), MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(m))
+		ns->asked = true;
+	else if (errno == EAGAIN)
+		set_congested(ns, true);
+}
+
+/* Sends what waits, as far as it may go. */
 static void pump(struct namespace *ns)
 {
-	while (!list_empty(&ns->queue)) {
-		struct namespace_spawn *s =
-			list_entry(ns->queue.next, struct namespace_spawn, queue);
+	struct namespace_spawn *s = NULL;
+
+	while (can_send(ns) && (s = next_of(ns))) {
 		int r = try_send(ns, s);
 
 		if (r == -EAGAIN)
 			return;
-		list_remove(&s->queue);
-		if (r < 0)
+		if (r < 0) {
+			list_remove(&s->queue);
 			s->on_spawned(s, -r, INIT_STEP_REQUEST, 0);
+		}
 	}
+	if (ns->cloning && !ns->asked && !ns->congested && !list_empty(&ns->queue))
+		ask(ns);
 }
 
 /* --- Receiving ----------------------------------------------------------------------------- */
 
-static void fail_all(struct namespace *ns)
+static void fail_list(struct list *list)
 {
-	struct namespace_spawn *s = ns->pending;
+	while (!list_empty(list)) {
+		struct namespace_spawn *s = list_entry(list->next, struct namespace_spawn, queue);
 
-	ns->pending = NULL;
-	if (s)
-		s->on_spawned(s, ESRCH, INIT_STEP_NONE, 0);
-	while (!list_empty(&ns->queue)) {
-		s = list_entry(ns->queue.next, struct namespace_spawn, queue);
 		list_remove(&s->queue);
 		s->on_spawned(s, ESRCH, INIT_STEP_NONE, 0);
 	}
+}
+
+static void fail_all(struct namespace *ns)
+{
+	ns->cloning = NULL;
+	ns->n_starting = 0;
+	fail_list(&ns->starting);
+	fail_list(&ns->queue);
 }
 
 /* moat-init is gone or makes no sense: make sure of the former, the pidfd tells when it is true. */
@@ -257,25 +333,48 @@ static void lose(struct namespace *ns, const char *why)
 	fail_all(ns);
 }
 
+static struct namespace_spawn *start_of(struct namespace *ns, uint64_t exec)
+{
+	list_for_each(pos, &ns->starting) {
+		struct namespace_spawn *s = list_entry(pos, struct namespace_spawn, queue);
+
+		if (s->exec == exec)
+			return s;
+	}
+	return NULL;
+}
+
+static void on_cloned(struct namespace *ns, uint64_t exec)
+{
+	if (ns->cloning && ns->cloning->exec == exec) /* else the answer was faster */
+		ns->cloning = NULL;
+	pump(ns);
+}
+
 static void on_answer(struct namespace *ns, const struct init_reply *reply)
 {
-	struct namespace_spawn *s = ns->pending;
-	bool ok = reply->type == INIT_SPAWNED;
+	struct namespace_spawn *s = start_of(ns, reply->exec);
 
-	if (!s || s->exec != reply->exec || reply->step >= INIT_STEP_COUNT ||
-	    (!ok && reply->err <= 0)) {
+	if (!s || reply->step >= INIT_STEP_COUNT ||
+	    (reply->type == INIT_SPAWN_FAILED) != (reply->err > 0)) {
 		lose(ns, "moat-init answered what was not asked");
 		return;
 	}
+	if (s == ns->cloning)
+		ns->cloning = NULL;
+	list_remove(&s->queue);
+	ns->n_starting--;
 	/* The next one goes before the caller is told: it starts while we do our accounting. */
-	ns->pending = NULL;
 	pump(ns);
-	s->on_spawned(s, ok ? 0 : reply->err, reply->step, reply->pid);
+	s->on_spawned(s, reply->err, reply->step, reply->pid);
 }
 
 static void on_reply(struct namespace *ns, const struct init_reply *reply)
 {
 	switch (reply->type) {
+	case INIT_CLONED:
+		on_cloned(ns, reply->exec);
+		return;
 	case INIT_SPAWNED:
 	case INIT_SPAWN_FAILED:
 		on_answer(ns, reply);
@@ -391,7 +490,7 @@ static int send_setup(struct namespace *ns)
 	size_t at = sizeof(*m);
 
 	*m = (struct init_setup){ .type = INIT_SETUP, .shared_pid = ns->shared_pid,
-				  .capabilities = ns->capabilities };
+				  .capabilities = ns->capabilities, .own = ns->own };
 	for (char **h = ns->hidden; *h; h++, m->n_hidden++) {
 		if (at + strlen(*h) + 1 > sizeof(packet))
 			return -E2BIG;
@@ -465,13 +564,14 @@ int namespace_start(const struct namespace_options *options, struct enforce *enf
 
 	if (!ns)
 		return fail(f, ENOMEM, "cannot make namespace %s", options->name);
-	*ns = (struct namespace){ .shared_pid = options->shared_pid,
+	*ns = (struct namespace){ .shared_pid = options->shared_pid, .own = options->own,
 				  .capabilities = options->capabilities, .enforce = enforce,
 				  .cgroups = cgroups,
 				  .loop = loop, .on_exit = on_exit, .data = data,
 				  .socket = -EBADF, .init.pidfd = -EBADF };
 	ns->on_socket.fd = ns->on_death.fd = -EBADF;
 	list_init(&ns->queue);
+	list_init(&ns->starting);
 	snprintf(cgroup_name, sizeof(cgroup_name), "init-%s", options->name);
 	ns->name = strdup(options->name);
 	if (ns->name)
@@ -538,9 +638,10 @@ int namespace_spawn(struct namespace *ns, struct namespace_spawn *spawn)
 	if (strings_size(spawn) > INIT_STRINGS_MAX)
 		return -E2BIG;
 	list_init(&spawn->queue);
-	r = list_empty(&ns->queue) ? try_send(ns, spawn) : -EAGAIN;
+	r = try_send(ns, spawn); /* what waits cannot go now: it overtakes only those held back */
 	if (r == -EAGAIN) {
 		list_append(&ns->queue, &spawn->queue);
+		pump(ns);
 		r = 0;
 	}
 	return r;

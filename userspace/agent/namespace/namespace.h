@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A set of kernel namespaces held open by one moat-init, made at start and reused by every exec.
- * Spawn requests are queued here and sent one at a time (see init/protocol.h for why).
+ * Spawn requests are queued here; several may be on their way to execve at a time (see init/protocol.h),
+ * of one context not so many that others wait for them.
  */
 #ifndef MOAT_NAMESPACE_H
 #define MOAT_NAMESPACE_H
@@ -17,13 +18,16 @@ struct namespace;
 struct namespace_options {
 	const char *name;  /* "user", "secure", "user-shared", "context-NAME" */
 	bool shared_pid;   /* stays in the agent's PID namespace */
+	bool own;          /* each command in mount, IPC and UTS namespaces of its own */
 	char *const *hidden; /* NULL-terminated absolute paths user code must not see */
 	uint64_t capabilities; /* all that any command in it may get */
 };
 
 /* One command to start. Owned by the caller, must live until on_spawned (or cancellation). */
 struct namespace_spawn {
-	struct list queue;        /* internal */
+	struct list queue;        /* internal, as is deadline_ns */
+	uint64_t deadline_ns;
+	bool late;                /* was killed because it did not come to execve in time */
 	uint64_t exec;            /* unique; names the command in INIT_SIGNAL and INIT_EXITED */
 	struct moat_label label;
 	char *const *argv, *const *env;
@@ -33,6 +37,7 @@ struct namespace_spawn {
 	int cgroup_fd;            /* borrowed; -EBADF: none */
 	uint64_t capabilities;
 	bool no_new_privs;
+	bool own_tmp; /* in a namespace with own: /tmp as well */
 	/* Called when its turn has come, right before it is sent; may be NULL. Takes what a waiting
 	 * command does without (stdio, cgroup_fd), so that a thousand of them cost little. On -errno
 	 * it is not sent. May be called again if it did not fit into the socket. */
