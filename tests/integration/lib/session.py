@@ -116,6 +116,7 @@ class Session:
         text = f"""audit_log = {self.audit_log}
 device = /dev/cpu_dma_latency
 device = 204:*
+device = 10:229
 
 [service http]
 command = {self.http_command()}
@@ -173,6 +174,14 @@ no_new_privs = no
 memory_max = 64M
 pids_max = 50
 cpu_max = 0.5
+
+[context apart]
+tmp = private
+home = /usr/share
+careful = no
+
+[context bare]
+capabilities = none
 
 [context plain]
 directory = /usr

@@ -211,7 +211,7 @@ static void an_empty_file_has_the_defaults(void **state)
 	assert_int_equal(c->n_services, 0);
 	assert_int_equal(c->n_contexts, 1);
 	assert_string_equal(c->contexts[0].name, "default");
-	assert_string_equal(c->contexts[0].directory, "/");
+	assert_null(c->contexts[0].directory);
 	assert_int_equal(c->contexts[0].ns, CONTEXT_USER);
 	assert_int_equal(c->contexts[0].capabilities, config_capabilities_default());
 	assert_int_equal(c->contexts[0].capabilities, 0xa00425fb); /* as engines have it */

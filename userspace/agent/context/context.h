@@ -17,8 +17,9 @@ struct cgroup_group;
 struct context {
 	const struct config_context *config; /* borrowed */
 	uint64_t number;                     /* the label's context, from 1 */
-	char **env;                          /* base and context, merged */
-	const char *directory;               /* borrowed; absolute */
+	/* Of its commands [0] without and [1] with surroundings of their own (secure). */
+	char **env[2];            /* base and context, merged */
+	const char *directory[2]; /* borrowed; absolute. Not configured: /, or HOME */
 	/* Where its commands run: without and with environment of their own. Set by exec.c. */
 	struct exec_space *plain, *secure;
 	struct cgroup_group *group; /* where they are limited; NULL: with all others. Set by exec.c */

@@ -7,10 +7,13 @@
  *   namespace=secure secure                           secure
  *   namespace=private context-NAME                    secure
  *
- * With pid = shared the same under the names user-shared and secure-shared.
+ * With pid = shared the same under the names user-shared and secure-shared. In secure each exec has mount,
+ * IPC and UTS namespaces of its own; where the kernel does not enforce, and a context's capabilities would
+ * show it what is beside it, it has a secure-of-NAME instead, which is nobody else's.
  */
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 
 #include "agent/exec/internal.h"
 
@@ -57,20 +60,21 @@ struct opening {
 	struct execs *execs;
 	char **hidden;
 	struct failure *f;
-	uint64_t capabilities; /* of all contexts together */
+	/* Of all contexts whose commands may come there, together. */
+	uint64_t user_capabilities[2], secure_capabilities[2]; /* [shared_pid] */
 	/* Made at most once each. */
 	struct exec_space *user[2], *secure[2]; /* [shared_pid] */
 	int r;
 };
 
 static struct exec_space *space_open(struct opening *o, const char *name, bool shared,
-				     enum context_namespace kind)
+				     enum context_namespace kind, uint64_t capabilities)
 {
 	struct execs *execs = o->execs;
 	struct exec_space *space = &execs->spaces[execs->n_spaces];
 	const struct namespace_options options = {
-		.name = name, .shared_pid = shared, .hidden = o->hidden,
-		.capabilities = o->capabilities,
+		.name = name, .shared_pid = shared, .own = kind == CONTEXT_SECURE,
+		.hidden = o->hidden, .capabilities = capabilities,
 	};
 
 	*space = (struct exec_space){ .execs = execs, .kind = kind };
@@ -87,21 +91,45 @@ static struct exec_space *user_space(struct opening *o, bool shared)
 {
 	if (!o->user[shared])
 		o->user[shared] = space_open(o, shared ? "user-shared" : "user", shared,
-					     CONTEXT_USER);
+					     CONTEXT_USER, o->user_capabilities[shared]);
 	return o->user[shared];
 }
 
-static struct exec_space *secure_space(struct opening *o, bool shared)
+/*
+ * With these a command is not kept from what is beside it in its PID namespace, moat-init and other execs'
+ * environments among it, where the kernel programs do not do that: then its secure execs are by themselves.
+ */
+#define SEES_OTHERS (1ull << CAP_SYS_PTRACE | 1ull << CAP_SYS_ADMIN | 1ull << CAP_PERFMON)
+
+static bool secure_alone(const struct opening *o, const struct config_context *c)
 {
+	return !enforce_active(o->execs->enforce) && (c->capabilities & SEES_OTHERS);
+}
+
+static struct exec_space *secure_space(struct opening *o, const struct config_context *c)
+{
+	bool shared = c->shared_pid;
+	char name[64];
+
+	if (secure_alone(o, c)) {
+		snprintf(name, sizeof(name), "secure-of-%s", c->name);
+		return space_open(o, name, shared, CONTEXT_SECURE, c->capabilities);
+	}
 	if (!o->secure[shared])
-		o->secure[shared] =
-			space_open(o, shared ? "secure-shared" : "secure", shared, CONTEXT_SECURE);
+		o->secure[shared] = space_open(o, shared ? "secure-shared" : "secure", shared,
+					       CONTEXT_SECURE, o->secure_capabilities[shared]);
 	return o->secure[shared];
 }
 
 static void add_capabilities(struct context *c, void *data)
 {
-	((struct opening *)data)->capabilities |= c->config->capabilities;
+	const struct config_context *config = c->config;
+	struct opening *o = data;
+
+	if (config->ns == CONTEXT_USER)
+		o->user_capabilities[config->shared_pid] |= config->capabilities;
+	if (!secure_alone(o, config))
+		o->secure_capabilities[config->shared_pid] |= config->capabilities;
 }
 
 /* A context with limits gets a cgroup of its own. */
@@ -124,7 +152,7 @@ static void give_spaces(struct context *c, void *data)
 
 	if (o->r < 0)
 		return;
-	c->secure = secure_space(o, c->config->shared_pid);
+	c->secure = secure_space(o, c->config);
 	if (o->r < 0)
 		return;
 	switch (c->config->ns) {
@@ -136,7 +164,8 @@ static void give_spaces(struct context *c, void *data)
 		break;
 	case CONTEXT_PRIVATE:
 		snprintf(name, sizeof(name), "context-%s", c->config->name);
-		c->plain = space_open(o, name, c->config->shared_pid, CONTEXT_PRIVATE);
+		c->plain = space_open(o, name, c->config->shared_pid, CONTEXT_PRIVATE,
+				      c->config->capabilities);
 		break;
 	}
 }
@@ -148,8 +177,8 @@ int exec_spaces_open(struct execs *execs, struct failure *f)
 
 	if (r < 0)
 		return r;
-	/* user, secure, both shared, and one for each private context: fixed, so pointers hold. */
-	execs->spaces = calloc(execs->config->n_contexts + 4, sizeof(*execs->spaces));
+	/* user, secure, both shared, and up to two for each context: fixed, so pointers hold. */
+	execs->spaces = calloc(execs->config->n_contexts * 2 + 4, sizeof(*execs->spaces));
 	if (!execs->spaces)
 		o.r = fail(f, ENOMEM, "cannot make namespaces");
 	contexts_for_each(execs->contexts, add_capabilities, &o);
@@ -157,7 +186,8 @@ int exec_spaces_open(struct execs *execs, struct failure *f)
 	if (o.r == 0)
 		user_space(&o, false);
 	if (o.r == 0)
-		secure_space(&o, false);
+		o.secure[0] = space_open(&o, "secure", false, CONTEXT_SECURE,
+					 o.secure_capabilities[0]);
 	contexts_for_each(execs->contexts, give_spaces, &o);
 	strv_free(o.hidden);
 	return o.r;

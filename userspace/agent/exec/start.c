@@ -83,6 +83,7 @@ static void fill_spawn(struct exec *x, const struct context *c)
 		.cgroup_fd = -EBADF,
 		.capabilities = c->config->capabilities,
 		.no_new_privs = c->config->no_new_privs,
+		.own_tmp = c->config->own_tmp,
 		.prepare = prepare_spawn,
 		.on_spawned = exec_on_spawned,
 	};
@@ -111,14 +112,15 @@ static struct exec *exec_new(struct execs *execs)
 static int copy_request(struct exec *x, const struct exec_request *request)
 {
 	const struct context *c = x->context;
+	bool own = x->space->kind == CONTEXT_SECURE;
 	int r;
 
 	r = context_env_build(NULL, request->argv, &x->argv, &x->argv_size);
 	if (r == 0)
-		r = context_env_build(c->env, request->env, &x->env, &x->env_size);
+		r = context_env_build(c->env[own], request->env, &x->env, &x->env_size);
 	if (r < 0)
 		return r;
-	x->cwd = strdup(request->cwd ? request->cwd : c->directory);
+	x->cwd = strdup(request->cwd ? request->cwd : c->directory[own]);
 	if (!x->cwd)
 		return -ENOMEM;
 	return request->stdin_data ?
