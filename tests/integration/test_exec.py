@@ -15,6 +15,10 @@ from lib import leaks, places, procs, unixhttp
 from lib.tap import test
 
 BASE_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "USER": "root", "LANG": "C.UTF-8"}
+# What a secure exec has besides.
+SECURE_ENV = {"HOME": "/dev/own/home", "TMPDIR": "/dev/own/tmp", "PYTHONSAFEPATH": "1", "PYTHONNOUSERSITE": "1",
+              "PERL_USE_UNSAFE_INC": "0", "GIT_CONFIG_COUNT": "2", "GIT_CONFIG_KEY_0": "core.fsmonitor", "GIT_CONFIG_VALUE_0": "false",
+              "GIT_CONFIG_KEY_1": "core.hooksPath", "GIT_CONFIG_VALUE_1": "/dev/null"}
 # The capabilities that container engines give by default, less MKNOD.
 CONTAINER_CAPABILITIES = ("CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE NET_RAW SYS_CHROOT "
                           "AUDIT_WRITE SETFCAP")
@@ -59,7 +63,7 @@ def environment_layers(session):
     context = environment(session.exec("/usr/bin/env", context="plain"))
     assert context == {**BASE_ENV, "HOME": "/usr", "GREETING": "hello", "EMPTY": ""}, context
     both = environment(session.exec("/usr/bin/env", context="plain", env={"GREETING": "over", "NEW": "1"}))
-    assert both == {**BASE_ENV, "HOME": "/usr", "GREETING": "over", "EMPTY": "", "NEW": "1"}, both
+    assert both == {**BASE_ENV, **SECURE_ENV, "GREETING": "over", "EMPTY": "", "NEW": "1"}, both
 
 
 @test("the working directory is the context's, or the one asked for", needs=("moat",))

@@ -15,6 +15,7 @@ struct child {
 static struct child children[CHILDREN_MAX];
 static uint32_t buckets[BUCKETS];
 static uint32_t free_list;
+static uint32_t n_living;
 static uint32_t n_used; /* slots ever used; those behind it are free without being in the list */
 
 static uint32_t *bucket_of(pid_t pid)
@@ -25,6 +26,11 @@ static uint32_t *bucket_of(pid_t pid)
 bool children_full(void)
 {
 	return free_list == 0 && n_used == CHILDREN_MAX;
+}
+
+bool children_any(void)
+{
+	return n_living > 0;
 }
 
 void children_add(pid_t pid, uint64_t exec)
@@ -38,6 +44,16 @@ void children_add(pid_t pid, uint64_t exec)
 		slot = ++n_used;
 	children[slot - 1] = (struct child){ .exec = exec, .pid = pid, .next = *bucket };
 	*bucket = slot;
+	n_living++;
+}
+
+uint64_t children_exec(pid_t pid)
+{
+	uint32_t slot = *bucket_of(pid);
+
+	while (slot && children[slot - 1].pid != pid)
+		slot = children[slot - 1].next;
+	return slot ? children[slot - 1].exec : 0;
 }
 
 uint64_t children_remove(pid_t pid)
@@ -52,6 +68,7 @@ uint64_t children_remove(pid_t pid)
 		*link = c->next;
 		*c = (struct child){ .next = free_list };
 		free_list = slot;
+		n_living--;
 		return exec;
 	}
 	return 0;
@@ -68,6 +85,8 @@ pid_t children_find(uint64_t exec)
 void children_kill_all(void)
 {
 	for (uint32_t i = 0; i < n_used; i++)
-		if (children[i].pid > 0)
+		if (children[i].pid > 0) {
 			kill(-children[i].pid, SIGKILL);
+			kill(children[i].pid, SIGKILL); /* may have no group yet */
+		}
 }

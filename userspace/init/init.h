@@ -19,8 +19,17 @@
  * Turns the fresh mount namespace (a copy of the agent's) into the one user code sees, and limits
  * its IPC namespace. hidden: n NUL-terminated absolute paths, one after the other. On failure
  * returns -errno with the step; the namespace is then half made and must not be used.
+ * own: it is only what the commands' own namespaces are made from.
  */
-int setup_mounts(const char *hidden, size_t n, uint64_t shm_size, enum init_step *ret_step);
+int setup_mounts(const char *hidden, size_t n, bool own, uint64_t shm_size, enum init_step *ret_step);
+
+/*
+ * System V IPC has no owner that it would go away with: as much of it as of /dev/shm. The segments
+ * are charged to who made them, as are messages, of which a queue holds 16 KiB (kernel.msgmnb). The
+ * sysctls are those of our IPC namespace (sysctl(2) of the kernel's ipc/ipc_sysctl.c). proc: root of a
+ * procfs. 0 or -errno.
+ */
+int setup_limit_ipc(int proc, uint64_t size);
 
 /*
  * In a fork of a process that has done the above, in a copy of its mount namespace: /proc, /dev/pts and /dev/shm
@@ -35,6 +44,13 @@ int setup_own_process(bool shared_pid, uint64_t capabilities, enum init_step *re
 /* Makes this process what its children may inherit: no dispositions, no ambient capabilities, no
  * securebits, capabilities at most those given in the bounding set, umask 022, own session. */
 int setup_process(bool shared_pid, uint64_t capabilities, enum init_step *ret_step);
+
+/*
+ * The last of set-up: nothing of the agent's view stays open, and of the capabilities only those
+ * that the commands may get, and what is needed to end them (CAP_KILL), to take others from them
+ * (CAP_SETPCAP) and, with own, to make and change namespaces (CAP_SYS_ADMIN, CAP_SYS_CHROOT).
+ */
+int setup_drop(uint64_t capabilities, bool own, enum init_step *ret_step);
 
 /* --- mounts.c ------------------------------------------------------------------------------ */
 
@@ -66,6 +82,24 @@ int mounts_make_readonly(int proc_fd, bool cgroups);
  */
 pid_t clone_init(bool shared_pid, int *ret_pidfd);
 
+/* --- own.c --------------------------------------------------------------------------------- */
+
+/* The name of something in /dev, relative to that. */
+#define IN_DEV(path) (&(path)[sizeof("/dev/") - 1])
+
+/* Once, where commands have surroundings of their own: before setup_drop(). 0 or -errno. */
+int own_open(uint64_t shm_size);
+/* Before a clone: makes the surroundings of the next command, if they are not there; the working
+ * directory is then their /dev. 0 or -errno. */
+int own_prepare(void);
+/* After it, and at the end of the child. */
+void own_used(pid_t pid);
+void own_ended(pid_t pid);
+/* For idle moments: some of what can be done ahead or afterwards, when nothing has happened for so
+ * many milliseconds; -1: there is nothing to do. */
+int own_patience(void);
+void own_work(void);
+
 /* --- spawn.c ------------------------------------------------------------------------------- */
 
 /* What a child does before execve; everything is borrowed and was checked by the caller. */
@@ -75,17 +109,49 @@ struct spawn_request {
 	int stdio[3]; /* each above INIT_SOCKET_FD; [0] may be -EBADF: /dev/null */
 	int cgroup_fd; /* -EBADF: stay */
 	uint64_t capabilities;
+	uint64_t bounding_drop; /* filled by spawn_command() */
 	bool no_new_privs;
+	bool own_tmp; /* a /tmp of its own, where it has surroundings of its own */
 };
 
-/* Once, before the first spawn: maps the child's stack. 0 or -errno. */
+/* What comes out of the pipe of a child that does not get as far as execve. */
+struct spawn_report {
+	uint32_t step; /* enum init_step */
+	int32_t err;   /* positive errno */
+};
+
+/* Once, before the first spawn: what there is to give. 0 or -errno. */
 int spawn_init(void);
 /*
- * Starts a command; returns when it has been executed (or has died on the way, which is a command
- * like any other). On failure returns -errno with the step, and the child, if there was one, will
- * be reaped by the caller's wait loop as a process it does not know.
+ * Makes the child and returns; it goes on by itself. The pipe *ret_report, which the caller closes,
+ * ends with execve or with the child's death, or has a spawn_report in it. On failure returns
+ * -errno with the step, and there is no child.
  */
-int spawn_command(const struct spawn_request *request, pid_t *ret_pid, enum init_step *ret_step);
+int spawn_command(struct spawn_request *request, pid_t *ret_pid, int *ret_report,
+		  enum init_step *ret_step);
+
+/* --- child.c ------------------------------------------------------------------------------- */
+
+/* The child's side of spawn_command(). */
+_Noreturn void child_main(const struct spawn_request *request, int report);
+
+/* --- starts.c ------------------------------------------------------------------------------ */
+
+struct pollfd;
+
+/* The children that have not executed their program yet. on_started hears of each once: err 0, or a
+ * positive errno with the step, and then the child is none of the commands. */
+typedef void (*start_fn)(pid_t pid, int err, enum init_step step);
+
+bool starts_full(void);
+/* Owns report from now on. */
+void starts_add(pid_t pid, int report);
+/* Fills room for INIT_STARTS_MAX; returns how many are to be polled. */
+size_t starts_poll(struct pollfd *fds);
+/* Looks at those that poll(2) marked, among the first n in the order of starts_poll(). */
+void starts_look(const struct pollfd *fds, size_t n, start_fn on_started);
+/* Of a child that is dead: nothing more comes, so it is settled now if it was not. */
+void starts_settle(pid_t pid, start_fn on_started);
 
 /* --- children.c ---------------------------------------------------------------------------- */
 
@@ -93,12 +159,15 @@ int spawn_command(const struct spawn_request *request, pid_t *ret_pid, enum init
 
 /* The commands that run: pid to exec. */
 bool children_full(void);
+bool children_any(void);
 void children_add(pid_t pid, uint64_t exec);
+/* The exec of pid, or 0 when it is not a command. */
+uint64_t children_exec(pid_t pid);
 /* Removes pid and returns its exec, or 0 when it is not a command. */
 uint64_t children_remove(pid_t pid);
 /* The pid of a running command, or 0. */
 pid_t children_find(uint64_t exec);
-/* SIGKILL to the process group of every command. */
+/* SIGKILL to every command and its process group. */
 void children_kill_all(void);
 
 #endif

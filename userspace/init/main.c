@@ -61,7 +61,7 @@ static void wipe(size_t len, size_t n_strings)
 
 /*
  * Receives one packet with up to SPAWN_FDS descriptors. Returns its length, 0 at the end.
- * Descriptors come out above signal_fd, the highest of ours, and are all closed by drop_fds().
+ * Descriptors come out above signal_fd, and are all closed by drop_fds().
  */
 static size_t receive(int fds[SPAWN_FDS], size_t *ret_n_fds)
 {
@@ -93,9 +93,10 @@ static size_t receive(int fds[SPAWN_FDS], size_t *ret_n_fds)
 	return (size_t)n;
 }
 
-static void drop_fds(void)
+static void drop_fds(const int *fds, size_t n)
 {
-	syscall(SYS_close_range, (unsigned)signal_fd + 1, ~0u, 0u);
+	while (n-- > 0)
+		close(fds[n]);
 }
 
 /* Splits len bytes into exactly n strings, with a NULL after the first `first` + 1 and at the end. */
@@ -124,12 +125,12 @@ static bool split(char *text, size_t len, size_t first, size_t n)
 static void handle_spawn(size_t len, const int *fds, size_t n_fds)
 {
 	const struct init_spawn *m = (const void *)packet;
-	struct init_reply answer = { .type = INIT_SPAWNED, .exec = m->exec };
+	struct init_reply answer = { .type = INIT_SPAWN_FAILED, .exec = m->exec };
 	struct spawn_request request;
 	enum init_step step = INIT_STEP_NONE;
 	size_t n_strings = 1 + (size_t)m->argc + m->envc;
 	pid_t pid = 0;
-	int r;
+	int r, report;
 
 	if (len < sizeof(*m) || m->strings_len != len - sizeof(*m) || n_fds != SPAWN_FDS ||
 	    m->argc < 1 || m->argc > INIT_STRINGS_MAX || m->envc > INIT_STRINGS_MAX ||
@@ -143,25 +144,35 @@ static void handle_spawn(size_t len, const int *fds, size_t n_fds)
 		.cgroup_fd = m->in_cgroup ? fds[3] : -EBADF,
 		.capabilities = m->capabilities,
 		.no_new_privs = m->no_new_privs,
+		.own_tmp = m->own_tmp,
 	};
 	for (int i = 0; i < SPAWN_FDS; i++)
 		if (fds[i] <= signal_fd)
 			die();
-	if (children_full()) {
+	if (children_full() || starts_full()) {
 		step = INIT_STEP_MEMORY;
 		r = -EAGAIN;
 	} else {
-		r = spawn_command(&request, &pid, &step);
-	}
-	if (r < 0) {
-		answer.type = INIT_SPAWN_FAILED;
-		answer.step = step;
-		answer.err = -r;
-	} else {
-		children_add(pid, answer.exec);
-		answer.pid = pid;
+		r = spawn_command(&request, &pid, &report, &step);
 	}
 	wipe(len, n_strings);
+	if (r < 0) {
+		answer.step = step;
+		answer.err = -r;
+		reply(&answer);
+		return;
+	}
+	children_add(pid, answer.exec);
+	starts_add(pid, report);
+}
+
+static void handle_ask(size_t len)
+{
+	const struct init_ask *m = (const void *)packet;
+	struct init_reply answer = { .type = INIT_CLONED, .exec = m->exec };
+
+	if (len != sizeof(*m))
+		die();
 	reply(&answer);
 }
 
@@ -214,10 +225,10 @@ static _Noreturn void begin_as_clone(const struct init_clone *m, int socket)
 		r = setup_own_mounts(m->capabilities & (1ull << CAP_SYS_ADMIN), m->shm_size, &step);
 	if (r == 0)
 		r = setup_own_process(m->shared_pid, m->capabilities, &step);
-	if (r == 0) {
-		step = INIT_STEP_MEMORY;
+	if (r == 0)
+		r = setup_drop(m->capabilities, false, &step);
+	if (r == 0)
 		r = spawn_init();
-	}
 	begin(r, step);
 }
 
@@ -286,12 +297,13 @@ static void handle_packet(void)
 		die();
 	else if (type == INIT_SPAWN && len >= sizeof(struct init_spawn))
 		handle_spawn(len, fds, n_fds);
+	else if (type == INIT_ASK)
+		handle_ask(len);
 	else if (type == INIT_SIGNAL)
 		handle_signal(len);
 	else
 		die();
-	if (n_fds)
-		drop_fds();
+	drop_fds(fds, n_fds);
 }
 
 static void report_exit(uint64_t exec, pid_t pid, int status, const struct rusage *ru)
@@ -307,6 +319,15 @@ static void report_exit(uint64_t exec, pid_t pid, int status, const struct rusag
 		.max_rss_kib = (uint64_t)ru->ru_maxrss,
 	};
 
+	reply(&answer);
+}
+
+static void on_started(pid_t pid, int err, enum init_step step)
+{
+	struct init_reply answer = { .type = err ? INIT_SPAWN_FAILED : INIT_SPAWNED, .pid = pid,
+				     .step = step, .err = err };
+
+	answer.exec = err ? children_remove(pid) : children_exec(pid);
 	reply(&answer);
 }
 
@@ -328,6 +349,8 @@ static bool reap(void)
 			ptrace(PTRACE_DETACH, pid, NULL, (long)(sig == SIGTRAP ? 0 : sig));
 			continue;
 		}
+		starts_settle(pid, on_started);
+		own_ended(pid);
 		exec = children_remove(pid);
 		if (exec)
 			report_exit(exec, pid, status, &ru);
@@ -337,15 +360,21 @@ static bool reap(void)
 
 static _Noreturn void serve(void)
 {
-	struct pollfd fds[2] = { { .fd = INIT_SOCKET_FD, .events = POLLIN },
-				 { .fd = signal_fd, .events = POLLIN } };
+	struct pollfd fds[2 + INIT_STARTS_MAX] = { { .fd = INIT_SOCKET_FD, .events = POLLIN },
+						   { .fd = signal_fd, .events = POLLIN } };
 	bool more = false;
 
 	for (;;) {
 		struct signalfd_siginfo info;
+		size_t n = starts_poll(fds + 2);
+		int idle = n == 0 ? own_patience() : -1; /* nothing else while somebody waits for a start */
+		int r = poll(fds, 2 + n, more ? 0 : idle);
 
-		if (poll(fds, 2, more ? 0 : -1) < 0 && errno != EINTR)
-			die();
+		if (r < 0)
+			die(); /* every signal is blocked: nothing interrupts it */
+		if (r == 0 && !more)
+			own_work();
+		starts_look(fds + 2, n, on_started); /* before anything changes their order */
 		if (fds[0].revents)
 			handle_packet();
 		/* First the exit, which somebody waits for; then what told of it. SIGCHLDs are not
@@ -371,11 +400,12 @@ static int setup(enum init_step *step)
 	is_template = m->template;
 	r = setup_process(m->shared_pid, m->capabilities, step);
 	if (r == 0)
-		r = setup_mounts(packet + sizeof(*m), m->n_hidden, m->shm_size, step);
-	if (r < 0)
-		return r;
-	*step = INIT_STEP_MEMORY;
-	return is_template ? 0 : spawn_init();
+		r = setup_mounts(packet + sizeof(*m), m->n_hidden, m->own, m->shm_size, step);
+	if (r == 0 && m->own)
+		r = own_open(m->shm_size); /* the last step was MASK, of the same kind */
+	if (r == 0 && !is_template) /* what is cloned from it may get any capability of a context */
+		r = setup_drop(m->capabilities, m->own, step);
+	return r < 0 || is_template ? r : spawn_init();
 }
 
 /* Descriptors 0 to 3 are taken, so none that we receive can be one of them. */

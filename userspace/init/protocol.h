@@ -7,14 +7,20 @@
  *                         <-      INIT_READY      or INIT_FAILED {step, errno} and it exits
  *   INIT_SPAWN + 4 fds    ->
  *                         <-      INIT_SPAWNED {exec, pid}  or INIT_SPAWN_FAILED {exec, step, errno}
+ *   INIT_ASK {exec}       ->
+ *                         <-      INIT_CLONED {exec}        what came before it has been dealt with
  *   INIT_SIGNAL           ->                                     (no reply; a gone process is no error)
  *                         <-      INIT_EXITED {exec, status, rusage}      for each spawned command
  *   INIT_CLONE + 1 fd     ->                                     to the template, which runs no commands
  *                         <-      INIT_CLONE_DONE {pid} + pidfd  or INIT_CLONE_FAILED {step, errno}
  *   (socket closed)       ->      moat-init kills what is left and exits 0
  *
- * One INIT_SPAWN at a time: moatd announces the label of the next child to the kernel before it
- * sends the request and waits for the answer before it announces another.
+ * moatd announces the label of the next child to the kernel before it sends INIT_SPAWN, and the clone
+ * uses it up: so it waits for the answer before it announces another, or, because what the child does
+ * then takes as long as its paths make it, for INIT_CLONED, which it asks for where another command waits
+ * (a message more is a wake-up more, and most commands come alone). Up to INIT_STARTS_MAX children are on their
+ * way to execve at a time, and each is answered when it is there. One that was killed on its way is
+ * INIT_SPAWNED, and INIT_EXITED with the signal follows.
  * INIT_CLONE makes another moat-init out of the template, a fork of it in namespaces of its own: the same is
  * true of its announcement. The descriptor is that one's socket, over which it sends INIT_READY or INIT_FAILED
  * by itself, also before INIT_CLONE_DONE. It is a child of moatd's.
@@ -31,6 +37,7 @@
 /* Whole packet. Also the limit of argv plus environment, announced to API clients. */
 #define INIT_PACKET_MAX (256u * 1024)
 #define INIT_STRINGS_MAX (INIT_PACKET_MAX - 4096u)
+#define INIT_STARTS_MAX 256u
 
 /* Where a set-up or a spawn failed; the names are what clients see in details.step. */
 #define INIT_STEPS(X)                                                                             \
@@ -50,6 +57,7 @@
 	X(SESSION, "session")                                                                     \
 	X(STDIO, "stdio")                                                                         \
 	X(DESCRIPTORS, "descriptors")                                                             \
+	X(SURROUNDINGS, "surroundings")                                                           \
 	X(DIRECTORY, "directory")                                                                 \
 	X(NO_NEW_PRIVS, "no-new-privs")                                                           \
 	X(CAPABILITIES, "capabilities")                                                           \
@@ -71,6 +79,8 @@ enum init_message {
 	INIT_SPAWN_FAILED,
 	INIT_SIGNAL,
 	INIT_EXITED,
+	INIT_ASK,
+	INIT_CLONED,
 	INIT_CLONE = 32,
 	INIT_CLONE_DONE,
 	INIT_CLONE_FAILED,
@@ -86,8 +96,9 @@ struct init_setup {
 	uint64_t capabilities; /* all that any INIT_SPAWN will ask for; the rest leaves the bounding
 				* set here, once, instead of in each child */
 	uint64_t shm_size; /* bytes: of /dev/shm, and of System V shared memory */
+	uint32_t own; /* 1: each command in mount, IPC and UTS namespaces of its own, made from these, with
+		       * /dev/pts, /dev/shm and INIT_OWN of its own */
 	uint32_t template; /* 1: takes INIT_CLONE, and nothing else */
-	uint32_t pad;
 };
 
 /* INIT_CLONE; followed by n_shown NUL-terminated absolute paths: covers of the template's that go. */
@@ -99,6 +110,15 @@ struct init_clone {
 	uint32_t n_shown;
 	uint32_t strings_len;
 };
+
+/*
+ * What a command with surroundings of its own finds in them: one tmpfs, and the rest beneath it.
+ * /dev is the one directory that is moat's own in every view.
+ */
+#define INIT_OWN "/dev/own"
+#define INIT_OWN_HOME INIT_OWN "/home"
+#define INIT_OWN_TMP INIT_OWN "/tmp"
+#define INIT_OWN_SHM INIT_OWN "/shm"
 
 /*
  * INIT_SPAWN; followed by cwd, argv[0..argc), env[0..envc) as NUL-terminated strings.
@@ -116,7 +136,7 @@ struct init_spawn {
 	uint32_t no_new_privs;
 	uint32_t in_cgroup; /* 0: the fourth descriptor is a placeholder, do not move */
 	uint32_t null_stdin; /* 1: the first descriptor is a placeholder, stdin is /dev/null inside */
-	uint32_t pad;
+	uint32_t own_tmp; /* 1: with a /tmp of its own, where surroundings are */
 };
 
 struct init_signal {
@@ -127,7 +147,14 @@ struct init_signal {
 	uint32_t pad;
 };
 
-/* INIT_READY, INIT_FAILED, INIT_SPAWNED, INIT_SPAWN_FAILED, INIT_EXITED, INIT_CLONE_DONE, INIT_CLONE_FAILED. */
+struct init_ask {
+	uint32_t type;
+	uint32_t pad;
+	uint64_t exec; /* of the INIT_SPAWN before it */
+};
+
+/* INIT_READY, INIT_FAILED, INIT_CLONED, INIT_SPAWNED, INIT_SPAWN_FAILED, INIT_EXITED, INIT_CLONE_DONE,
+ * INIT_CLONE_FAILED. */
 struct init_reply {
 	uint32_t type;
 	uint32_t step;  /* enum init_step */

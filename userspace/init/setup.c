@@ -98,25 +98,19 @@ static int new_shm(uint64_t size, int *ret_fd)
 	return mounts_new_tmpfs("1777", text, ret_fd);
 }
 
-static int fill_dev(int dev, struct device_fds *d, uint64_t shm_size)
+/* What is in /dev and may be written. own: each command mounts its own, and shm is a part of that. */
+static int fill_dev_writable(int dev, bool own, uint64_t shm_size)
 {
 	FD_OWNED int pts = -EBADF;
 	FD_OWNED int shm = -EBADF;
 	int r;
 
-	for (size_t i = 0; i < ARRAY_LEN(devices); i++) {
-		FD_OWNED int place = openat(dev, devices[i].name,
-					    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0);
-
-		if (place < 0)
-			return -errno;
-		r = mounts_attach(d->fds[i], dev, devices[i].name);
-		if (r < 0)
-			return r;
-	}
-	for (size_t i = 0; i < ARRAY_LEN(links); i++)
-		if (symlinkat(links[i].target, dev, links[i].name) < 0)
-			return -errno;
+	if (own)
+		return mkdirat(dev, "pts", 0755) < 0 ||
+				       mkdirat(dev, IN_DEV(INIT_OWN), 0755) < 0 ||
+				       symlinkat(IN_DEV(INIT_OWN_SHM), dev, "shm") < 0 ?
+			       -errno :
+			       0;
 	r = mounts_new_devpts(&pts);
 	if (r == 0)
 		r = attach_new(pts, dev, "pts");
@@ -127,7 +121,26 @@ static int fill_dev(int dev, struct device_fds *d, uint64_t shm_size)
 	return r;
 }
 
-static int make_dev(struct device_fds *d, uint64_t shm_size)
+static int fill_dev(int dev, struct device_fds *d, bool own, uint64_t shm_size)
+{
+	for (size_t i = 0; i < ARRAY_LEN(devices); i++) {
+		FD_OWNED int place = openat(dev, devices[i].name,
+					    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0);
+		int r;
+
+		if (place < 0)
+			return -errno;
+		r = mounts_attach(d->fds[i], dev, devices[i].name);
+		if (r < 0)
+			return r;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(links); i++)
+		if (symlinkat(links[i].target, dev, links[i].name) < 0)
+			return -errno;
+	return fill_dev_writable(dev, own, shm_size);
+}
+
+static int make_dev(struct device_fds *d, bool own, uint64_t shm_size)
 {
 	FD_OWNED int dev = -EBADF;
 	int r = mounts_new_tmpfs("0755", "64k", &dev);
@@ -135,7 +148,7 @@ static int make_dev(struct device_fds *d, uint64_t shm_size)
 	if (r == 0)
 		r = mounts_attach(dev, AT_FDCWD, "/dev");
 	if (r == 0)
-		r = fill_dev(dev, d, shm_size);
+		r = fill_dev(dev, d, own, shm_size);
 	/* Contexts share this directory: none of them may replace what another one opens. */
 	return r < 0 ? r : mounts_set(dev, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC, 0);
 }
@@ -195,12 +208,7 @@ static int protect_all(void)
 	return r;
 }
 
-/*
- * System V IPC has no owner that it would go away with: as much of it as of /dev/shm. The segments
- * are charged to who made them, as are messages, of which a queue holds 16 KiB (kernel.msgmnb). The
- * sysctls are those of our IPC namespace (sysctl(2) of the kernel's ipc/ipc_sysctl.c).
- */
-static int limit_ipc(int own_proc, uint64_t size)
+int setup_limit_ipc(int own_proc, uint64_t size)
 {
 	uint64_t queues = size / 16384;
 	const struct {
@@ -223,7 +231,7 @@ static int limit_ipc(int own_proc, uint64_t size)
 	return 0;
 }
 
-int setup_mounts(const char *hidden, size_t n, uint64_t shm_size, enum init_step *ret_step)
+int setup_mounts(const char *hidden, size_t n, bool own, uint64_t shm_size, enum init_step *ret_step)
 {
 	CLEANUP(device_fds_close)
 	struct device_fds devs = { .fds = { -EBADF, -EBADF, -EBADF, -EBADF, -EBADF, -EBADF } };
@@ -243,7 +251,7 @@ int setup_mounts(const char *hidden, size_t n, uint64_t shm_size, enum init_step
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_IPC;
-	r = limit_ipc(own_proc, shm_size);
+	r = setup_limit_ipc(own_proc, shm_size);
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_DEV;
@@ -259,7 +267,7 @@ int setup_mounts(const char *hidden, size_t n, uint64_t shm_size, enum init_step
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_DEV;
-	r = make_dev(&devs, shm_size);
+	r = make_dev(&devs, own, shm_size);
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_READONLY;
@@ -301,7 +309,7 @@ static int own_dev(bool may_mount, uint64_t shm_size)
 		r = take_devices(&devs);
 		if (r == 0 && umount2("/dev", MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
 			r = -errno;
-		return r < 0 ? r : make_dev(&devs, shm_size);
+		return r < 0 ? r : make_dev(&devs, false, shm_size);
 	}
 	r = mounts_new_devpts(&pts);
 	if (r == 0)
@@ -335,7 +343,7 @@ int setup_own_mounts(bool may_mount, uint64_t shm_size, enum init_step *ret_step
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_IPC;
-	r = limit_ipc(proc, shm_size);
+	r = setup_limit_ipc(proc, shm_size);
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_PROC;
@@ -421,4 +429,47 @@ int setup_process(bool shared_pid, uint64_t capabilities, enum init_step *ret_st
 	if (shared_pid && prctl(PR_SET_CHILD_SUBREAPER, 1ul, 0ul, 0ul, 0ul) < 0)
 		return -errno;
 	return 0;
+}
+
+/* Descriptors 0 to 2, which were the agent's. */
+static int forget_stdio(void)
+{
+	FD_OWNED int null = open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY);
+
+	for (int fd = 0; fd < 3; fd++)
+		if (null < 0 || dup2(null, fd) < 0)
+			return -errno;
+	return 0;
+}
+
+int setup_drop(uint64_t capabilities, bool own, enum init_step *ret_step)
+{
+	cap_flag_value_t value;
+	cap_t have, keep;
+	int r = 0;
+
+	*ret_step = INIT_STEP_STDIO;
+	r = forget_stdio();
+	if (r < 0)
+		return r;
+	*ret_step = INIT_STEP_CAPABILITIES;
+	capabilities |= 1ull << CAP_KILL | 1ull << CAP_SETPCAP |
+			(own ? 1ull << CAP_SYS_ADMIN | 1ull << CAP_SYS_CHROOT : 0);
+	have = cap_get_proc();
+	keep = cap_init();
+	if (!have || !keep)
+		r = -ENOMEM;
+	for (cap_value_t cap = 0; cap < 64 && r == 0; cap++) {
+		if (!(capabilities & 1ull << cap) ||
+		    cap_get_flag(have, cap, CAP_PERMITTED, &value) < 0 || value != CAP_SET)
+			continue;
+		if (cap_set_flag(keep, CAP_PERMITTED, 1, &cap, CAP_SET) < 0 ||
+		    cap_set_flag(keep, CAP_EFFECTIVE, 1, &cap, CAP_SET) < 0)
+			r = -errno;
+	}
+	if (r == 0 && cap_set_proc(keep) < 0)
+		r = -errno;
+	cap_free(have);
+	cap_free(keep);
+	return r;
 }

@@ -118,6 +118,7 @@ class Session:
 hide = {self.hidden}
 device = /dev/cpu_dma_latency
 device = 204:*
+device = 10:229
 reach = /dev/log
 reach = @{self.instance}.reach
 
@@ -188,6 +189,14 @@ no_new_privs = no
 memory_max = 64M
 pids_max = 50
 cpu_max = 0.5
+
+[context apart]
+tmp = private
+home = /usr/share
+careful = no
+
+[context bare]
+capabilities = none
 
 [context plain]
 directory = /usr

@@ -170,7 +170,7 @@ static void every_key_is_read(void **state)
 	assert_int_equal(s->n_ports, 3);
 	assert_int_equal(s->ports[1].port, 5353);
 	assert_true(s->ports[1].udp && !s->ports[0].udp && !s->ports[2].udp);
-	assert_int_equal(s->ports[1].line, 25);
+	assert_int_equal(s->ports[1].line, 26);
 	assert_true(s->reachable);
 	assert_int_equal(s->ready_port, 8080);
 	assert_int_equal(s->restart, RESTART_ON_FAILURE);
@@ -237,7 +237,7 @@ static void an_empty_file_has_the_defaults(void **state)
 	assert_int_equal(c->n_services, 0);
 	assert_int_equal(c->n_contexts, 1);
 	assert_string_equal(c->contexts[0].name, "default");
-	assert_string_equal(c->contexts[0].directory, "/");
+	assert_null(c->contexts[0].directory);
 	assert_int_equal(c->contexts[0].ns, CONTEXT_USER);
 	assert_int_equal(c->contexts[0].capabilities, config_capabilities_default());
 	assert_int_equal(c->contexts[0].capabilities, 0xa00425fb); /* as engines have it */

@@ -134,7 +134,7 @@ static void environment_is_base_below_context_below_exec(void **state)
 	OUTCOME plain = { 0 };
 	OUTCOME secure = { 0 };
 	OUTCOME home = { 0 };
-	char expected[512];
+	char expected[1024];
 
 	(void)state;
 	setenv("AGENT_SECRET", "must not be inherited", 1);
@@ -147,7 +147,11 @@ static void environment_is_base_below_context_below_exec(void **state)
 		 "%sHOME=/root\nUSER=root\nLANG=C.UTF-8\nLAYER=context\nFROM_CONTEXT=yes\n", base);
 	assert_string_equal(plain.out, expected);
 	snprintf(expected, sizeof(expected),
-		 "%sHOME=/root\nUSER=root\nLANG=C.UTF-8\nFROM_CONTEXT=yes\nLAYER=exec\nMORE=1\n",
+		 "%sHOME=/dev/own/home\nUSER=root\nLANG=C.UTF-8\nTMPDIR=/dev/own/tmp\n"
+		 "PYTHONSAFEPATH=1\nPYTHONNOUSERSITE=1\nPERL_USE_UNSAFE_INC=0\n"
+		 "GIT_CONFIG_COUNT=2\nGIT_CONFIG_KEY_0=core.fsmonitor\nGIT_CONFIG_VALUE_0=false\n"
+		 "GIT_CONFIG_KEY_1=core.hooksPath\nGIT_CONFIG_VALUE_1=/dev/null\n"
+		 "FROM_CONTEXT=yes\nLAYER=exec\nMORE=1\n",
 		 base);
 	assert_string_equal(secure.out, expected);
 	assert_string_equal(secure.info.ns, "secure");

@@ -60,10 +60,10 @@ static bool receive(struct init_reply *reply)
 	return n > 0;
 }
 
-static void set_up(uint32_t shared_pid)
+static void set_up_with(uint32_t shared_pid, uint64_t capabilities, uint32_t own)
 {
 	struct init_setup setup = { .type = INIT_SETUP, .shared_pid = shared_pid,
-				    .capabilities = ~0ull, .shm_size = 64 << 20 };
+				    .capabilities = capabilities, .own = own, .shm_size = 64 << 20 };
 	struct init_reply reply;
 
 	send_raw(&setup, sizeof(setup), NULL, 0);
@@ -71,6 +71,11 @@ static void set_up(uint32_t shared_pid)
 	if (reply.type != INIT_READY)
 		print_error("step %u: %s\n", reply.step, strerror(reply.err));
 	assert_int_equal(reply.type, INIT_READY);
+}
+
+static void set_up(uint32_t shared_pid)
+{
+	set_up_with(shared_pid, ~0ull, 0);
 }
 
 static void open_peer(bool shared)
@@ -453,6 +458,77 @@ static void it_is_small_and_holds_nothing_of_the_agent(void **state)
 	}
 }
 
+static unsigned long long status_mask(const char *key)
+{
+	PTR_OWNED char *text = NULL;
+	unsigned long long mask = 0;
+	char path[64];
+	const char *at;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", peer.init.pid);
+	assert_int_equal(read_file_at(AT_FDCWD, path, 65536, &text, NULL), 0);
+	at = strstr(text, key);
+	assert_non_null(at);
+	assert_int_equal(sscanf(at + strlen(key), " %llx", &mask), 1);
+	return mask;
+}
+
+static void it_keeps_the_capabilities_of_its_commands_and_few_more(void **state)
+{
+	const unsigned long long given = 1ull << CAP_CHOWN | 1ull << CAP_NET_RAW;
+
+	(void)state;
+	for (uint32_t own = 0; own < 2; own++) {
+		unsigned long long kept = given | 1ull << CAP_KILL | 1ull << CAP_SETPCAP;
+
+		if (own)
+			kept |= 1ull << CAP_SYS_ADMIN | 1ull << CAP_SYS_CHROOT;
+		open_peer(false);
+		set_up_with(0, given, own);
+		assert_int_equal(status_mask("CapPrm:"), kept);
+		assert_int_equal(status_mask("CapEff:"), kept);
+		assert_int_equal(status_mask("CapInh:"), 0);
+		assert_int_equal(status_mask("CapBnd:"), given);
+		spawn(1, "/", ARGV("/bin/sh", "-c", "grep -q 'CapPrm:.*2001$' /proc/self/status"),
+		      ARGV("PATH=/bin"), -1);
+		expect(INIT_SPAWNED, 1);
+		assert_int_equal(expect(INIT_EXITED, 1).status, 0);
+		assert_int_equal(close_peer(), 0);
+	}
+}
+
+static void commands_with_surroundings_of_their_own_share_none(void **state)
+{
+	(void)state;
+	open_peer(false);
+	set_up_with(0, ~0ull, 1);
+	for (uint64_t exec = 1; exec <= 300; exec++) { /* more than it holds on to */
+		spawn(exec, INIT_OWN_HOME,
+		      ARGV("/bin/sh", "-c", "for p in . /dev/shm/ /dev/own/tmp; do"
+					   "  [ -z \"$(ls -A $p)\" ] && : > $p/left || exit 1; done"),
+		      ARGV("PATH=/bin:/usr/bin"), -1);
+		expect(INIT_SPAWNED, exec);
+		assert_int_equal(expect(INIT_EXITED, exec).status, 0);
+	}
+}
+
+static void it_answers_for_a_clone_when_asked(void **state)
+{
+	struct init_ask ask = { .type = INIT_ASK, .exec = 1 };
+
+	(void)state;
+	spawn(1, "/", ARGV("/bin/sleep", "0.2"), ARGV(NULL), -1);
+	send_raw(&ask, sizeof(ask), NULL, 0);
+	for (int i = 0; i < 2; i++) { /* in either order */
+		struct init_reply reply;
+
+		assert_true(receive(&reply));
+		assert_true(reply.type == INIT_CLONED || reply.type == INIT_SPAWNED);
+		assert_int_equal(reply.exec, 1);
+	}
+	expect(INIT_EXITED, 1);
+}
+
 static int open_group(void **state)
 {
 	struct failure f = { 0 };
@@ -497,6 +573,9 @@ int main(void)
 		ALONE(end_of_the_agent_ends_everything),
 		WITH_PEER(environment_is_wiped_after_each_spawn),
 		WITH_PEER(it_is_small_and_holds_nothing_of_the_agent),
+		WITH_PEER(it_answers_for_a_clone_when_asked),
+		ALONE(it_keeps_the_capabilities_of_its_commands_and_few_more),
+		ALONE(commands_with_surroundings_of_their_own_share_none),
 	};
 
 	return cmocka_run_group_tests(tests, open_group, close_group);

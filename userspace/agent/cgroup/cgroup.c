@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/epoll.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "agent/cgroup/file.h"
@@ -105,7 +106,8 @@ static int open_dirs(struct cgroup *g)
 
 	if (mkdirat(parent_dir(g), g->name, 0755) < 0 && errno != EEXIST)
 		return -errno;
-	g->dir = openat(parent_dir(g), g->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	g->dir = openat(g->group ? g->group->readonly : parent_dir(g), g->name,
+			O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (g->dir >= 0)
 		g->events = openat(g->dir, "cgroup.events", O_RDONLY | O_CLOEXEC);
 	if (g->dir >= 0 && g->events >= 0)
@@ -131,7 +133,7 @@ static int cgroup_make(struct cgroups *c, struct cgroup_group *group, const char
 	if (g->name)
 		r = open_dirs(g);
 	/* Where programs look for them; the group has them, too. */
-	if (r == 0 && group && (r = cgroup_group_limit(group, g->dir)) < 0)
+	if (r == 0 && group && (r = cgroup_group_limit(group, name)) < 0)
 		(void)unlinkat(group->dir, name, AT_REMOVEDIR);
 	if (r < 0) {
 		cgroup_free(g);
@@ -271,8 +273,11 @@ struct cgroup *cgroup_by_fd(struct cgroups *cgroups, int fd)
  */
 int cgroup_kill(struct cgroup *cgroup)
 {
+	char path[128];
+
 	cgroup->killed = true;
-	return write_file_at(cgroup->dir, "cgroup.kill", "1");
+	snprintf(path, sizeof(path), "%s/cgroup.kill", cgroup->name);
+	return write_file_at(parent_dir(cgroup), path, "1");
 }
 
 /*

@@ -78,7 +78,8 @@ int cgroup_get_exec(struct cgroups *cgroups, struct cgroup_group *group, struct 
  * killed first and reclaimed when empty; the caller hears nothing more of it. */
 void cgroup_put(struct cgroup *cgroup);
 
-/* O_DIRECTORY descriptor for CLONE_INTO_CGROUP; borrowed. */
+/* O_DIRECTORY descriptor for CLONE_INTO_CGROUP; borrowed. That of an exec may come into the hands of user
+ * code: nothing can be written by it, and nothing above the cgroups of its group be reached. */
 int cgroup_fd(const struct cgroup *cgroup);
 /* The one given out whose cgroup_fd() it is, or NULL. A search, for rare occasions. */
 struct cgroup *cgroup_by_fd(struct cgroups *cgroups, int fd);

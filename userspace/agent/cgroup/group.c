@@ -10,6 +10,7 @@
 #include "agent/cgroup/internal.h"
 
 #include <fcntl.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include "agent/cgroup/file.h"
@@ -105,11 +106,14 @@ void cgroups_shm_give_back(struct cgroups *c, uint64_t size)
 	c->shm -= size;
 }
 
-int cgroup_group_limit(const struct cgroup_group *g, int dir)
+int cgroup_group_limit(const struct cgroup_group *g, const char *name)
 {
+	FD_OWNED int dir = openat(g->dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	const struct cgroup_tree *tree = &g->cgroups->tree;
 	uint64_t limits[LIMIT_COUNT], set[LIMIT_COUNT];
 
+	if (dir < 0)
+		return -errno;
 	memcpy(limits, g->max, sizeof(limits));
 	limits[LIMIT_PIDS] = CONFIG_NO_LIMIT; /* no program asks for it */
 	return cgroup_limits_set(tree, dir, g->context, g->best_effort, limits, set, NULL);
@@ -120,6 +124,23 @@ int cgroup_group_limit(const struct cgroup_group *g, int dir)
 static void dir_name(const struct cgroup_group *g, char name[64])
 {
 	snprintf(name, 64, "context-%s", g->context);
+}
+
+/*
+ * A mount of the directory alone, attached nowhere and read-only. The descriptors that moat-init is handed lie
+ * in it: CLONE_INTO_CGROUP asks the inode and not the mount whether it may be written, and user code that
+ * gets hold of one of them writes nothing by it and gets no further up than here.
+ */
+static int open_readonly(struct cgroup_group *g)
+{
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID |
+					       MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC };
+
+	g->readonly = open_tree(g->dir, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+	if (g->readonly < 0 ||
+	    mount_setattr(g->readonly, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+		return -errno;
+	return 0;
 }
 
 /* Beneath it: memory, which counts OOM kills, and what its execs are shown of their limits. */
@@ -136,6 +157,8 @@ static int group_open(struct cgroup_group *g, struct failure *f)
 	g->dir = openat(c->tree.user, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (g->dir < 0)
 		r = -errno;
+	if (r == 0)
+		r = open_readonly(g);
 	if (r == 0 && c->tree.have[LIMIT_MEMORY])
 		r = cgroup_tree_enable(g->dir, LIMIT_MEMORY);
 	if (r == 0 && c->tree.have[LIMIT_CPU] && g->max[LIMIT_CPU] != CONFIG_NO_LIMIT)
@@ -150,6 +173,7 @@ static int group_open(struct cgroup_group *g, struct failure *f)
 		memcpy(g->max, set, sizeof(set));
 	if (r < 0) {
 		close_fd(&g->dir);
+		close_fd(&g->readonly);
 		(void)unlinkat(c->tree.user, name, AT_REMOVEDIR);
 	}
 	return r;
@@ -182,6 +206,7 @@ static void group_close(struct cgroup_group *g)
 	}
 	leave_idle(g);
 	close_fd(&g->dir);
+	close_fd(&g->readonly);
 	dir_name(g, name);
 	cgroup_remove(g->cgroups->tree.user, name);
 }
@@ -232,6 +257,7 @@ void cgroup_group_free(struct cgroup_group *g)
 	leave_idle(g);
 	list_remove(&g->link);
 	close_fd(&g->dir);
+	close_fd(&g->readonly);
 	free(g->context);
 	free(g);
 }
@@ -251,7 +277,7 @@ int cgroup_group_add(struct cgroups *c, const char *context, const uint64_t limi
 	list_init(&g->idle);
 	list_init(&g->pool);
 	g->cgroups = c;
-	g->dir = -EBADF;
+	g->dir = g->readonly = -EBADF;
 	g->best_effort = best_effort;
 	for (enum config_limit i = 0; i < LIMIT_COUNT; i++) {
 		g->max[i] = limits[i] ? limits[i] : default_limit(c, i);

@@ -19,6 +19,7 @@ struct cgroup_group {
 	char *context;
 	bool best_effort;
 	int dir;          /* -EBADF: it has no directory now */
+	int readonly;     /* the same, see open_readonly() */
 	unsigned n_busy;  /* exec cgroups given out, or dying */
 	struct list pool; /* empty exec cgroups; only those of this context: they keep its charges */
 	uint64_t max[LIMIT_COUNT]; /* in force, or to be when it has a directory */
@@ -43,7 +44,7 @@ struct cgroup {
 	struct cgroup_group *group; /* NULL: of the control plane, and removed rather than pooled */
 	char *name;
 	bool killed;           /* never to be used again, see cgroup_kill() */
-	int dir, events;       /* the directory, and cgroup.events in it */
+	int dir, events;       /* the directory (of an exec: read-only), and cgroup.events in it */
 	uint64_t oom_base;     /* oom_kill of memory.events when it was given out */
 	struct loop_source source;
 	struct loop_timer soon; /* calls back when it was empty from the start; dying: see put */
@@ -60,8 +61,8 @@ void cgroup_free(struct cgroup *cgroup);
 int cgroup_group_take(struct cgroup_group *group, struct failure *f);
 /* One less. With none left its directory may go. */
 void cgroup_group_put(struct cgroup_group *group);
-/* Gives an exec cgroup what programs read of the limits of its group. 0 or -errno. */
-int cgroup_group_limit(const struct cgroup_group *group, int dir);
+/* Gives an exec cgroup, by name, what programs read of the limits of its group. 0 or -errno. */
+int cgroup_group_limit(const struct cgroup_group *group, const char *name);
 /* Forgets it, its pool being empty; the directory stays. */
 void cgroup_group_free(struct cgroup_group *group);
 

@@ -80,11 +80,10 @@ struct config_context *config_add_context(struct config *config, const char *nam
 		.ns = CONTEXT_USER,
 		.capabilities = config_capabilities_default(),
 		.no_new_privs = true,
-		.directory = strdup("/"),
 		.line = line,
 	};
 	config->n_contexts = n;
-	return c->name && c->directory ? c : NULL;
+	return c->name ? c : NULL;
 }
 
 static int push_port(struct config_port **ports, size_t *n, const struct config_port *port)
@@ -132,6 +131,7 @@ void config_free(struct config *config)
 		strv_free_wiped(c->env);
 		free(c->directory);
 		strv_free(c->show);
+		free(c->home);
 	}
 	for (size_t i = 0; i < config->n_devices; i++)
 		free(config->devices[i].path);

@@ -82,8 +82,11 @@ struct config_context {
 	uint64_t capabilities; /* mask; the container-default set unless set */
 	bool no_new_privs;     /* default true */
 	char **env;
-	char *directory; /* default / */
 	char **show;     /* hidden paths that it sees; NULL: none, or NULL-terminated */
+	char *directory; /* NULL: by the namespace, see context.h */
+	char *home;      /* NULL: the same */
+	bool own_tmp;    /* each secure exec has a /tmp of its own */
+	bool careless;   /* secure execs do without the careful environment of context.c */
 	uint64_t limits[LIMIT_COUNT]; /* of all its commands together; none by default */
 	unsigned line;
 };

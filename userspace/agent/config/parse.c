@@ -281,12 +281,12 @@ static const char *set_protect(struct parser *p, const char *text)
 {
 	char ***paths = &p->service->protect;
 
-	if (text[0] != '@')
-		return add_path(text, CONFIG_PROTECT_MAX, paths);
-	if (!config_path_set(text))
+	if (text[0] == '@' && !config_path_set(text))
 		return "must be @resolver or @system";
 	if (*paths && strv_len(*paths) == CONFIG_PROTECT_MAX)
 		return "is one too many for this service";
+	if (text[0] != '@')
+		return add_path(text, CONFIG_PROTECT_MAX, paths);
 	return strv_append(paths, text) < 0 ? "out of memory" : NULL;
 }
 
@@ -361,6 +361,34 @@ static const char *set_context_env(struct parser *p, const char *text)
 	return config_value_env(text, &p->context->env);
 }
 
+static const char *set_context_home(struct parser *p, const char *text)
+{
+	return config_value_path(text, &p->context->home);
+}
+
+static const char *set_context_tmp(struct parser *p, const char *text)
+{
+	static const struct config_choice choices[] = {
+		{ "shared", 0 }, { "private", 1 }, { NULL, 0 },
+	};
+	int value;
+	const char *why = config_value_choice(text, choices, "must be shared or private", &value);
+
+	if (!why)
+		p->context->own_tmp = value;
+	return why;
+}
+
+static const char *set_context_careful(struct parser *p, const char *text)
+{
+	bool careful;
+	const char *why = config_value_bool(text, &careful);
+
+	if (!why)
+		p->context->careless = !careful;
+	return why;
+}
+
 static const char *set_context_directory(struct parser *p, const char *text)
 {
 	return config_value_path(text, &p->context->directory);
@@ -425,6 +453,9 @@ static const struct key {
 	{ SECTION_CONTEXT, "env", set_context_env, true },
 	{ SECTION_CONTEXT, "directory", set_context_directory },
 	{ SECTION_CONTEXT, "show", set_show, true },
+	{ SECTION_CONTEXT, "home", set_context_home },
+	{ SECTION_CONTEXT, "tmp", set_context_tmp },
+	{ SECTION_CONTEXT, "careful", set_context_careful },
 	{ SECTION_CONTEXT, "memory_max", set_memory_max },
 	{ SECTION_CONTEXT, "pids_max", set_pids_max },
 	{ SECTION_CONTEXT, "cpu_max", set_cpu_max },

@@ -35,11 +35,13 @@ static bool really_contains(const char *outer, const char *inner)
 
 static const char *home_of_context(const struct config_context *context)
 {
-	const char *home = env_get(context->env, "HOME");
+	const char *home = env_get(context->env, "HOME"), *directory = context->directory;
 
-	if (home)
-		return home;
-	return strcmp(context->directory, "/") == 0 ? "/root" : context->directory;
+	if (!home)
+		home = context->home;
+	if (!home && directory && strcmp(directory, "/") != 0)
+		home = directory;
+	return home ? home : "/root";
 }
 
 /* What everybody writes, or nobody can be kept from; NULL: nothing of it is there. */
@@ -63,7 +65,7 @@ static void check_guarded(const struct config *config, const char *path, unsigne
 	for (size_t i = 0; i < config->n_contexts; i++) {
 		const struct config_context *c = &config->contexts[i];
 
-		if (really_contains(path, c->directory))
+		if (c->directory && really_contains(path, c->directory))
 			config_error_at(e, line, "%s contains the directory of context %s (%s), %s",
 					path, c->name, c->directory, advice);
 		if (really_contains(path, home_of_context(c)))

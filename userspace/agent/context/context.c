@@ -1,14 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/context/context.h"
 
+#include "init/protocol.h"
+
 #define BUCKETS 1024u
 
-/* The base environment, whole. HOME becomes the context's directory where it has one. */
+/* The base environment, whole. Which HOME, says build_env(). */
 static const char *const base_env[] = {
 	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 	"HOME=/root",
 	"USER=root",
 	"LANG=C.UTF-8",
+};
+
+/*
+ * What a secure exec has besides. Common programs execute what lies in the directory they are started in, which
+ * others have written; these do without where they are told to. The same table is in moat.conf(5).
+ */
+static const char *const own_env[] = { "TMPDIR=" INIT_OWN_TMP };
+static const char *const careful_env[] = {
+	"PYTHONSAFEPATH=1",    /* no module from the directory of a script, or from the working directory */
+	"PYTHONNOUSERSITE=1",  /* nor from HOME, where the context has a real one */
+	"PERL_USE_UNSAFE_INC=0",
+	"GIT_CONFIG_COUNT=2",  /* nor a program that a repository names */
+	"GIT_CONFIG_KEY_0=core.fsmonitor", "GIT_CONFIG_VALUE_0=false",
+	"GIT_CONFIG_KEY_1=core.hooksPath", "GIT_CONFIG_VALUE_1=/dev/null",
 };
 
 struct contexts {
@@ -30,26 +46,48 @@ static size_t bucket_of(const char *name)
 
 static void context_free(struct context *c)
 {
-	strv_free_wiped(c->env);
+	strv_free_wiped(c->env[0]);
+	strv_free_wiped(c->env[1]);
 	free(c);
 }
 
-static int build_env(struct context *c)
+static int add_all(char ***env, const char *const *list, size_t n)
 {
-	char *const *more = c->config->env;
 	int r = 0;
 
-	for (size_t i = 0; i < ARRAY_LEN(base_env) && r == 0; i++)
-		r = env_set(&c->env, base_env[i]);
-	if (r == 0 && strcmp(c->directory, "/") != 0) {
-		PTR_OWNED char *home = NULL;
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = env_set(env, list[i]);
+	return r;
+}
 
-		if (asprintf(&home, "HOME=%s", c->directory) < 0)
-			return -ENOMEM;
-		r = env_set(&c->env, home);
-	}
+/* HOME is what the context names, or its directory if it has one; a secure exec's is its own. */
+static int build_env(struct context *c, bool own)
+{
+	const struct config_context *config = c->config;
+	const char *directory = config->directory;
+	char *const *more = config->env, ***env = &c->env[own];
+	PTR_OWNED char *home = NULL;
+	int r;
+
+	if (asprintf(&home, "HOME=%s",
+		     config->home                              ? config->home :
+		     own                                       ? INIT_OWN_HOME :
+		     directory && strcmp(directory, "/") != 0 ? directory :
+								 "/root") < 0)
+		return -ENOMEM;
+	r = add_all(env, base_env, ARRAY_LEN(base_env));
+	if (r == 0)
+		r = env_set(env, home);
+	if (r == 0 && own)
+		r = add_all(env, own_env, ARRAY_LEN(own_env));
+	if (r == 0 && own && !config->careless)
+		r = add_all(env, careful_env, ARRAY_LEN(careful_env));
 	for (; more && *more && r == 0; more++)
-		r = env_set(&c->env, *more);
+		r = env_set(env, *more);
+	c->directory[own] = directory                  ? directory :
+			    !own                       ? "/" :
+			    config->home               ? config->home :
+							 INIT_OWN_HOME;
 	return r;
 }
 
@@ -61,8 +99,9 @@ static int context_add(struct contexts *contexts, const struct config_context *c
 	if (!c)
 		return -ENOMEM;
 	c->config = config;
-	c->directory = config->directory ? config->directory : "/";
-	r = build_env(c);
+	r = build_env(c, false);
+	if (r == 0)
+		r = build_env(c, true);
 	if (r < 0) {
 		context_free(c);
 		return r;

@@ -17,9 +17,10 @@ struct cgroup_group;
 struct context {
 	const struct config_context *config; /* borrowed */
 	uint64_t number; /* the label's context: never that of another, nor of an agent before */
-	char **env;                          /* base and context, merged */
-	const char *directory;               /* borrowed; absolute */
-	struct namespace *own; /* once it has run something; see namespaces_of() */
+	/* Of its commands [0] without and [1] with surroundings of their own (secure). */
+	char **env[2];            /* base and context, merged */
+	const char *directory[2]; /* borrowed; absolute. Not configured: /, or HOME */
+	struct namespace *own[2]; /* once it has run something; see namespaces_of() */
 	struct cgroup_group *group; /* where they are limited. Set by exec.c */
 	struct context *next, *next_by_number; /* in their buckets */
 };

@@ -266,10 +266,10 @@ static int kill_tree(struct exec *x)
 	int r;
 
 	x->killed = true;
-	if (x->state == EXEC_STARTING)
-		return 0; /* exec_on_spawned() does it */
+	if (!x->cgroup)
+		return 0; /* it waits for its turn; exec_on_spawned() does it */
 	r = cgroup_kill(x->cgroup);
-	if (r == 0 && x->state == EXEC_RUNNING)
+	if (r == 0 && x->state != EXEC_ENDED)
 		r = loop_timer_set(x->execs->loop, &x->timer, EXEC_KILL_GRACE_NS, exec_on_timer);
 	return r;
 }
@@ -421,6 +421,8 @@ void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step
 	histogram_add(&x->execs->stats.spawn, now_ns() - x->started_ns);
 	x->state = EXEC_RUNNING;
 	x->pid = pid;
+	x->timed_out |= spawn->late;
+	x->killed |= spawn->late;
 	exec_output_started(x);
 	exec_output_spare(x->execs);
 	if (x->killed)
@@ -526,7 +528,7 @@ void execs_close(struct execs *execs)
 	list_for_each(pos, &execs->all) {
 		struct exec *x = list_entry(pos, struct exec, link);
 
-		if (x->state != EXEC_STARTING && x->cgroup)
+		if (x->cgroup)
 			(void)cgroup_kill(x->cgroup);
 	}
 	/* Freed after the last of its execs, which releases it. */

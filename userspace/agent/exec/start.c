@@ -77,6 +77,7 @@ static void fill_spawn(struct exec *x, const struct context *c)
 		.cgroup_fd = -EBADF,
 		.capabilities = c->config->capabilities,
 		.no_new_privs = c->config->no_new_privs,
+		.own_tmp = c->config->own_tmp,
 		.prepare = prepare_spawn,
 		.on_spawned = exec_on_spawned,
 	};
@@ -105,14 +106,15 @@ static struct exec *exec_new(struct execs *execs)
 static int copy_request(struct exec *x, const struct exec_request *request)
 {
 	const struct context *c = x->context;
+	bool own = namespace_kind(x->ns) == CONTEXT_SECURE;
 	int r;
 
 	r = context_env_build(NULL, request->argv, &x->argv, &x->argv_size);
 	if (r == 0)
-		r = context_env_build(c->env, request->env, &x->env, &x->env_size);
+		r = context_env_build(c->env[own], request->env, &x->env, &x->env_size);
 	if (r < 0)
 		return r;
-	x->cwd = strdup(request->cwd ? request->cwd : c->directory);
+	x->cwd = strdup(request->cwd ? request->cwd : c->directory[own]);
 	if (!x->cwd)
 		return -ENOMEM;
 	return request->stdin_data ?
@@ -196,7 +198,7 @@ int exec_start(struct execs *execs, const struct exec_request *request,
 	x->context = c;
 	x->observer = observer;
 	x->own_env = request->env && request->env[0];
-	x->ns = namespaces_of(execs->namespaces, c->config, request->isolated || x->own_env, &c->own);
+	x->ns = namespaces_of(execs->namespaces, c->config, request->isolated || x->own_env, c->own);
 	x->number = ++execs->last_number;
 	exec_id_make(execs, x->number, x->id);
 	r = x->ns ? copy_request(x, request) : -ENOMEM;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of this folder share: namespace.c (what is said to a moat-init), life.c (its states),
+/* What the files of this folder share: namespace.c (commands on their way), message.c (what is sent), life.c (its states),
  * set.c (which there are), launch.c (making one from nothing). */
 #ifndef MOAT_NAMESPACE_INTERNAL_H
 #define MOAT_NAMESPACE_INTERNAL_H
@@ -39,6 +39,7 @@ struct namespace {
 	bool cloned;     /* made from the template, when needed */
 	const struct config_context *context; /* cloned: whose it is */
 	bool keep;       /* not ended when idle */
+	bool own;        /* each command in mount, IPC and UTS namespaces of its own */
 	bool shared_pid;
 	uint64_t capabilities;
 	uint64_t shm_size; /* bytes of cgroups_shm_take(), while there is a moat-init; 0: none */
@@ -65,8 +66,10 @@ struct namespace {
 	uint64_t idle_ns;   /* since when there are none */
 
 	struct list queue;              /* of namespace_spawn, not sent yet */
-	struct namespace_spawn *pending; /* sent, not answered */
-	uint64_t pending_ns;
+	struct list starting;           /* sent, not answered, in the order sent */
+	size_t n_starting;
+	struct namespace_spawn *unborn; /* the last sent, while its announcement may not be used up */
+	bool asked;                     /* when that will be */
 	bool congested; /* waits for the socket to take a packet */
 };
 
@@ -104,6 +107,12 @@ void namespace_fail_all(struct namespace *ns, int err);
 /* Reads what has arrived, at most that many packets: other sources get their turn. */
 void namespace_read(struct namespace *ns, int limit);
 void namespace_on_socket(struct loop_source *source, uint32_t events);
+/* --- message.c: 0 or -errno of sendmsg(2) ------------------------------------------------------- */
+
+/* Bytes of all strings of a spawn; above INIT_STRINGS_MAX the sum may be short, but is still above. */
+size_t namespace_strings_size(const struct namespace_spawn *s);
+int namespace_send_spawn(struct namespace *ns, const struct namespace_spawn *s);
+int namespace_send_ask(struct namespace *ns, uint64_t exec);
 int namespace_send_setup(struct namespace *ns);
 int namespace_send_clone(struct namespace *template, const struct namespace *ns, int socket);
 

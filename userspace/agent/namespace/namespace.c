@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What is said to a moat-init, and what it answers; when there is one is in life.c. */
-#include <fcntl.h>
+/* Commands on their way to a moat-init, and what it answers; when there is one is in life.c. */
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -8,12 +7,14 @@
 #include "base/log.h"
 
 /*
- * A command of the same context can stop (SIGSTOP) one that is just being started, where the kernel
- * does not judge signals: moat-init would wait for it for ever. What does not come to execve in
- * this time is killed; and when even that brings no answer in the same time again, it is moat-init that
- * does not answer.
+ * What does not come to execve in this time is killed: its directory or its program may lie on a file
+ * system that does not answer, and where the kernel does not judge signals one of its context may
+ * have stopped it. When moat-init says nothing at all in the same time again, it is moat-init that does not
+ * answer.
  */
-uint64_t namespace_spawn_ms = 10000;
+uint64_t namespace_spawn_ms = 30000;
+/* Of those on their way to execve, so many of one context: the rest is for the others. */
+#define STARTS_PER_CONTEXT (INIT_STARTS_MAX / 8)
 
 const char *const namespace_step_names[INIT_STEP_COUNT] = {
 #define STEP_NAME(name, text) text,
@@ -21,127 +22,10 @@ const char *const namespace_step_names[INIT_STEP_COUNT] = {
 #undef STEP_NAME
 };
 
-/* One packet at a time, and wiped after each: it holds environments. */
-static char packet[INIT_PACKET_MAX] __attribute__((aligned(16)));
-
 /* --- Sending ------------------------------------------------------------------------------- */
 
-static size_t put(size_t at, const char *s)
-{
-	size_t n = strlen(s) + 1;
-
-	memcpy(packet + at, s, n);
-	return at + n;
-}
-
-/* Bytes of all strings of a spawn; above INIT_STRINGS_MAX the sum may be short, but is still above. */
-static size_t strings_size(const struct namespace_spawn *s)
-{
-	size_t n = strlen(s->cwd) + 1;
-
-	for (char *const *a = s->argv; *a && n <= INIT_STRINGS_MAX; a++)
-		n += strlen(*a) + 1;
-	for (char *const *e = s->env; *e && n <= INIT_STRINGS_MAX; e++)
-		n += strlen(*e) + 1;
-	return n;
-}
-
-static size_t build_spawn(const struct namespace_spawn *s)
-{
-	struct init_spawn *m = (void *)packet;
-	size_t at = sizeof(*m);
-
-	*m = (struct init_spawn){
-		.type = INIT_SPAWN,
-		.exec = s->exec,
-		.capabilities = s->capabilities,
-		.no_new_privs = s->no_new_privs,
-		.in_cgroup = s->cgroup_fd >= 0,
-		.null_stdin = s->stdio[0] < 0,
-	};
-	at = put(at, s->cwd);
-	for (char *const *a = s->argv; *a; a++, m->argc++)
-		at = put(at, *a);
-	for (char *const *e = s->env; *e; e++, m->envc++)
-		at = put(at, *e);
-	m->strings_len = (uint32_t)(at - sizeof(*m));
-	return at;
-}
-
-/* 0 or -errno of sendmsg(2). n_fds is 0 or 4. */
-static int send_packet(int socket, size_t len, const int *fds, size_t n_fds)
-{
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(4 * sizeof(int))];
-	} control = { 0 };
-	struct iovec iov = { packet, len };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	if (n_fds) {
-		struct cmsghdr *c;
-
-		msg.msg_control = &control;
-		msg.msg_controllen = sizeof(control);
-		c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-		memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
-	}
-	return sendmsg(socket, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
-}
-
-static int send_spawn(struct namespace *ns, const struct namespace_spawn *s)
-{
-	int out = s->stdio[1]; /* also what fills the place of a descriptor that is not there */
-	const int fds[4] = { s->stdio[0] >= 0 ? s->stdio[0] : out, out, s->stdio[2],
-			     s->cgroup_fd >= 0 ? s->cgroup_fd : out };
-	size_t len;
-	int r;
-
-	r = enforce_announce(ns->enforce, ns->init.pidfd, &s->label);
-	if (r < 0)
-		return r;
-	len = build_spawn(s);
-	r = send_packet(ns->socket, len, fds, 4);
-	explicit_bzero(packet, len);
-	return r;
-}
-
 static void lose(struct namespace *ns, const char *why);
-static void watch_pending(struct namespace *ns);
-
-/* Kills what has been between clone and execve for too long, through its cgroup. Rearmed only
- * while something is pending, and never cancelled: no timer call per spawn. */
-static void on_watchdog(struct loop_timer *timer)
-{
-	struct namespace *ns = container_of(timer, struct namespace, watchdog);
-	uint64_t age = ns->pending ? now_ns() - ns->pending_ns : 0;
-	struct cgroup *g;
-
-	if (!ns->pending)
-		return;
-	if (age >= 2 * namespace_spawn_ms * NSEC_PER_MSEC) {
-		lose(ns, "moat-init does not answer");
-		return;
-	}
-	if (age >= namespace_spawn_ms * NSEC_PER_MSEC) {
-		log_warning("namespace %s: a command did not start in %llu ms, it is killed", ns->name,
-			    (unsigned long long)namespace_spawn_ms);
-		g = cgroup_by_fd(ns->cgroups, ns->pending->cgroup_fd);
-		if (g)
-			(void)cgroup_kill(g);
-	}
-	watch_pending(ns);
-}
-
-static void watch_pending(struct namespace *ns)
-{
-	if (!ns->watchdog.index)
-		(void)loop_timer_set(ns->loop, &ns->watchdog, namespace_spawn_ms * NSEC_PER_MSEC,
-				     on_watchdog);
-}
+static void watch_starts(struct namespace *ns);
 
 static void set_congested(struct namespace *ns, bool congested)
 {
@@ -151,62 +35,167 @@ static void set_congested(struct namespace *ns, bool congested)
 	(void)loop_modify(ns->loop, &ns->on_socket, EPOLLIN | (congested ? EPOLLOUT : 0u));
 }
 
+/* Has moat-init say when the last command that was sent is cloned. */
+static void ask(struct namespace *ns)
+{
+	int r = ns->asked ? 0 : namespace_send_ask(ns, ns->unborn->exec);
+
+	if (r == 0)
+		ns->asked = true;
+	else if (r == -EAGAIN)
+		set_congested(ns, true);
+}
+
+/* Kills what has been on its way for too long, through its cgroup. */
+static void on_watchdog(struct loop_timer *timer)
+{
+	struct namespace *ns = container_of(timer, struct namespace, watchdog);
+	uint64_t now = now_ns(), period = namespace_spawn_ms * NSEC_PER_MSEC;
+
+	/* moat-init answers what it is asked at once, whatever becomes of the command. */
+	if (ns->unborn && now >= ns->unborn->deadline_ns + period) {
+		lose(ns, "moat-init does not answer");
+		return;
+	}
+	list_for_each(pos, &ns->starting) {
+		struct namespace_spawn *s = list_entry(pos, struct namespace_spawn, queue);
+		struct cgroup *g;
+
+		if (s->late || now < s->deadline_ns)
+			continue;
+		s->late = true;
+		log_warning("namespace %s: a command did not start in %llu ms, it is killed", ns->name,
+			    (unsigned long long)namespace_spawn_ms);
+		g = cgroup_by_fd(ns->cgroups, s->cgroup_fd);
+		if (g)
+			(void)cgroup_kill(g);
+	}
+	if (ns->unborn && ns->unborn->late)
+		ask(ns);
+	watch_starts(ns);
+}
+
+/* Armed only while something is on its way, and never cancelled: no timer call per spawn. */
+static void watch_starts(struct namespace *ns)
+{
+	uint64_t now = now_ns(), at = 0;
+
+	if (ns->watchdog.index)
+		return;
+	list_for_each(pos, &ns->starting) {
+		struct namespace_spawn *s = list_entry(pos, struct namespace_spawn, queue);
+
+		if (!s->late && !at)
+			at = s->deadline_ns;
+	}
+	if (!at && ns->unborn)
+		at = ns->unborn->deadline_ns + namespace_spawn_ms * NSEC_PER_MSEC;
+	if (at)
+		(void)loop_timer_set(ns->loop, &ns->watchdog, at > now ? at - now : 0, on_watchdog);
+}
+
+/* Whether those of its context that are on their way leave no place for it. */
+static bool context_is_full(struct namespace *ns, const struct namespace_spawn *s)
+{
+	size_t n = 0;
+
+	if (ns->n_starting < STARTS_PER_CONTEXT)
+		return false;
+	list_for_each(pos, &ns->starting)
+		n += list_entry(pos, struct namespace_spawn, queue)->label.context ==
+		     s->label.context;
+	return n >= STARTS_PER_CONTEXT;
+}
+
+static bool can_send(const struct namespace *ns)
+{
+	return ns->state == NAMESPACE_READY && !ns->unborn && !ns->congested &&
+	       ns->n_starting < INIT_STARTS_MAX;
+}
+
 /* Sends s if it may go now: 0 sent, -EAGAIN must wait, other -errno failed. */
 static int try_send(struct namespace *ns, struct namespace_spawn *s)
 {
 	int r;
 
-	if (ns->state != NAMESPACE_READY || ns->pending || ns->congested)
+	if (!can_send(ns) || context_is_full(ns, s))
 		return -EAGAIN;
 	r = s->prepare ? s->prepare(s) : 0;
 	if (r < 0) /* not ours to wait for */
 		return r == -EAGAIN ? -EBUSY : r;
-	r = send_spawn(ns, s);
+	r = namespace_send_spawn(ns, s);
 	if (r == -EAGAIN)
 		set_congested(ns, true);
-	if (r == 0) {
-		ns->pending = s;
-		ns->pending_ns = now_ns();
-		watch_pending(ns);
+	if (r < 0)
+		return r;
+	list_remove(&s->queue); /* from the queue, if it was there */
+	list_append(&ns->starting, &s->queue);
+	ns->n_starting++;
+	ns->unborn = s;
+	ns->asked = false;
+	s->deadline_ns = now_ns() + namespace_spawn_ms * NSEC_PER_MSEC;
+	watch_starts(ns);
+	return 0;
+}
+
+/* The first whose context has a place free, or NULL. */
+static struct namespace_spawn *next_of(struct namespace *ns)
+{
+	uint64_t full = 0; /* contexts count from 1; mostly all that wait are of one */
+
+	list_for_each(pos, &ns->queue) {
+		struct namespace_spawn *s = list_entry(pos, struct namespace_spawn, queue);
+
+		if (s->label.context == full)
+			continue;
+		if (!context_is_full(ns, s))
+			return s;
+		full = s->label.context;
 	}
-	return r;
+	return NULL;
 }
 
 void namespace_pump(struct namespace *ns)
 {
-	while (!list_empty(&ns->queue)) {
-		struct namespace_spawn *s =
-			list_entry(ns->queue.next, struct namespace_spawn, queue);
+	struct namespace_spawn *s = NULL;
+
+	while (can_send(ns) && (s = next_of(ns))) {
 		int r = try_send(ns, s);
 
 		if (r == -EAGAIN)
 			return;
-		list_remove(&s->queue);
-		if (r < 0)
+		if (r < 0) {
+			list_remove(&s->queue);
 			s->on_spawned(s, -r, INIT_STEP_REQUEST, 0);
+		}
 	}
+	if (ns->unborn && !ns->asked && !ns->congested && !list_empty(&ns->queue))
+		ask(ns);
 }
 
 /* --- Receiving ----------------------------------------------------------------------------- */
 
+static void fail_list(struct list *list, int err)
+{
+	while (!list_empty(list)) {
+		struct namespace_spawn *s = list_entry(list->next, struct namespace_spawn, queue);
+
+		list_remove(&s->queue);
+		s->on_spawned(s, err, INIT_STEP_NONE, 0);
+	}
+}
+
 void namespace_fail_sent(struct namespace *ns, int err)
 {
-	struct namespace_spawn *s = take_ptr(ns->pending);
-
-	if (s)
-		s->on_spawned(s, err, INIT_STEP_NONE, 0);
+	ns->unborn = NULL;
+	ns->n_starting = 0;
+	fail_list(&ns->starting, err);
 }
 
 void namespace_fail_all(struct namespace *ns, int err)
 {
 	namespace_fail_sent(ns, err);
-	while (!list_empty(&ns->queue)) {
-		struct namespace_spawn *s =
-			list_entry(ns->queue.next, struct namespace_spawn, queue);
-
-		list_remove(&s->queue);
-		s->on_spawned(s, err, INIT_STEP_NONE, 0);
-	}
+	fail_list(&ns->queue, err);
 }
 
 static void lose(struct namespace *ns, const char *why)
@@ -214,20 +203,40 @@ static void lose(struct namespace *ns, const char *why)
 	namespace_event(ns, NAMESPACE_BROKEN, why);
 }
 
+static struct namespace_spawn *start_of(struct namespace *ns, uint64_t exec)
+{
+	list_for_each(pos, &ns->starting) {
+		struct namespace_spawn *s = list_entry(pos, struct namespace_spawn, queue);
+
+		if (s->exec == exec)
+			return s;
+	}
+	return NULL;
+}
+
+static void on_cloned(struct namespace *ns, uint64_t exec)
+{
+	if (ns->unborn && ns->unborn->exec == exec) /* else the answer was faster */
+		ns->unborn = NULL;
+	namespace_pump(ns);
+}
+
 static void on_answer(struct namespace *ns, const struct init_reply *reply)
 {
-	struct namespace_spawn *s = ns->pending;
-	bool ok = reply->type == INIT_SPAWNED;
+	struct namespace_spawn *s = start_of(ns, reply->exec);
 
-	if (!s || s->exec != reply->exec || reply->step >= INIT_STEP_COUNT ||
-	    (!ok && reply->err <= 0)) {
+	if (!s || reply->step >= INIT_STEP_COUNT ||
+	    (reply->type == INIT_SPAWN_FAILED) != (reply->err > 0)) {
 		lose(ns, "moat-init answered what was not asked");
 		return;
 	}
+	if (s == ns->unborn)
+		ns->unborn = NULL;
+	list_remove(&s->queue);
+	ns->n_starting--;
 	/* The next one goes before the caller is told: it starts while we do our accounting. */
-	ns->pending = NULL;
 	namespace_pump(ns);
-	s->on_spawned(s, ok ? 0 : reply->err, reply->step, reply->pid);
+	s->on_spawned(s, reply->err, reply->step, reply->pid);
 }
 
 /* What a moat-init says of its own set-up. */
@@ -260,6 +269,9 @@ static void on_reply(struct namespace *ns, const struct init_reply *reply, int f
 	FD_OWNED int received = fd;
 
 	switch (reply->type) {
+	case INIT_CLONED:
+		on_cloned(ns, reply->exec);
+		return;
 	case INIT_SPAWNED:
 	case INIT_SPAWN_FAILED:
 		on_answer(ns, reply);
@@ -369,14 +381,15 @@ int namespace_spawn(struct namespace *ns, struct namespace_spawn *spawn)
 
 	if (ns->set->closing)
 		return -ESRCH;
-	if (strings_size(spawn) > INIT_STRINGS_MAX)
+	if (namespace_strings_size(spawn) > INIT_STRINGS_MAX)
 		return -E2BIG;
 	list_init(&spawn->queue);
-	r = list_empty(&ns->queue) ? try_send(ns, spawn) : -EAGAIN;
+	r = try_send(ns, spawn); /* what waits cannot go now: it overtakes only those held back */
 	if (r != -EAGAIN)
 		return r;
 	list_append(&ns->queue, &spawn->queue);
 	namespace_event(ns, NAMESPACE_WANTED, NULL);
+	namespace_pump(ns);
 	return 0;
 }
 
@@ -393,19 +406,26 @@ void namespace_cancel(struct namespace *ns, struct namespace_spawn *spawn)
 {
 	struct namespace_spawn *ghost;
 
-	if (ns->pending != spawn) {
+	if (start_of(ns, spawn->exec) != spawn) {
 		list_remove(&spawn->queue);
 		return;
 	}
 	ghost = calloc(1, sizeof(*ghost));
-	ns->pending = ghost;
-	if (!ghost) {
-		lose(ns, "out of memory");
-		return;
+	if (ghost) {
+		ghost->exec = spawn->exec;
+		ghost->label = spawn->label;
+		ghost->deadline_ns = spawn->deadline_ns;
+		ghost->cgroup_fd = -EBADF; /* the caller has killed it */
+		ghost->on_spawned = on_ghost_spawned;
+		list_append(&spawn->queue, &ghost->queue); /* in its place */
+	} else {
+		ns->n_starting--;
 	}
-	ghost->exec = spawn->exec;
-	ghost->cgroup_fd = -EBADF; /* the caller has killed it */
-	ghost->on_spawned = on_ghost_spawned;
+	list_remove(&spawn->queue);
+	if (ns->unborn == spawn)
+		ns->unborn = ghost;
+	if (!ghost)
+		lose(ns, "out of memory");
 }
 
 int namespace_signal(struct namespace *ns, uint64_t exec, int signal, bool group)
@@ -416,83 +436,4 @@ int namespace_signal(struct namespace *ns, uint64_t exec, int signal, bool group
 	if (ns->state != NAMESPACE_READY)
 		return -ESRCH;
 	return send(ns->socket, &m, sizeof(m), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
-}
-
-/* --- Setting up ---------------------------------------------------------------------------- */
-
-/* Appends what is to be covered, or uncovered, to a message of at bytes. -E2BIG: there is no room. */
-static int put_path(size_t *at, const char *path)
-{
-	if (*at + strlen(path) + 1 > sizeof(packet))
-		return -E2BIG;
-	*at = put(*at, path);
-	return 0;
-}
-
-/*
- * Whether a context whose commands run there is shown what is hidden from the others: then nothing covers it, for
- * all of them. Where the kernel enforces, it tells them apart.
- */
-static bool is_shown_in(const struct namespace *ns, const char *name)
-{
-	const struct config *config = ns->set->config;
-
-	if (ns->template)
-		return false; /* those that it becomes uncover it */
-	for (size_t i = 0; i < config->n_contexts; i++) {
-		const struct config_context *c = &config->contexts[i];
-		bool here = ns->kind == CONTEXT_SECURE ? c->shared_pid == ns->shared_pid :
-							 i == 0; /* default */
-
-		if (here && config_is_shown(c, name))
-			return true;
-	}
-	return false;
-}
-
-int namespace_send_setup(struct namespace *ns)
-{
-	const struct hidden_files *hidden = &ns->set->hidden;
-	struct init_setup *m = (void *)packet;
-	size_t at = sizeof(*m);
-	int r = 0;
-
-	*m = (struct init_setup){ .type = INIT_SETUP, .shared_pid = ns->shared_pid,
-				  .capabilities = ns->capabilities, .shm_size = ns->shm_size,
-				  .template = ns->template };
-	for (char **p = hidden->own; p && *p && r == 0; p++, m->n_hidden++)
-		r = put_path(&at, *p);
-	for (size_t i = 0; hidden->names && hidden->names[i] && r == 0; i++)
-		if (!is_shown_in(ns, hidden->names[i])) {
-			r = put_path(&at, hidden->paths[i]);
-			m->n_hidden++;
-		}
-	if (r < 0)
-		return r;
-	m->strings_len = (uint32_t)(at - sizeof(*m));
-	return send_packet(ns->socket, at, NULL, 0);
-}
-
-int namespace_send_clone(struct namespace *template, const struct namespace *ns, int socket)
-{
-	/* Only this one child of the template's is to be a moat-init. */
-	static const struct moat_label init = { .role = MOAT_ROLE_INIT };
-	const struct hidden_files *hidden = &ns->set->hidden;
-	struct init_clone *m = (void *)packet;
-	size_t at = sizeof(*m);
-	int r = enforce_announce(template->enforce, template->init.pidfd, &init);
-
-	if (r < 0)
-		return r;
-	*m = (struct init_clone){ .type = INIT_CLONE, .shared_pid = ns->shared_pid,
-				  .capabilities = ns->capabilities, .shm_size = ns->shm_size };
-	for (size_t i = 0; hidden->names && hidden->names[i] && r == 0; i++)
-		if (config_is_shown(ns->context, hidden->names[i])) {
-			r = put_path(&at, hidden->paths[i]);
-			m->n_shown++;
-		}
-	if (r < 0)
-		return r;
-	m->strings_len = (uint32_t)(at - sizeof(*m));
-	return send_packet(template->socket, at, &socket, 1);
 }

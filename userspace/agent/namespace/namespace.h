@@ -4,7 +4,10 @@
  * Spawn requests are queued here and sent one at a time (see init/protocol.h for why).
  *
  *   user, user-shared       context default: made at start
- *   secure, secure-shared   what is a principal of its own, of all contexts: made at start
+ *   secure, secure-shared   what is a principal of its own, of all contexts: made at start; each command there
+ *                           has mount, IPC and UTS namespaces of its own
+ *   secure-of-NAME          the same of one context, whose capabilities would show it the others' where the kernel
+ *                           does not enforce
  *   context-NAME            every other context: made when it runs something, ended when it has run
  *                           nothing for namespace_idle; so no two contexts share one, mounts above all
  *   template                runs nothing: the others are cloned from it (init/clone.c)
@@ -14,7 +17,8 @@
  *   DOWN -> WAITING -> LAUNCHING -> READY -> LOST     -> DOWN     (see the table in life.c)
  *                                         \> STOPPING -> DOWN
  *
- * What is to run waits in every state: for a launch, for its turn, for the next launch.
+ * Several commands may be on their way to execve at a time (see init/protocol.h), of one context not so many
+ * that others wait for them. What is to run waits in every state: for a launch, for its turn, for the next launch.
  */
 #ifndef MOAT_NAMESPACE_H
 #define MOAT_NAMESPACE_H
@@ -30,7 +34,9 @@ struct namespaces;
 
 /* One command to start. Owned by the caller, must live until on_spawned (or cancellation). */
 struct namespace_spawn {
-	struct list queue;        /* internal */
+	struct list queue;        /* internal, as is deadline_ns */
+	uint64_t deadline_ns;
+	bool late;                /* was killed because it did not come to execve in time */
 	uint64_t exec;            /* unique; names the command in INIT_SIGNAL and INIT_EXITED */
 	struct moat_label label;
 	char *const *argv, *const *env;
@@ -40,6 +46,7 @@ struct namespace_spawn {
 	int cgroup_fd;            /* borrowed; -EBADF: none */
 	uint64_t capabilities;
 	bool no_new_privs;
+	bool own_tmp; /* in a namespace with own: /tmp as well */
 	/* Called when its turn has come, right before it is sent; may be NULL. Takes what a waiting
 	 * command does without (stdio, cgroup_fd), so that a thousand of them cost little. On -errno
 	 * it is not sent. May be called again if it did not fit into the socket. */
@@ -67,10 +74,10 @@ void namespaces_stop(struct namespaces *set);
 /* Once stopped. */
 void namespaces_free(struct namespaces *set);
 
-/* Where a command of the context runs, secure or not. *own: a pointer that the caller keeps for the context,
- * NULL at first. NULL: out of memory. Lives as long as the set. */
+/* Where a command of the context runs, secure or not. own: what the caller keeps for the context, NULL at
+ * first. NULL: out of memory. Lives as long as the set. */
 struct namespace *namespaces_of(struct namespaces *set, const struct config_context *context,
-				bool secure, struct namespace **own);
+				bool secure, struct namespace *own[2]);
 /* Those that have a moat-init, or are to have one always. */
 void namespaces_for_each(struct namespaces *set, void (*fn)(struct namespace *ns, void *data),
 			 void *data);

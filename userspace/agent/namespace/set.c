@@ -11,6 +11,7 @@
  * With pid = shared the secure one is secure-shared, that of default user-shared, and a context's own stays in
  * the PID namespace of the agent.
  */
+#include <linux/capability.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -131,12 +132,14 @@ static struct namespace *add(struct namespaces *set, const char *name,
 				  .capabilities = capabilities, .enforce = set->enforce,
 				  .cgroups = set->cgroups, .loop = set->loop,
 				  .on_exit = set->on_exit, .data = set->data,
+				  .own = kind == CONTEXT_SECURE,
 				  .socket = -EBADF, .init.pidfd = -EBADF };
 	ns->on_socket.fd = ns->on_death.fd = -EBADF;
 	list_init(&ns->link);
 	list_init(&ns->waiting);
 	list_init(&ns->idle);
 	list_init(&ns->queue);
+	list_init(&ns->starting);
 	ns->name = strdup(name);
 	if (!ns->name) {
 		free(ns);
@@ -146,25 +149,60 @@ static struct namespace *add(struct namespaces *set, const char *name,
 	return ns;
 }
 
-struct namespace *namespaces_of(struct namespaces *set, const struct config_context *c, bool secure,
-				struct namespace **own)
+/*
+ * With these a command is not kept from what is beside it in its PID namespace, moat-init and other execs'
+ * environments among it, where the kernel programs do not do that: then its secure execs are by themselves.
+ */
+#define SEES_OTHERS (1ull << CAP_SYS_PTRACE | 1ull << CAP_SYS_ADMIN | 1ull << CAP_PERFMON)
+
+static bool is_secure_alone(const struct namespaces *set, const struct config_context *c)
 {
+	return !enforce_active(set->enforce) && (c->capabilities & SEES_OTHERS);
+}
+
+/* One for the secure execs of this context alone, made when they need it. NULL: out of memory. */
+static struct namespace *add_secure(struct namespaces *set, const struct config_context *c)
+{
+	struct namespace *ns;
+	char name[64], cgroup_name[96];
+
+	snprintf(name, sizeof(name), "secure-of-%s", c->name);
+	ns = add(set, name, CONTEXT_SECURE, c->shared_pid, c->capabilities);
+	if (!ns)
+		return NULL;
+	snprintf(cgroup_name, sizeof(cgroup_name), "init-%s", name);
+	if (cgroup_get(set->cgroups, cgroup_name, &ns->cgroup, NULL) == 0)
+		return ns;
+	namespace_free(ns);
+	return NULL;
+}
+
+static struct namespace *add_plain(struct namespaces *set, const struct config_context *c)
+{
+	struct namespace *ns;
 	char name[64];
 
-	if (secure || c->ns == CONTEXT_SECURE)
+	snprintf(name, sizeof(name), "context-%s", c->name);
+	ns = add(set, name, CONTEXT_PRIVATE, c->shared_pid, c->capabilities);
+	if (!ns)
+		return NULL;
+	ns->cloned = true;
+	ns->context = c;
+	ns->keep = c->ns == CONTEXT_PRIVATE;
+	return ns;
+}
+
+struct namespace *namespaces_of(struct namespaces *set, const struct config_context *c, bool secure,
+				struct namespace *own[2])
+{
+	secure = secure || c->ns == CONTEXT_SECURE;
+	if (secure && !is_secure_alone(set, c))
 		return set->secure[c->shared_pid];
-	if (c == &set->config->contexts[0])
+	if (!secure && c == &set->config->contexts[0])
 		return set->user;
-	if (!*own) {
-		snprintf(name, sizeof(name), "context-%s", c->name);
-		*own = add(set, name, CONTEXT_PRIVATE, c->shared_pid, c->capabilities);
-		if (*own) {
-			(*own)->cloned = true;
-			(*own)->context = c;
-			(*own)->keep = c->ns == CONTEXT_PRIVATE;
-		}
-	}
-	return *own;
+	if (!own[secure])
+		own[secure] = secure ? add_secure(set, c) : add_plain(set, c);
+	return own[secure];
 }
 
 void namespaces_for_each(struct namespaces *set, void (*fn)(struct namespace *ns, void *data),
@@ -201,21 +239,28 @@ static int start_one(struct namespaces *set, const char *name, enum context_name
 static int start_all(struct namespaces *set, struct failure *f)
 {
 	const struct config_context *user = &set->config->contexts[0];
+	uint64_t secure[2] = { 0 }; /* capabilities, by shared_pid */
 	bool some_shared = false;
 	int r;
 
-	for (size_t i = 0; i < set->config->n_contexts; i++)
-		some_shared |= set->config->contexts[i].shared_pid;
+	for (size_t i = 0; i < set->config->n_contexts; i++) {
+		const struct config_context *c = &set->config->contexts[i];
+
+		if (is_secure_alone(set, c))
+			continue;
+		secure[c->shared_pid] |= c->capabilities;
+		some_shared |= c->shared_pid;
+	}
 	/* The template is in our PID namespace, or it could not have children that are ours. */
 	r = start_one(set, "template", CONTEXT_PRIVATE, true, set->capabilities, &set->template, f);
 	if (r == 0)
 		r = start_one(set, user->shared_pid ? "user-shared" : "user", CONTEXT_USER,
 			      user->shared_pid, user->capabilities, &set->user, f);
 	if (r == 0)
-		r = start_one(set, "secure", CONTEXT_SECURE, false, set->capabilities,
+		r = start_one(set, "secure", CONTEXT_SECURE, false, secure[false],
 			      &set->secure[false], f);
 	if (r == 0 && some_shared)
-		r = start_one(set, "secure-shared", CONTEXT_SECURE, true, set->capabilities,
+		r = start_one(set, "secure-shared", CONTEXT_SECURE, true, secure[true],
 			      &set->secure[true], f);
 	return r;
 }

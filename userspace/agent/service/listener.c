@@ -122,7 +122,7 @@ static int take_answer(struct search *s, const void *data, size_t n, uint16_t po
 {
 	const struct nlmsghdr *m = data;
 
-	for (int left = (int)n; NLMSG_OK(m, left); m = NLMSG_NEXT(m, left)) {
+	for (unsigned left = (unsigned)n; NLMSG_OK(m, left); m = NLMSG_NEXT(m, left)) {
 		if (m->nlmsg_type == NLMSG_DONE)
 			return 0;
 		if (m->nlmsg_type == NLMSG_ERROR) {

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From clone to execve in moat-init: no path of user code's leads out of its view or holds others up."""
+
+import errno
+import os
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from lib import places, procs, unixhttp
+from lib.tap import test
+
+LEASE = """
+import fcntl, os, signal, sys, time
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+fd = os.open(sys.argv[1], os.O_RDONLY)
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("held", flush=True)
+time.sleep(1000)
+"""
+
+# A file system that says nothing after the greeting: linux/fuse.h
+FUSE = """
+import ctypes, os, struct, sys, time
+libc = ctypes.CDLL(None, use_errno=True)
+os.mkdir("/tmp/fuse-dev"), os.mkdir(sys.argv[1])
+if libc.mount(b"none", b"/tmp/fuse-dev", b"tmpfs", 0, None):
+    sys.exit(f"tmpfs: {ctypes.get_errno()}")
+os.mknod("/tmp/fuse-dev/fuse", 0o20600, os.makedev(10, 229))
+fd = os.open("/tmp/fuse-dev/fuse", os.O_RDWR)
+options = f"fd={fd},rootmode=40000,user_id=0,group_id=0".encode()
+if libc.mount(b"silent", sys.argv[1].encode(), b"fuse", 0, options):
+    sys.exit(f"fuse: {ctypes.get_errno()}")
+length, opcode, unique, _, _, _, _, _ = struct.unpack("=IIQQIIII", os.read(fd, 1 << 17)[:40])
+assert opcode == 26, opcode
+body = struct.pack("=IIIIHHIIHHI7I", 7, 31, 0, 0, 0, 0, 4096, 1, 0, 0, 0, *[0] * 7)
+os.write(fd, struct.pack("=IiQ", 16 + len(body), 0, unique) + body)
+print("silent", flush=True)
+time.sleep(1000)
+"""
+
+
+def init_pids(session):
+    return {each["name"]: each["pid"] for each in session.api.get("/v1/status")["namespaces"]}
+
+
+def answer(session, **fields):
+    """'ok' or the code of the refusal, of a command that does nothing."""
+    reply = session.api.request("POST", "/v1/exec", {"argv": ["/bin/pwd"], **fields})
+    return ("ok", reply.json["stdout"]) if reply.status == 200 else (reply.json["code"], reply.json.get("details", {}).get("errno"))
+
+
+@test("no descriptor, root or directory of moat-init's leads anywhere as a working directory, in whatever part of the path",
+      needs=("moat",), timeout=240)
+def working_directory(session):
+    link = os.path.join(session.scratch, "link")
+    shared = init_pids(session).get("user-shared")
+    for context, pid in (("default", 1), ("full", 1), ("shared", shared)):
+        bases = [f"/proc/{pid}/{name}" for name in ("root", "cwd", *(f"fd/{fd}" for fd in range(12)))]
+        bases += [f"/proc/self/fd/{fd}" for fd in range(9)] + ["/proc/self/root", "/proc/self/cwd", "/dev/fd/8"]
+        for base in bases:
+            for cwd in (base, base + "/../..", base + "/proc"):
+                got = answer(session, context=context, cwd=cwd)
+                assert got[0] == "BAD_DIRECTORY", (context, cwd, got)
+        for target in bases:
+            if os.path.islink(link):
+                os.unlink(link)
+            os.symlink(target, link)
+            for cwd in (link, link + "/../../..", link + "/tmp"):
+                got = answer(session, context=context, cwd=cwd)
+                assert got[0] == "BAD_DIRECTORY", (context, target, got)
+    os.unlink(link)
+    os.symlink("/usr", link)
+    assert answer(session, cwd=link + "/bin/../bin")[0] == "ok"
+
+
+@test("a directory is entered with the rights of the command, not with those of moat-init", needs=("moat",))
+def rights(session):
+    place = os.path.join(session.scratch, "closed")
+    os.mkdir(place, 0o700)
+    os.chown(place, 65534, 65534)
+    assert answer(session, cwd=place)[0] == "ok"  # CAP_DAC_OVERRIDE is in the default set
+    assert answer(session, context="bare", cwd=place) == ("BAD_DIRECTORY", errno.EACCES)
+    shutil.rmtree(place)
+
+
+def seconds(session, **fields):
+    started = time.monotonic()
+    assert session.exec("/bin/true", **fields).exit == 0
+    return time.monotonic() - started
+
+
+def starting(session):
+    return sum(each["state"] == "starting" for each in session.api.get("/v1/processes")["processes"])
+
+
+def check_others_go_on(session, stuck, others):
+    """stuck: requests that do not come to execve; others: fields of execs that do meanwhile."""
+    with ThreadPoolExecutor(len(stuck)) as threads:
+        waiting = [threads.submit(session.api.exec, *argv, timeoutMs=12000, **fields) for argv, fields in stuck]
+        procs.wait_until(lambda: starting(session) == len(stuck), 5, "they are on their way")
+        for fields in others:
+            took = [seconds(session, **fields) for _ in range(3)]
+            assert min(took) < 1 * procs.SLACK and max(took) < 3 * procs.SLACK, (fields, took)
+        assert starting(session) == len(stuck), "they got through while the others were tried"
+        for each in waiting:
+            assert each.result().timed_out and each.result().signal == "SIGKILL", each.result()
+
+
+@test("a write lease on a program holds up nobody but who starts it, and that one is killed at its time limit", needs=("moat",),
+      timeout=90)
+def lease(session):
+    program = os.path.join(session.scratch, "leased")
+    shutil.copy("/bin/true", program)
+    holder = session.api.start(places.PYTHON, "-c", LEASE, program)
+    try:
+        procs.wait_until(lambda: session.api.process(holder)["stdout"] == "held\n", 10, "it has the lease")
+        check_others_go_on(session, [((program,), {}), ((program,), {"isolated": True}), ((program,), {"context": "full"})],
+                           [{}, {"isolated": True}, {"context": "full"}, {"context": "other", "isolated": True}])
+    finally:
+        session.api.kill(holder)
+    assert session.exec(program).exit == 0
+
+
+@test("a file system that does not answer, as directory and as program, holds up nobody else", needs=("moat", "lsm"), timeout=120)
+def silent_file_system(session):
+    os.system("/sbin/modprobe fuse")
+    place = "/tmp/silent"
+    server = session.api.start(places.PYTHON, "-c", FUSE, place, context="full")
+    said = procs.wait_until(lambda: (p := session.api.process(server))["stdout"] + p["stderr"], 10, "it is mounted")
+    assert said == "silent\n", said
+    try:
+        check_others_go_on(session, [(("/bin/true",), {"context": "full", "cwd": place + "/directory"}),
+                                     ((place + "/program",), {"context": "full"})],
+                           [{"context": "full"}, {}, {"isolated": True}])
+    finally:
+        session.api.kill(server)
+
+
+@test("moat-init cannot be seen or held by what it starts", needs=("moat",))
+def out_of_reach(session):
+    look = "import os; print([os.access(f'/proc/1/{name}', os.R_OK) for name in ('environ', 'mem')]); os.listdir('/proc/1/fd')"
+    for fields in ({}, {"isolated": True}):
+        result = session.exec(places.PYTHON, "-c", look, **fields)
+        assert result.exit == 1 and ("FileNotFound" in result.err or "PermissionError" in result.err), result
+    if not session.enforced:  # then those who may look are by themselves
+        process = session.api.process(session.api.start("/bin/true", context="full", isolated=True))
+        assert process["namespace"] == "secure-of-full", process
+
+
+@test("of a program that does not start the reason comes back, however many are tried at once", needs=("moat",), timeout=60)
+def many(session):
+    try:
+        session.exec("/nonexistent/program")
+    except unixhttp.Refused as error:
+        assert error.code == "COMMAND_NOT_FOUND", error
+    identifiers = [session.api.start("/bin/sleep", "0.2") for _ in range(100)]
+    for identifier in identifiers:
+        procs.wait_until(lambda identifier=identifier: session.api.process(identifier)["state"] == "ended", 30, "it ends")

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The messages to a moat-init; see init/protocol.h. */
+#include <sys/socket.h>
+
+#include "agent/namespace/internal.h"
+
+/* One packet at a time, and wiped after each: it holds environments. */
+static char packet[INIT_PACKET_MAX] __attribute__((aligned(16)));
+
+/* --- Sending ------------------------------------------------------------------------------- */
+
+static size_t put(size_t at, const char *s)
+{
+	size_t n = strlen(s) + 1;
+
+	memcpy(packet + at, s, n);
+	return at + n;
+}
+
+/* Bytes of all strings of a spawn; above INIT_STRINGS_MAX the sum may be short, but is still above. */
+size_t namespace_strings_size(const struct namespace_spawn *s)
+{
+	size_t n = strlen(s->cwd) + 1;
+
+	for (char *const *a = s->argv; *a && n <= INIT_STRINGS_MAX; a++)
+		n += strlen(*a) + 1;
+	for (char *const *e = s->env; *e && n <= INIT_STRINGS_MAX; e++)
+		n += strlen(*e) + 1;
+	return n;
+}
+
+static size_t build_spawn(const struct namespace *ns, const struct namespace_spawn *s)
+{
+	struct init_spawn *m = (void *)packet;
+	size_t at = sizeof(*m);
+
+	*m = (struct init_spawn){
+		.type = INIT_SPAWN,
+		.exec = s->exec,
+		.capabilities = s->capabilities,
+		.no_new_privs = s->no_new_privs,
+		.in_cgroup = s->cgroup_fd >= 0,
+		.null_stdin = s->stdio[0] < 0,
+		.own_tmp = ns->own && s->own_tmp,
+	};
+	at = put(at, s->cwd);
+	for (char *const *a = s->argv; *a; a++, m->argc++)
+		at = put(at, *a);
+	for (char *const *e = s->env; *e; e++, m->envc++)
+		at = put(at, *e);
+	m->strings_len = (uint32_t)(at - sizeof(*m));
+	return at;
+}
+
+/* 0 or -errno of sendmsg(2). n_fds is 0 or 4. */
+static int send_packet(int socket, size_t len, const int *fds, size_t n_fds)
+{
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(4 * sizeof(int))];
+	} control = { 0 };
+	struct iovec iov = { packet, len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (n_fds) {
+		struct cmsghdr *c;
+
+		msg.msg_control = &control;
+		msg.msg_controllen = sizeof(control);
+		c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+		memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
+	}
+	return sendmsg(socket, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+int namespace_send_spawn(struct namespace *ns, const struct namespace_spawn *s)
+{
+	int out = s->stdio[1]; /* also what fills the place of a descriptor that is not there */
+	const int fds[4] = { s->stdio[0] >= 0 ? s->stdio[0] : out, out, s->stdio[2],
+			     s->cgroup_fd >= 0 ? s->cgroup_fd : out };
+	size_t len;
+	int r;
+
+	r = enforce_announce(ns->enforce, ns->init.pidfd, &s->label);
+	if (r < 0)
+		return r;
+	len = build_spawn(ns, s);
+	r = send_packet(ns->socket, len, fds, 4);
+	explicit_bzero(packet, len);
+	return r;
+}
+
+/* --- Setting up ---------------------------------------------------------------------------- */
+
+/* Appends what is to be covered, or uncovered, to a message of at bytes. -E2BIG: there is no room. */
+static int put_path(size_t *at, const char *path)
+{
+	if (*at + strlen(path) + 1 > sizeof(packet))
+		return -E2BIG;
+	*at = put(*at, path);
+	return 0;
+}
+
+/*
+ * Whether a context whose commands run there is shown what is hidden from the others: then nothing covers it, for
+ * all of them. Where the kernel enforces, it tells them apart.
+ */
+static bool is_shown_in(const struct namespace *ns, const char *name)
+{
+	const struct config *config = ns->set->config;
+
+	if (ns->template)
+		return false; /* those that it becomes uncover it */
+	for (size_t i = 0; i < config->n_contexts; i++) {
+		const struct config_context *c = &config->contexts[i];
+		bool here = ns->kind == CONTEXT_SECURE ? c->shared_pid == ns->shared_pid :
+							 i == 0; /* default */
+
+		if (here && config_is_shown(c, name))
+			return true;
+	}
+	return false;
+}
+
+int namespace_send_ask(struct namespace *ns, uint64_t exec)
+{
+	struct init_ask m = { .type = INIT_ASK, .exec = exec };
+
+	return send(ns->socket, &m, sizeof(m), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+int namespace_send_setup(struct namespace *ns)
+{
+	const struct hidden_files *hidden = &ns->set->hidden;
+	struct init_setup *m = (void *)packet;
+	size_t at = sizeof(*m);
+	int r = 0;
+
+	*m = (struct init_setup){ .type = INIT_SETUP, .shared_pid = ns->shared_pid,
+				  .capabilities = ns->capabilities, .shm_size = ns->shm_size,
+				  .own = ns->own, .template = ns->template };
+	for (char **p = hidden->own; p && *p && r == 0; p++, m->n_hidden++)
+		r = put_path(&at, *p);
+	for (size_t i = 0; hidden->names && hidden->names[i] && r == 0; i++)
+		if (!is_shown_in(ns, hidden->names[i])) {
+			r = put_path(&at, hidden->paths[i]);
+			m->n_hidden++;
+		}
+	if (r < 0)
+		return r;
+	m->strings_len = (uint32_t)(at - sizeof(*m));
+	return send_packet(ns->socket, at, NULL, 0);
+}
+
+int namespace_send_clone(struct namespace *template, const struct namespace *ns, int socket)
+{
+	/* Only this one child of the template's is to be a moat-init. */
+	static const struct moat_label init = { .role = MOAT_ROLE_INIT };
+	const struct hidden_files *hidden = &ns->set->hidden;
+	struct init_clone *m = (void *)packet;
+	size_t at = sizeof(*m);
+	int r = enforce_announce(template->enforce, template->init.pidfd, &init);
+
+	if (r < 0)
+		return r;
+	*m = (struct init_clone){ .type = INIT_CLONE, .shared_pid = ns->shared_pid,
+				  .capabilities = ns->capabilities, .shm_size = ns->shm_size };
+	for (size_t i = 0; hidden->names && hidden->names[i] && r == 0; i++)
+		if (config_is_shown(ns->context, hidden->names[i])) {
+			r = put_path(&at, hidden->paths[i]);
+			m->n_shown++;
+		}
+	if (r < 0)
+		return r;
+	m->strings_len = (uint32_t)(at - sizeof(*m));
+	return send_packet(template->socket, at, &socket, 1);
+}
