@@ -65,9 +65,11 @@ static void check_guarded(const struct config *config, const char *path, unsigne
 	for (size_t i = 0; i < config->n_contexts; i++) {
 		const struct config_context *c = &config->contexts[i];
 
-		if (c->directory && really_contains(path, c->directory))
+		const char *directory = c->directory ? c->directory : "/";
+
+		if (really_contains(path, directory))
 			config_error_at(e, line, "%s contains the directory of context %s (%s), %s",
-					path, c->name, c->directory, advice);
+					path, c->name, directory, advice);
 		if (really_contains(path, home_of_context(c)))
 			config_error_at(e, line, "%s contains the HOME of context %s (%s), %s", path,
 					c->name, home_of_context(c), advice);
