@@ -368,7 +368,7 @@ int BPF_PROG(moat_path_notify, const struct path *path, __u64 mask, unsigned int
 SEC("lsm/inode_free_security")
 int BPF_PROG(moat_inode_free_security, struct inode *inode)
 {
-	const struct moat_filter *f = the_filter();
+	struct moat_filter *f = the_filter();
 	struct moat_inode_key key = { .device = inode->i_sb->s_dev };
 	struct place place;
 
