@@ -317,7 +317,7 @@ static __always_inline int put_name(struct moat_task *t, struct inode *directory
 }
 
 /* Without both entries the announcement stays, and the agent sees that it failed. */
-static __always_inline void mark_announced(struct moat_task *t, struct inode *inode)
+static __noinline void mark_announced(struct moat_task *t, struct inode *inode)
 {
 	__u32 flags = t->next.flags, one = 1;
 	struct place place = prepare_place(inode, flags);
