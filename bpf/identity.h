@@ -105,21 +105,31 @@ static __always_inline __u32 filter_slot(__u64 identity)
 	return identity * 0x9e3779b97f4a7c15ull >> (64 - MOAT_FILTER_BITS);
 }
 
-static __always_inline bool filter_has(const struct moat_filter *f, enum moat_filter_kind kind,
-				       __u64 identity)
+/* The word of a slot, or NULL, which does not happen: 6.1 is to see that it lies in the filter. */
+static __always_inline __u64 *filter_word(struct moat_filter *f, enum moat_filter_kind kind, __u32 slot)
+{
+	__u64 word = kind * MOAT_FILTER_WORDS + slot / 64;
+
+	barrier_var(word);
+	return word < MOAT_FILTER_KINDS * MOAT_FILTER_WORDS ? &f->words[word] : NULL;
+}
+
+static __always_inline bool filter_has(struct moat_filter *f, enum moat_filter_kind kind, __u64 identity)
 {
 	__u32 slot = filter_slot(identity);
+	const __u64 *word = filter_word(f, kind, slot);
 
-	return f->words[kind * MOAT_FILTER_WORDS + slot / 64] & 1ull << (slot & 63);
+	return !word || (*word & 1ull << (slot & 63));
 }
 
 static __always_inline void filter_add(enum moat_filter_kind kind, __u64 identity)
 {
 	struct moat_filter *f = the_filter();
 	__u32 slot = filter_slot(identity);
+	__u64 *word = f ? filter_word(f, kind, slot) : NULL;
 
-	if (f)
-		__sync_fetch_and_or(&f->words[kind * MOAT_FILTER_WORDS + slot / 64], 1ull << (slot & 63));
+	if (word)
+		__sync_fetch_and_or(word, 1ull << (slot & 63));
 }
 
 #endif

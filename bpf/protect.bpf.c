@@ -351,7 +351,7 @@ static __always_inline int put_name(struct moat_task *t, struct inode *directory
 }
 
 /* Without both entries the announcement stays, and the agent sees that it failed. */
-static __always_inline void mark_announced(struct moat_task *t, struct inode *inode)
+static __noinline void mark_announced(struct moat_task *t, struct inode *inode)
 {
 	__u32 flags = t->next.flags, one = 1;
 	struct place place = prepare_place(inode, flags);
@@ -402,7 +402,7 @@ int BPF_PROG(moat_path_notify, const struct path *path, __u64 mask, unsigned int
 SEC("lsm/inode_free_security")
 int BPF_PROG(moat_inode_free_security, struct inode *inode)
 {
-	const struct moat_filter *f = the_filter();
+	struct moat_filter *f = the_filter();
 	struct moat_inode_key key = { .device = inode->i_sb->s_dev };
 	struct place place;
 

@@ -90,7 +90,7 @@ static __noinline __attribute__((unused)) __u32 marks_of_name(struct inode *dire
 
 static __always_inline void look_for_mark(struct inode *inode, struct climb *c)
 {
-	const struct moat_filter *f = the_filter();
+	struct moat_filter *f = the_filter();
 	__u64 identity = identity_of(inode, c->place);
 	struct moat_inode *m;
 
@@ -198,7 +198,7 @@ static __always_inline bool inode_is_protected(struct inode *inode, struct place
 /* Whether nothing on the way up has a mark of something hidden: the common case, told without a call.
  * entry: typed. */
 static __always_inline bool nothing_above_is_hidden(struct dentry *entry, struct place place,
-						    const struct moat_filter *f)
+						    struct moat_filter *f)
 {
 	for (int i = 0; i < STEPS_MAX; i++) {
 		struct inode *inode = entry->d_inode;
@@ -223,7 +223,7 @@ static __always_inline bool nothing_above_is_hidden(struct dentry *entry, struct
  */
 static __always_inline bool is_hidden(struct dentry *entry, struct inode *inode, bool also_from_services)
 {
-	const struct moat_filter *f = the_filter();
+	struct moat_filter *f = the_filter();
 	__u32 device = inode->i_sb->s_dev;
 	const struct moat_label *subject;
 	struct hlist_node *name;
