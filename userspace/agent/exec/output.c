@@ -8,9 +8,9 @@
 #include "agent/exec/internal.h"
 
 #define CAPTURE_FIRST 4096u
-/* Of each pipe in one turn of the loop: the largest that user code makes without
- * CAP_SYS_RESOURCE, with which it makes one of 2 GiB. */
-#define DRAIN_TURN (1024u * 1024)
+/* Of each pipe in one turn of the loop: four times what it holds unless the command has made it
+ * larger, which can be by far. */
+#define DRAIN_TURN (256u * 1024)
 
 /* A file of its own in memory, which goes with the command. 0 or -errno. */
 int exec_stdin_open(struct exec *x, const void *data, size_t n)
