@@ -214,6 +214,31 @@ static void paused_output_is_not_read(void **state)
 	assert_false(r.info.timed_out);
 }
 
+/* Grows its pipe to what anybody may, and leaves it full. */
+#define FILLS_A_MIB "import fcntl, os; fcntl.fcntl(1, 1031, 1 << 20); os.write(1, bytes(1 << 20))"
+
+static void what_a_large_pipe_holds_is_taken_in_pieces(void **state)
+{
+	OUTCOME r = { .keep_running = true };
+
+	(void)state;
+	assert_int_equal(start(&r, &(struct exec_request){
+			.argv = ARGV("/usr/bin/python3", "-c", FILLS_A_MIB) }), 0);
+	exec_pause(r.exec, true);
+	/* It has ended; the rest waits for who reads its stream. */
+	RUN_UNTIL((outcome_read(&r), r.info.output[0].total > 0));
+	run_for(100);
+	outcome_read(&r);
+	assert_int_equal(r.info.output[0].total, 256 << 10);
+	assert_int_equal(r.ended, 0);
+	assert_int_equal(exec_signal(r.exec, SIGTERM), -ESRCH);
+	exec_pause(r.exec, false);
+	RUN_UNTIL(r.ended == 1);
+	assert_int_equal(r.info.exit_code, 0);
+	assert_int_equal(r.info.output[0].total, 1 << 20);
+	assert_int_equal(r.seen[0], 1 << 20);
+}
+
 static void unobserved_exec_goes_on(void **state)
 {
 	OUTCOME r = { 0 };
@@ -546,6 +571,7 @@ int main(void)
 		cmocka_unit_test(signal_reaches_the_process_group),
 		cmocka_unit_test(stopped_command_is_waited_for_and_goes_on),
 		cmocka_unit_test(paused_output_is_not_read),
+		cmocka_unit_test(what_a_large_pipe_holds_is_taken_in_pieces),
 		cmocka_unit_test(unobserved_exec_goes_on),
 		cmocka_unit_test(lost_namespace_is_reported_and_made_again),
 		cmocka_unit_test(namespace_of_a_context_lives_as_long_as_it_is_used),

@@ -9,9 +9,9 @@
 #include "base/held.h"
 
 #define CAPTURE_FIRST 4096u
-/* Of each pipe in one turn of the loop: the largest that user code makes without
- * CAP_SYS_RESOURCE, with which it makes one of 2 GiB. */
-#define DRAIN_TURN (1024u * 1024)
+/* Of each pipe in one turn of the loop: four times what it holds unless the command has made it
+ * larger, which can be by far. */
+#define DRAIN_TURN (256u * 1024)
 #define EXEC_CHUNK_SCARCE 4096u
 
 /* A file of its own in memory, which goes with the command. 0 or -errno. */
