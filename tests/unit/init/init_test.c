@@ -512,6 +512,22 @@ static void commands_with_surroundings_of_their_own_share_none(void **state)
 	}
 }
 
+static void a_tmp_of_its_own_is_empty_and_can_be_written(void **state)
+{
+	FD_OWNED int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	size_t n;
+
+	(void)state;
+	open_peer(false);
+	set_up_with(0, ~0ull, 1);
+	n = build(1, "/", ARGV("/bin/sh", "-c", "[ -z \"$(ls -A /tmp)\" ] && : > /tmp/x"),
+		  ARGV("PATH=/bin:/usr/bin"));
+	((struct init_spawn *)packet)->own_tmp = 1;
+	send_raw(packet, n, (int[]){ null, null, null, null }, 4);
+	expect(INIT_SPAWNED, 1);
+	assert_int_equal(expect(INIT_EXITED, 1).status, 0);
+}
+
 static void it_answers_for_a_clone_when_asked(void **state)
 {
 	struct init_ask ask = { .type = INIT_ASK, .exec = 1 };
@@ -574,6 +590,7 @@ int main(void)
 		WITH_PEER(environment_is_wiped_after_each_spawn),
 		WITH_PEER(it_is_small_and_holds_nothing_of_the_agent),
 		WITH_PEER(it_answers_for_a_clone_when_asked),
+		ALONE(a_tmp_of_its_own_is_empty_and_can_be_written),
 		ALONE(it_keeps_the_capabilities_of_its_commands_and_few_more),
 		ALONE(commands_with_surroundings_of_their_own_share_none),
 	};
