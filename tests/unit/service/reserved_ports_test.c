@@ -178,6 +178,7 @@ static void ports_outside_of_the_range_change_nothing(void **state)
 	assert_int_equal(add_ports((uint16_t[]){ 80, 39999, 50001 }, 3, &reserved, NULL), 0);
 	assert_int_equal(reserved.n, 0);
 	expect_reserved("\n");
+	reserved_ports_remove(&reserved);
 }
 
 static void a_list_of_many_pages_survives(void **state)
