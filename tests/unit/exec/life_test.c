@@ -159,7 +159,7 @@ static void signal_reaches_the_process_group(void **state)
 	(void)state;
 	assert_int_equal(start(&r, &(struct exec_request){ .argv = ARGV("/bin/sh", "-c", script) }),
 			 0);
-	RUN_UNTIL(count_processes(mark) == 2);
+	RUN_UNTIL(r.started && count_processes(mark) == 2);
 	assert_int_equal(exec_signal(r.exec, SIGTERM), 0);
 	run_loop();
 	assert_int_equal(r.info.signal, SIGTERM);
@@ -297,7 +297,7 @@ static void check_namespace_loss(const char *context, const char *ns_name)
 	before = namespace_pid(ns);
 	assert_int_equal(start(&r, &(struct exec_request){ .argv = ARGV("/bin/sleep", mark),
 							   .context = context }), 0);
-	RUN_UNTIL(count_processes(mark) == 1);
+	RUN_UNTIL(r.started && count_processes(mark) == 1);
 	kill(before, SIGKILL);
 	run_loop();
 	assert_int_equal(r.info.signal, SIGKILL);
