@@ -104,6 +104,18 @@ static void only_cgroups_of_services_may_call(void **state)
 	assert_true(api_cgroup_is_user("0::/\n", "")); /* cannot tell: refuse */
 }
 
+static void user_code_of_another_instance_may_not_call(void **state)
+{
+	(void)state;
+	assert_true(api_cgroup_is_of_user_code("0::/docker/abc/moat-other/user/context-a/exec-1\n"));
+	assert_true(api_cgroup_is_of_user_code("1:name=x:/\n0::/moat-other-2/user\n"));
+	assert_true(api_cgroup_is_of_user_code("0::/moat-a/control/service-web/moat-b/user/exec-1\n"));
+	assert_false(api_cgroup_is_of_user_code("0::/moat-other/control/service-web\n"));
+	assert_false(api_cgroup_is_of_user_code("0::/system.slice/moat-builder.service\n"));
+	assert_false(api_cgroup_is_of_user_code("0::/moat-other/users/x\n"));
+	assert_false(api_cgroup_is_of_user_code("0::/user.slice/moat-\n"));
+}
+
 static void every_error_has_a_status_and_a_body(void **state)
 {
 	(void)state;
@@ -209,6 +221,7 @@ int main(void)
 		cmocka_unit_test(paths_match_whole_segments_only),
 		cmocka_unit_test(an_id_longer_than_any_is_not_found),
 		cmocka_unit_test(only_cgroups_of_services_may_call),
+		cmocka_unit_test(user_code_of_another_instance_may_not_call),
 		cmocka_unit_test(every_error_has_a_status_and_a_body),
 		cmocka_unit_test(details_are_given_where_they_are_known),
 		cmocka_unit_test(output_is_text_or_says_that_it_is_base64),

@@ -146,6 +146,8 @@ enum moat_error api_peer_judge(struct api *api, int fd);
 /* Whether the text of /proc/PID/cgroup names a cgroup of user code or of a moat-init: one beneath
  * the directory of the instance that is not a service's. */
 bool api_cgroup_is_user(const char *text, const char *instance_dir);
+/* Whether the text of /proc/PID/cgroup names a place of the user code of any instance. */
+bool api_cgroup_is_of_user_code(const char *text);
 
 /* ---- request.c ---- */
 enum MHD_Result api_on_request(void *cls, struct MHD_Connection *connection, const char *url,

@@ -3,9 +3,10 @@
  * Who may speak to the agent: root or the agent's own user, and never user code.
  *
  * With enforcement, the kernel label of the peer decides; the kernel has refused user code at
- * connect() already, so this is the second line. Without enforcement there are no labels: then a
- * peer is refused when its cgroup is one that the agent made for user code, or when it lives in
- * another PID namespace (as all commands do, unless a context says pid = shared).
+ * connect() already, so this is the second line. Its place is asked in any case: a peer is refused when its
+ * cgroup is one that an agent, of whatever instance, has made for user code, or when it lives in another PID
+ * namespace (as all commands do, unless a context says pid = shared). For another instance's user code has
+ * no label here.
  *
  * What cannot be found out is refused, for want of memory or descriptors with a code that says so. Only -ENOENT of the label look-up means "no label", and only
  * if the process still exists afterwards: the kernel answers ENOENT for a dead one, too.
@@ -79,7 +80,21 @@ bool api_cgroup_is_user(const char *text, const char *instance_dir)
 	return false;
 }
 
-static int judge_place(struct api *api, pid_t pid, int pidfd)
+bool api_cgroup_is_of_user_code(const char *text)
+{
+	static const char prefix[] = "/moat-", user[] = "/user";
+
+	for (const char *at = text; (at = strstr(at, prefix));) {
+		at += strlen(prefix);
+		at += strspn(at, "abcdefghijklmnopqrstuvwxyz0123456789-");
+		if (strncmp(at, user, strlen(user)) == 0 && strchr("/\n", at[strlen(user)]))
+			return true;
+	}
+	return false;
+}
+
+/* labelled: the kernel has said already that it is not user code of this instance's. */
+static int judge_place(struct api *api, pid_t pid, int pidfd, bool labelled)
 {
 	char path[64];
 	char *text PTR_OWNED = NULL;
@@ -100,7 +115,9 @@ static int judge_place(struct api *api, pid_t pid, int pidfd)
 		return r;
 	if (own.st_dev != its.st_dev || own.st_ino != its.st_ino)
 		return -EPERM;
-	return api_cgroup_is_user(text, cgroups_path(api->agent->cgroups)) ? -EPERM : 0;
+	if (api_cgroup_is_of_user_code(text))
+		return -EPERM;
+	return !labelled && api_cgroup_is_user(text, cgroups_path(api->agent->cgroups)) ? -EPERM : 0;
 }
 
 static int judge(struct api *api, int fd)
@@ -108,6 +125,7 @@ static int judge(struct api *api, int fd)
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
 	int pidfd FD_OWNED = -EBADF;
+	bool labelled;
 	int r;
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
@@ -119,9 +137,10 @@ static int judge(struct api *api, int fd)
 	r = open_peer(fd, peer.pid, &pidfd);
 	if (r < 0)
 		return r;
-	if (enforce_active(api->agent->enforce))
-		return judge_label(api, pidfd);
-	return judge_place(api, peer.pid, pidfd);
+	labelled = enforce_active(api->agent->enforce);
+	if (labelled)
+		r = judge_label(api, pidfd);
+	return r < 0 ? r : judge_place(api, peer.pid, pidfd, labelled);
 }
 
 enum moat_error api_peer_judge(struct api *api, int fd)
