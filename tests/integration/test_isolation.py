@@ -107,4 +107,7 @@ def one_namespace(session):
     own, known = os.readlink("/proc/self/ns/pid"), {}
     for attacker, target, place in APART:
         first, second = [known.setdefault(each, each.pid_namespace(session)) for each in (attacker, target)]
+        if not session.enforced and attacker.context != target.context and place == "a child of it":
+            assert first != second, (attacker.name, target.name)  # then secure execs that could see others are by themselves
+            continue
         assert first == second and (first == own) == (place == "the control plane's"), (attacker.name, target.name, first, second)

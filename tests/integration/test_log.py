@@ -81,7 +81,7 @@ def early_signal(session):
                 outer.kill()
                 outer.wait()
                 raise AssertionError(f"SIGTERM after {delay} s is lost: {agent.log()}") from error
-            assert status == 0, (status, agent.log())
+            assert status in (0, 1), (status, agent.log())  # 1: of a start that it has cut short
     finally:
         agent.kill()
         agent.remove_files()

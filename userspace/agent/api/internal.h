@@ -78,7 +78,7 @@ struct api_piece {
 
 struct api_route {
 	const char *method, *path; /* "{id}" stands for one segment */
-	const char *const *query;  /* permitted names, NULL-terminated; NULL: none */
+	const char *const *query;  /* permitted names, NULL-terminated; NULL: none. "name?": also bare */
 	bool waits;                /* may take long: counts against API_BUSY_MAX */
 	/* Called with the whole body. Answers or suspends; after each api_resume() an unanswered
 	 * request is answered with `reply` and `status`, or with its stream. */

@@ -290,20 +290,30 @@ static enum MHD_Result bad_query(struct api_request *r, enum moat_error code, co
 	return MHD_NO;
 }
 
+/* Whether key is the name in a route's list; *ret_bare: it may have no value. */
+static bool is_parameter(const char *name, const char *key, bool *ret_bare)
+{
+	size_t n = strlen(key);
+
+	*ret_bare = name[0] && name[strlen(name) - 1] == '?';
+	return strncmp(name, key, n) == 0 && strlen(name) == n + *ret_bare;
+}
+
 static enum MHD_Result check_query(void *cls, enum MHD_ValueKind kind, const char *key,
 				   const char *value)
 {
 	struct api_request *r = cls;
 	unsigned i = 0;
+	bool bare = false;
 
 	(void)kind;
-	while (r->route->query && r->route->query[i] && strcmp(r->route->query[i], key) != 0)
+	while (r->route->query && r->route->query[i] && !is_parameter(r->route->query[i], key, &bare))
 		i++;
 	if (!r->route->query || !r->route->query[i])
 		return bad_query(r, MOAT_E_UNKNOWN_FIELD, key, "is not a known query parameter");
 	if (r->query >> i & 1)
 		return bad_query(r, MOAT_E_BAD_VALUE, key, "is given twice");
-	if (!value)
+	if (!value && !bare)
 		return bad_query(r, MOAT_E_BAD_VALUE, key, "has no value");
 	r->query |= 1u << i;
 	return MHD_YES;

@@ -3,7 +3,7 @@
 
 static const char *const events_query[] = { "since", "follow", NULL };
 
-static const char *const health_query[] = { "ready", "service", NULL };
+static const char *const health_query[] = { "ready?", "service", NULL };
 
 static const struct api_route routes[] = {
 	{ "POST", "/v1/exec", NULL, true, api_exec_handle },
