@@ -93,7 +93,7 @@ def mounts(session):
 RECEIVER = """
 import socket, sys
 sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-sock.connect(sys.argv[1])
+sock.connect("\0" + sys.argv[1])
 while name := sock.recvmsg(100, socket.CMSG_SPACE(4)):
     if not name[0]:
         break
@@ -103,17 +103,16 @@ while name := sock.recvmsg(100, socket.CMSG_SPACE(4)):
 
 def passed(session, context, descriptors):
     """name -> whether the descriptor, passed over a unix socket, reached user code."""
-    path = f"/tmp/pass-{os.getpid()}-{context}"
+    name = f"{session.instance}.reach"  # the one that `reach` opens
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
-        server.bind(path)
+        server.bind("\0" + name)
         server.listen()
         server.settimeout(120)
-        identifier = session.api.start(places.PYTHON, "-c", RECEIVER, path, context=context)
+        identifier = session.api.start(places.PYTHON, "-c", RECEIVER, name, context=context)
         connection, _ = server.accept()
         with connection:
-            for name, descriptor in descriptors.items():
-                socket.send_fds(connection, [name.encode()], [descriptor])
-    os.unlink(path)
+            for each, descriptor in descriptors.items():
+                socket.send_fds(connection, [each.encode()], [descriptor])
     ended = procs.wait_until(lambda: (p := session.api.process(identifier))["state"] == "ended" and p, 20, "it ended")
     return {line.split(" ", 1)[0]: line.endswith(" came") and "did not" not in line for line in ended["stdout"].splitlines()}
 

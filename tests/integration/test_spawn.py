@@ -6,9 +6,10 @@ import os
 import shutil
 import subprocess
 import time
+import types
 from concurrent.futures import ThreadPoolExecutor
 
-from lib import places, procs, unixhttp
+from lib import moatd, places, procs, unixhttp
 from lib.tap import test
 
 LEASE = """
@@ -127,17 +128,22 @@ def lease(session):
 
 @test("a file system that does not answer, as directory and as program, holds up nobody else", needs=("moat", "lsm"), timeout=120)
 def silent_file_system(session):
-    os.system("/sbin/modprobe fuse")
-    place = "/tmp/silent"
-    server = session.api.start(places.PYTHON, "-c", FUSE, place, context="full")
-    said = procs.wait_until(lambda: (p := session.api.process(server))["stdout"] + p["stderr"], 10, "it is mounted")
-    assert said == "silent\n", said
+    subprocess.run(["/sbin/modprobe", "fuse"], check=False)  # or it is built in
+    place, full = "/tmp/silent", "[context full]\ncapabilities = all\nnamespace = private\n"
+    agent = moatd.Moatd(session.build, f"itest-fuse-{os.getpid()}", f"device = 10:229\n{full}")
     try:
-        check_others_go_on(session, [(("/bin/true",), {"context": "full", "cwd": place + "/directory"}),
+        agent.start(60 * procs.SLACK)
+        own = types.SimpleNamespace(api=agent.api(), exec=agent.api().exec)
+        server = own.api.start(places.PYTHON, "-c", FUSE, place, context="full")
+        said = procs.wait_until(lambda: (p := own.api.process(server))["stdout"] + p["stderr"], 10, "it is mounted")
+        assert said == "silent\n", said
+        check_others_go_on(own, [(("/bin/true",), {"context": "full", "cwd": place + "/directory"}),
                                      ((place + "/program",), {"context": "full"})],
                            [{"context": "full"}, {}, {"isolated": True}])
+        own.api.kill(server)
     finally:
-        session.api.kill(server)
+        agent.stop()
+        agent.remove_files()
 
 
 @test("moat-init cannot be seen or held by what it starts", needs=("moat",))

@@ -109,6 +109,3 @@ def answer(function):
     except BaseException:
         return 255
 
-
-def guard_socket(session, each, guarded=True):
-    with_entry(session, "sockets", UPDATE, each.fileno(), ctypes.create_string_buffer(struct.pack("<II24x", guarded, 0), 32))

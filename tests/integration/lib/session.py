@@ -57,6 +57,7 @@ class Session:
         self.tree, self.alias = make_tree(self.scratch)
         self.single = make_protected(self.scratch)
         self.hidden, self.hidden_alias = make_tree(self.scratch, "hidden")
+        self.uncovered = uncovered(self.hidden) if self.vm else self.hidden
         self.audit_log = f"{self.scratch}/audit.log"
         self.bare = {}        # attempts without moat: name -> answer
         self.memory = {}      # what one test leaves for a later one
@@ -118,7 +119,6 @@ class Session:
 hide = {self.hidden}
 device = /dev/cpu_dma_latency
 device = 204:*
-device = 10:229
 reach = /dev/log
 reach = @{self.instance}.reach
 
@@ -304,7 +304,7 @@ env = CONTROL_PLANE_SECRET={SECRET}
                 "--port", str(SPARE_PORT), "--listener", str(HTTP_PORT), "--cgroup", procs.cgroup(pid),
                 "--abstract", self.instance, "--socket", self.agent.socket, "--link", self.agent.alias,
                 "--pin", f"/sys/fs/bpf/moat/{self.instance}/maps/settings", "--tree", self.tree, "--alias", self.alias,
-                "--hidden", self.hidden, "--hidden-alias", self.hidden_alias,
+                "--hidden", self.uncovered, "--hidden-alias", self.hidden_alias,
                 *self.machine_arguments()]
 
     def machine_arguments(self):
@@ -329,6 +329,15 @@ def make_tree(parent, kind="protected"):
         os.chmod(f"{tree}/{name}", 0o755)
     os.link(f"{tree}/linked", alias)
     return tree, alias
+
+
+def uncovered(path):
+    """Another way to path, past the mount that covers it in the namespaces of user code: only the kernel programs are in it."""
+    above, tree = os.path.split(path)
+    seen = f"{above}-seen"
+    os.mkdir(seen)
+    subprocess.run(["/bin/mount", "--bind", above, seen], check=True)
+    return f"{seen}/{tree}"
 
 
 def make_protected(parent):

@@ -323,14 +323,15 @@ int attempt_mount_setattr(struct target *t)
 int attempt_mount_tree_attr(struct target *t)
 {
 	struct mount_attr attr = { .attr_set = MOUNT_ATTR_NOSUID };
-	const char *place = mount_place(t);
+	const char *place;
 	long fd;
 
+	if (syscall(467, -1, "", 0, NULL, 0) < 0 && errno == ENOSYS)
+		return -NOT_HERE;
+	place = mount_place(t);
 	if (!place)
 		return -EPERM;
 	fd = syscall(467, AT_FDCWD, place, 0, &attr, sizeof(attr));
-	if (fd < 0 && errno == ENOSYS)
-		return -NOT_HERE;
 	return fd < 0 ? -errno : answered((int)fd, 0);
 }
 
