@@ -93,7 +93,7 @@ def mounts(session):
 RECEIVER = """
 import socket, sys
 sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-sock.connect("\0" + sys.argv[1])
+sock.connect(chr(0) + sys.argv[1])
 while name := sock.recvmsg(100, socket.CMSG_SPACE(4)):
     if not name[0]:
         break

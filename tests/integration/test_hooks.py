@@ -183,7 +183,7 @@ def own_state(session):
 LISTEN = """
 import errno, socket, sys
 sock = socket.socket(socket.AF_UNIX)
-sock.connect("\0" + sys.argv[1])
+sock.connect(chr(0) + sys.argv[1])
 _, [bound], _, _ = socket.recv_fds(sock, 1, 1)
 try:
     socket.socket(fileno=bound).listen()
