@@ -226,7 +226,7 @@ def few_watches(session):
     with doing.sysctl("fs/inotify/max_user_watches", "1"):
         status, text, _path = moatd.refuse(
             session.build, f"[moat]\ninstance = protect-{os.getpid()}\nstate_dir = /run/protect-{os.getpid()}\n"
-            "[service spare]\ncommand = /bin/sleep 100\n", seconds=60 * session.patience)
+            "[service spare]\ncommand = /bin/sleep 100\n", seconds=60 * session.patience, inside=moatd.READ_ONLY_SYSCTLS)
     assert status == 1 and "fs.inotify.max_user_watches is too low" in text, (status, text)
 
 

@@ -115,12 +115,17 @@ class Moatd:
         shutil.rmtree(self.state_dir, ignore_errors=True)
 
 
-def refuse(build, text, *arguments, seconds=300):
-    """Runs moatd with a configuration that it must refuse. Returns (exit status, stderr, file name)."""
+# Runs what follows where all of /proc/sys is read-only, as in most containers.
+READ_ONLY_SYSCTLS = ("unshare", "-m", "/bin/sh", "-c",
+                     'mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$@"', "sh")
+
+
+def refuse(build, text, *arguments, seconds=300, inside=()):
+    """Runs moatd, by the command inside, with a configuration that it must refuse. Returns (exit status, stderr, file name)."""
     with tempfile.TemporaryDirectory(prefix="moat-test-") as directory:
         path = os.path.join(directory, "moat.conf")
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
-        done = subprocess.run([os.path.join(build, "moatd"), "-c", path, *arguments], stdin=subprocess.DEVNULL, check=False,
+        done = subprocess.run([*inside, os.path.join(build, "moatd"), "-c", path, *arguments], stdin=subprocess.DEVNULL, check=False,
                               capture_output=True, text=True, timeout=seconds, env=clean_environment())
         return done.returncode, done.stderr, path
