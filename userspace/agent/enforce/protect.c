@@ -417,6 +417,7 @@ static void forget_stale_marks(struct enforce *e)
 static int mark_shown(struct marker *m, const struct enforce_shown *shown, struct failure *f)
 {
 	m->pass = MOAT_PROTECT_SHOWN;
+	m->last = MOAT_PROTECT_TREE;
 	for (; shown && shown->context; shown++) {
 		int r;
 
