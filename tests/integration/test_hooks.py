@@ -350,7 +350,7 @@ def counters(session):
     if "hook_counters" not in session.memory:
         test_attempts.matrix(session)
         test_contexts.leaked_descriptors(session, "shared")
-        for make in (announced_child, machine_mounts, unmount, listen, guarded_datagrams, own_packets, own_headers, handed_group, kernel_log, perf_registers,
+        for make in (announced_child, machine_mounts, unmount, listen, others_datagrams, own_packets, own_headers, handed_group, kernel_log, perf_registers,
                      test_follow.traps):
             with contextlib.suppress(Exception):  # which its own test reports
                 make(session)
