@@ -38,7 +38,9 @@ class Moatd:
         self.members = set()
 
     def start(self, seconds, preexec_fn=None, **environment):
-        self.before = leaks.Snapshot(self.instance, self.whole_machine, self.directory, self.scratch)
+        first, self.before = self.before, leaks.Snapshot(self.instance, self.whole_machine, self.directory, self.scratch)
+        if first:  # what an agent that was killed had reserved is taken back by the next
+            self.before.reserved = first.reserved
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
                 [os.path.join(self.build, "moatd"), "-c", self.config], stdin=subprocess.DEVNULL, stdout=log,
