@@ -59,7 +59,8 @@ def whole_label(session, pid):
 
 def of_exec(session, identifier):
     """The pids of a command and of all that comes of it, whatever they are in its PID namespace."""
-    found, number = [], session.api.process(identifier)["number"]
+    api = session.api() if callable(session.api) else session.api  # of an agent, or of the tests' common one
+    found, number = [], api.process(identifier)["number"]
     for pid in procs.pids():
         try:
             each = label(session, pid)
