@@ -24,6 +24,7 @@
 struct run {
 	struct agent agent;
 	int lock;
+	bool started; /* as a whole, once */
 	struct reserved_ports reserved;
 	struct notify notify;
 	int signals;
@@ -288,7 +289,8 @@ static void close_modules(struct run *run)
 	if (agent->enforce)
 		enforce_close(agent->enforce, agent->config->keep_pins);
 	audit_close(agent->audit);
-	reserved_ports_remove(&run->reserved);
+	if (run->started || !run->reserved.adopted)
+		reserved_ports_remove(&run->reserved);
 	state_dir_unlock(agent->config->state_dir, &run->lock);
 	if (agent->loop) {
 		loop_timer_cancel(agent->loop, &run->reap_again);
@@ -315,6 +317,7 @@ int agent_run(struct config *config, const struct probe_report *probes)
 	harden_self();
 	r = open_modules(&run, &f);
 	if (r == 0) {
+		run.started = true;
 		services_start(run.agent.services);
 		r = loop_run(run.agent.loop);
 		if (r < 0)

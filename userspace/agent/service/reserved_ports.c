@@ -277,6 +277,7 @@ int reserved_ports_add(const struct config *config, struct reserved_ports *reser
 	r = read_without(&left, &set, &changed);
 	noted = note_all(config, low, high, reserved, &set, &first);
 	r = r < 0 ? r : noted;
+	reserved->adopted = changed;
 	if (r == 0 && reserved->n > 0)
 		r = write_journal(reserved);
 	if (r == 0 && (reserved->n > 0 || changed))

@@ -17,6 +17,7 @@
 struct reserved_ports {
 	uint16_t *ports; /* owned */
 	size_t n;
+	bool adopted;    /* an agent that died had added them: a start that fails leaves them */
 	char *journal;   /* the file in config->state_dir that says so, owned */
 };
 
