@@ -58,97 +58,21 @@ struct climb {
 	__u32 at_root;
 };
 
-static __always_inline bool is_shown(struct inode *inode, const struct climb *c)
-{
-	struct moat_shown_key key = {
-		.context = c->context,
-		.inode = { .inode = identity_of(inode, c->place), .device = c->place.device },
-	};
-
-	return bpf_map_lookup_elem(&shown, &key);
-}
-
-/* Those of the name that it came from. */
-static __noinline __attribute__((unused)) __u32 marks_of_name(struct inode *directory,
-							      const struct climb *c)
-{
-	struct moat_name_key key = {};
-	struct moat_name name = {};
-	struct dentry *entry;
-	struct moat_inode *m;
-
-	if (!directory || !c)
-		return 0;
-	entry = c->below;
-	bpf_probe_read_kernel_str(&name, sizeof(name), BPF_CORE_READ(entry, d_name.name));
-	key.directory.inode = identity_of(directory, c->place);
-	key.directory.device = c->place.device;
-	key.hash = moat_name_hash(&name);
-	m = bpf_map_lookup_elem(&names, &key);
-	return m && m->generation == generation_of(directory, c->place) ? m->flags : 0;
-}
-
-static __always_inline void look_for_mark(struct inode *inode, struct climb *c)
-{
-	struct moat_filter *f = the_filter();
-	__u64 identity = identity_of(inode, c->place);
-	struct moat_inode *m;
-
-	if (c->below && (!f || filter_has(f, MOAT_FILTER_NAMES, identity)))
-		c->found = marks_of_name(inode, c) & c->flags;
-	if (c->found || (f && !filter_has(f, c->flags & MOAT_PROTECT_TREE ? MOAT_FILTER_TREE
-									 : MOAT_FILTER_HIDDEN,
-					  identity)))
-		return;
-	m = mark_on(inode, c->place);
-	if (!m)
-		return;
-	/* a part of moat's own that services have to themselves */
-	if (m->flags & MOAT_PROTECT_SERVICES)
-		c->flags &= ~MOAT_PROTECT_OWN;
-	/* what is hidden above it is shown as well, but for moat's own files */
-	if ((m->flags & MOAT_PROTECT_SHOWN) && (c->flags & MOAT_PROTECT_HIDDEN) && is_shown(inode, c))
-		c->flags = MOAT_PROTECT_OWN;
-	c->found = m->flags & c->flags;
-}
-
-static long climb(__u32 i, struct climb *c)
-{
-	struct dentry *entry = c->at;
-	struct inode *inode = BPF_CORE_READ(entry, d_inode);
-
-	if (inode)
-		look_for_mark(inode, c);
-	if (c->found)
-		return 1;
-	c->below = entry;
-	c->at = BPF_CORE_READ(entry, d_parent);
-	c->at_root = c->at && c->at == entry;
-	return c->at_root & 1; /* the verifier wants to see 0 or 1 */
-}
-
 /*
- * 0, and the verifier does not know. Up to 6.6 or so it looks at one round of a bpf_loop() only, and cuts what only
- * later rounds reach: the one after a directory entry, where the name that was come from is looked up.
+ * climb.bpf.c. Functions of their own for the verifier, which looks at such a one by itself and not again for each way to
+ * each call: they take numbers and plain memory, no pointer whose type it knows. Anything but what was found and at,
+ * context, place and wanted of a search is theirs.
  */
-__u64 nothing __weak;
-
-static __always_inline void begin(struct climb *c)
-{
-	c->below = (struct dentry *)nothing;
-	c->flags = c->wanted;
-	c->found = 0;
-	c->at_root = 0;
-}
 
 /* Whether the directory entry at c->at, which may have no inode yet, has such a mark above it or of its own. */
-static __noinline __attribute__((unused)) bool entry_has_mark(struct climb *c)
+bool entry_has_mark(struct climb *c);
+
+/* The same of the inode at that address, by all of its names that are in use. */
+bool inode_at_has_mark(__u64 address, struct climb *c);
+
+static __always_inline bool inode_has_mark(const struct inode *inode, struct climb *c)
 {
-	if (!c)
-		return true;
-	begin(c);
-	bpf_loop(DEPTH_MAX, climb, c, 0);
-	return c->found || !c->at_root;
+	return inode_at_has_mark(address_of(inode), c);
 }
 
 static __always_inline bool entry_is_protected(struct dentry *entry, struct place place)
@@ -156,40 +80,6 @@ static __always_inline bool entry_is_protected(struct dentry *entry, struct plac
 	struct climb c = { .at = entry, .place = place, .wanted = MOAT_PROTECT_TREE };
 
 	return entry_has_mark(&c);
-}
-
-static __always_inline struct dentry *entry_of_name(struct hlist_node *name)
-{
-	if (bpf_core_field_exists(struct dentry___named_union, d_u))
-		return (void *)name - bpf_core_field_offset(struct dentry___named_union, d_u.d_alias);
-	return (void *)name - bpf_core_field_offset(struct dentry___nameless_union, d_alias);
-}
-
-static long try_name(__u32 i, struct climb *c)
-{
-	struct hlist_node *name = c->name;
-
-	if (!name)
-		return 1;
-	c->at = entry_of_name(name);
-	if (entry_has_mark(c))
-		return 1;
-	c->name = BPF_CORE_READ(name, next);
-	return 0;
-}
-
-/* The same of an inode, by all of its names that are in use. */
-static __noinline __attribute__((unused)) bool inode_has_mark(struct inode *inode, struct climb *c)
-{
-	if (!inode || !c)
-		return true;
-	begin(c);
-	look_for_mark(inode, c);
-	if (c->found)
-		return true;
-	c->name = BPF_CORE_READ(inode, i_dentry.first);
-	bpf_loop(NAMES_MAX, try_name, c, 0);
-	return c->name; /* where it stopped */
 }
 
 static __always_inline bool inode_is_protected(struct inode *inode, struct place place)

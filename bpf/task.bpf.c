@@ -244,7 +244,7 @@ int BPF_PROG(moat_file_send_sigiotask, struct task_struct *tsk, struct fown_stru
 	     int ret)
 {
 	__u64 address = file_of_owner(fown);
-	static const struct moat_subject unknown;
+	struct moat_subject subject = {}; /* unknown */
 	const struct moat_subject *owner;
 
 	if (ret)
@@ -254,6 +254,7 @@ int BPF_PROG(moat_file_send_sigiotask, struct task_struct *tsk, struct fown_stru
 		return 0;
 	if (owner && may_touch(&owner->label, label_of(tsk)))
 		return allow(MOAT_HOOK_file_send_sigiotask);
-	return deny_subject(owner ? owner : &unknown, MOAT_HOOK_file_send_sigiotask, EPERM,
-			    MOAT_OBJECT_TASK, tsk->tgid);
+	if (owner)
+		subject = *owner;
+	return deny_subject(&subject, MOAT_HOOK_file_send_sigiotask, EPERM, MOAT_OBJECT_TASK, tsk->tgid);
 }

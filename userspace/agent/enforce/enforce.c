@@ -283,7 +283,7 @@ static void unload(struct enforce *e)
 	if (e->ring)
 		ring_buffer__free(e->ring);
 	e->ring = NULL;
-	moat_bpf__destroy(e->bpf); /* closes links: programs without a pin are detached */
+	moat_bpf__destroy(e->bpf); /* closes links: programs without a pin are detached, 0.1 s each */
 	e->bpf = NULL;
 }
 
@@ -322,9 +322,11 @@ void enforce_close(struct enforce *e, bool keep_pins)
 		return;
 	if (e->loop)
 		enforce_stop_records(e);
+	/* In this order the last reference of a link is its pin, and what frees it is, from 6.5 on, the kernel's own worker
+	 * (bpf_link_put() in kernel/bpf/syscall.c). In the other it would be a close, which waits a grace period for each. */
+	unload(e);
 	if (!keep_pins)
 		enforce_unpin(e);
-	unload(e);
 	enforce_free_mounts(e);
 	close_fd(&e->watches);
 	close_fd(&e->lock);
