@@ -43,7 +43,8 @@ def child_of(pid, program):
 @test("a log pipe that is full and that nobody reads stops neither the agent's start nor its answers, and what is lost is counted",
       needs=(), timeout=60)
 def full_pipe(session):
-    agent = moatd.Moatd(session.build, INSTANCE, "", enforce="best-effort")
+    service = "[service idle]\ncommand = /bin/sleep 1000\n"  # so that there is something to say
+    agent = moatd.Moatd(session.build, INSTANCE, service, enforce="best-effort")
     reader, writer = os.pipe()
     try:
         fill(writer)
