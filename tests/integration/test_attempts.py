@@ -16,6 +16,7 @@ from lib.session import FREE_PORT
 from lib.tap import Skip, test
 
 PER_TARGET = {"signals", "control", "proc"}  # groups that name a process
+ALIKE = {"moat-init template", "moat-init secure-shared"}  # the label decides, and the third has the same one
 NAMED = ["@" + group for group in sorted(PER_TARGET)]
 OWN_PID_NAMESPACE = {"full", "default"}
 WITH_EVERYTHING = ("full", "shared")
@@ -71,6 +72,8 @@ def matrix(session):
     session.memory["other"] = (other["pid"], procs.start_time(other["pid"]))
     for position in POSITIONS:
         for label, pid in session.targets():
+            if label in ALIKE:
+                continue
             found[position, label] = position.attempts(session, session.target_arguments(pid), *(["all"] if label == "service" else NAMED))
         if position.hidden:  # moat-init is PID 1 there: user code can name it
             found[position, "its moat-init"] = position.attempts(

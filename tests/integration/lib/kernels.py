@@ -23,13 +23,18 @@ TABLE = [
     ("cli_exec", "*", ONE, "the same"),
     ("metrics", "*", ONE, "what is counted in userspace, and how it is written; the counters of the hooks need lsm"),
     ("log", "*", ONE, "where the agent's own words go, its signals and its files: all of it decided in userspace"),
-    ("services", "*", ENDS, "supervision is the agent's own; of the kernel it asks pidfds, sockets and cgroups, as in 6.1"),
-    ("spawn", "*", ENDS, "from clone to execve by system calls that are older than 6.1"),
-    ("bench", "hooks", ENDS, "it is shown that the benchmark runs; the hooks that it asks are test_attempts', on every kernel"),
+    ("services", "*", ONE, "supervision is the agent's own; of the kernel it asks pidfds, sockets and cgroups, as in 6.1"),
+    ("spawn", "*", ONE, "from clone to execve by system calls that are older than 6.1"),
+    ("descriptors", "*", ONE, "which descriptors a program opens is its own work"),
+    ("exec", "*", ENDS, "what a command is given and what is told of it: the agent's and moat-init's work, by calls older than 6.1"),
+    ("contexts", "*", ENDS, "the same"),
+    ("namespaces", "*", ENDS, "namespaces, System V and POSIX objects are older than 6.1; mounts that a mark guards need lsm"),
+    ("surroundings", "*", ENDS, "the same"),
+    ("bench", "hooks", ONE, "it is shown that the benchmark runs; the hooks that it asks are test_attempts', on every kernel"),
     ("seed", "real invisible not_found_otherwise unkillable ports_reserved credentials see_each_other", ENDS,
      "what user code sees of a real Bun and a real Jupyter; each answer of the kernel's behind it is test_attempts', on every one"),
-    ("limits", "*", ENDS, "cgroup2's limits and their files are older than 6.1, and moat writes the same values on each kernel"),
-    ("legit", "program", ENDS, "programs of every day; what they ask of the kernel the operations of test_legit ask on every one"),
+    ("limits", "*", ONE, "cgroup2's limits and their files are older than 6.1, and moat writes the same values on each kernel"),
+    ("legit", "program", ONE, "programs of every day; what they ask of the kernel the operations of test_legit ask on every one"),
 ]
 
 
