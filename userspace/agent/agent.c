@@ -305,14 +305,11 @@ int agent_run(struct config *config, const struct probe_report *probes)
 {
 	struct run run = { .lock = -EBADF, .signals = -EBADF };
 	struct failure f = { 0 };
-	struct timespec ts;
 	int r;
 
-	clock_gettime(CLOCK_REALTIME, &ts);
 	run.agent.config = config;
 	run.agent.probes = *probes;
-	run.agent.started_unix_ms =
-		(uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / NSEC_PER_MSEC;
+	run.agent.started_unix_ms = unix_ms();
 	run.agent.started_ns = now_ns();
 	harden_self();
 	r = open_modules(&run, &f);

@@ -2,33 +2,17 @@
 #include "agent/state_dir.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "base/log.h"
 
 #define LOCK_NAME "lock"
 
-/* The directories above it are made as any other's would be: readable. */
-static int make_parents(const char *path)
-{
-	PTR_OWNED char *copy = strdup(path);
-
-	if (!copy)
-		return -ENOMEM;
-	for (char *p = copy + 1; (p = strchr(p, '/')); *p++ = '/') {
-		*p = '\0';
-		if (mkdir(copy, 0755) < 0 && errno != EEXIST)
-			return -errno;
-	}
-	return 0;
-}
-
 static int open_dir(const char *path, struct failure *f)
 {
 	FD_OWNED int dir = -EBADF;
 	struct stat st;
-	int r = make_parents(path);
+	int r = make_parents(path, 0755); /* as any other's would be: readable */
 
 	if (r < 0 || (mkdir(path, 0700) < 0 && errno != EEXIST))
 		return fail(f, r < 0 ? -r : errno, "cannot make %s", path);
@@ -61,18 +45,17 @@ int state_dir_lock(const char *path, int *ret_lock, struct failure *f)
 	for (;;) {
 		FD_OWNED int lock = openat(dir, LOCK_NAME,
 					   O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-		struct stat st;
+		int r;
 
 		if (lock < 0)
 			return fail(f, errno, "cannot open %s/" LOCK_NAME, path);
-		if (flock(lock, LOCK_EX | LOCK_NB) < 0)
-			return errno == EWOULDBLOCK ? report_holder(lock, path, f)
-						    : fail(f, errno, "cannot lock %s", path);
-		/* Its holder may have removed it between our opening and our locking. */
-		if (fstat(lock, &st) < 0)
-			return fail(f, errno, "cannot lock %s", path);
-		if (st.st_nlink == 0)
+		r = lock_removable(lock);
+		if (r == -EAGAIN)
 			continue;
+		if (r == -EBUSY)
+			return report_holder(lock, path, f);
+		if (r < 0)
+			return fail(f, -r, "cannot lock %s", path);
 		if (ftruncate(lock, 0) < 0 || dprintf(lock, "%d\n", (int)getpid()) < 0)
 			return fail(f, errno, "cannot write %s/" LOCK_NAME, path);
 		*ret_lock = take_fd(&lock);

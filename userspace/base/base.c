@@ -3,7 +3,8 @@
 
 #include <fcntl.h>
 #include <stdarg.h>
-#include <time.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 
 int fail(struct failure *f, int err, const char *fmt, ...)
 {
@@ -24,12 +25,22 @@ int fail(struct failure *f, int err, const char *fmt, ...)
 	return -err;
 }
 
-uint64_t now_ns(void)
+uint64_t clock_ns(clockid_t clock)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
+	clock_gettime(clock, &ts);
 	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+}
+
+uint64_t now_ns(void)
+{
+	return clock_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t unix_ms(void)
+{
+	return clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC;
 }
 
 void free_wiped(void *p, size_t n)
@@ -38,6 +49,18 @@ void free_wiped(void *p, size_t n)
 		return;
 	explicit_bzero(p, n);
 	free(p);
+}
+
+void *grow_wiped(void *p, size_t used, size_t capacity, size_t grown)
+{
+	void *copy = malloc(grown);
+
+	if (!copy)
+		return NULL;
+	if (used)
+		memcpy(copy, p, used);
+	free_wiped(p, capacity);
+	return copy;
 }
 
 void strv_free_wiped(char **v)
@@ -105,13 +128,12 @@ int strv_append(char ***v, const char *s)
 
 int env_set(char ***env, const char *kv)
 {
-	const char *equals = strchr(kv, '=');
 	size_t key;
 	char *copy;
 
-	if (!equals || equals == kv)
+	if (!env_entry_valid(kv))
 		return -EINVAL;
-	key = (size_t)(equals - kv) + 1; /* with the '=' */
+	key = strcspn(kv, "=") + 1; /* with the '=' */
 	for (char **e = *env; e && *e; e++) {
 		if (strncmp(*e, kv, key) != 0)
 			continue;
@@ -176,13 +198,12 @@ static int read_to_end(int fd, size_t max, char **buf, size_t *ret_len)
 		ssize_t n;
 
 		if (len + 1 >= size) {
-			char *grown;
+			char *grown = grow_wiped(*buf, len, size, size ? size * 2 : 1024);
 
-			size = size ? size * 2 : 1024;
-			grown = realloc(*buf, size);
 			if (!grown)
 				return -ENOMEM;
 			*buf = grown;
+			size = size ? size * 2 : 1024;
 		}
 		n = read(fd, *buf + len, size - len - 1);
 		if (n < 0) {
@@ -217,6 +238,31 @@ int read_file_at(int dirfd, const char *path, size_t max, char **ret_text, size_
 	if (ret_len)
 		*ret_len = len;
 	return 0;
+}
+
+int make_parents(const char *path, mode_t mode)
+{
+	PTR_OWNED char *copy = strdup(path);
+
+	if (!copy)
+		return -ENOMEM;
+	for (char *p = copy + 1; (p = strchr(p, '/')); *p++ = '/') {
+		*p = '\0';
+		if (mkdir(copy, mode) < 0 && errno != EEXIST)
+			return -errno;
+	}
+	return 0;
+}
+
+int lock_removable(int fd)
+{
+	struct stat st;
+
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return errno == EWOULDBLOCK ? -EBUSY : -errno;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	return st.st_nlink == 0 ? -EAGAIN : 0;
 }
 
 int write_file_at(int dirfd, const char *path, const char *text)

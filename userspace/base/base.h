@@ -21,6 +21,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/types.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
@@ -91,9 +93,17 @@ struct process {
 
 /* CLOCK_MONOTONIC in nanoseconds. */
 uint64_t now_ns(void);
+/* Nanoseconds of any clock of clock_gettime(2); milliseconds since 1970, by a clock that may be set. */
+uint64_t clock_ns(clockid_t clock);
+uint64_t unix_ms(void);
 
 /* free() that first overwrites the n bytes; p may be NULL. */
 void free_wiped(void *p, size_t n);
+/*
+ * realloc() that leaves no copy behind: of the capacity bytes at p, which may be NULL, `used` are
+ * taken along and all are overwritten. NULL: no memory, and p is as it was.
+ */
+void *grow_wiped(void *p, size_t used, size_t capacity, size_t grown);
 
 /* Overwrites and frees a NULL-terminated string vector; v may be NULL. */
 void strv_free_wiped(char **v);
@@ -105,6 +115,20 @@ int strv_copy(char *const *v, char ***ret_copy);
 int strv_append(char ***v, const char *s);
 /* Sets KEY=VALUE (kv has the '=') replacing an entry of the same key. 0, -ENOMEM, -EINVAL. */
 int env_set(char ***env, const char *kv);
+/* The one rule for the name of a variable of n bytes: the kernel knows no other. */
+static inline bool env_name_valid(const char *name, size_t n)
+{
+	return n > 0 && !memchr(name, '=', n);
+}
+/* KEY=VALUE, whatever the two are. */
+static inline bool env_entry_valid(const char *kv)
+{
+	const char *equals = strchr(kv, '=');
+
+	return equals && env_name_valid(kv, (size_t)(equals - kv));
+}
+/* Where programs are searched by who has no PATH. */
+#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 /* The value of key in env, or NULL. */
 const char *env_get(char *const *env, const char *key);
 /* Takes it out, if it is there. */
@@ -118,6 +142,13 @@ int write_all(int fd, const void *data, size_t n);
 
 /* Reads a small file whole, NUL-terminated; -EFBIG above max bytes. Caller frees *ret_text. */
 int read_file_at(int dirfd, const char *path, size_t max, char **ret_text, size_t *ret_len);
+/* Makes the directories above the last part of an absolute path, as far as they are missing. 0 or -errno. */
+int make_parents(const char *path, mode_t mode);
+/*
+ * flock(2)s a file or directory that its holder removes in the end. 0; -EBUSY: somebody has the lock;
+ * -EAGAIN: it was removed between being opened and locked, so open it again; or another -errno.
+ */
+int lock_removable(int fd);
 /* Writes text to an existing file (procfs, cgroupfs) with one write(2). 0 or -errno. */
 int write_file_at(int dirfd, const char *path, const char *text);
 

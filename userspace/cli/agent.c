@@ -25,17 +25,21 @@ static void print_error(const char *code, const char *message)
 	fprintf(stderr, " (%s)\n", code);
 }
 
+char *format_text(const char *fmt, va_list ap)
+{
+	char *text;
+
+	return vasprintf(&text, fmt, ap) < 0 ? NULL : text;
+}
+
 int complain(const char *code, const char *fmt, ...)
 {
 	char *message PTR_OWNED = NULL;
 	va_list ap;
-	int n;
 
 	va_start(ap, fmt);
-	n = vasprintf(&message, fmt, ap);
+	message = format_text(fmt, ap);
 	va_end(ap);
-	if (n < 0)
-		message = NULL;
 	print_error(code, message ? message : "out of memory");
 	return CLI_FAILED;
 }

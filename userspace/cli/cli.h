@@ -5,6 +5,7 @@
 
 #include <getopt.h>
 #include <jansson.h>
+#include <stdarg.h>
 
 #include "base/base.h"
 #include "moat/moat.h"
@@ -49,6 +50,8 @@ int no_operands(const char *command, int argc, char **argv);
 /* Prints "moat: message (CODE)", with --json {"code", "message"}, on stderr. Returns CLI_FAILED.
  * code: one of the agent's, or of those that moat(1) lists. */
 int complain(const char *code, const char *fmt, ...) PRINTF(2, 3);
+/* The text, owned by the caller; NULL: there is no memory for it. */
+char *format_text(const char *fmt, va_list ap) PRINTF(1, 0);
 /* Connects; says what to do when nobody is there. 0 or CLI_FAILED. */
 int agent_connect(const struct cli *cli, struct moat_client **ret);
 /* Prints what a failed call means; r is its negative errno. Returns CLI_FAILED. */
@@ -123,8 +126,6 @@ int parse_duration(const char *text, uint64_t *ret_ms);
 int parse_signal(const char *text);
 /* A JSON string, or {"base64": "…"} where the bytes are none; NULL: out of memory. */
 json_t *bytes_to_json(const char *data, size_t n);
-/* True for a name of an environment variable; n: its length. */
-bool env_name_valid(const char *name, size_t n);
 /* KEY=VALUE lines; empty lines and those that begin with # are skipped. Sets each in the object.
  * -EINVAL with *ret_line, the number of the wrong line. */
 int parse_env_file(const char *text, json_t *env, unsigned *ret_line);

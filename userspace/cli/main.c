@@ -45,13 +45,10 @@ int usage_error(const char *command, const char *fmt, ...)
 {
 	char *message PTR_OWNED = NULL;
 	va_list ap;
-	int n;
 
 	va_start(ap, fmt);
-	n = vasprintf(&message, fmt, ap);
+	message = format_text(fmt, ap);
 	va_end(ap);
-	if (n < 0)
-		message = NULL;
 	complain("USAGE", "%s%s%s", command ? command : "", command ? ": " : "", message ? message : "");
 	if (!errors_as_json)
 		fprintf(stderr, "try: moat %s%s--help\n", command ? command : "", command ? " " : "");

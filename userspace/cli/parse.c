@@ -69,11 +69,6 @@ int parse_signal(const char *text)
 	return -EINVAL;
 }
 
-bool env_name_valid(const char *name, size_t n)
-{
-	return n > 0 && !memchr(name, '=', n);
-}
-
 json_t *bytes_to_json(const char *data, size_t n)
 {
 	json_t *text = utf8_valid(data, n) && !memchr(data, 0, n) ? json_stringn(data, n) : NULL;

@@ -20,7 +20,6 @@
 #include "init/raw.h"
 
 #define REPORT_FD INIT_SOCKET_FD /* in the child, which has no use for the socket */
-#define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin"
 
 /* Tries one program; returns true when the search must end. *err is what the search would answer. */
 static bool try_exec(const char *path, const struct spawn_request *r, int *err)

@@ -70,6 +70,17 @@ enum init_step {
 	INIT_STEP_COUNT,
 };
 
+static inline const char *init_step_name(uint32_t step)
+{
+	static const char *const names[] = {
+#define INIT_STEP_NAME(name, text) text,
+		INIT_STEPS(INIT_STEP_NAME)
+#undef INIT_STEP_NAME
+	};
+
+	return step < INIT_STEP_COUNT ? names[step] : "unknown";
+}
+
 enum init_message {
 	INIT_SETUP = 1,
 	INIT_READY,
@@ -123,8 +134,8 @@ struct init_clone {
 /*
  * INIT_SPAWN; followed by cwd, argv[0..argc), env[0..envc) as NUL-terminated strings.
  * Descriptors by SCM_RIGHTS, always four: stdin, stdout, stderr, cgroup directory.
- * When argv[0] has no '/', it is looked for in PATH of the given environment (or
- * /usr/local/bin:/usr/bin:/bin), inside the namespace; there is no fallback to a shell.
+ * When argv[0] has no '/', it is looked for in PATH of the given environment (or DEFAULT_PATH), inside
+ * the namespace; there is no fallback to a shell.
  */
 struct init_spawn {
 	uint32_t type;

@@ -203,7 +203,7 @@ static int decode_texts(const json_t *value, const struct json_field *field, voi
 	return 0;
 }
 
-/* One KEY=VALUE; -EINVAL with *error filled. The kernel knows no other rule for a name. */
+/* One KEY=VALUE; -EINVAL with *error filled. */
 static int env_entry(const char *key, const json_t *value, const char *parent, char **ret,
 		     struct refusal *error)
 {
@@ -212,7 +212,7 @@ static int env_entry(const char *key, const json_t *value, const char *parent, c
 	char name[64], *entry, *at;
 
 	snprintf(name, sizeof(name), "%s.%.50s", parent, key);
-	if (!*key || strchr(key, '='))
+	if (!env_name_valid(key, key_len))
 		return bad_value(error, name, "is not a name: it is empty or has a '='");
 	entry = malloc(key_len + (space ? space : json_string_length(value) + 1) + 1);
 	if (!entry)

@@ -25,13 +25,9 @@ char *jbuf_reserve(struct jbuf *b, size_t n)
 		goto failed;
 	while (capacity < b->len + n)
 		capacity *= 2;
-	/* Not realloc(): it would leave a copy behind. */
-	data = malloc(capacity);
+	data = grow_wiped(b->data, b->len, b->capacity, capacity);
 	if (!data)
 		goto failed;
-	if (b->len)
-		memcpy(data, b->data, b->len);
-	free_wiped(b->data, b->capacity); /* a stream that gave up its beginning leaves bytes past len */
 	b->data = data;
 	b->capacity = capacity;
 	return b->data + b->len;

@@ -89,6 +89,67 @@ static void env_set_replaces_the_same_key_only(void **state)
 	strv_free_wiped(env);
 }
 
+static void a_name_of_a_variable_is_anything_but_empty_without_an_equals_sign(void **state)
+{
+	(void)state;
+	assert_true(env_name_valid("A", 1) && env_name_valid("a b\n", 4) &&
+		    env_name_valid("A=B", 1));
+	assert_false(env_name_valid("", 0) || env_name_valid("A=B", 3) || env_name_valid("=", 1));
+	assert_true(env_entry_valid("A=") && env_entry_valid("A==B") && env_entry_valid(" =x"));
+	assert_false(env_entry_valid("A") || env_entry_valid("=A") || env_entry_valid(""));
+}
+
+static void what_has_grown_has_what_was_used(void **state)
+{
+	char *p = grow_wiped(NULL, 0, 0, 4);
+
+	(void)state;
+	assert_non_null(p);
+	memcpy(p, "abc", 4);
+	p = grow_wiped(p, 4, 4, 8000);
+	assert_non_null(p);
+	assert_string_equal(p, "abc");
+	memset(p + 4, 'x', 8000 - 4); /* it has room for all of it */
+	free_wiped(p, 8000);
+}
+
+static void parents_are_made_and_the_last_part_is_not(void **state)
+{
+	char dir[] = "/tmp/moat-base-XXXXXX", path[64];
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/a/b/c", dir);
+	for (int again = 0; again < 2; again++)
+		assert_int_equal(make_parents(path, 0700), 0);
+	assert_int_equal(access(path, F_OK), -1);
+	*strrchr(path, '/') = '\0';
+	assert_int_equal(rmdir(path), 0);
+	assert_int_equal(close(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600)), 0);
+	snprintf(path, sizeof(path), "%s/a/b/c/d", dir);
+	assert_int_equal(make_parents(path, 0700), -ENOTDIR);
+	snprintf(path, sizeof(path), "%s/a/b", dir);
+	assert_int_equal(unlink(path), 0);
+	*strrchr(path, '/') = '\0';
+	assert_int_equal(rmdir(path), 0);
+	assert_int_equal(rmdir(dir), 0);
+}
+
+static void a_lock_is_had_by_one_and_not_on_what_is_removed(void **state)
+{
+	char path[] = "/tmp/moat-base-XXXXXX";
+	FD_OWNED int first = mkstemp(path), second = open(path, O_RDONLY | O_CLOEXEC);
+
+	(void)state;
+	assert_true(first >= 0 && second >= 0);
+	assert_int_equal(lock_removable(first), 0);
+	assert_int_equal(lock_removable(second), -EBUSY);
+	assert_int_equal(unlink(path), 0);
+	close_fd(&first);
+	assert_int_equal(lock_removable(second), -EAGAIN);
+	assert_int_equal(lock_removable(-EBADF), -EBADF);
+}
+
 static void utf8_takes_the_well_formed_and_nothing_else(void **state)
 {
 	static const struct {
@@ -196,6 +257,10 @@ int main(void)
 		cmocka_unit_test(fail_terminates_a_message_that_is_too_long),
 		cmocka_unit_test(strv_append_and_copy_keep_order),
 		cmocka_unit_test(env_set_replaces_the_same_key_only),
+		cmocka_unit_test(a_name_of_a_variable_is_anything_but_empty_without_an_equals_sign),
+		cmocka_unit_test(what_has_grown_has_what_was_used),
+		cmocka_unit_test(parents_are_made_and_the_last_part_is_not),
+		cmocka_unit_test(a_lock_is_had_by_one_and_not_on_what_is_removed),
 		cmocka_unit_test(utf8_takes_the_well_formed_and_nothing_else),
 		cmocka_unit_test(read_file_at_refuses_what_is_too_big),
 		cmocka_unit_test(write_file_at_never_makes_a_file),

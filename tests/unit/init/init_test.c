@@ -256,6 +256,16 @@ static void orphans_are_reaped_and_not_reported(void **state)
 	expect(INIT_EXITED, 2);
 }
 
+static void without_PATH_a_program_is_searched_where_the_agent_would_and_else_nowhere(void **state)
+{
+	(void)state;
+	spawn(1, "/", ARGV("chroot", "--version"), ARGV(NULL), -1); /* in /usr/sbin */
+	expect(INIT_SPAWNED, 1);
+	assert_int_equal(expect(INIT_EXITED, 1).status, 0);
+	spawn(2, "/", ARGV("chroot", "--version"), ARGV("PATH=/usr/bin"), -1);
+	assert_int_equal(expect(INIT_SPAWN_FAILED, 2).err, ENOENT);
+}
+
 static void signals_from_inside_do_not_end_it(void **state)
 {
 	(void)state;
@@ -582,6 +592,7 @@ int main(void)
 		WITH_PEER(failed_steps_are_named_and_leave_no_child),
 		WITH_PEER(many_children_are_each_reported_once),
 		WITH_PEER(orphans_are_reaped_and_not_reported),
+		WITH_PEER(without_PATH_a_program_is_searched_where_the_agent_would_and_else_nowhere),
 		WITH_PEER(signals_from_inside_do_not_end_it),
 		WITH_PEER(signal_message_reaches_command_or_group),
 		ALONE(malformed_packets_end_it),

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
 #include <cmocka.h>
 
@@ -170,6 +171,31 @@ static void whoever_holds_the_lock_does_not_hold_up_the_start(void **state)
 	expect_reserved("\n");
 }
 
+static void the_lock_is_had_as_soon_as_its_holder_lets_go(void **state)
+{
+	struct reserved_ports reserved = { 0 };
+	FD_OWNED int lock = open(RESERVED, O_RDONLY | O_CLOEXEC);
+	uint64_t before = now_ns();
+	pid_t child;
+
+	(void)state;
+	assert_int_equal(flock(lock, LOCK_EX), 0);
+	child = fork();
+	if (child == 0) { /* it holds it, too */
+		usleep(100000);
+		_exit(0);
+	}
+	close_fd(&lock);
+	assert_int_equal(add_ports((uint16_t[]){ 42000 }, 1, &reserved, NULL), 0);
+	assert_in_range(now_ns() - before, 90 * NSEC_PER_MSEC, 450 * NSEC_PER_MSEC);
+	expect_reserved("42000\n");
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	reserved_ports_remove(&reserved);
+	expect_reserved("\n");
+	lock = open(RESERVED, O_RDONLY | O_CLOEXEC);
+	assert_int_equal(flock(lock, LOCK_EX | LOCK_NB), 0); /* nobody has it any more */
+}
+
 static void ports_outside_of_the_range_change_nothing(void **state)
 {
 	struct reserved_ports reserved = { 0 };
@@ -212,6 +238,7 @@ int main(void)
 		cmocka_unit_test_setup(what_was_left_in_another_network_namespace_is_not_taken_for_ours,
 				       reset),
 		cmocka_unit_test_setup(whoever_holds_the_lock_does_not_hold_up_the_start, reset),
+		cmocka_unit_test_setup(the_lock_is_had_as_soon_as_its_holder_lets_go, reset),
 		cmocka_unit_test_setup(ports_outside_of_the_range_change_nothing, reset),
 		cmocka_unit_test_setup(a_list_of_many_pages_survives, reset),
 	};

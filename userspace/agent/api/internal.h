@@ -158,6 +158,9 @@ void api_on_completed(void *cls, struct MHD_Connection *connection, void **reque
 /* Answers with r->reply, which is taken: one JSON value, or (200) text of another type. */
 enum MHD_Result api_respond(struct api_request *r, unsigned status);
 enum MHD_Result api_respond_text(struct api_request *r, const char *type);
+/* The answer is a list, {"name": [...]}: what is written to r->reply between the two is in it. */
+void api_list_open(struct api_request *r, const char *name);
+enum MHD_Result api_respond_list(struct api_request *r);
 /* Answers with r->error. */
 enum MHD_Result api_refuse(struct api_request *r);
 /* Answers with an NDJSON stream of r->reply. */

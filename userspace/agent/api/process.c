@@ -114,14 +114,9 @@ static void list_one(struct exec *exec, void *data)
 
 enum MHD_Result api_processes_list(struct api_request *r)
 {
-	struct jbuf *b = &r->reply;
-
-	jbuf_open(b, '{');
-	jbuf_add_open(b, "processes", '[');
-	execs_for_each(r->api->agent->execs, list_one, b);
-	jbuf_close(b, ']');
-	jbuf_close(b, '}');
-	return api_respond(r, 200);
+	api_list_open(r, "processes");
+	execs_for_each(r->api->agent->execs, list_one, &r->reply);
+	return api_respond_list(r);
 }
 
 static struct exec *find(struct api_request *r)

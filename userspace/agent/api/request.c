@@ -134,6 +134,19 @@ enum MHD_Result api_respond(struct api_request *r, unsigned status)
 	return respond(r, status, "application/json");
 }
 
+void api_list_open(struct api_request *r, const char *name)
+{
+	jbuf_open(&r->reply, '{');
+	jbuf_add_open(&r->reply, name, '[');
+}
+
+enum MHD_Result api_respond_list(struct api_request *r)
+{
+	jbuf_close(&r->reply, ']');
+	jbuf_close(&r->reply, '}');
+	return api_respond(r, 200);
+}
+
 enum MHD_Result api_respond_text(struct api_request *r, const char *type)
 {
 	return respond(r, 200, type);
@@ -442,13 +455,9 @@ static enum MHD_Result take_body(struct api_request *r, const char *data, size_t
 		}
 		while (capacity < r->body_len + n)
 			capacity *= 2;
-		/* Not realloc(): it would leave a copy behind. */
-		body = malloc(capacity);
+		body = grow_wiped(r->body, r->body_len, r->body_capacity, capacity);
 		if (!body)
 			return MHD_NO;
-		if (r->body_len)
-			memcpy(body, r->body, r->body_len);
-		free_wiped(r->body, r->body_capacity);
 		r->body = body;
 		r->body_capacity = capacity;
 		api_count_held(r);

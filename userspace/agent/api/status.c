@@ -304,14 +304,9 @@ static void write_service(const struct service_info *info, void *data)
 
 enum MHD_Result api_services_list(struct api_request *r)
 {
-	struct jbuf *b = &r->reply;
-
-	jbuf_open(b, '{');
-	jbuf_add_open(b, "services", '[');
-	services_for_each(r->api->agent->services, write_service, b);
-	jbuf_close(b, ']');
-	jbuf_close(b, '}');
-	return api_respond(r, 200);
+	api_list_open(r, "services");
+	services_for_each(r->api->agent->services, write_service, &r->reply);
+	return api_respond_list(r);
 }
 
 struct readiness {

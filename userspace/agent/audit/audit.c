@@ -71,14 +71,6 @@ void audit_close(struct audit *audit)
 	free(audit);
 }
 
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
-}
-
 /* Records as JSON */
 
 static void write_subject(const struct audit *audit, const struct moat_event *event, struct jbuf *b)
@@ -204,7 +196,7 @@ void audit_record_mode(struct audit *audit, const struct audit_mode *mode)
 {
 	struct audit_entry entry = {
 		.type = AUDIT_MODE,
-		.unix_ms = clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC,
+		.unix_ms = unix_ms(),
 		.mode = *mode,
 	};
 

@@ -7,7 +7,7 @@
 
 /* The base environment, whole. Which HOME, says build_env(). */
 static const char *const base_env[] = {
-	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+	"PATH=" DEFAULT_PATH,
 	"HOME=/root",
 	"USER=root",
 	"LANG=C.UTF-8",

@@ -23,22 +23,11 @@ static int key_of(const struct config_device *device, uint32_t *ret_key, struct 
 	return 0;
 }
 
-/* What the last agent gave. 0 or -errno. */
-static int withdraw_all(int map)
-{
-	uint32_t key;
-	int r = 0;
-
-	while (r == 0 && bpf_map_get_next_key(map, NULL, &key) == 0)
-		r = bpf_map_delete_elem(map, &key);
-	return r;
-}
-
 int enforce_allow_devices(struct enforce *e, const struct config *config, struct failure *f)
 {
 	int map = bpf_map__fd(e->bpf->maps.devices);
 	uint32_t key, one = 1;
-	int r = withdraw_all(map);
+	int r = enforce_sweep(e->bpf->maps.devices, NULL, NULL); /* what the last agent gave */
 
 	if (r < 0)
 		return fail(f, -r, "cannot empty the devices map");

@@ -44,10 +44,22 @@ int enforce_set_task(struct enforce *e, int pidfd, const struct moat_task *task)
 /* The pid of the process behind a pidfd in our namespace; > 0 or -errno. */
 pid_t enforce_pid_of(int pidfd);
 
-/* Those of a namespace that is gone; those that the last agent kept; all, of an object that is closed. */
+/*
+ * Removes the entries of a map that is_stale tells by their key, or by what it reads of them from the
+ * map; NULL: all. 0, or the first -errno of those that could not be removed.
+ */
+typedef bool (*enforce_stale_fn)(int map, const void *key, const void *data);
+int enforce_sweep(const struct bpf_map *map, enforce_stale_fn is_stale, const void *data);
+
+/* Those of a namespace that is gone; all, of an object that is closed. */
 void enforce_forget_mounts(struct enforce *e, uint32_t mnt_ns);
-void enforce_forget_stale_mounts(struct enforce *e);
 void enforce_free_mounts(struct enforce *e);
+
+/*
+ * Steps of a start, from the table in enforce.c: 0, or -errno with the reason.
+ */
+/* Before the programs are loaded: chooses them, by the kernel's types. */
+int enforce_suit_kernel(struct enforce *e, const struct config *config, struct failure *f);
 /* Guards the ports of the services, and no others that an agent before guarded. */
 int enforce_guard_ports(struct enforce *e, const struct config *config, struct failure *f);
 /* Opens to user code the unix sockets that the configuration names, and no others. */
@@ -81,8 +93,11 @@ void enforce_unpin(struct enforce *e);
 int enforce_read_records(struct enforce *e);
 void enforce_stop_records(struct enforce *e);
 
+/* Labels the agent itself CONTROL, and its PID namespace as one with protected tasks. */
+int enforce_label_self(struct enforce *e, const struct config *config, struct failure *f);
+
 /* Proves on a child that the programs decide: a CONTROL child may signal us, the same child
  * labelled USER may not. 0, or -errno with the reason. */
-int enforce_self_test(struct enforce *e, struct failure *f);
+int enforce_self_test(struct enforce *e, const struct config *config, struct failure *f);
 
 #endif

@@ -89,19 +89,6 @@ void enforce_forget_mounts(struct enforce *e, uint32_t mnt_ns)
 	}
 }
 
-void enforce_forget_stale_mounts(struct enforce *e)
-{
-	int fd = bpf_map__fd(e->bpf->maps.mounts);
-	struct moat_mount_key key, next;
-	int r = bpf_map_get_next_key(fd, NULL, &next);
-
-	while (r == 0) {
-		key = next;
-		r = bpf_map_get_next_key(fd, &key, &next);
-		bpf_map_delete_elem(fd, &key);
-	}
-}
-
 void enforce_free_mounts(struct enforce *e)
 {
 	list_for_each_safe(pos, &e->kept_mounts)

@@ -4,7 +4,6 @@
 
 #include <dirent.h>
 #include <linux/magic.h>
-#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -16,17 +15,9 @@
 /* Makes every missing directory of an absolute path. 0 or -errno. */
 static int make_path(const char *path)
 {
-	PTR_OWNED char *copy = strdup(path);
+	int r = make_parents(path, 0700);
 
-	if (!copy)
-		return -ENOMEM;
-	for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-		*slash = '\0';
-		if (mkdir(copy, 0700) < 0 && errno != EEXIST)
-			return -errno;
-		*slash = '/';
-	}
-	return mkdir(copy, 0700) < 0 && errno != EEXIST ? -errno : 0;
+	return r == 0 && mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : r;
 }
 
 static bool is_bpffs(const char *path)
@@ -181,18 +172,15 @@ static int adopt_map(struct enforce *e, struct bpf_map *map, const char *path, s
 static int lock_directory(const char *path)
 {
 	FD_OWNED int fd = -EBADF;
-	struct stat st;
+	int r;
 
 	if (mkdir(path, 0700) < 0 && errno != EEXIST)
 		return -errno;
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? -EAGAIN : -errno;
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return errno == EWOULDBLOCK ? -EBUSY : -errno;
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	return st.st_nlink == 0 ? -EAGAIN : take_fd(&fd);
+	r = lock_removable(fd);
+	return r < 0 ? r : take_fd(&fd);
 }
 
 int enforce_lock(struct enforce *e, const struct config *config, struct failure *f)

@@ -25,19 +25,19 @@ static bool is_configured(const struct config *config, uint16_t port)
 	return found;
 }
 
-/* Ports that the last agent guarded and that the configuration no longer names. */
-static void release_ports(struct enforce *e, const struct config *config)
-{
-	int fd = bpf_map__fd(e->bpf->maps.ports);
-	struct moat_port_key key, next;
-	int r = bpf_map_get_next_key(fd, NULL, &next);
+struct guards {
+	const struct enforce *e;
+	const struct config *config;
+};
 
-	while (r == 0) {
-		key = next;
-		r = bpf_map_get_next_key(fd, &key, &next);
-		if (key.netns != e->settings.netns || !is_configured(config, key.port))
-			bpf_map_delete_elem(fd, &key);
-	}
+/* A port that the last agent guarded and that the configuration no longer names. */
+static bool is_released(int map, const void *key, const void *data)
+{
+	const struct moat_port_key *port = key;
+	const struct guards *g = data;
+
+	(void)map;
+	return port->netns != g->e->settings.netns || !is_configured(g->config, port->port);
 }
 
 static int guard(struct enforce *e, const struct config *config, size_t service,
@@ -61,6 +61,8 @@ static int guard(struct enforce *e, const struct config *config, size_t service,
 
 int enforce_guard_ports(struct enforce *e, const struct config *config, struct failure *f)
 {
+	const struct guards guards = { .e = e, .config = config };
+
 	for (size_t i = 0; i < config->n_services; i++) {
 		const struct config_service *s = &config->services[i];
 		int r = guard(e, config, i, s->ports, s->n_ports, f);
@@ -70,19 +72,8 @@ int enforce_guard_ports(struct enforce *e, const struct config *config, struct f
 		if (r < 0)
 			return r;
 	}
-	release_ports(e, config);
+	(void)enforce_sweep(e->bpf->maps.ports, is_released, &guards);
 	return 0;
-}
-
-/* What the last agent opened. 0 or -errno. */
-static int close_all(int map)
-{
-	struct moat_socket_name name;
-	int r = 0;
-
-	while (r == 0 && bpf_map_get_next_key(map, NULL, &name) == 0)
-		r = bpf_map_delete_elem(map, &name);
-	return r;
 }
 
 static int open_each(int map, char *const *list)
@@ -106,7 +97,7 @@ static int open_each(int map, char *const *list)
 int enforce_open_sockets(struct enforce *e, const struct config *config, struct failure *f)
 {
 	int map = bpf_map__fd(e->bpf->maps.socket_names);
-	int r = close_all(map);
+	int r = enforce_sweep(e->bpf->maps.socket_names, NULL, NULL); /* what the last agent opened */
 
 	if (r == 0)
 		r = open_each(map, config->reach);

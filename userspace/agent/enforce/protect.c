@@ -362,21 +362,6 @@ static int mark_all(struct marker *m, const struct enforce_files *files, uint32_
 	return r < 0 ? r : dl_iterate_phdr(mark_loaded, &loaded);
 }
 
-static void forget_stale_names(struct enforce *e)
-{
-	int fd = bpf_map__fd(e->bpf->maps.names);
-	struct moat_name_key key, next;
-	struct moat_inode value;
-	int r = bpf_map_get_next_key(fd, NULL, &next);
-
-	while (r == 0) {
-		key = next;
-		r = bpf_map_get_next_key(fd, &key, &next);
-		if (bpf_map_lookup_elem(fd, &key, &value) == 0 && value.epoch != e->epoch)
-			bpf_map_delete_elem(fd, &key);
-	}
-}
-
 /* Each pass walks the whole path: the links on the way first, then the directories, then the place. */
 static int mark_places(struct marker *m, struct failure *f)
 {
@@ -397,21 +382,14 @@ static int mark_places(struct marker *m, struct failure *f)
 	return 0;
 }
 
-/* Marks of an agent before this one that it did not repeat. */
-static void forget_stale_marks(struct enforce *e)
+/* Of an agent before this one that did not repeat it. */
+static bool is_not_repeated(int map, const void *key, const void *data)
 {
-	int fd = bpf_map__fd(e->bpf->maps.protected);
-	struct moat_inode_key key, next;
-	struct moat_inode value;
-	int r = bpf_map_get_next_key(fd, NULL, &next);
+	const struct enforce *e = data;
+	struct moat_inode mark;
 
-	while (r == 0) {
-		key = next;
-		r = bpf_map_get_next_key(fd, &key, &next);
-		if (bpf_map_lookup_elem(fd, &key, &value) == 0 &&
-		    value.epoch != e->epoch && value.epoch != MOAT_EPOCH_ANY)
-			bpf_map_delete_elem(fd, &key);
-	}
+	return bpf_map_lookup_elem(map, key, &mark) == 0 && mark.epoch != e->epoch &&
+	       mark.epoch != MOAT_EPOCH_ANY;
 }
 
 static int mark_shown(struct marker *m, const struct enforce_shown *shown, struct failure *f)
@@ -429,20 +407,6 @@ static int mark_shown(struct marker *m, const struct enforce_shown *shown, struc
 	return 0;
 }
 
-/* Those of an agent before this one: its contexts are no longer. */
-static void forget_shown(struct enforce *e)
-{
-	int fd = bpf_map__fd(e->bpf->maps.shown);
-	struct moat_shown_key key, next;
-	int r = bpf_map_get_next_key(fd, NULL, &next);
-
-	while (r == 0) {
-		key = next;
-		r = bpf_map_get_next_key(fd, &key, &next);
-		bpf_map_delete_elem(fd, &key);
-	}
-}
-
 int enforce_protect(struct enforce *e, const struct enforce_files *files, struct failure *f)
 {
 	CLEANUP(marker_close) struct marker m = { .passing = -EBADF, .pidfd = -EBADF };
@@ -451,7 +415,7 @@ int enforce_protect(struct enforce *e, const struct enforce_files *files, struct
 	if (!e->active)
 		return 0;
 	e->epoch = now_ns();
-	forget_shown(e);
+	(void)enforce_sweep(e->bpf->maps.shown, NULL, NULL); /* its contexts are no longer */
 	r = marker_open(e, &m);
 	if (r < 0)
 		return fail(f, -r, "cannot mark protected files");
@@ -465,8 +429,8 @@ int enforce_protect(struct enforce *e, const struct enforce_files *files, struct
 	if (r == 0)
 		r = mark_shown(&m, files->shown, f);
 	if (r == 0) {
-		forget_stale_marks(e);
-		forget_stale_names(e);
+		(void)enforce_sweep(e->bpf->maps.protected, is_not_repeated, e);
+		(void)enforce_sweep(e->bpf->maps.names, is_not_repeated, e);
 	}
 	return r;
 }

@@ -12,14 +12,6 @@
 #define RECORDS_PER_TURN 256 /* of the event loop */
 #define UNFOLD_AFTER_NS (NSEC_PER_SEC + NSEC_PER_SEC / 10)
 
-static uint64_t boot_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
-}
-
 /* The last of them stands for all. */
 static void unfold_window(struct enforce *e, const struct moat_window *w)
 {
@@ -36,7 +28,7 @@ static bool unfold_windows(struct enforce *e)
 {
 	int map = bpf_map__fd(e->bpf->maps.windows);
 	struct moat_window_key key, next;
-	uint64_t now = boot_ns();
+	uint64_t now = clock_ns(CLOCK_BOOTTIME);
 	bool more = false;
 	int r = bpf_map_get_next_key(map, NULL, &next);
 

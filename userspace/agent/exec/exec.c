@@ -12,12 +12,6 @@
 #include "base/held.h"
 #include "base/log.h"
 
-static const char *const step_names[] = {
-#define STEP_NAME(name, text) text,
-	INIT_STEPS(STEP_NAME)
-#undef STEP_NAME
-};
-
 static uint64_t *counters(const struct exec *x)
 {
 	return x->execs->stats.counts[namespace_kind(x->ns)];
@@ -368,11 +362,11 @@ static void describe_failure(struct refusal *e, const struct exec *x, int err, e
 		       namespace_name(x->ns), strerror(err));
 	else
 		refuse(e, MOAT_E_SPAWN_FAILED, "cannot start the command (%s): %s",
-			      step_names[step], strerror(err));
+		       init_step_name(step), strerror(err));
 	if (e->code == MOAT_E_ARGUMENTS_TOO_LARGE)
 		e->limit = argument_max();
 	e->err = err;
-	e->step = step_names[step];
+	e->step = init_step_name(step);
 }
 
 static void not_started(struct exec *x, const struct refusal *error)

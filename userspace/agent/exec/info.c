@@ -18,15 +18,12 @@ int exec_ids_open(struct execs *execs)
 {
 	static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz"; /* 32, none like another */
 	unsigned char bytes[6];
-	struct timespec now;
 
 	if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
 		return errno ? -errno : -EIO;
 	for (size_t i = 0; i < sizeof(bytes); i++)
 		execs->life[i] = digits[bytes[i] % (sizeof(digits) - 1)];
-	if (clock_gettime(CLOCK_BOOTTIME, &now) < 0)
-		return -errno;
-	execs->first_number = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+	execs->first_number = clock_ns(CLOCK_BOOTTIME) / 1000; /* microseconds */
 	execs->last_number = execs->first_number;
 	return 0;
 }

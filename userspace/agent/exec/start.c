@@ -29,7 +29,7 @@ static int check_request(const struct exec_request *request, struct refusal *e)
 	if (!request->argv || !request->argv[0] || !request->argv[0][0])
 		return refuse_value(e, "argv", "argv needs at least a command, which is not empty");
 	for (char *const *kv = request->env; kv && *kv; kv++)
-		if ((*kv)[0] == '=' || !strchr(*kv, '='))
+		if (!env_entry_valid(*kv))
 			return refuse_value(e, "env", "the name of a variable is empty or has a '='");
 	if (request->cwd && request->cwd[0] != '/')
 		return refuse_value(e, "cwd", "cwd is not an absolute path");
@@ -86,12 +86,10 @@ static void fill_spawn(struct exec *x, const struct context *c)
 static struct exec *exec_new(struct execs *execs)
 {
 	struct exec *x = calloc(1, sizeof(*x));
-	struct timespec now;
 
 	if (!x)
 		return NULL;
-	clock_gettime(CLOCK_REALTIME, &now);
-	x->started_unix_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+	x->started_unix_ms = unix_ms();
 	x->started_ns = now_ns();
 	x->execs = execs;
 	x->stdin_fd = -EBADF;

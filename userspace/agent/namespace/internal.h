@@ -93,8 +93,6 @@ struct namespaces {
 	bool closing;
 };
 
-extern const char *const namespace_step_names[INIT_STEP_COUNT];
-
 /* --- namespace.c ------------------------------------------------------------------------------ */
 
 extern uint64_t namespace_spawn_ms; /* tests shorten it */

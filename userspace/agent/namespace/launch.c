@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "agent/process/clone.h"
 #include "agent/process/harden.h"
 #include "init/protocol.h"
 
@@ -141,19 +142,12 @@ int namespace_launch(bool shared_pid, int cgroup_fd, struct process *ret_init, i
 		     struct failure *f)
 {
 	FD_OWNED int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	int ends[2] = { -EBADF, -EBADF }, pidfd = -EBADF, program = open_program(f);
+	/* System V shared memory, message queues and the host name are not user code's either. */
+	uint64_t flags = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS |
+			 (shared_pid ? 0 : CLONE_NEWPID) | CLONE_CLEAR_SIGHAND;
+	int ends[2] = { -EBADF, -EBADF }, program = open_program(f);
 	FD_OWNED int ours = -EBADF;
 	FD_OWNED int theirs = -EBADF;
-	struct clone_args args = {
-		/* System V shared memory, message queues and the host name are not user code's either. */
-		.flags = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS |
-			 (shared_pid ? 0 : CLONE_NEWPID) | CLONE_PIDFD | CLONE_INTO_CGROUP |
-			 CLONE_CLEAR_SIGHAND,
-		.pidfd = (uint64_t)(uintptr_t)&pidfd,
-		.exit_signal = SIGCHLD,
-		.cgroup = (uint64_t)cgroup_fd,
-	};
-	long pid;
 	int r;
 
 	if (program < 0)
@@ -165,12 +159,11 @@ int namespace_launch(bool shared_pid, int cgroup_fd, struct process *ret_init, i
 	theirs = ends[1];
 	if (r < 0)
 		return r;
-	pid = syscall(SYS_clone3, &args, sizeof(args));
-	if (pid < 0)
-		return fail(f, errno, "cannot make namespaces");
-	if (pid == 0)
+	r = process_clone(flags, cgroup_fd, ret_init);
+	if (r < 0)
+		return fail(f, -r, "cannot make namespaces");
+	if (r == 0)
 		child_main(program, theirs, null);
-	*ret_init = (struct process){ .pid = (pid_t)pid, .pidfd = pidfd };
 	*ret_socket = take_fd(&ours);
 	return 0;
 }

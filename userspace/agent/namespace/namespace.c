@@ -16,12 +16,6 @@ uint64_t namespace_spawn_ms = 30000;
 /* Of those on their way to execve, so many of one context: the rest is for the others. */
 #define STARTS_PER_CONTEXT (INIT_STARTS_MAX / 8)
 
-const char *const namespace_step_names[INIT_STEP_COUNT] = {
-#define STEP_NAME(name, text) text,
-	INIT_STEPS(STEP_NAME)
-#undef STEP_NAME
-};
-
 /* --- Sending ------------------------------------------------------------------------------- */
 
 static void lose(struct namespace *ns, const char *why);
@@ -256,8 +250,7 @@ static bool on_set_up(struct namespace *ns, const struct init_reply *reply)
 		return true;
 	}
 	ns->launch_err = reply->err > 0 ? reply->err : EPROTO;
-	snprintf(why, sizeof(why), "set-up failed at %s: %s",
-		 reply->step < INIT_STEP_COUNT ? namespace_step_names[reply->step] : "?",
+	snprintf(why, sizeof(why), "set-up failed at %s: %s", init_step_name(reply->step),
 		 strerror(ns->launch_err));
 	namespace_event(ns, NAMESPACE_BROKEN, why);
 	return true;

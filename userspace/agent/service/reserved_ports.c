@@ -2,10 +2,15 @@
 #include "agent/service/reserved_ports.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <sys/file.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <time.h>
+#include <sys/wait.h>
 
+#include "agent/process/clone.h"
 #include "base/log.h"
 
 #define RANGE_FILE "/proc/sys/net/ipv4/ip_local_port_range"
@@ -13,8 +18,7 @@
 #define PORTS 65536u
 #define JOURNAL "reserved-ports"
 #define BOOT_ID_FILE "/proc/sys/kernel/random/boot_id"
-#define LOCK_TRIES 50
-#define LOCK_WAIT (10 * NSEC_PER_MSEC)
+#define LOCK_WAIT (500 * NSEC_PER_MSEC)
 /* The longest list: every second port, five digits and a comma each. */
 #define LIST_BYTES (PORTS / 2 * 6 + 2)
 
@@ -123,19 +127,56 @@ static int read_range(unsigned *ret_low, unsigned *ret_high)
 	return sscanf(text, "%u %u", ret_low, ret_high) == 2 ? 0 : -EBADMSG;
 }
 
+static bool ends_until(int pidfd, uint64_t deadline_ns)
+{
+	struct pollfd child = { .fd = pidfd, .events = POLLIN };
+	int n;
+
+	do {
+		uint64_t now = now_ns(), left = deadline_ns > now ? deadline_ns - now : 0;
+
+		n = ppoll(&child, 1, &(struct timespec){ .tv_nsec = (long)left }, NULL);
+	} while (n < 0 && errno == EINTR);
+	return n > 0;
+}
+
 /*
- * Agents read and write in turn. Whoever else holds the lock, user code for one, holds us up for half a second
- * at most, and then there is none.
+ * The kernel has no wait for a lock that ends at a given time. So a child waits: the lock is that of the
+ * open file, which it shares with us. 0 or -errno; then the lock is not to be relied on.
+ */
+static int lock_in_time(int fd)
+{
+	pid_t parent = getpid();
+	struct process child;
+	siginfo_t end = { 0 };
+	int r = process_clone(0, -1, &child);
+
+	if (r == 0) {
+		if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
+			_exit(1);
+		_exit(flock(fd, LOCK_EX) < 0);
+	}
+	if (r < 0)
+		return r;
+	if (!ends_until(child.pidfd, now_ns() + LOCK_WAIT))
+		(void)pidfd_send_signal(child.pidfd, SIGKILL, NULL, 0);
+	do
+		r = waitid(P_PIDFD, (id_t)child.pidfd, &end, WEXITED);
+	while (r < 0 && errno == EINTR);
+	close_fd(&child.pidfd);
+	return r == 0 && end.si_code == CLD_EXITED && end.si_status == 0 ? 0 : -EBUSY;
+}
+
+/*
+ * Agents read and write in turn. Whoever else holds the lock, user code for one, holds us up for half a
+ * second at most, and then there is none.
  */
 static int lock_list(void)
 {
 	FD_OWNED int fd = open(RESERVED_FILE, O_RDONLY | O_CLOEXEC);
 
-	for (int i = 0; fd >= 0 && i < LOCK_TRIES; i++) {
-		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-			return take_fd(&fd);
-		nanosleep(&(struct timespec){ .tv_nsec = LOCK_WAIT }, NULL);
-	}
+	if (fd >= 0 && (flock(fd, LOCK_EX | LOCK_NB) == 0 || lock_in_time(fd) == 0))
+		return take_fd(&fd);
 	log_warning("the lock on " RESERVED_FILE " is held by somebody else");
 	return -EBADF;
 }
@@ -243,7 +284,7 @@ static int note_all(const struct config *config, unsigned low, unsigned high,
 	return r;
 }
 
-/* The list as it would be without the agent that died. 0 or -errno. */
+/* The list as it would be without the agent that died; *ret_changed says whether there was one. 0 or -errno. */
 static int read_without(const struct port_set *left, struct port_set *ret_set, bool *ret_changed)
 {
 	int r = read_reserved(ret_set);
@@ -263,7 +304,6 @@ int reserved_ports_add(const struct config *config, struct reserved_ports *reser
 	FD_OWNED int lock = -EBADF;
 	unsigned low = 0, high = 0, first;
 	struct port_set set = { 0 }, left;
-	bool changed = false;
 	int r = read_range(&low, &high), noted;
 
 	if (r < 0)
@@ -274,13 +314,12 @@ int reserved_ports_add(const struct config *config, struct reserved_ports *reser
 	}
 	lock = lock_list();
 	read_journal(reserved, &left);
-	r = read_without(&left, &set, &changed);
+	r = read_without(&left, &set, &reserved->adopted);
 	noted = note_all(config, low, high, reserved, &set, &first);
 	r = r < 0 ? r : noted;
-	reserved->adopted = changed;
 	if (r == 0 && reserved->n > 0)
 		r = write_journal(reserved);
-	if (r == 0 && (reserved->n > 0 || changed))
+	if (r == 0 && (reserved->n > 0 || reserved->adopted))
 		r = write_reserved(&set);
 	if (reserved->n == 0)
 		(void)unlink(reserved->journal);

@@ -12,6 +12,7 @@
 
 #include "agent/service/spawn.h"
 #include "base/log.h"
+#include "init/protocol.h"
 
 #define BACKOFF_MAX (10 * NSEC_PER_SEC)
 #define UPTIME_GOOD (10 * NSEC_PER_SEC) /* after as long as this, back-off begins anew */
@@ -26,11 +27,8 @@ static const char *name_of(const struct service *s)
 
 static void set_state(struct service *s, enum service_state state)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
 	s->info.state = state;
-	s->info.since_unix_ms = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / NSEC_PER_MSEC;
+	s->info.since_unix_ms = unix_ms();
 }
 
 static void set_error(struct service *s, const char *fmt, ...) PRINTF(2, 3);
@@ -68,7 +66,7 @@ static bool take_report(struct service *s)
 	if (n == (ssize_t)sizeof(report) && report.err == 0)
 		set_error(s, "%s is not in PATH: %s", s->info.config->argv[0], strerror(ENOENT));
 	else if (n == (ssize_t)sizeof(report))
-		set_error(s, "%s: %s", service_step_name(report.step), strerror(report.err));
+		set_error(s, "%s: %s", init_step_name(report.step), strerror(report.err));
 	else
 		set_error(s, "no report: %s", strerror(n < 0 ? errno : EPROTO));
 	s->told = true;

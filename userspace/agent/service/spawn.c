@@ -10,22 +10,10 @@
 #include <linux/close_range.h>
 #include <linux/sched.h>
 
+#include "agent/process/clone.h"
 #include "agent/process/harden.h"
 #include "agent/service/place.h"
 #include "init/protocol.h"
-
-#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-const char *service_step_name(uint32_t step)
-{
-	static const char *const names[] = {
-#define STEP_NAME(name, text) [INIT_STEP_##name] = text,
-		INIT_STEPS(STEP_NAME)
-#undef STEP_NAME
-	};
-
-	return step < ARRAY_LEN(names) ? names[step] : "unknown";
-}
 
 /* All the child needs, made before it exists: it may not allocate. */
 struct plan {
@@ -138,26 +126,6 @@ static int make_plan(const struct config_service *config, const char *place, str
 	return plan->null < 0 ? fail(f, errno, "/dev/null") : 0;
 }
 
-/* clone3(2) in the manner of fork(2); the child never returns from here. */
-static int clone_child(const struct plan *plan, int cgroup_fd, struct process *ret_process)
-{
-	int pidfd = -EBADF;
-	struct clone_args args = {
-		.flags = CLONE_PIDFD | CLONE_INTO_CGROUP,
-		.pidfd = (uint64_t)(uintptr_t)&pidfd,
-		.exit_signal = SIGCHLD,
-		.cgroup = (uint64_t)cgroup_fd,
-	};
-	long pid = syscall(SYS_clone3, &args, sizeof(args));
-
-	if (pid < 0)
-		return -errno;
-	if (pid == 0)
-		child(plan);
-	*ret_process = (struct process){ .pid = (pid_t)pid, .pidfd = pidfd };
-	return 0;
-}
-
 /* Announced before the clone, so that the child is never without its flags. */
 static int start_child(const struct plan *plan, const struct config_service *config,
 		       struct enforce *enforce, int cgroup_fd, struct process *ret_process,
@@ -168,7 +136,9 @@ static int start_child(const struct plan *plan, const struct config_service *con
 
 	if (r < 0)
 		return fail(f, -r, "cannot label it");
-	r = clone_child(plan, cgroup_fd, ret_process);
+	r = process_clone(0, cgroup_fd, ret_process);
+	if (r == 0)
+		child(plan);
 	if (r < 0 && enforce && flags)
 		(void)enforce_announce_service(enforce, 0);
 	return r < 0 ? fail(f, -r, "clone") : 0;

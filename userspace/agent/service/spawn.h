@@ -12,9 +12,6 @@ struct service_report {
 	int32_t err;   /* positive errno; 0: the program is not in PATH */
 };
 
-/* "exec", "directory", …: static. */
-const char *service_step_name(uint32_t step);
-
 /*
  * Starts the service in the cgroup: its own session, /dev/null as standard input, the agent's
  * output, no other descriptor, the agent's environment, what service_place_env() adds, and its own on
