@@ -222,7 +222,8 @@ static _Noreturn void begin_as_clone(const struct init_clone *m, int socket)
 	if (r == 0)
 		r = setup_uncover(packet + sizeof(*m), m->n_shown, &step);
 	if (r == 0)
-		r = setup_own_mounts(m->capabilities & (1ull << CAP_SYS_ADMIN), m->shm_size, &step);
+		r = setup_own_mounts(m->capabilities & (1ull << CAP_SYS_ADMIN), m->shared_pid,
+				     m->shm_size, &step);
 	if (r == 0)
 		r = setup_own_process(m->shared_pid, m->capabilities, &step);
 	if (r == 0)
@@ -400,7 +401,8 @@ static int setup(enum init_step *step)
 	is_template = m->template;
 	r = setup_process(m->shared_pid, m->capabilities, step);
 	if (r == 0)
-		r = setup_mounts(packet + sizeof(*m), m->n_hidden, m->own, m->shm_size, step);
+		r = setup_mounts(packet + sizeof(*m), m->n_hidden, m->own, m->own || m->shared_pid,
+				 m->shm_size, step);
 	if (r == 0 && m->own)
 		r = own_open(m->shm_size); /* the last step was MASK, of the same kind */
 	if (r == 0 && !is_template) /* what is cloned from it may get any capability of a context */

@@ -193,11 +193,11 @@ static int new_mount(const char *type, const struct option *options, unsigned at
 	return 0;
 }
 
-int mounts_new_proc(int *ret_fd)
+int mounts_new_proc(bool hiding, int *ret_fd)
 {
 	static const struct option options[] = { { "hidepid", "ptraceable" }, { 0 } };
 
-	return new_mount("proc", options,
+	return new_mount("proc", hiding ? options : options + 1,
 			 MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, ret_fd);
 }
 

@@ -231,7 +231,8 @@ int setup_limit_ipc(int own_proc, uint64_t size)
 	return 0;
 }
 
-int setup_mounts(const char *hidden, size_t n, bool own, uint64_t shm_size, enum init_step *ret_step)
+int setup_mounts(const char *hidden, size_t n, bool own, bool hiding, uint64_t shm_size,
+		 enum init_step *ret_step)
 {
 	CLEANUP(device_fds_close)
 	struct device_fds devs = { .fds = { -EBADF, -EBADF, -EBADF, -EBADF, -EBADF, -EBADF } };
@@ -245,9 +246,9 @@ int setup_mounts(const char *hidden, size_t n, bool own, uint64_t shm_size, enum
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return -errno;
 	*ret_step = INIT_STEP_PROC;
-	r = mounts_new_proc(&proc);
+	r = mounts_new_proc(hiding, &proc);
 	if (r == 0)
-		r = mounts_new_proc(&own_proc);
+		r = mounts_new_proc(true, &own_proc);
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_IPC;
@@ -328,7 +329,7 @@ int setup_uncover(const char *shown, size_t n, enum init_step *ret_step)
 	return 0;
 }
 
-int setup_own_mounts(bool may_mount, uint64_t shm_size, enum init_step *ret_step)
+int setup_own_mounts(bool may_mount, bool hiding, uint64_t shm_size, enum init_step *ret_step)
 {
 	FD_OWNED int proc = -EBADF;
 	int r;
@@ -339,7 +340,7 @@ int setup_own_mounts(bool may_mount, uint64_t shm_size, enum init_step *ret_step
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_PROC;
-	r = mounts_new_proc(&proc);
+	r = mounts_new_proc(hiding, &proc);
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_IPC;
