@@ -26,7 +26,7 @@ OWN_USER_NAMESPACE = ["/usr/bin/unshare", "--user", "--map-root-user"]
 LOCKED = {"mount_proc": ("EPERM", "EPERM"), "fsmount_proc": ("EPERM", "EPERM"), "move_mount_proc": ("EPERM", "EPERM"),
           "mount_proc_own": ("EPERM", "EPERM"), "connect_uncovered": ("ENOENT", "ok"), "cgroup_make": ("EROFS", "EROFS"),
           "sysctl_write": ("EROFS", "EROFS"), "sysrq_write": ("EROFS", "EROFS"), "cgroup_migrate": ("EROFS", "EROFS"),
-          "cgroup_threads_migrate": ("EROFS", "EROFS"), "cgroup_kill": ("EROFS", "ENOENT"), "cgroup_freeze": ("EROFS", "ENOENT"),
+          "cgroup_threads_migrate": ("EROFS", "EROFS"), "cgroup_kill": ("ENOENT", "ENOENT"), "cgroup_freeze": ("ENOENT", "ENOENT"),
           "cgroup_memory": ("EROFS", "ENOENT"), "timers": ("EACCES", "EACCES")}
 
 # From a PID namespace in which nobody is but one's own context and moat-init: answer against one's own, where it is another

@@ -62,6 +62,8 @@ int setup_drop(uint64_t capabilities, bool own, enum init_step *ret_step);
  * one's own. 0 or -errno.
  */
 int mounts_new_proc(bool hiding, int *ret_fd);
+/* The cgroup2 hierarchy from the root of our cgroup namespace on, read-only, mounted nowhere yet. */
+int mounts_new_cgroup(int *ret_fd);
 /* An empty tmpfs, mounted nowhere yet; mode and size are octal and decimal text. 0 or -errno. */
 int mounts_new_tmpfs(const char *mode, const char *size, int *ret_fd);
 int mounts_new_devpts(int *ret_fd);
@@ -75,9 +77,11 @@ int mounts_set(int mount_fd, uint64_t attr_set, uint64_t attr_clr);
  * proc_fd: root of a procfs of this PID namespace, mounted nowhere. 0 or -errno.
  */
 int mounts_detach_forbidden(int proc_fd);
-/* Makes mounts of the kernel's control filesystems read-only, and proves it; cgroups selects
- * cgroup and cgroup2, otherwise sysfs and the like. 0 or -errno. */
-int mounts_make_readonly(int proc_fd, bool cgroups);
+/* Makes mounts of the kernel's control filesystems read-only, and proves it. 0 or -errno. */
+int mounts_make_readonly(int proc_fd);
+/* Where cgroup2 is mounted, /sys/fs/cgroup if it is there as well; the caller frees it. 0 or -errno; -ENOENT:
+ * nowhere. */
+int mounts_find_cgroup(int proc_fd, char **ret_place);
 
 /* --- clone.c ------------------------------------------------------------------------------- */
 

@@ -9,6 +9,7 @@
  */
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -395,11 +396,16 @@ static int setup(enum init_step *step)
 	size_t n_fds, len = receive(fds, &n_fds);
 
 	*step = INIT_STEP_REQUEST;
-	if (len < sizeof(*m) || m->type != INIT_SETUP || n_fds != 0 || m->shm_size == 0 ||
+	if (len < sizeof(*m) || m->type != INIT_SETUP || n_fds != 1 || fds[0] <= INIT_SOCKET_FD || m->shm_size == 0 ||
 	    !are_strings(sizeof(*m), len, m->strings_len, m->n_hidden))
 		return -EPROTO;
 	is_template = m->template;
 	r = setup_process(m->shared_pid, m->capabilities, step);
+	if (r == 0) {
+		*step = INIT_STEP_CGROUPFS;
+		r = setns(fds[0], CLONE_NEWCGROUP) < 0 ? -errno : 0;
+		drop_fds(fds, n_fds);
+	}
 	if (r == 0)
 		r = setup_mounts(packet + sizeof(*m), m->n_hidden, m->own, m->own || m->shared_pid,
 				 m->shm_size, step);

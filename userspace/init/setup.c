@@ -231,6 +231,24 @@ int setup_limit_ipc(int own_proc, uint64_t size)
 	return 0;
 }
 
+/* Of cgroups the part that is this instance's, but not the control plane's: what cannot be opened nothing
+ * can be started in (clone3(2) asks the directory, not the mount, whether it may be written). */
+static int make_cgroup(const char *place)
+{
+	PTR_OWNED char *control = NULL;
+	FD_OWNED int mount = -EBADF;
+	int r;
+
+	if (asprintf(&control, "%s/" INIT_CGROUP_CONTROL, place) < 0) {
+		control = NULL;
+		return -ENOMEM;
+	}
+	r = mounts_new_cgroup(&mount);
+	if (r == 0)
+		r = mounts_attach(mount, AT_FDCWD, place);
+	return r < 0 ? r : cover(control);
+}
+
 int setup_mounts(const char *hidden, size_t n, bool own, bool hiding, uint64_t shm_size,
 		 enum init_step *ret_step)
 {
@@ -240,6 +258,7 @@ int setup_mounts(const char *hidden, size_t n, bool own, bool hiding, uint64_t s
 	 * answer for us where hidepid answers ENOENT. */
 	FD_OWNED int proc = -EBADF;
 	FD_OWNED int own_proc = -EBADF;
+	PTR_OWNED char *cgroup = NULL;
 	int r;
 
 	*ret_step = INIT_STEP_PROPAGATION;
@@ -259,6 +278,10 @@ int setup_mounts(const char *hidden, size_t n, bool own, bool hiding, uint64_t s
 	r = take_devices(&devs);
 	if (r < 0)
 		return r;
+	*ret_step = INIT_STEP_CGROUPFS;
+	r = mounts_find_cgroup(own_proc, &cgroup);
+	if (r < 0)
+		return r;
 	*ret_step = INIT_STEP_MASK;
 	r = mounts_detach_forbidden(own_proc);
 	if (r < 0)
@@ -272,13 +295,13 @@ int setup_mounts(const char *hidden, size_t n, bool own, bool hiding, uint64_t s
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_READONLY;
-	r = mounts_make_readonly(own_proc, false);
+	r = mounts_make_readonly(own_proc);
 	if (r == 0)
 		r = protect_all();
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_CGROUPFS;
-	r = mounts_make_readonly(own_proc, true);
+	r = make_cgroup(cgroup);
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_MASK;

@@ -65,8 +65,9 @@ static void set_up_with(uint32_t shared_pid, uint64_t capabilities, uint32_t own
 	struct init_setup setup = { .type = INIT_SETUP, .shared_pid = shared_pid,
 				    .capabilities = capabilities, .own = own, .shm_size = 64 << 20 };
 	struct init_reply reply;
+	int view = cgroups_view(peer.cgroups);
 
-	send_raw(&setup, sizeof(setup), NULL, 0);
+	send_raw(&setup, sizeof(setup), &view, 1);
 	assert_true(receive(&reply));
 	if (reply.type != INIT_READY)
 		print_error("step %u: %s\n", reply.step, strerror(reply.err));
@@ -337,16 +338,27 @@ static void bad_set_up_is_refused(void **state)
 	struct {
 		struct init_setup head;
 		char text[16];
-	} bad = { .head = { .type = INIT_SETUP, .n_hidden = 2, .strings_len = 5 }, .text = "/tmp" };
-	struct init_reply reply;
+	} bad = { .head = { .type = INIT_SETUP, .n_hidden = 1, .strings_len = 5, .shm_size = 1 << 20 },
+		  .text = "/tmp" };
+	const struct {
+		unsigned n_hidden, n_fds;
+		enum init_step step;
+	} tries[] = { { 2, 1, INIT_STEP_REQUEST }, { 1, 0, INIT_STEP_REQUEST },
+		      { 1, 2, INIT_STEP_REQUEST }, { 1, 1, INIT_STEP_CGROUPFS } };
+	FD_OWNED int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	(void)state;
-	open_peer(false);
-	send_raw(&bad, sizeof(bad.head) + 5, NULL, 0);
-	assert_true(receive(&reply));
-	assert_int_equal(reply.type, INIT_FAILED);
-	assert_int_equal(reply.step, INIT_STEP_REQUEST);
-	assert_int_equal(WEXITSTATUS(close_peer()), 1);
+	for (size_t i = 0; i < ARRAY_LEN(tries); i++) {
+		struct init_reply reply;
+
+		open_peer(false);
+		bad.head.n_hidden = tries[i].n_hidden;
+		send_raw(&bad, sizeof(bad.head) + 5, (int[]){ null, null }, tries[i].n_fds); /* no cgroup namespace */
+		assert_true(receive(&reply));
+		assert_int_equal(reply.type, INIT_FAILED);
+		assert_int_equal(reply.step, tries[i].step);
+		assert_int_equal(WEXITSTATUS(close_peer()), 1);
+	}
 }
 
 static void end_of_the_agent_ends_everything(void **state)
