@@ -37,9 +37,9 @@ OWN_VIEW = {"mount_proc": "ok", "fsmount_proc": "ok", "move_mount_proc": "ok", "
 # its descriptors are numbers.
 INIT_VISIBLE = {**dict.fromkeys(("proc_readdir", "proc_stat", "proc_open", "proc_chdir", "proc_dotdot", "proc_thread", "proc_cmdline",
                                  "proc_status", "proc_fd", "proc_task"), "ok"),
-                **dict.fromkeys(("proc_environ", "proc_maps", "proc_mem", "proc_root", "proc_cwd", "proc_exe", "proc_fd_open", "proc_ns",
+                **dict.fromkeys(("proc_environ", "proc_maps", "proc_root", "proc_cwd", "proc_exe", "proc_fd_open", "proc_ns",
                                  "setns_proc"), "EACCES"),
-                "proc_oom": "EPERM"}
+                "proc_mem": "EPERM", "proc_oom": "EPERM"}
 
 
 def own_arguments(session):

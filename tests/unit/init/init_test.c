@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/socket.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -444,6 +445,27 @@ static void environment_is_wiped_after_each_spawn(void **state)
 	assert_false(memory_has(peer.init.pid, "hunter2-and-a-half"));
 }
 
+static void what_runs_is_a_sealed_copy(void **state)
+{
+	FD_OWNED int exe = -EBADF;
+	struct statvfs fs;
+	char path[64];
+	int seals;
+
+	(void)state;
+	snprintf(path, sizeof(path), "/proc/%d/exe", peer.init.pid);
+	exe = open(path, O_RDONLY | O_CLOEXEC);
+	assert_true(exe >= 0);
+	seals = fcntl(exe, F_GET_SEALS);
+	if (!(seals & F_SEAL_WRITE)) { /* vm.memfd_noexec = 2: a file of a read-only mount */
+		assert_int_equal(fstatvfs(exe, &fs), 0);
+		assert_true(fs.f_flag & ST_RDONLY);
+		return;
+	}
+	assert_int_equal(seals & (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE),
+			 F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
+}
+
 static void it_is_small_and_holds_nothing_of_the_agent(void **state)
 {
 	PTR_OWNED char *text = NULL;
@@ -585,7 +607,8 @@ static int close_group(void **state)
 	return 0;
 }
 
-int main(void)
+/* The name of a test runs that one alone. */
+int main(int argc, char **argv)
 {
 #define WITH_PEER(name) cmocka_unit_test_setup_teardown(name, open_private, close_any)
 #define ALONE(name) cmocka_unit_test_teardown(name, close_any)
@@ -600,6 +623,7 @@ int main(void)
 		ALONE(bad_set_up_is_refused),
 		ALONE(end_of_the_agent_ends_everything),
 		WITH_PEER(environment_is_wiped_after_each_spawn),
+		WITH_PEER(what_runs_is_a_sealed_copy),
 		WITH_PEER(it_is_small_and_holds_nothing_of_the_agent),
 		WITH_PEER(it_answers_for_a_clone_when_asked),
 		ALONE(a_tmp_of_its_own_is_empty_and_can_be_written),
@@ -607,5 +631,7 @@ int main(void)
 		ALONE(commands_with_surroundings_of_their_own_share_none),
 	};
 
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests(tests, open_group, close_group);
 }
