@@ -75,6 +75,46 @@ static __always_inline bool proc_is_hiding(void *fs_info)
 	return BPF_CORE_READ((struct proc_fs_info *)fs_info, hide_pid) == HIDEPID_NOT_PTRACEABLE;
 }
 
+/* Whether the running task is in ns or beneath it. */
+static __always_inline bool is_in_pid_ns(struct pid_namespace *ns)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pid *pid = BPF_CORE_READ(task, thread_pid);
+	__u32 level = BPF_CORE_READ(ns, level);
+	struct upid *number;
+
+	if (level > BPF_CORE_READ(pid, level))
+		return false;
+	number = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+		 (__u64)level * bpf_core_type_size(struct upid);
+	return BPF_CORE_READ(number, ns) == ns;
+}
+
+/*
+ * A procfs that hides nothing, of the PID namespace in which a context is alone with its moat-init, for who
+ * is in there: what he is not to touch is not in it.
+ */
+static __always_inline bool proc_is_of_context(void *fs_info)
+{
+	struct pid_namespace *ns = BPF_CORE_READ((struct proc_fs_info *)fs_info, pid_ns);
+	__u32 inum = BPF_CORE_READ(ns, ns.inum), *kind;
+
+	kind = bpf_map_lookup_elem(&namespaces, &inum);
+	return kind && *kind == MOAT_NAMESPACE_CONTEXT && is_in_pid_ns(ns);
+}
+
+/* Whether an inode of a procfs is a file about moat-init, which is the first process of its PID namespace. */
+static __always_inline bool is_about_init(struct inode *inode)
+{
+	struct proc_fs_info *fs_info = BPF_CORE_READ(inode, i_sb, s_fs_info);
+	struct pid_namespace *ns = BPF_CORE_READ(fs_info, pid_ns);
+	struct proc_inode *pi = (void *)inode - bpf_core_field_offset(struct proc_inode, vfs_inode);
+	__u32 inum = BPF_CORE_READ(ns, ns.inum);
+
+	return bpf_map_lookup_elem(&namespaces, &inum) &&
+	       BPF_CORE_READ(pi, pid) == BPF_CORE_READ(ns, child_reaper, thread_pid);
+}
+
 /* sysctl, sysrq-trigger and the like: files of a procfs that belong to no process. */
 static __always_inline bool is_kernel_file(struct inode *inode)
 {
@@ -102,7 +142,7 @@ static __always_inline int use_proc(__u32 hook, const struct super_block *sb)
 	if (!user_subject())
 		return 0;
 	fs_info = sb->s_fs_info;
-	if (proc_is_hiding(fs_info) || proc_is_own(fs_info))
+	if (proc_is_hiding(fs_info) || proc_is_of_context(fs_info) || proc_is_own(fs_info))
 		return allow(hook);
 	return deny(hook, EPERM, MOAT_OBJECT_PROC, sb->s_dev);
 }

@@ -115,9 +115,12 @@ struct ns_common {
 	unsigned int inum;
 };
 
+struct pid;
+
 struct pid_namespace {
 	struct ns_common ns;
 	struct pid_namespace *parent;
+	struct task_struct *child_reaper; /* its first process */
 	unsigned int level;
 };
 
@@ -134,6 +137,7 @@ struct task_struct {
 	struct fs_struct *fs;
 	struct bpf_local_storage *bpf_storage;
 	const struct cred *real_cred;
+	struct pid *thread_pid;
 	struct hlist_node pid_links[PIDTYPES];
 };
 
@@ -190,8 +194,14 @@ struct rlimit {
 	unsigned long rlim_cur, rlim_max;
 };
 
+struct upid {
+	struct pid_namespace *ns;
+};
+
 struct pid {
+	unsigned int level;
 	struct hlist_head tasks[PIDTYPES]; /* of the first kind: the one task with this number */
+	struct upid numbers[1]; /* level + 1: one for each PID namespace that it is in */
 };
 
 struct proc_inode {

@@ -49,8 +49,8 @@ struct {
 	__type(value, struct moat_port);
 } ports SEC(".maps") __weak;
 
-/* PID and mount namespaces with protected tasks in them, by inode (they have no number in common): at most two
- * for each context that runs something. Only the agent writes it. */
+/* PID and mount namespaces with protected tasks in them, by inode (they have no number in common), to an enum
+ * moat_namespace: at most two for each context that runs something. Only the agent writes it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

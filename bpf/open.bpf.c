@@ -2,13 +2,15 @@
 /*
  * Surface: opening and looking at files: /proc, other doors to the kernel, devices, protected files.
  *
- * Policy for /proc: moat-init mounts it with hidepid=ptraceable, so that the kernel asks
+ * Policy for /proc: where in a PID namespace there are tasks that may not touch each other, moat-init mounts
+ * it with hidepid=ptraceable, so that the kernel asks
  * ptrace_access_check (task.bpf.c) before it names a process in readdir, lookup or stat, also to
  * root, and answers ENOENT where that refuses. User code gets no other view of those processes: a
  * procfs without hidepid=ptraceable cannot be mounted (mount.bpf.c) or be received as a descriptor, and
  * nothing in it can be opened or stat'ed; except in a procfs of a PID namespace that user code made
- * itself: everybody in there is its own child. Of a procfs it opens for writing only what
- * belongs to a process: no sysctl, no sysrq-trigger.
+ * itself, where everybody is its own child, or of the one in which it is when nobody else is there
+ * but a moat-init, of which only the kernel's public files can be read. Of a procfs it opens for writing only
+ * what belongs to a process, and not to moat-init: no sysctl, no sysrq-trigger.
  *
  * The other control file systems (door.h) it may read or not even look at, and in cgroupfs it reads no
  * list of processes, which would name hidden ones. It opens no block device, which would get beneath
@@ -122,6 +124,8 @@ static __always_inline int open_in_proc(struct file *file, bool for_writing)
 
 		if (for_writing || (tells_of_others(&name) && !proc_is_own(inode->i_sb->s_fs_info)))
 			return deny(MOAT_HOOK_file_open, EPERM, MOAT_OBJECT_FILE, inode->i_ino);
+	} else if (for_writing && is_about_init(inode)) {
+		return deny(MOAT_HOOK_file_open, EPERM, MOAT_OBJECT_FILE, inode->i_ino);
 	}
 	return use_proc(MOAT_HOOK_file_open, inode->i_sb);
 }

@@ -56,6 +56,12 @@ struct moat_task {
 	struct moat_label next;
 };
 
+/* Value of `namespaces`: whose tasks are in it besides moat-init. */
+enum moat_namespace {
+	MOAT_NAMESPACE_SHARED = 1,  /* such as may not touch each other */
+	MOAT_NAMESPACE_CONTEXT = 2, /* those of one context; of a PID namespace */
+};
+
 /* Who did something that is judged later: value of `file_owners`. */
 struct moat_subject {
 	struct moat_label label;

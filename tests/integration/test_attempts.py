@@ -24,10 +24,23 @@ OWN_USER_NAMESPACE = ["/usr/bin/unshare", "--user", "--map-root-user"]
 # There the mounts that moat-init has made are locked (mount_namespaces(7)): the kernel itself lets nobody take them off, make
 # them writable, or mount a procfs that would show what they cover, as in any container engine's container. Answer against the
 # control plane, and against one's own.
-LOCKED = {"mount_proc_own": ("EPERM", "EPERM"), "connect_uncovered": ("ENOENT", "ok"), "cgroup_make": ("EROFS", "EROFS"),
+LOCKED = {"mount_proc": ("EPERM", "EPERM"), "fsmount_proc": ("EPERM", "EPERM"), "move_mount_proc": ("EPERM", "EPERM"),
+          "mount_proc_own": ("EPERM", "EPERM"), "connect_uncovered": ("ENOENT", "ok"), "cgroup_make": ("EROFS", "EROFS"),
           "sysctl_write": ("EROFS", "EROFS"), "sysrq_write": ("EROFS", "EROFS"), "cgroup_migrate": ("EROFS", "EROFS"),
-          "cgroup_threads_migrate": ("EROFS", "EROFS"), "cgroup_kill": ("EROFS", "ENOENT"), "cgroup_freeze": ("EROFS", "ENOENT"),
+          "cgroup_threads_migrate": ("EROFS", "EROFS"), "cgroup_kill": ("ENOENT", "ENOENT"), "cgroup_freeze": ("ENOENT", "ENOENT"),
           "cgroup_memory": ("EROFS", "ENOENT"), "timers": ("EACCES", "EACCES")}
+
+# From a PID namespace in which nobody is but one's own context and moat-init: answer against one's own, where it is another
+# than in one that is shared.
+OWN_VIEW = {"mount_proc": "ok", "fsmount_proc": "ok", "move_mount_proc": "ok", "bind_init_proc": "EACCES",
+            "clone_init_proc": "EACCES", "connect_init_root": "EACCES"}
+# Of moat-init as PID 1: what the kernel tells everybody of any process that is not hidden, and what it refuses then. The names of
+# its descriptors are numbers.
+INIT_VISIBLE = {**dict.fromkeys(("proc_readdir", "proc_stat", "proc_open", "proc_chdir", "proc_dotdot", "proc_thread", "proc_cmdline",
+                                 "proc_status", "proc_fd", "proc_task"), "ok"),
+                **dict.fromkeys(("proc_environ", "proc_maps", "proc_root", "proc_cwd", "proc_exe", "proc_fd_open", "proc_ns",
+                                 "setns_proc"), "EACCES"),
+                "proc_mem": "EPERM", "proc_oom": "EPERM"}
 
 
 def own_arguments(session):
@@ -92,8 +105,10 @@ def expected(technique, position, target):
     if position.nested and technique.name in LOCKED:
         return LOCKED[technique.name][target == "own"]
     if target == "own":
-        return technique.own
-    return technique.unseen if position.hidden and target != "its moat-init" else technique.seen
+        return position.hidden and OWN_VIEW.get(technique.name) or technique.own
+    if target == "its moat-init":
+        return INIT_VISIBLE.get(technique.name, technique.seen)
+    return technique.unseen if position.hidden else technique.seen
 
 
 def acceptable(session, technique, position, target, got):

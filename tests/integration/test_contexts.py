@@ -86,7 +86,56 @@ def mounts(session):
         assert not [each for each in table if each[3] in ("bpf", "debugfs", "tracefs", "securityfs")], (context, table)
         assert not [each for each in table if each[3] == "devtmpfs" and each[0] == "/"], (context, table)
         proc = [each for each in table if each[3] == "proc" and each[0] == "/"]
-        assert len(proc) == 1 and proc[0][1] == "/proc" and "hidepid=ptraceable" in proc[0][4], (context, proc)
+        assert len(proc) == 1 and proc[0][1] == "/proc", (context, proc)
+        assert ("hidepid=ptraceable" in proc[0][4]) == (context == "shared"), (context, proc)
+
+
+# One that has changed its user and one that is not dumpable, as a database server and a program that holds keys are.
+ODD = """
+import ctypes, os, sys, time
+if sys.argv[1] == "user":
+    os.setgid(65534)
+    os.setuid(65534)
+else:
+    ctypes.CDLL(None).prctl(4, 0)  # PR_SET_DUMPABLE
+print("ready", flush=True)
+time.sleep(86412)
+"""
+
+
+@test("a context sees its own processes and signals them when they have changed their user or are not dumpable", needs=("moat",), timeout=60)
+def own_processes(session):
+    for context in ("default", "full", "adm", "shared"):  # shared: it may trace, or moatd's PID namespace would not show them
+        for kind in ("user", "undumpable"):
+            identifier = session.api.start(places.PYTHON, "-c", ODD, kind, context=context)
+            procs.wait_until(lambda one=identifier: session.api.process(one)["stdout"] == "ready\n", 10, "it is what it should be")
+            pid = session.api.process(identifier)["pid"]
+            found = session.exec("/bin/sh", "-c", f"cat /proc/{pid}/comm; ls /proc | grep -x {pid}; pgrep -f '[8]6412'; pkill -f '[8]6412'",
+                                 context=context)
+            assert found.out.split("\n")[1:] == [str(pid), str(pid), ""] and found.exit == 0, (context, kind, found)
+            procs.wait_until(lambda one=identifier: session.api.process(one)["state"] == "ended", 5, "it ended")
+
+
+@test("the first process of a context's PID namespace is there; nothing of it is to be had but what the kernel tells of any", needs=("moat",))
+def first_process(session):
+    for context in ("default", "full"):
+        assert session.exec("/bin/cat", "/proc/1/comm", context=context).out == "moat-init\n", context
+        for path in ("environ", "mem", "maps"):
+            found = session.exec("/usr/bin/head", "-c", "1", f"/proc/1/{path}", context=context)
+            assert (found.exit == 1 and found.out == "") or (context == "full" and not session.enforced), (context, path, found)
+        for path in ("root", "cwd", "exe", "fd/3", "ns/mnt"):
+            found = session.exec("/bin/readlink", f"/proc/1/{path}", context=context)
+            assert (found.exit == 1 and found.out == "") or (context == "full" and not session.enforced), (context, path, found)
+
+
+@test("user code changes nothing of its moat-init by /proc, and of its own processes what it may", needs=("moat", "lsm"))
+def first_process_unchanged(session):
+    for context in ("default", "full"):
+        done = session.exec("/bin/sh", "-c", "echo 5 > /proc/self/oom_score_adj; cat /proc/self/oom_score_adj; "
+                            "for each in oom_score_adj coredump_filter clear_refs; do echo 5 > /proc/1/$each; done; cat /proc/1/oom_score_adj",
+                            context=context)
+        assert done.out.split("\n")[0] == "5" and done.out.split("\n")[1] != "5", (context, done)
+        assert done.err.count("not permitted") == 3, (context, done)
 
 
 # Receives descriptors, each in a message of its own, and says which of them came.
@@ -122,7 +171,10 @@ def leaked_descriptors(session, context):
     libc = ctypes.CDLL(None, use_errno=True)
     with contextlib.ExitStack() as stack:
         found = {}
-        for name, path in (("proc", "/proc"), ("process", f"/proc/{session.agent.pid}"), ("bpffs", "/sys/fs/bpf"), ("tmp", "/tmp")):
+        session.exec("/bin/true", context="adm")
+        spaces = {each["name"]: each["pid"] for each in session.api.get("/v1/status")["namespaces"]}
+        for name, path in (("proc", "/proc"), ("process", f"/proc/{session.agent.pid}"), ("bpffs", "/sys/fs/bpf"), ("tmp", "/tmp"),
+                           ("context", f"/proc/{spaces['context-adm']}/root/proc")):
             found[name] = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
             found[name + "-path"] = os.open(path, os.O_PATH)
             found[name + "-tree"] = libc.syscall(428, -100, path.encode(), 1 | os.O_CLOEXEC)  # open_tree, OPEN_TREE_CLONE
@@ -131,12 +183,12 @@ def leaked_descriptors(session, context):
         return passed(session, context, found)
 
 
-@test("no descriptor of the machine's own /proc or bpffs reaches user code over a unix socket; others do", needs=("moat", "lsm"),
+@test("no descriptor of the machine's own /proc, of another context's, or of a bpffs reaches user code over a unix socket; others do", needs=("moat", "lsm"),
       timeout=60)
 def leaked(session):
     for context in ("full", "shared", "modest"):
         came = leaked_descriptors(session, context)
-        assert len(came) == 12 and {name for name in came if came[name]} == {"tmp", "tmp-path", "tmp-tree"}, (context, came)
+        assert len(came) == 15 and {name for name in came if came[name]} == {"tmp", "tmp-path", "tmp-tree"}, (context, came)
 
 
 @test("cgroupfs is read-only for user code", needs=("moat",))

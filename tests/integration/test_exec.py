@@ -332,7 +332,7 @@ def nothing_left(session):
     assert more
 
 
-@test("user code cannot see or end moat-init, and a command cannot outlive a loss of its namespace", needs=("moat",))
+@test("user code cannot end moat-init, and a command cannot outlive a loss of its namespace", needs=("moat",))
 def init_is_out_of_reach(session):
     result = session.exec("/bin/sh", "-c", "kill -9 1; kill -9 -1; echo alive", context="full")
     spaces = {each["name"]: each["pid"] for each in session.api.get("/v1/status")["namespaces"]}
@@ -356,6 +356,3 @@ def init_comes_back(session):
             assert error.code == "NAMESPACE_LOST", error
             return False
     procs.wait_until(works, 20, "the namespace is back")
-    if session.enforced:
-        before = session.exec("/bin/cat", "/proc/1/cmdline", context="full")
-        assert "moat-init" not in before.out, before

@@ -8,6 +8,7 @@ it the same program succeeds.
 import contextlib
 import ctypes
 import os
+import re
 import subprocess
 import threading
 import time
@@ -17,6 +18,7 @@ from lib.tap import test
 
 PROMPT = 1.0      # seconds within which the control plane answers meanwhile, where the processor is not emulated
 BOMB_SECONDS = 8
+NODE, JAVA = "/usr/bin/node", "/usr/bin/java"
 
 
 def need_controllers(session):
@@ -36,6 +38,11 @@ def read(path):
 
 def instance_dir(session):
     return leaks.cgroups("moat-" + session.instance)[0]
+
+
+def cgroup_place(session):
+    """Where commands find cgroups: at the usual place if the agent has them there, too."""
+    return "/sys/fs/cgroup" if "/sys/fs/cgroup" in leaks.cgroup_roots() else leaks.cgroup_roots()[0]
 
 
 def hog(session, *arguments, **fields):
@@ -149,17 +156,80 @@ def in_force(session):
         assert f"/moat-{session.instance}/control" in procs.cgroup(pid), procs.cgroup(pid)
     for context, place in (("default", "user/context-default/exec-"), ("small", "user/context-small/exec-")):
         found = session.exec("/bin/cat", "/proc/self/cgroup", context=context)
-        assert f"/moat-{session.instance}/{place}" in found.out, found
+        assert f"0::/{place}" in found.out, found
 
 
 @test("a command finds its context's limits where programs look for them: in its own cgroup", needs=("moat",))
 def seen_inside(session):
     need_controllers(session)
-    root = next(each for each in leaks.cgroup_roots() if instance_dir(session).startswith(each))
-    script = f"cd {root}$(sed -n s/^0:://p /proc/self/cgroup) && cat memory.max cpu.max"
+    script = f"cd {cgroup_place(session)}$(sed -n s/^0:://p /proc/self/cgroup) && cat memory.max cpu.max"
     assert session.exec("/bin/sh", "-c", script, context="small").out == f"{64 << 20}\n50000 100000\n"
     most = limits(session, "default")["memoryMax"] // 4096 * 4096
     assert session.exec("/bin/sh", "-c", script.replace(" cpu.max", "")).out == f"{most}\n"
+
+
+@test("node and java keep to the limits of their context: its memory, and for java its processors", needs=("moat",), timeout=240)
+def real_programs(session):
+    need_controllers(session)
+    session.require(os.path.exists(NODE) or os.path.exists(JAVA), "there is neither")
+    everybody = limits(session, "default")["memoryMax"] // 4096 * 4096
+    for context, most in (("roomy", 512 << 20), ("default", everybody)) if os.path.exists(NODE) else ():
+        found = session.exec(NODE, "-p", "process.constrainedMemory()", context=context)
+        assert found.out == f"{most}\n", (context, found)
+    if os.path.exists(JAVA):
+        found = session.exec(JAVA, "-XX:+PrintFlagsFinal", "-XshowSettings:system", "-version", context="roomy")
+        said = found.out + found.err
+        heap, processors = re.search(r"MaxHeapSize += (\d+)", said), re.search(r"Effective CPU Count: (\d+)", said)
+        assert heap and int(heap[1]) == 128 << 20 and processors and processors[1] == "1", found
+
+
+def own_cgroup(session, context, **fields):
+    """The directories at the root of what a command sees, and its own cgroup, which has to be there."""
+    script = f"cd {cgroup_place(session)}; echo */; sed -n s/^0:://p /proc/self/cgroup; cat .$(sed -n s/^0:://p /proc/self/cgroup)/cgroup.type"
+    found = session.exec("/bin/sh", "-c", script, context=context, **fields)
+    directories, own, kind = found.out.splitlines()
+    assert kind == "domain", found
+    return directories, own
+
+
+@test("what user code sees of cgroups begins at its instance: there is nothing above, and one read-only mount", needs=("moat",))
+def view(session):
+    for context, fields in ((each, more) for each in ("default", "full", "shared") for more in ({}, {"isolated": True})):
+        directories, own = own_cgroup(session, context, **fields)
+        assert directories == "control/ user/" and own.startswith(f"/user/context-{context}/exec-"), (context, directories, own)
+        table = [line.split(" - ") for line in session.exec("/bin/cat", "/proc/self/mountinfo", context=context, **fields).out.splitlines()]
+        mounts = [before.split()[3:6] for before, after in table if after.split()[0] in ("cgroup", "cgroup2")]
+        assert len(mounts) == 1 and mounts[0][:2] == ["/", cgroup_place(session)] and "ro" in mounts[0][2].split(","), (context, mounts)
+
+
+@test("no directory of the control plane's cgroups is to be opened by user code, so nothing can be started in one", needs=("moat",))
+def control_is_covered(session):
+    there = [path for path, _, _ in os.walk(instance_dir(session) + "/control")]
+    assert f"{instance_dir(session)}/control/service-http" in there, there
+    for context in ("default", "full", "modest"):
+        found = session.exec("/usr/bin/find", cgroup_place(session), "-type", "d", context=context)
+        assert f"{cgroup_place(session)}/user/context-{context}" in found.out.splitlines(), (context, found)
+        assert [line for line in found.out.splitlines() if "/control/" in line] == [], (context, found)
+
+
+@test("user code that mounts cgroup2 does not set the options of the machine's hierarchy back; with nsdelegate commands start as before",
+      needs=("moat",), timeout=60)
+def options(session):
+    session.require(session.vm, "they are the whole machine's")
+    root = leaks.cgroup_roots()[0]
+
+    def delegates():
+        return "nsdelegate" in next(line for line in read("/proc/self/mountinfo").splitlines() if line.split()[4] == root)
+    before = delegates()
+    for wanted in (True, False):
+        subprocess.run(["mount", "-o", "remount," + ("nsdelegate" if wanted else "rw"), root], check=True)
+        assert delegates() == wanted
+        for fields in ({}, {"isolated": True}):
+            more = "" if wanted else "nsdelegate,"
+            done = session.exec("/bin/sh", "-c", f"mount -t cgroup2 -o {more}ro none /mnt && ls -d /mnt/user", context="adm", **fields)
+            assert done.out == "/mnt/user\n", done
+            assert delegates() == wanted, (wanted, fields)
+    subprocess.run(["mount", "-o", "remount," + ("nsdelegate" if before else "rw"), root], check=True)
 
 
 @test("user code is killed for want of memory long before a service, and the agent last", needs=("moat",))

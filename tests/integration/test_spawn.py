@@ -4,7 +4,9 @@
 import errno
 import os
 import shutil
+import signal
 import subprocess
+import tempfile
 import time
 import types
 from concurrent.futures import ThreadPoolExecutor
@@ -146,15 +148,51 @@ def silent_file_system(session):
         agent.remove_files()
 
 
-@test("moat-init cannot be seen or held by what it starts", needs=("moat",))
+@test("moat-init cannot be read or held by what it starts", needs=("moat",))
 def out_of_reach(session):
-    look = "import os; print([os.access(f'/proc/1/{name}', os.R_OK) for name in ('environ', 'mem')]); os.listdir('/proc/1/fd')"
+    look = "import sys; open('/proc/1/' + sys.argv[1], 'rb').read(1)"
     for fields in ({}, {"isolated": True}):
-        result = session.exec(places.PYTHON, "-c", look, **fields)
-        assert result.exit == 1 and ("FileNotFound" in result.err or "PermissionError" in result.err), result
+        for name in ("environ", "mem", "fd/3", "exe"):
+            result = session.exec(places.PYTHON, "-c", look, name, **fields)
+            assert result.exit == 1 and ("FileNotFound" in result.err or "PermissionError" in result.err), (name, result)
     if not session.enforced:  # then those who may look are by themselves
         process = session.api.process(session.api.start("/bin/true", context="full", isolated=True))
         assert process["namespace"] == "secure-of-full", process
+
+
+@test("the moat-init that was there when the agent started is what runs, whoever overwrites or replaces the file then", needs=(), timeout=120)
+def program_is_kept(session):
+    with tempfile.TemporaryDirectory(prefix="moat-test-") as directory:
+        for name in ("moatd", "moat-init", "moat"):
+            shutil.copy2(f"{session.build}/{name}", directory)
+        agent = moatd.Moatd(directory, f"itest-kept-{os.getpid()}", "[service s]\ncommand = /bin/sleep 1000000\n[context other]\n",
+                            "require" if session.vm else "best-effort", whole_machine=bool(session.vm))
+        try:
+            agent.start(60 * procs.SLACK)
+            with open(f"{directory}/moat-init", "r+b") as file:  # of an executed file this would be ETXTBSY
+                file.write(b"\0" * 4096)
+            assert agent.api().exec("/bin/echo", "one", context="other").out == "one\n", "a clone of the template"
+            for replace in (False, True):
+                if replace:
+                    os.rename(f"{directory}/moat", f"{directory}/moat-init")
+                spaces = {each["name"]: each["pid"] for each in agent.api().get("/v1/status")["namespaces"]}
+                os.kill(spaces["user"], signal.SIGKILL)
+                procs.wait_until(lambda old=spaces["user"]: {each["name"]: each["pid"] for each in agent.api().get("/v1/status")["namespaces"]}
+                                 ["user"] not in (0, None, old), 20, "it is made again")
+                assert agent.api().exec("/bin/echo", "two").out == "two\n", "and made from nothing"
+        finally:
+            agent.stop()
+            agent.remove_files()
+
+
+@test("where no memfd may be executed moat-init runs from a mount of its own", needs=())
+def no_memfd(session):
+    sysctl, program = "/proc/sys/vm/memfd_noexec", f"{session.build}/tests/unit/init/init_test"
+    session.require(os.path.exists(sysctl) and os.path.exists(program), "the kernel cannot forbid it, or the unit tests are not built")
+    done = subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "/bin/sh", "-c", f"echo 2 > {sysctl} && exec {program} what_runs_is_a_sealed_copy"], check=False,
+                          capture_output=True, text=True)
+    session.require("Read-only" not in done.stderr and "denied" not in done.stderr, "sysctls cannot be set here")
+    assert done.returncode == 0, done
 
 
 @test("of a program that does not start the reason comes back, however many are tried at once", needs=("moat",), timeout=60)

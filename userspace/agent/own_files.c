@@ -3,7 +3,7 @@
 
 #include <limits.h>
 
-#include "agent/namespace/launch.h"
+#include "agent/namespace/program.h"
 #include "agent/service/place.h"
 
 /* The command line program is not ours to run, but people trust what it tells them. */

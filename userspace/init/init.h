@@ -20,8 +20,10 @@
  * its IPC namespace. hidden: n NUL-terminated absolute paths, one after the other. On failure
  * returns -errno with the step; the namespace is then half made and must not be used.
  * own: it is only what the commands' own namespaces are made from.
+ * hiding: in its PID namespace are others, who are not to be seen.
  */
-int setup_mounts(const char *hidden, size_t n, bool own, uint64_t shm_size, enum init_step *ret_step);
+int setup_mounts(const char *hidden, size_t n, bool own, bool hiding, uint64_t shm_size,
+		 enum init_step *ret_step);
 
 /*
  * System V IPC has no owner that it would go away with: as much of it as of /dev/shm. The segments
@@ -35,7 +37,7 @@ int setup_limit_ipc(int proc, uint64_t size);
  * In a fork of a process that has done the above, in a copy of its mount namespace: /proc, /dev/pts and /dev/shm
  * of its own in the place of the copies, which are the template's; with may_mount all of /dev.
  */
-int setup_own_mounts(bool may_mount, uint64_t shm_size, enum init_step *ret_step);
+int setup_own_mounts(bool may_mount, bool hiding, uint64_t shm_size, enum init_step *ret_step);
 /* Takes the covers of n paths off, NUL-terminated, one after the other. */
 int setup_uncover(const char *shown, size_t n, enum init_step *ret_step);
 /* The same of setup_process(). */
@@ -54,8 +56,14 @@ int setup_drop(uint64_t capabilities, bool own, enum init_step *ret_step);
 
 /* --- mounts.c ------------------------------------------------------------------------------ */
 
-/* A procfs of the present PID namespace, mounted nowhere yet. 0 or -errno. */
-int mounts_new_proc(int *ret_fd);
+/*
+ * A procfs of the present PID namespace, mounted nowhere yet. hiding: it shows only what one may trace, by
+ * hidepid=ptraceable (proc(5)); that leaves out what has changed its user or is not dumpable, also where it is
+ * one's own. 0 or -errno.
+ */
+int mounts_new_proc(bool hiding, int *ret_fd);
+/* The cgroup2 hierarchy from the root of our cgroup namespace on, read-only, mounted nowhere yet. */
+int mounts_new_cgroup(int *ret_fd);
 /* An empty tmpfs, mounted nowhere yet; mode and size are octal and decimal text. 0 or -errno. */
 int mounts_new_tmpfs(const char *mode, const char *size, int *ret_fd);
 int mounts_new_devpts(int *ret_fd);
@@ -69,9 +77,11 @@ int mounts_set(int mount_fd, uint64_t attr_set, uint64_t attr_clr);
  * proc_fd: root of a procfs of this PID namespace, mounted nowhere. 0 or -errno.
  */
 int mounts_detach_forbidden(int proc_fd);
-/* Makes mounts of the kernel's control filesystems read-only, and proves it; cgroups selects
- * cgroup and cgroup2, otherwise sysfs and the like. 0 or -errno. */
-int mounts_make_readonly(int proc_fd, bool cgroups);
+/* Makes mounts of the kernel's control filesystems read-only, and proves it. 0 or -errno. */
+int mounts_make_readonly(int proc_fd);
+/* Where cgroup2 is mounted, /sys/fs/cgroup if it is there as well; the caller frees it. 0 or -errno; -ENOENT:
+ * nowhere. */
+int mounts_find_cgroup(int proc_fd, char **ret_place);
 
 /* --- clone.c ------------------------------------------------------------------------------- */
 

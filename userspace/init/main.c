@@ -9,6 +9,7 @@
  */
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -222,7 +223,8 @@ static _Noreturn void begin_as_clone(const struct init_clone *m, int socket)
 	if (r == 0)
 		r = setup_uncover(packet + sizeof(*m), m->n_shown, &step);
 	if (r == 0)
-		r = setup_own_mounts(m->capabilities & (1ull << CAP_SYS_ADMIN), m->shm_size, &step);
+		r = setup_own_mounts(m->capabilities & (1ull << CAP_SYS_ADMIN), m->shared_pid,
+				     m->shm_size, &step);
 	if (r == 0)
 		r = setup_own_process(m->shared_pid, m->capabilities, &step);
 	if (r == 0)
@@ -394,13 +396,19 @@ static int setup(enum init_step *step)
 	size_t n_fds, len = receive(fds, &n_fds);
 
 	*step = INIT_STEP_REQUEST;
-	if (len < sizeof(*m) || m->type != INIT_SETUP || n_fds != 0 || m->shm_size == 0 ||
+	if (len < sizeof(*m) || m->type != INIT_SETUP || n_fds != 1 || fds[0] <= INIT_SOCKET_FD || m->shm_size == 0 ||
 	    !are_strings(sizeof(*m), len, m->strings_len, m->n_hidden))
 		return -EPROTO;
 	is_template = m->template;
 	r = setup_process(m->shared_pid, m->capabilities, step);
+	if (r == 0) {
+		*step = INIT_STEP_CGROUPFS;
+		r = setns(fds[0], CLONE_NEWCGROUP) < 0 ? -errno : 0;
+		drop_fds(fds, n_fds);
+	}
 	if (r == 0)
-		r = setup_mounts(packet + sizeof(*m), m->n_hidden, m->own, m->shm_size, step);
+		r = setup_mounts(packet + sizeof(*m), m->n_hidden, m->own, m->own || m->shared_pid,
+				 m->shm_size, step);
 	if (r == 0 && m->own)
 		r = own_open(m->shm_size); /* the last step was MASK, of the same kind */
 	if (r == 0 && !is_template) /* what is cloned from it may get any capability of a context */

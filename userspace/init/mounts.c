@@ -14,16 +14,16 @@
 #include "base/mountinfo.h"
 #include "init/init.h"
 
+#define CGROUP_PLACE "/sys/fs/cgroup" /* where programs look first */
 #define ROUNDS 16 /* each peels one layer off stacked mounts */
 
 /* Doors to the kernel, to other namespaces, or to devices: gone. */
 static const char *const forbidden[] = {
 	"bpf",	    "debugfs",	"tracefs", "securityfs",  "configfs", "efivarfs", "pstore",
-	"binfmt_misc", "proc",	"nsfs",	   "devtmpfs",	  "devpts",   NULL,
+	"binfmt_misc", "proc",	"nsfs",	   "devtmpfs",	  "devpts",   "cgroup",	  "cgroup2",  NULL,
 };
 /* Needed for reading by ordinary programs, or at least harmless so. */
 static const char *const control[] = { "sysfs", "fusectl", "selinuxfs", "smackfs", "resctrl", NULL };
-static const char *const cgroup[] = { "cgroup", "cgroup2", NULL };
 
 struct mount_table {
 	char *text;
@@ -129,7 +129,7 @@ int mounts_detach_forbidden(int proc_fd)
 	return -EBUSY;
 }
 
-static int prove_readonly(int proc_fd, const char *const *types)
+static int prove_readonly(int proc_fd)
 {
 	CLEANUP(table_free) struct mount_table t = { 0 };
 	int r = table_read(proc_fd, &t);
@@ -139,7 +139,7 @@ static int prove_readonly(int proc_fd, const char *const *types)
 	for (size_t i = 0; i < t.n; i++) {
 		struct statx st;
 
-		if (!type_in(t.entries[i].type, types) || t.entries[i].readonly)
+		if (!type_in(t.entries[i].type, control) || t.entries[i].readonly)
 			continue;
 		if (statx(AT_FDCWD, t.entries[i].path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
 			  STATX_MNT_ID, &st) == 0 &&
@@ -149,9 +149,8 @@ static int prove_readonly(int proc_fd, const char *const *types)
 	return 0;
 }
 
-int mounts_make_readonly(int proc_fd, bool cgroups)
+int mounts_make_readonly(int proc_fd)
 {
-	const char *const *types = cgroups ? cgroup : control;
 	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
 	CLEANUP(table_free) struct mount_table t = { 0 };
 	int r = table_read(proc_fd, &t);
@@ -159,14 +158,32 @@ int mounts_make_readonly(int proc_fd, bool cgroups)
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < t.n; i++) {
-		if (!type_in(t.entries[i].type, types))
+		if (!type_in(t.entries[i].type, control))
 			continue;
 		if (mount_setattr(AT_FDCWD, t.entries[i].path, AT_SYMLINK_NOFOLLOW, &attr,
 				  sizeof(attr)) < 0 &&
 		    !is_covered(errno))
 			return -errno;
 	}
-	return prove_readonly(proc_fd, types);
+	return prove_readonly(proc_fd);
+}
+
+int mounts_find_cgroup(int proc_fd, char **ret_place)
+{
+	CLEANUP(table_free) struct mount_table t = { 0 };
+	const char *place = NULL;
+	int r = table_read(proc_fd, &t);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < t.n; i++)
+		if (strcmp(t.entries[i].type, "cgroup2") == 0 &&
+		    (!place || strcmp(t.entries[i].path, CGROUP_PLACE) == 0))
+			place = t.entries[i].path;
+	if (!place)
+		return -ENOENT;
+	*ret_place = strdup(place);
+	return *ret_place ? 0 : -ENOMEM;
 }
 
 struct option {
@@ -193,12 +210,22 @@ static int new_mount(const char *type, const struct option *options, unsigned at
 	return 0;
 }
 
-int mounts_new_proc(int *ret_fd)
+int mounts_new_proc(bool hiding, int *ret_fd)
 {
 	static const struct option options[] = { { "hidepid", "ptraceable" }, { 0 } };
 
-	return new_mount("proc", options,
+	return new_mount("proc", hiding ? options : options + 1,
 			 MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, ret_fd);
+}
+
+int mounts_new_cgroup(int *ret_fd)
+{
+	static const struct option options[] = { { 0 } };
+
+	return new_mount("cgroup2", options,
+			 MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+				 MOUNT_ATTR_NOEXEC,
+			 ret_fd);
 }
 
 int mounts_new_tmpfs(const char *mode, const char *size, int *ret_fd)

@@ -30,7 +30,7 @@ static bool ready;
 
 int own_open(uint64_t shm_size)
 {
-	int r = mounts_new_proc(&proc);
+	int r = mounts_new_proc(true, &proc);
 
 	if (r < 0)
 		return r;

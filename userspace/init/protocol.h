@@ -3,7 +3,7 @@
  * moatd <-> moat-init, over one SOCK_SEQPACKET socketpair per namespace; one message per packet.
  *
  *   moatd                         moat-init (descriptor INIT_SOCKET_FD)
- *   INIT_SETUP            ->
+ *   INIT_SETUP + 1 fd     ->
  *                         <-      INIT_READY      or INIT_FAILED {step, errno} and it exits
  *   INIT_SPAWN + 4 fds    ->
  *                         <-      INIT_SPAWNED {exec, pid}  or INIT_SPAWN_FAILED {exec, step, errno}
@@ -38,6 +38,8 @@
 #define INIT_PACKET_MAX (256u * 1024)
 #define INIT_STRINGS_MAX (INIT_PACKET_MAX - 4096u)
 #define INIT_STARTS_MAX 256u
+/* The control plane's directory in the root of that cgroup namespace, which is covered. */
+#define INIT_CGROUP_CONTROL "control"
 
 /* Where a set-up or a spawn failed; the names are what clients see in details.step. */
 #define INIT_STEPS(X)                                                                             \
@@ -97,7 +99,7 @@ enum init_message {
 	INIT_CLONE_FAILED,
 };
 
-/* INIT_SETUP; followed by n_hidden NUL-terminated absolute paths: directories and files that must
+/* INIT_SETUP, with a descriptor of the cgroup namespace to be in; followed by n_hidden NUL-terminated absolute paths: directories and files that must
  * not be seen inside (an empty read-only tmpfs, or /dev/null, is mounted over each that exists). */
 struct init_setup {
 	uint32_t type;

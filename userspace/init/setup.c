@@ -231,7 +231,26 @@ int setup_limit_ipc(int own_proc, uint64_t size)
 	return 0;
 }
 
-int setup_mounts(const char *hidden, size_t n, bool own, uint64_t shm_size, enum init_step *ret_step)
+/* Of cgroups the part that is this instance's, but not the control plane's: what cannot be opened nothing
+ * can be started in (clone3(2) asks the directory, not the mount, whether it may be written). */
+static int make_cgroup(const char *place)
+{
+	PTR_OWNED char *control = NULL;
+	FD_OWNED int mount = -EBADF;
+	int r;
+
+	if (asprintf(&control, "%s/" INIT_CGROUP_CONTROL, place) < 0) {
+		control = NULL;
+		return -ENOMEM;
+	}
+	r = mounts_new_cgroup(&mount);
+	if (r == 0)
+		r = mounts_attach(mount, AT_FDCWD, place);
+	return r < 0 ? r : cover(control);
+}
+
+int setup_mounts(const char *hidden, size_t n, bool own, bool hiding, uint64_t shm_size,
+		 enum init_step *ret_step)
 {
 	CLEANUP(device_fds_close)
 	struct device_fds devs = { .fds = { -EBADF, -EBADF, -EBADF, -EBADF, -EBADF, -EBADF } };
@@ -239,15 +258,16 @@ int setup_mounts(const char *hidden, size_t n, bool own, uint64_t shm_size, enum
 	 * answer for us where hidepid answers ENOENT. */
 	FD_OWNED int proc = -EBADF;
 	FD_OWNED int own_proc = -EBADF;
+	PTR_OWNED char *cgroup = NULL;
 	int r;
 
 	*ret_step = INIT_STEP_PROPAGATION;
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return -errno;
 	*ret_step = INIT_STEP_PROC;
-	r = mounts_new_proc(&proc);
+	r = mounts_new_proc(hiding, &proc);
 	if (r == 0)
-		r = mounts_new_proc(&own_proc);
+		r = mounts_new_proc(true, &own_proc);
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_IPC;
@@ -256,6 +276,10 @@ int setup_mounts(const char *hidden, size_t n, bool own, uint64_t shm_size, enum
 		return r;
 	*ret_step = INIT_STEP_DEV;
 	r = take_devices(&devs);
+	if (r < 0)
+		return r;
+	*ret_step = INIT_STEP_CGROUPFS;
+	r = mounts_find_cgroup(own_proc, &cgroup);
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_MASK;
@@ -271,13 +295,13 @@ int setup_mounts(const char *hidden, size_t n, bool own, uint64_t shm_size, enum
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_READONLY;
-	r = mounts_make_readonly(own_proc, false);
+	r = mounts_make_readonly(own_proc);
 	if (r == 0)
 		r = protect_all();
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_CGROUPFS;
-	r = mounts_make_readonly(own_proc, true);
+	r = make_cgroup(cgroup);
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_MASK;
@@ -328,7 +352,7 @@ int setup_uncover(const char *shown, size_t n, enum init_step *ret_step)
 	return 0;
 }
 
-int setup_own_mounts(bool may_mount, uint64_t shm_size, enum init_step *ret_step)
+int setup_own_mounts(bool may_mount, bool hiding, uint64_t shm_size, enum init_step *ret_step)
 {
 	FD_OWNED int proc = -EBADF;
 	int r;
@@ -339,7 +363,7 @@ int setup_own_mounts(bool may_mount, uint64_t shm_size, enum init_step *ret_step
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_PROC;
-	r = mounts_new_proc(&proc);
+	r = mounts_new_proc(hiding, &proc);
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_IPC;

@@ -8,7 +8,7 @@ its port, so that nobody but moat can refuse it; `own`, `named` and `shared` whe
 contexts: `default` as it is without configuration; `full`, every capability; `shared` and `other`, every capability and the PID
 namespace of the control plane; `adm` and `adm-shared` the same, for commands that change the mounts of theirs; `modest`, the default capabilities and the PID namespace of the control
 plane; `sealed` and `sealed-shared`, every capability and each exec apart from all others, in a PID namespace of their own and in
-the control plane's; `small`, with limits; `plain`, which changes nothing but its directory and environment.
+the control plane's; `small` and `roomy`, with limits; `plain`, which changes nothing but its directory and environment.
 """
 
 import contextlib
@@ -190,6 +190,10 @@ memory_max = 64M
 pids_max = 50
 cpu_max = 0.5
 
+[context roomy]
+memory_max = 512M
+cpu_max = 1
+
 [context apart]
 tmp = private
 home = /usr/share
@@ -301,7 +305,7 @@ env = CONTROL_PLANE_SECRET={SECRET}
 
     def target_arguments(self, pid):
         return ["--pid", str(pid), "--pgid", str(procs.pgid(pid)), "--tid", str(procs.second_thread(pid)),
-                "--port", str(SPARE_PORT), "--listener", str(HTTP_PORT), "--cgroup", procs.cgroup(pid),
+                "--port", str(SPARE_PORT), "--listener", str(HTTP_PORT), "--cgroup", procs.cgroup(pid).partition(f"/moat-{self.instance}")[2],
                 "--abstract", self.instance, "--socket", self.agent.socket, "--link", self.agent.alias,
                 "--pin", f"/sys/fs/bpf/moat/{self.instance}/maps/settings", "--tree", self.tree, "--alias", self.alias,
                 "--hidden", self.uncovered, "--hidden-alias", self.hidden_alias,

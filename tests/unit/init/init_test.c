@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/socket.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -65,8 +66,9 @@ static void set_up_with(uint32_t shared_pid, uint64_t capabilities, uint32_t own
 	struct init_setup setup = { .type = INIT_SETUP, .shared_pid = shared_pid,
 				    .capabilities = capabilities, .own = own, .shm_size = 64 << 20 };
 	struct init_reply reply;
+	int view = cgroups_view(peer.cgroups);
 
-	send_raw(&setup, sizeof(setup), NULL, 0);
+	send_raw(&setup, sizeof(setup), &view, 1);
 	assert_true(receive(&reply));
 	if (reply.type != INIT_READY)
 		print_error("step %u: %s\n", reply.step, strerror(reply.err));
@@ -347,16 +349,27 @@ static void bad_set_up_is_refused(void **state)
 	struct {
 		struct init_setup head;
 		char text[16];
-	} bad = { .head = { .type = INIT_SETUP, .n_hidden = 2, .strings_len = 5 }, .text = "/tmp" };
-	struct init_reply reply;
+	} bad = { .head = { .type = INIT_SETUP, .n_hidden = 1, .strings_len = 5, .shm_size = 1 << 20 },
+		  .text = "/tmp" };
+	const struct {
+		unsigned n_hidden, n_fds;
+		enum init_step step;
+	} tries[] = { { 2, 1, INIT_STEP_REQUEST }, { 1, 0, INIT_STEP_REQUEST },
+		      { 1, 2, INIT_STEP_REQUEST }, { 1, 1, INIT_STEP_CGROUPFS } };
+	FD_OWNED int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	(void)state;
-	open_peer(false);
-	send_raw(&bad, sizeof(bad.head) + 5, NULL, 0);
-	assert_true(receive(&reply));
-	assert_int_equal(reply.type, INIT_FAILED);
-	assert_int_equal(reply.step, INIT_STEP_REQUEST);
-	assert_int_equal(WEXITSTATUS(close_peer()), 1);
+	for (size_t i = 0; i < ARRAY_LEN(tries); i++) {
+		struct init_reply reply;
+
+		open_peer(false);
+		bad.head.n_hidden = tries[i].n_hidden;
+		send_raw(&bad, sizeof(bad.head) + 5, (int[]){ null, null }, tries[i].n_fds); /* no cgroup namespace */
+		assert_true(receive(&reply));
+		assert_int_equal(reply.type, INIT_FAILED);
+		assert_int_equal(reply.step, tries[i].step);
+		assert_int_equal(WEXITSTATUS(close_peer()), 1);
+	}
 }
 
 static void end_of_the_agent_ends_everything(void **state)
@@ -440,6 +453,27 @@ static void environment_is_wiped_after_each_spawn(void **state)
 	spawn(3, "/", ARGV("/nowhere"), ARGV("TOKEN=hunter2-and-a-half"), -1);
 	expect(INIT_SPAWN_FAILED, 3);
 	assert_false(memory_has(peer.init.pid, "hunter2-and-a-half"));
+}
+
+static void what_runs_is_a_sealed_copy(void **state)
+{
+	FD_OWNED int exe = -EBADF;
+	struct statvfs fs;
+	char path[64];
+	int seals;
+
+	(void)state;
+	snprintf(path, sizeof(path), "/proc/%d/exe", peer.init.pid);
+	exe = open(path, O_RDONLY | O_CLOEXEC);
+	assert_true(exe >= 0);
+	seals = fcntl(exe, F_GET_SEALS);
+	if (!(seals & F_SEAL_WRITE)) { /* vm.memfd_noexec = 2: a file of a read-only mount */
+		assert_int_equal(fstatvfs(exe, &fs), 0);
+		assert_true(fs.f_flag & ST_RDONLY);
+		return;
+	}
+	assert_int_equal(seals & (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE),
+			 F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
 }
 
 static void it_is_small_and_holds_nothing_of_the_agent(void **state)
@@ -583,7 +617,8 @@ static int close_group(void **state)
 	return 0;
 }
 
-int main(void)
+/* The name of a test runs that one alone. */
+int main(int argc, char **argv)
 {
 #define WITH_PEER(name) cmocka_unit_test_setup_teardown(name, open_private, close_any)
 #define ALONE(name) cmocka_unit_test_teardown(name, close_any)
@@ -599,6 +634,7 @@ int main(void)
 		ALONE(bad_set_up_is_refused),
 		ALONE(end_of_the_agent_ends_everything),
 		WITH_PEER(environment_is_wiped_after_each_spawn),
+		WITH_PEER(what_runs_is_a_sealed_copy),
 		WITH_PEER(it_is_small_and_holds_nothing_of_the_agent),
 		WITH_PEER(it_answers_for_a_clone_when_asked),
 		ALONE(a_tmp_of_its_own_is_empty_and_can_be_written),
@@ -606,5 +642,7 @@ int main(void)
 		ALONE(commands_with_surroundings_of_their_own_share_none),
 	};
 
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests(tests, open_group, close_group);
 }

@@ -74,6 +74,11 @@ const char *cgroups_path(const struct cgroups *cgroups)
 	return cgroups->tree.path;
 }
 
+int cgroups_view(const struct cgroups *cgroups)
+{
+	return cgroups->tree.view;
+}
+
 bool cgroups_have_memory(const struct cgroups *cgroups)
 {
 	return cgroups->tree.have[LIMIT_MEMORY];

@@ -33,6 +33,8 @@ int cgroups_open(const struct config *config, struct loop *loop, struct cgroups 
 void cgroups_close(struct cgroups *cgroups);
 /* Directory of the instance, for people and for /v1/status. Borrowed. */
 const char *cgroups_path(const struct cgroups *cgroups);
+/* A cgroup namespace that begins there: what user code sees of cgroups. Borrowed descriptor. */
+int cgroups_view(const struct cgroups *cgroups);
 /* Whether memory events are counted (the memory controller is there). */
 bool cgroups_have_memory(const struct cgroups *cgroups);
 

@@ -18,6 +18,14 @@
 /* In this order, because memory alone makes the kernel refuse BASE while processes sit in it. */
 _Static_assert(LIMIT_MEMORY == 0, "see enable()");
 
+static int make_dir(int parent, const char *name, int *ret_dir)
+{
+	if (mkdirat(parent, name, 0755) < 0 && errno != EEXIST)
+		return -errno;
+	*ret_dir = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return *ret_dir < 0 ? -errno : 0;
+}
+
 /* The end of what is in it */
 
 static void kill_child(int dir, const char *name)
@@ -56,8 +64,11 @@ static void wait_child(int dir, const char *name)
 		log_warning("processes do not die in cgroup %s", name);
 }
 
-/* A directory that an agent died in: whatever still runs there is of an instance that is gone. */
-static int clear_dead(const struct cgroup_tree *t, struct failure *f)
+/*
+ * A directory that an agent died in: whatever still runs there is of an instance that is gone. It is made
+ * anew, because nothing can be born in one that was killed (see cgroup_kill()).
+ */
+static int clear_dead(struct cgroup_tree *t, struct failure *f)
 {
 	int r;
 
@@ -66,7 +77,11 @@ static int clear_dead(const struct cgroup_tree *t, struct failure *f)
 	if (r < 0)
 		return fail(f, -r, "processes of an earlier agent do not die in %s", t->path);
 	(void)cgroup_for_each_child(t->dir, cgroup_remove);
-	return 0;
+	close_fd(&t->dir);
+	if (rmdir(t->path) < 0)
+		return fail(f, errno, "cannot remove %s of an earlier agent", t->path);
+	r = make_dir(AT_FDCWD, t->path, &t->dir);
+	return r < 0 ? fail(f, -r, "cannot make cgroup %s", t->path) : 0;
 }
 
 /* Moving */
@@ -270,14 +285,6 @@ static int check_not_inside(const struct cgroup_tree *t, struct failure *f)
 	return 0;
 }
 
-static int make_dir(int parent, const char *name, int *ret_dir)
-{
-	if (mkdirat(parent, name, 0755) < 0 && errno != EEXIST)
-		return -errno;
-	*ret_dir = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return *ret_dir < 0 ? -errno : 0;
-}
-
 static int open_base(struct cgroup_tree *t, struct failure *f)
 {
 	struct statfs fs;
@@ -314,6 +321,9 @@ static int open_instance(struct cgroup_tree *t, bool *ret_inherited, struct fail
 		return fail(f, EINVAL,
 			    "%s is threaded, so that no process can be started beneath it: set "
 			    "cgroup_dir to another cgroup", t->base_path);
+	r = cgroup_view_open(t->dir, &t->view);
+	if (r < 0)
+		return fail(f, -r, "cannot make a cgroup namespace of %s", t->path);
 	r = make_dir(t->dir, "control", &t->control);
 	if (r == 0)
 		r = make_dir(t->dir, "user", &t->user);
@@ -326,7 +336,7 @@ int cgroup_tree_open(const struct config *config, struct cgroup_tree *t, struct 
 	int r = 0;
 
 	*t = (struct cgroup_tree){ .base = -EBADF, .home = -EBADF, .dir = -EBADF,
-				   .control = -EBADF, .user = -EBADF };
+				   .control = -EBADF, .user = -EBADF, .view = -EBADF };
 	if (config->cgroup_dir)
 		t->base_path = strdup(config->cgroup_dir);
 	else
@@ -367,6 +377,7 @@ void cgroup_tree_close(struct cgroup_tree *t)
 	}
 	close_fd(&t->control);
 	close_fd(&t->user);
+	close_fd(&t->view);
 	if (t->dir >= 0) {
 		(void)cgroup_for_each_child(t->dir, cgroup_remove);
 		close_fd(&t->dir);

@@ -19,6 +19,7 @@ struct cgroup_tree {
 	char *base_path;
 	int base, home;   /* home: where the agent came from; -EBADF: it never moved */
 	int dir, control, user;
+	int view; /* a cgroup namespace that begins at dir */
 	bool have[LIMIT_COUNT];    /* the controller is on, for control and for user */
 	bool give_back[LIMIT_COUNT]; /* it was not on in BASE before us */
 	char missing[LIMIT_COUNT][160]; /* of those that are not on: why, for people */
@@ -42,6 +43,9 @@ void cgroup_tree_close(struct cgroup_tree *tree);
 /* Switches a controller on for the children of dir, which holds no process: a directory of user, or
  * user itself. 0 or -errno. */
 int cgroup_tree_enable(int dir, enum config_limit limit);
+
+/* view.c: a cgroup namespace whose root is dir, which gives no controllers to its children yet. 0 or -errno. */
+int cgroup_view_open(int dir, int *ret_ns);
 
 /* limit.c */
 

@@ -40,8 +40,9 @@ struct enforce_namespaces {
 };
 
 /* Labels a freshly made, single-threaded process INIT and declares its namespaces to hold protected
- * tasks (none when inactive). 0 or -errno. */
-int enforce_label_init(struct enforce *e, int pidfd, struct enforce_namespaces *ret);
+ * tasks (none when inactive). one_context: in its PID namespace are only tasks of one context, which may all
+ * touch each other. 0 or -errno. */
+int enforce_label_init(struct enforce *e, int pidfd, bool one_context, struct enforce_namespaces *ret);
 /* Takes the declaration back when that moat-init is gone: the kernel uses the numbers again. */
 void enforce_forget_init(struct enforce *e, const struct enforce_namespaces *namespaces);
 

@@ -23,9 +23,9 @@ pid_t enforce_pid_of(int pidfd)
 }
 
 /* Declares a namespace of a process ("pid", "mnt") to hold protected tasks (see bpf/maps.h). */
-static int declare_namespace(struct enforce *e, pid_t pid, const char *kind, uint32_t *ret_inum)
+static int declare_namespace(struct enforce *e, pid_t pid, const char *kind, uint32_t whose, uint32_t *ret_inum)
 {
-	uint32_t inum, one = 1;
+	uint32_t inum;
 	char path[64];
 	struct stat st;
 	int r;
@@ -34,7 +34,7 @@ static int declare_namespace(struct enforce *e, pid_t pid, const char *kind, uin
 	if (stat(path, &st) < 0)
 		return -errno;
 	inum = st.st_ino;
-	r = bpf_map_update_elem(bpf_map__fd(e->bpf->maps.namespaces), &inum, &one, BPF_ANY);
+	r = bpf_map_update_elem(bpf_map__fd(e->bpf->maps.namespaces), &inum, &whose, BPF_ANY);
 	if (r == 0)
 		*ret_inum = inum;
 	return r;
@@ -79,11 +79,11 @@ int enforce_label_self(struct enforce *e, const struct config *config, struct fa
 	r = enforce_set_task(e, pidfd, &task);
 	if (r < 0)
 		return fail(f, -r, "cannot label moatd");
-	r = declare_namespace(e, getpid(), "pid", &e->own_pid_ns);
+	r = declare_namespace(e, getpid(), "pid", MOAT_NAMESPACE_SHARED, &e->own_pid_ns);
 	return r < 0 ? fail(f, -r, "cannot protect the PID namespace of moatd") : 0;
 }
 
-int enforce_label_init(struct enforce *e, int pidfd, struct enforce_namespaces *ret)
+int enforce_label_init(struct enforce *e, int pidfd, bool one_context, struct enforce_namespaces *ret)
 {
 	struct moat_task task = { .label = { .role = MOAT_ROLE_INIT } };
 	pid_t pid;
@@ -99,8 +99,10 @@ int enforce_label_init(struct enforce *e, int pidfd, struct enforce_namespaces *
 		return pid;
 	r = enforce_set_task(e, pidfd, &task);
 	if (r == 0)
-		r = declare_namespace(e, pid, "pid", &ret->pid);
-	return r < 0 ? r : declare_namespace(e, pid, "mnt", &ret->mnt);
+		r = declare_namespace(e, pid, "pid",
+				      one_context ? MOAT_NAMESPACE_CONTEXT : MOAT_NAMESPACE_SHARED,
+				      &ret->pid);
+	return r < 0 ? r : declare_namespace(e, pid, "mnt", MOAT_NAMESPACE_SHARED, &ret->mnt);
 }
 
 void enforce_forget_init(struct enforce *e, const struct enforce_namespaces *namespaces)

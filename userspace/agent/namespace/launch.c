@@ -2,8 +2,6 @@
 #include "agent/namespace/launch.h"
 
 #include <fcntl.h>
-#include <libgen.h>
-#include <limits.h>
 #include <linux/close_range.h>
 #include <linux/sched.h>
 #include <sched.h>
@@ -12,62 +10,12 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "agent/namespace/program.h"
 #include "agent/process/clone.h"
 #include "agent/process/harden.h"
 #include "init/protocol.h"
 
 #define PROGRAM "moat-init"
-
-/*
- * Beside the agent's own program in a build, below the same prefix where it is installed, wherever that is; the
- * prefix of the build comes last.
- */
-static const char *const places[] = { PROGRAM, "../libexec/moat/" PROGRAM };
-
-/* Opened once: the program that runs is the one that was there when the agent started. */
-static int open_program(struct failure *f)
-{
-	static int program = -1;
-	char path[PATH_MAX], self[PATH_MAX];
-	ssize_t n;
-
-	if (program >= 0)
-		return program;
-	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	if (n < 0)
-		return fail(f, errno, "cannot tell where the agent's program is");
-	self[n] = '\0';
-	dirname(self);
-	for (size_t i = 0; i < ARRAY_LEN(places) && program < 0; i++) {
-		if (snprintf(path, sizeof(path), "%s/%s", self, places[i]) >= (int)sizeof(path))
-			return fail(f, ENAMETOOLONG, "cannot find " PROGRAM);
-		program = open(path, O_PATH | O_CLOEXEC);
-		if (program < 0 && errno != ENOENT)
-			return fail(f, errno, "cannot open %s", path);
-	}
-	if (program < 0)
-		program = open(MOAT_LIBEXEC "/" PROGRAM, O_PATH | O_CLOEXEC);
-	if (program < 0)
-		return fail(f, errno, "cannot find " PROGRAM ": not in %s, beside it in "
-			    "../libexec/moat, nor in " MOAT_LIBEXEC, self);
-	return program;
-}
-
-int namespace_program(char ret_path[PATH_MAX], struct failure *f)
-{
-	int fd = open_program(f);
-	char link[64];
-	ssize_t n;
-
-	if (fd < 0)
-		return fd;
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	n = readlink(link, ret_path, PATH_MAX - 1);
-	if (n < 0)
-		return fail(f, errno, "cannot tell where " PROGRAM " is");
-	ret_path[n] = '\0';
-	return 0;
-}
 
 /* In the child. The descriptors are moved out of the way first: any of them may be below 4. */
 static int child_exec(int program, int socket, int null)
@@ -145,7 +93,7 @@ int namespace_launch(bool shared_pid, int cgroup_fd, struct process *ret_init, i
 	/* System V shared memory, message queues and the host name are not user code's either. */
 	uint64_t flags = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS |
 			 (shared_pid ? 0 : CLONE_NEWPID) | CLONE_CLEAR_SIGHAND;
-	int ends[2] = { -EBADF, -EBADF }, program = open_program(f);
+	int ends[2] = { -EBADF, -EBADF }, program = namespace_open_program(f);
 	FD_OWNED int ours = -EBADF;
 	FD_OWNED int theirs = -EBADF;
 	int r;

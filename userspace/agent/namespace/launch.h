@@ -3,13 +3,11 @@
 #ifndef MOAT_NAMESPACE_LAUNCH_H
 #define MOAT_NAMESPACE_LAUNCH_H
 
-#include <limits.h>
-
 #include "base/base.h"
 
 /*
  * Clones a child into new mount, IPC and UTS (and, unless shared_pid, PID) namespaces and the given
- * cgroup, and executes moat-init in it, found beside the agent's own program or in its libexec directory. It
+ * cgroup, and executes moat-init in it (see program.h). It
  * gets the other end of *ret_socket as descriptor 3, /dev/null on 0 and 1, our stderr, nothing else,
  * and waits for INIT_SETUP. Descriptors belong to the caller.
  */
@@ -18,8 +16,5 @@ int namespace_launch(bool shared_pid, int cgroup_fd, struct process *ret_init, i
 
 /* The two ends of a connection to a moat-init, with buffers for a whole packet. 0 or -errno. */
 int namespace_make_socket(int ret_ends[2], struct failure *f);
-
-/* Where the moat-init is that this agent starts. 0 or -errno. */
-int namespace_program(char ret_path[PATH_MAX], struct failure *f);
 
 #endif

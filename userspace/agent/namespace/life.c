@@ -52,7 +52,8 @@ static int adopt(struct namespace *ns)
 		ns->init.pid = 0;
 		return r;
 	}
-	r = enforce_label_init(ns->enforce, ns->init.pidfd, &ns->declared);
+	r = enforce_label_init(ns->enforce, ns->init.pidfd,
+			       !ns->shared_pid && ns->kind != CONTEXT_SECURE, &ns->declared);
 	if (r == 0)
 		r = loop_add(ns->loop, &ns->on_socket, ns->socket, EPOLLIN, namespace_on_socket);
 	return r;

@@ -52,7 +52,7 @@ static size_t build_spawn(const struct namespace *ns, const struct namespace_spa
 	return at;
 }
 
-/* 0 or -errno of sendmsg(2). n_fds is 0 or 4. */
+/* 0 or -errno of sendmsg(2). n_fds is at most 4. */
 static int send_packet(int socket, size_t len, const int *fds, size_t n_fds)
 {
 	union {
@@ -136,8 +136,8 @@ int namespace_send_setup(struct namespace *ns)
 {
 	const struct hidden_files *hidden = &ns->set->hidden;
 	struct init_setup *m = (void *)packet;
+	int view = cgroups_view(ns->cgroups), r = 0;
 	size_t at = sizeof(*m);
-	int r = 0;
 
 	*m = (struct init_setup){ .type = INIT_SETUP, .shared_pid = ns->shared_pid,
 				  .capabilities = ns->capabilities, .shm_size = ns->shm_size,
@@ -152,7 +152,7 @@ int namespace_send_setup(struct namespace *ns)
 	if (r < 0)
 		return r;
 	m->strings_len = (uint32_t)(at - sizeof(*m));
-	return send_packet(ns->socket, at, NULL, 0);
+	return send_packet(ns->socket, at, &view, 1);
 }
 
 int namespace_send_clone(struct namespace *template, const struct namespace *ns, int socket)

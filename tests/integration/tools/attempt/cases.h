@@ -109,14 +109,14 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(proc_self, "proc", 0, 0, 0, CONTROL, "read /proc/self/environ and /proc/self/task")
 
 #define MOUNT_CASES(X)                                                                             \
-	X(mount_proc, "mounts", EPERM, EPERM, EPERM, 0, "mount(proc) and look there")              \
+	X(mount_proc, "mounts", EPERM, ENOENT, EPERM, 0, "mount(proc) and look there")             \
 	X(mount_proc_hiding, "mounts", ENOENT, ENOENT, 0, 0, "mount(proc, hidepid=ptraceable)")    \
-	X(fsmount_proc, "mounts", EPERM, EPERM, EPERM, 0, "openat on an unattached fsmount(proc)") \
-	X(move_mount_proc, "mounts", EPERM, EPERM, EPERM, 0, "fsmount(proc), move_mount")          \
+	X(fsmount_proc, "mounts", EPERM, ENOENT, EPERM, 0, "openat on an unattached fsmount(proc)") \
+	X(move_mount_proc, "mounts", EPERM, ENOENT, EPERM, 0, "fsmount(proc), move_mount")         \
 	X(remount_proc, "mounts", EPERM, EPERM, EPERM, 0, "remount /proc with hidepid=0")          \
 	X(fspick_proc, "mounts", EPERM, EPERM, EPERM, 0, "fspick(/proc), reconfigure hidepid=0")   \
-	X(bind_init_proc, "mounts", ENOENT, ENOENT, ENOENT, 0, "mount --bind /proc/1/root/proc")   \
-	X(clone_init_proc, "mounts", ENOENT, ENOENT, ENOENT, 0, "open_tree of /proc/1/root/proc")  \
+	X(bind_init_proc, "mounts", ENOENT, EACCES, ENOENT, 0, "mount --bind /proc/1/root/proc")   \
+	X(clone_init_proc, "mounts", ENOENT, EACCES, ENOENT, 0, "open_tree of /proc/1/root/proc")  \
 	X(uncover_proc, "mounts", ENOENT, ENOENT, 0, 0, "umount /proc and look beneath")           \
 	X(pivot_root, "mounts", EPERM, EPERM, EPERM, 0, "pivot_root under the commands to come")   \
 	X(pivot_root_own, "mounts", 0, 0, 0, CONTROL, "pivot_root in an own mount namespace")      \
@@ -162,7 +162,7 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(connect_uncovered, "reach", EPERM, EPERM, 0, 0, "umount what hides it, connect")         \
 	X(connect_link, "reach", EPERM, EPERM, 0, 0, "connect by another hard link")               \
 	X(connect_proc_root, "reach", ENOENT, ENOENT, 0, 0, "connect by /proc/PID/root")           \
-	X(connect_init_root, "reach", ENOENT, ENOENT, ENOENT, 0, "connect by /proc/1/root")        \
+	X(connect_init_root, "reach", ENOENT, EACCES, ENOENT, 0, "connect by /proc/1/root")        \
 	X(connect_abstract, "reach", EPERM, EPERM, 0, 0, "connect to an abstract unix socket")     \
 	X(connect_abstract_datagram, "reach", EPERM, EPERM, 0, 0, "the same of a datagram socket") \
 	X(connect_own, "reach", 0, 0, 0, CONTROL, "connect to an own unix socket")                 \

@@ -63,6 +63,8 @@ static int cgroup_open(struct target *t, const char *group, const char *file, in
 	if (r < 0)
 		return r;
 	mount(NULL, cgroup_root(), NULL, MS_REMOUNT | MS_BIND, NULL);
+	snprintf(path, sizeof(path), "%s/control", cgroup_root());
+	umount2(path, MNT_DETACH); /* which is covered */
 	snprintf(path, sizeof(path), "%s%s/%s", cgroup_root(), group, file);
 	return open_once(path, flags);
 }

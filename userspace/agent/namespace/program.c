@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The moat-init that is started, read once: a copy in memory, sealed. Whoever may write the file changes nothing of
+ * what runs, or will, while this agent lives; nor by /proc/PID/exe of what has run.
+ */
+#include "agent/namespace/program.h"
+
+#include <fcntl.h>
+#include <libgen.h>
+#include <linux/memfd.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#ifndef MFD_EXEC /* 6.3 */
+#define MFD_EXEC 0x0010U
+#endif
+#define PROGRAM "moat-init"
+#define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+
+/*
+ * Beside the agent's own program in a build, below the same prefix where it is installed, wherever that is; the
+ * prefix of the build comes last.
+ */
+static const char *const places[] = { PROGRAM, "../libexec/moat/" PROGRAM };
+
+static int sealed = -1;
+static char place[PATH_MAX];
+
+static int find(int *ret_file, struct failure *f)
+{
+	char path[PATH_MAX], self[PATH_MAX];
+	FD_OWNED int file = -EBADF;
+	ssize_t n;
+
+	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	if (n < 0)
+		return fail(f, errno, "cannot tell where the agent's program is");
+	self[n] = '\0';
+	dirname(self);
+	for (size_t i = 0; i < ARRAY_LEN(places) && file < 0; i++) {
+		if (snprintf(path, sizeof(path), "%s/%s", self, places[i]) >= (int)sizeof(path))
+			return fail(f, ENAMETOOLONG, "cannot find " PROGRAM);
+		file = open(path, O_RDONLY | O_CLOEXEC);
+		if (file < 0 && errno != ENOENT)
+			return fail(f, errno, "cannot open %s", path);
+	}
+	if (file < 0)
+		file = open(MOAT_LIBEXEC "/" PROGRAM, O_RDONLY | O_CLOEXEC);
+	if (file < 0)
+		return fail(f, errno, "cannot find " PROGRAM ": not in %s, beside it in "
+			    "../libexec/moat, nor in " MOAT_LIBEXEC, self);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
+	n = readlink(path, place, sizeof(place) - 1);
+	if (n < 0)
+		return fail(f, errno, "cannot tell where " PROGRAM " is");
+	place[n] = '\0';
+	*ret_file = take_fd(&file);
+	return 0;
+}
+
+static int copy(int from, int to)
+{
+	struct stat st;
+	ssize_t n = 1;
+
+	while (n > 0)
+		n = sendfile(to, from, NULL, 1u << 20);
+	if (n < 0 || fstat(to, &st) < 0)
+		return -errno;
+	return st.st_size > 0 ? 0 : -ENOEXEC;
+}
+
+static int copy_to_memfd(int file, int *ret_copy)
+{
+	FD_OWNED int fd = memfd_create(PROGRAM, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+	int r;
+
+	if (fd < 0 && errno == EINVAL) /* where every memfd can be executed, and the flag is not known */
+		fd = memfd_create(PROGRAM, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0)
+		return -errno;
+	r = copy(file, fd);
+	if (r == 0 && fcntl(fd, F_ADD_SEALS, SEALS) < 0)
+		r = -errno;
+	if (r == 0)
+		*ret_copy = take_fd(&fd);
+	return r;
+}
+
+/* Where no memfd may be executed (vm.memfd_noexec = 2): in a file system that is mounted nowhere, and read-only. */
+static int copy_to_tmpfs(int file, int *ret_copy)
+{
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
+	FD_OWNED int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+	FD_OWNED int root = -EBADF;
+	FD_OWNED int fd = -EBADF;
+	int r;
+
+	if (fs < 0 || fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return -errno;
+	root = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	if (root >= 0)
+		fd = openat(root, PROGRAM, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0700);
+	if (fd < 0)
+		return -errno;
+	r = copy(file, fd);
+	close_fd(&fd);
+	if (r == 0 && mount_setattr(root, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+		r = -errno;
+	if (r < 0)
+		return r;
+	fd = openat(root, PROGRAM, O_PATH | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	*ret_copy = take_fd(&fd);
+	return 0;
+}
+
+int namespace_open_program(struct failure *f)
+{
+	FD_OWNED int file = -EBADF;
+	int r;
+
+	if (sealed >= 0)
+		return sealed;
+	r = find(&file, f);
+	if (r < 0)
+		return r;
+	r = copy_to_memfd(file, &sealed);
+	if (r == -EACCES)
+		r = lseek(file, 0, SEEK_SET) < 0 ? -errno : copy_to_tmpfs(file, &sealed);
+	return r < 0 ? fail(f, -r, "cannot copy %s", place) : sealed;
+}
+
+int namespace_program(char ret_path[PATH_MAX], struct failure *f)
+{
+	int r = namespace_open_program(f);
+
+	if (r < 0)
+		return r;
+	memcpy(ret_path, place, sizeof(place));
+	return 0;
+}
