@@ -92,6 +92,15 @@ int mounts_find_cgroup(int proc_fd, char **ret_place);
  */
 pid_t clone_init(bool shared_pid, int *ret_pidfd);
 
+/* --- devices.c: what of the machine's /dev, besides the usual, is in that of user code --------- */
+
+/* Remembers n NUL-terminated names beneath /dev, for this process and those that it becomes. */
+int devices_keep(const char *names, size_t n);
+/* Clones their nodes, before the old /dev goes, and attaches them in the new one. 0 or -errno. */
+int devices_take(void);
+int devices_place(int dev);
+void devices_forget(void);
+
 /* --- own.c --------------------------------------------------------------------------------- */
 
 /* The name of something in /dev, relative to that. */

@@ -392,12 +392,14 @@ static _Noreturn void serve(void)
 static int setup(enum init_step *step)
 {
 	const struct init_setup *m = (const void *)packet;
+	const char *names = packet + sizeof(*m);
 	int fds[SPAWN_FDS], r;
 	size_t n_fds, len = receive(fds, &n_fds);
 
 	*step = INIT_STEP_REQUEST;
 	if (len < sizeof(*m) || m->type != INIT_SETUP || n_fds != 1 || fds[0] <= INIT_SOCKET_FD || m->shm_size == 0 ||
-	    !are_strings(sizeof(*m), len, m->strings_len, m->n_hidden))
+	    m->n_devices > INIT_DEVICES_MAX ||
+	    !are_strings(sizeof(*m), len, m->strings_len, (size_t)m->n_hidden + m->n_devices))
 		return -EPROTO;
 	is_template = m->template;
 	r = setup_process(m->shared_pid, m->capabilities, step);
@@ -406,6 +408,10 @@ static int setup(enum init_step *step)
 		r = setns(fds[0], CLONE_NEWCGROUP) < 0 ? -errno : 0;
 		drop_fds(fds, n_fds);
 	}
+	for (uint32_t i = 0; i < m->n_hidden; i++)
+		names += strlen(names) + 1;
+	if (r == 0)
+		r = devices_keep(names, m->n_devices);
 	if (r == 0)
 		r = setup_mounts(packet + sizeof(*m), m->n_hidden, m->own, m->own || m->shared_pid,
 				 m->shm_size, step);

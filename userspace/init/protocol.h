@@ -40,6 +40,7 @@
 #define INIT_STARTS_MAX 256u
 /* The control plane's directory in the root of that cgroup namespace, which is covered. */
 #define INIT_CGROUP_CONTROL "control"
+#define INIT_DEVICES_MAX 64u
 
 /* Where a set-up or a spawn failed; the names are what clients see in details.step. */
 #define INIT_STEPS(X)                                                                             \
@@ -99,8 +100,10 @@ enum init_message {
 	INIT_CLONE_FAILED,
 };
 
-/* INIT_SETUP, with a descriptor of the cgroup namespace to be in; followed by n_hidden NUL-terminated absolute paths: directories and files that must
- * not be seen inside (an empty read-only tmpfs, or /dev/null, is mounted over each that exists). */
+/* INIT_SETUP, with a descriptor of the cgroup namespace to be in; followed by n_hidden NUL-terminated
+ * absolute paths: directories and files that must not be seen inside (an empty read-only tmpfs, or
+ * /dev/null, is mounted over each that exists); and by n_devices names beneath /dev of devices that are
+ * to be in /dev inside. */
 struct init_setup {
 	uint32_t type;
 	uint32_t shared_pid; /* 1: not PID 1; becomes a child subreaper instead */
@@ -112,6 +115,8 @@ struct init_setup {
 	uint32_t own; /* 1: each command in mount, IPC and UTS namespaces of its own, made from these, with
 		       * /dev/pts, /dev/shm and INIT_OWN of its own */
 	uint32_t template; /* 1: takes INIT_CLONE, and nothing else */
+	uint32_t n_devices;
+	uint32_t pad;
 };
 
 /* INIT_CLONE; followed by n_shown NUL-terminated absolute paths: covers of the template's that go. */

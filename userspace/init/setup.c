@@ -80,7 +80,7 @@ static int take_devices(struct device_fds *d)
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	return devices_take();
 }
 
 static int attach_new(int mount_fd, int dirfd, const char *name)
@@ -149,6 +149,8 @@ static int make_dev(struct device_fds *d, bool own, uint64_t shm_size)
 		r = mounts_attach(dev, AT_FDCWD, "/dev");
 	if (r == 0)
 		r = fill_dev(dev, d, own, shm_size);
+	if (r == 0)
+		r = devices_place(dev);
 	/* Contexts share this directory: none of them may replace what another one opens. */
 	return r < 0 ? r : mounts_set(dev, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC, 0);
 }

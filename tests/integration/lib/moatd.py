@@ -22,9 +22,9 @@ class DidNotStart(AssertionError):
 class Moatd:
     """Starts with start() or not at all; stop() returns what was left behind."""
 
-    def __init__(self, build, instance, sections, enforce="require", whole_machine=False, scratch=None):
-        """scratch: another directory of the tests that use this agent."""
-        self.build, self.instance = build, instance
+    def __init__(self, build, instance, sections, enforce="require", whole_machine=False, scratch=None, inside=()):
+        """scratch: another directory of the tests that use this agent; inside: the command that runs it."""
+        self.build, self.instance, self.inside = build, instance, inside
         self.whole_machine, self.scratch = whole_machine, scratch
         self.directory = tempfile.mkdtemp(prefix="moat-test-")
         self.state_dir = f"/run/{instance}"
@@ -43,7 +43,7 @@ class Moatd:
             self.before.reserved = first.reserved
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                [os.path.join(self.build, "moatd"), "-c", self.config], stdin=subprocess.DEVNULL, stdout=log,
+                [*self.inside, os.path.join(self.build, "moatd"), "-c", self.config], stdin=subprocess.DEVNULL, stdout=log,
                 stderr=subprocess.STDOUT, env=clean_environment(**environment), start_new_session=True,
                 preexec_fn=preexec_fn)
         deadline = time.monotonic() + seconds

@@ -32,11 +32,12 @@ bool cgroup_events_populated(int events)
 	return cgroup_read_key(events, "populated", &value) < 0 || value != 0;
 }
 
-int cgroup_for_each_child(int dir, void (*fn)(int dir, const char *name))
+int cgroup_for_each_child(int dir, int (*fn)(int dir, const char *name, void *data), void *data)
 {
 	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct dirent *entry;
 	DIR *d;
+	int r = 0;
 
 	if (fd < 0)
 		return -errno;
@@ -45,11 +46,11 @@ int cgroup_for_each_child(int dir, void (*fn)(int dir, const char *name))
 		close(fd);
 		return -ENOMEM;
 	}
-	while ((entry = readdir(d)))
+	while (r == 0 && (entry = readdir(d)))
 		if (entry->d_type == DT_DIR && entry->d_name[0] != '.')
-			fn(dir, entry->d_name);
+			r = fn(dir, entry->d_name, data);
 	closedir(d);
-	return 0;
+	return r;
 }
 
 bool cgroup_offers(const char *list, enum config_limit limit)
@@ -63,12 +64,49 @@ bool cgroup_offers(const char *list, enum config_limit limit)
 	return false;
 }
 
+static int remove_child(int dir, const char *name, void *data)
+{
+	(void)data;
+	cgroup_remove(dir, name);
+	return 0;
+}
+
+void cgroup_remove_children(int dir)
+{
+	(void)cgroup_for_each_child(dir, remove_child, NULL);
+}
+
 void cgroup_remove(int dir, const char *name)
 {
 	FD_OWNED int child = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (child >= 0)
-		(void)cgroup_for_each_child(child, cgroup_remove);
+		cgroup_remove_children(child);
 	if (unlinkat(dir, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
 		log_warning("cannot remove cgroup %s: %s", name, strerror(errno));
+}
+
+static int child_has_self(int dir, const char *name, void *data)
+{
+	FD_OWNED int child = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	(void)data;
+	if (child < 0)
+		return errno == ENOENT ? 0 : -errno;
+	return cgroup_has_self(child);
+}
+
+int cgroup_has_self(int dir)
+{
+	PTR_OWNED char *text = NULL;
+	char *save = NULL;
+	int r = read_file_at(dir, "cgroup.procs", 16u << 20, &text, NULL);
+
+	/* In a threaded one, whose processes are all listed further up; in one that is gone. */
+	if (r < 0 && r != -EOPNOTSUPP && r != -ENODEV)
+		return r;
+	for (char *p = r < 0 ? NULL : strtok_r(text, "\n", &save); p; p = strtok_r(NULL, "\n", &save))
+		if (atoi(p) == getpid())
+			return 1;
+	return cgroup_for_each_child(dir, child_has_self, NULL);
 }

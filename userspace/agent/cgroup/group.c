@@ -135,8 +135,19 @@ static int open_readonly(struct cgroup_group *g)
 {
 	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID |
 					       MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC };
+	const struct cgroup_tree *tree = &g->cgroups->tree;
+	FD_OWNED int shown = -EBADF;
+	char path[192];
 
-	g->readonly = open_tree(g->dir, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+	/* Before Linux 6.15 what is detached itself cannot be cloned. */
+	if (tree->base.shown >= 0) {
+		snprintf(path, sizeof(path), "%s/user/context-%s", tree->name, g->context);
+		shown = openat(tree->base.shown, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (shown < 0)
+			return -errno;
+	}
+	g->readonly = open_tree(shown >= 0 ? shown : g->dir, "",
+				OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
 	if (g->readonly < 0 ||
 	    mount_setattr(g->readonly, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
 		return -errno;

@@ -94,7 +94,9 @@ static uint64_t lower(uint64_t a, uint64_t b)
 /* The lowest value of a file in BASE and in the cgroups around it, as far as they can be seen. */
 static uint64_t lowest_around(const struct cgroup_tree *tree, const char *file)
 {
-	FD_OWNED int dir = openat(tree->base, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	FD_OWNED int dir = openat(tree->base.shown >= 0 ? tree->base.shown :
+							      tree->base.dir,
+				  ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	uint64_t lowest = CONFIG_NO_LIMIT;
 	struct statfs fs;
 

@@ -4,12 +4,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
-
-#include <linux/magic.h>
 
 #include "agent/cgroup/file.h"
-#include "agent/cgroup/find.h"
 #include "base/log.h"
 
 #define GONE_MS 5000
@@ -28,13 +24,15 @@ static int make_dir(int parent, const char *name, int *ret_dir)
 
 /* The end of what is in it */
 
-static void kill_child(int dir, const char *name)
+static int kill_child(int dir, const char *name, void *data)
 {
 	FD_OWNED int child = openat(dir, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	int r = child < 0 ? -errno : write_file_at(child, "cgroup.kill", "1");
 
+	(void)data;
 	if (r < 0 && r != -ENOENT)
 		log_warning("cannot kill cgroup %s: %s", name, strerror(-r));
+	return 0;
 }
 
 /* Blocks, at start and stop only, until nothing is left in dir. 0 or -ETIMEDOUT. */
@@ -56,12 +54,14 @@ static int wait_empty(int dir)
 	return 0;
 }
 
-static void wait_child(int dir, const char *name)
+static int wait_child(int dir, const char *name, void *data)
 {
 	FD_OWNED int child = openat(dir, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
+	(void)data;
 	if (child >= 0 && wait_empty(child) == -ETIMEDOUT)
 		log_warning("processes do not die in cgroup %s", name);
+	return 0;
 }
 
 /*
@@ -76,11 +76,11 @@ static int clear_dead(struct cgroup_tree *t, struct failure *f)
 	r = wait_empty(t->dir);
 	if (r < 0)
 		return fail(f, -r, "processes of an earlier agent do not die in %s", t->path);
-	(void)cgroup_for_each_child(t->dir, cgroup_remove);
+	cgroup_remove_children(t->dir);
 	close_fd(&t->dir);
-	if (rmdir(t->path) < 0)
+	if (unlinkat(t->base.dir, t->name, AT_REMOVEDIR) < 0)
 		return fail(f, errno, "cannot remove %s of an earlier agent", t->path);
-	r = make_dir(AT_FDCWD, t->path, &t->dir);
+	r = make_dir(t->base.dir, t->name, &t->dir);
 	return r < 0 ? fail(f, -r, "cannot make cgroup %s", t->path) : 0;
 }
 
@@ -143,27 +143,25 @@ static int move_all(int from, int to, bool own_only, pid_t *ret_left)
  */
 static int move_in(struct cgroup_tree *t, struct failure *why)
 {
-	bool root = faccessat(t->base, "cgroup.type", F_OK, 0) < 0;
-	PTR_OWNED char *own = NULL;
+	bool root = faccessat(t->base.dir, "cgroup.type", F_OK, 0) < 0;
 	bool all = false;
 	pid_t left;
-	int r = cgroup_find_own(&own, NULL);
+	int r = cgroup_place_open(NULL, &t->home, why);
 
-	if (r == 0) {
-		all = getpid() == 1 && cgroup_own_is_root() && strcmp(own, t->base_path) == 0;
-		t->home = open(own, O_PATH | O_DIRECTORY | O_CLOEXEC);
-		r = t->home < 0 ? -errno : enter(t->control, getpid());
-	}
+	if (r < 0)
+		return r;
+	all = getpid() == 1 && cgroup_own_is_root() && cgroup_place_equal(&t->home, &t->base);
+	r = enter(t->control, getpid());
 	if (r < 0) {
-		close_fd(&t->home);
+		cgroup_place_close(&t->home);
 		return fail(why, -r, "the agent cannot move to %s/control", t->path);
 	}
 	if (root)
 		return 0;
-	r = move_all(t->base, t->control, !all, &left);
+	r = move_all(t->base.dir, t->control, !all, &left);
 	if (r == -EBUSY && left > 0)
-		return fail(why, EBUSY, "process %d sits in %s itself", (int)left, t->base_path);
-	return r < 0 ? fail(why, -r, "processes sit in %s itself", t->base_path) : 0;
+		return fail(why, EBUSY, "process %d sits in %s itself", (int)left, t->base.path);
+	return r < 0 ? fail(why, -r, "processes sit in %s itself", t->base.path) : 0;
 }
 
 static void move_out(struct cgroup_tree *t)
@@ -171,14 +169,14 @@ static void move_out(struct cgroup_tree *t)
 	pid_t left;
 	int r;
 
-	if (t->home < 0)
+	if (t->home.dir < 0)
 		return;
-	r = enter(t->home, getpid());
+	r = enter(t->home.dir, getpid());
 	if (r == 0)
-		r = move_all(t->control, t->base, false, &left);
+		r = move_all(t->control, t->base.dir, false, &left);
 	if (r < 0)
 		log_warning("cannot leave cgroup %s/control: %s", t->path, strerror(-r));
-	close_fd(&t->home);
+	cgroup_place_close(&t->home);
 }
 
 /* Controllers */
@@ -221,7 +219,7 @@ static void enable(struct cgroup_tree *t, const char *offered, const char *on, b
 
 		if (!cgroup_offers(offered, i))
 			continue;
-		r = cgroup_tree_enable(t->base, i);
+		r = cgroup_tree_enable(t->base.dir, i);
 		/* What is on since an agent that died without giving it back is ours, too. */
 		t->give_back[i] = r == 0 && (inherited || !cgroup_offers(on, i));
 		if (r == 0)
@@ -229,7 +227,7 @@ static void enable(struct cgroup_tree *t, const char *offered, const char *on, b
 		t->have[i] = r == 0;
 		if (r < 0)
 			snprintf(t->missing[i], sizeof(t->missing[i]),
-				 "no controller beneath %.100s: %s", t->base_path, strerror(-r));
+				 "no controller beneath %.100s: %s", t->base.path, strerror(-r));
 	}
 }
 
@@ -239,8 +237,8 @@ static void get_controllers(struct cgroup_tree *t, bool inherited)
 	struct failure why = { 0 };
 	bool any = false;
 
-	if (read_file_at(t->base, "cgroup.controllers", 4096, &offered, NULL) < 0 ||
-	    read_file_at(t->base, "cgroup.subtree_control", 4096, &on, NULL) < 0) {
+	if (read_file_at(t->base.dir, "cgroup.controllers", 4096, &offered, NULL) < 0 ||
+	    read_file_at(t->base.dir, "cgroup.subtree_control", 4096, &on, NULL) < 0) {
 		none_is_on(t, "the controllers of its cgroup cannot be read");
 		return;
 	}
@@ -249,7 +247,7 @@ static void get_controllers(struct cgroup_tree *t, bool inherited)
 			any = true;
 		else
 			snprintf(t->missing[i], sizeof(t->missing[i]), "no controller in %.100s",
-				 t->base_path);
+				 t->base.path);
 	}
 	if (!any)
 		return;
@@ -267,36 +265,17 @@ static void give_controllers_back(struct cgroup_tree *t)
 		if (t->have[i])
 			disable(t->dir, i);
 		if (t->give_back[i])
-			disable(t->base, i);
+			disable(t->base.dir, i);
 	}
 }
 
 /* Opening and closing */
 
-/* Refuses a base inside which the agent itself would be killed. */
-static int check_not_inside(const struct cgroup_tree *t, struct failure *f)
+/* Leaves it as it is: nothing of it may be killed, or removed. */
+static int give_up(struct cgroup_tree *t, int r)
 {
-	PTR_OWNED char *own = NULL;
-	size_t n = strlen(t->path);
-
-	if (cgroup_find_own(&own, NULL) == 0 && strncmp(own, t->path, n) == 0 &&
-	    (own[n] == '/' || own[n] == '\0'))
-		return fail(f, EBUSY, "the agent itself runs in %s", t->path);
-	return 0;
-}
-
-static int open_base(struct cgroup_tree *t, struct failure *f)
-{
-	struct statfs fs;
-
-	t->base = open(t->base_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (t->base < 0)
-		return fail(f, errno, "cannot open cgroup directory %s", t->base_path);
-	if (fstatfs(t->base, &fs) < 0)
-		return fail(f, errno, "cannot examine %s", t->base_path);
-	if (fs.f_type != CGROUP2_SUPER_MAGIC)
-		return fail(f, EINVAL, "%s is not on a cgroup2 file system", t->base_path);
-	return check_not_inside(t, f);
+	close_fd(&t->dir);
+	return r;
 }
 
 /* The instance's directory, empty and fit to hold processes. */
@@ -305,11 +284,17 @@ static int open_instance(struct cgroup_tree *t, bool *ret_inherited, struct fail
 	PTR_OWNED char *type = NULL;
 	int r;
 
-	*ret_inherited = access(t->path, F_OK) == 0;
-	r = make_dir(AT_FDCWD, t->path, &t->dir);
+	*ret_inherited = faccessat(t->base.dir, t->name, F_OK, 0) == 0;
+	r = make_dir(t->base.dir, t->name, &t->dir);
 	if (r < 0)
 		return fail(f, -r, "cannot make cgroup %s", t->path);
 	if (*ret_inherited) {
+		r = cgroup_has_self(t->dir);
+		if (r > 0)
+			return give_up(t, fail(f, EBUSY, "the agent itself runs in %s", t->path));
+		if (r < 0)
+			return give_up(t, fail(f, -r, "cannot tell whether the agent itself runs in %s",
+					       t->path));
 		r = clear_dead(t, f);
 		if (r < 0)
 			return r;
@@ -320,7 +305,7 @@ static int open_instance(struct cgroup_tree *t, bool *ret_inherited, struct fail
 	if (r < 0 || strcmp(type, "domain\n") != 0)
 		return fail(f, EINVAL,
 			    "%s is threaded, so that no process can be started beneath it: set "
-			    "cgroup_dir to another cgroup", t->base_path);
+			    "cgroup_dir to another cgroup", t->base.path);
 	r = cgroup_view_open(t->dir, &t->view);
 	if (r < 0)
 		return fail(f, -r, "cannot make a cgroup namespace of %s", t->path);
@@ -333,21 +318,15 @@ static int open_instance(struct cgroup_tree *t, bool *ret_inherited, struct fail
 int cgroup_tree_open(const struct config *config, struct cgroup_tree *t, struct failure *f)
 {
 	bool inherited = false;
-	int r = 0;
+	int r;
 
-	*t = (struct cgroup_tree){ .base = -EBADF, .home = -EBADF, .dir = -EBADF,
-				   .control = -EBADF, .user = -EBADF, .view = -EBADF };
-	if (config->cgroup_dir)
-		t->base_path = strdup(config->cgroup_dir);
-	else
-		r = cgroup_find_own(&t->base_path, f);
-	if (r == 0 && (!t->base_path ||
-		       asprintf(&t->path, "%s/moat-%s", t->base_path, config->instance) < 0)) {
-		t->path = NULL;
+	*t = (struct cgroup_tree){ .base = CGROUP_PLACE_NONE, .home = CGROUP_PLACE_NONE,
+				   .dir = -EBADF, .control = -EBADF, .user = -EBADF,
+				   .view = -EBADF };
+	r = cgroup_place_open(config->cgroup_dir, &t->base, f);
+	if (r == 0 && (asprintf(&t->name, "moat-%s", config->instance) < 0 ||
+		       asprintf(&t->path, "%s/%s", t->base.path, t->name) < 0))
 		r = fail(f, ENOMEM, "cannot set up cgroups");
-	}
-	if (r == 0)
-		r = open_base(t, f);
 	if (r == 0)
 		r = open_instance(t, &inherited, f);
 	if (r == 0) {
@@ -366,11 +345,11 @@ int cgroup_tree_open(const struct config *config, struct cgroup_tree *t, struct 
 void cgroup_tree_close(struct cgroup_tree *t)
 {
 	if (t->control >= 0) {
-		(void)cgroup_for_each_child(t->control, kill_child);
-		kill_child(t->dir, "user");
-		(void)cgroup_for_each_child(t->control, wait_child);
-		wait_child(t->dir, "user");
-		(void)cgroup_for_each_child(t->control, cgroup_remove);
+		(void)cgroup_for_each_child(t->control, kill_child, NULL);
+		(void)kill_child(t->dir, "user", NULL);
+		(void)cgroup_for_each_child(t->control, wait_child, NULL);
+		(void)wait_child(t->dir, "user", NULL);
+		cgroup_remove_children(t->control);
 		cgroup_remove(t->dir, "user");
 		give_controllers_back(t);
 		move_out(t);
@@ -379,13 +358,13 @@ void cgroup_tree_close(struct cgroup_tree *t)
 	close_fd(&t->user);
 	close_fd(&t->view);
 	if (t->dir >= 0) {
-		(void)cgroup_for_each_child(t->dir, cgroup_remove);
+		cgroup_remove_children(t->dir);
 		close_fd(&t->dir);
-		if (rmdir(t->path) < 0)
+		if (unlinkat(t->base.dir, t->name, AT_REMOVEDIR) < 0)
 			log_warning("cannot remove cgroup %s: %s", t->path, strerror(errno));
 	}
-	close_fd(&t->base);
-	close_fd(&t->home);
-	free_ptr(&t->base_path);
+	cgroup_place_close(&t->base);
+	cgroup_place_close(&t->home);
+	free_ptr(&t->name);
 	free_ptr(&t->path);
 }

@@ -12,12 +12,14 @@
 #ifndef MOAT_CGROUP_TREE_H
 #define MOAT_CGROUP_TREE_H
 
+#include "agent/cgroup/find.h"
 #include "agent/config/config.h"
 
 struct cgroup_tree {
-	char *path;       /* BASE/moat-INSTANCE */
-	char *base_path;
-	int base, home;   /* home: where the agent came from; -EBADF: it never moved */
+	char *path;       /* BASE/moat-INSTANCE, for people */
+	char *name;       /* moat-INSTANCE */
+	struct cgroup_place base;
+	struct cgroup_place home; /* where the agent came from; none: it never moved */
 	int dir, control, user;
 	int view; /* a cgroup namespace that begins at dir */
 	bool have[LIMIT_COUNT];    /* the controller is on, for control and for user */

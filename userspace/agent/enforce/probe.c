@@ -260,42 +260,60 @@ static bool probe_hidepid(struct probe_result *p)
 	return root >= 0;
 }
 
+/* As the agent does it: a directory, a read-only mount of it alone, cgroup.kill. */
+static bool try_cgroup(const struct cgroup_place *place, const char *name, struct probe_result *p)
+{
+	FD_OWNED int dir = openat(place->shown >= 0 ? place->shown : place->dir, name,
+				  O_PATH | O_DIRECTORY | O_CLOEXEC);
+	FD_OWNED int clone = open_tree(dir, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC |
+							AT_EMPTY_PATH);
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
+
+	if (clone < 0 || mount_setattr(clone, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+		FOUND(p, "a read-only mount of a cgroup cannot be made: %s%s", strerror(errno),
+		      place->shown < 0 ? " (mount cgroup2, read-only will do: before Linux 6.15 it "
+					 "takes one)" : "");
+	else if (faccessat(dir, "cgroup.kill", F_OK, 0) < 0)
+		FOUND(p, "no cgroup.kill beneath %.200s (Linux 5.14)", place->path);
+	else
+		return true;
+	return false;
+}
+
 static bool probe_cgroup(struct probe_result *p)
 {
-	PTR_OWNED char *dir = NULL;
-	char path[4096];
+	CLEANUP(cgroup_place_close) struct cgroup_place place = CGROUP_PLACE_NONE;
 	struct failure f = { 0 };
+	char name[32];
 	bool ok;
 	int r;
 
-	r = cgroup_find_own(&dir, &f);
+	r = cgroup_place_open(NULL, &place, &f);
 	if (r < 0) {
 		FOUND(p, "%.*s", (int)sizeof(p->detail) - 1, f.msg);
 		return false;
 	}
-	snprintf(path, sizeof(path), "%s/moat-probe-%d", dir, getpid());
-	if (mkdir(path, 0700) < 0) {
-		FOUND(p, "cannot make a cgroup in %.120s: %s", dir, strerror(errno));
+	snprintf(name, sizeof(name), "moat-probe-%d", getpid());
+	if (mkdirat(place.dir, name, 0700) < 0) {
+		FOUND(p, "cannot make a cgroup in %.120s: %s", place.path, strerror(errno));
 		return false;
 	}
-	strncat(path, "/cgroup.kill", sizeof(path) - strlen(path) - 1);
-	ok = access(path, W_OK) == 0;
-	path[strlen(path) - strlen("/cgroup.kill")] = '\0';
-	rmdir(path);
-	FOUND(p, ok ? "cgroup2 with cgroup.kill at %.200s" : "no cgroup.kill beneath %.200s (Linux 5.14)",
-	      dir);
+	ok = try_cgroup(&place, name, p);
+	(void)unlinkat(place.dir, name, AT_REMOVEDIR);
+	if (ok)
+		FOUND(p, "cgroup2 with cgroup.kill at %.200s", place.path);
 	return ok;
 }
 
 /* Offered is not yet had: a process that sits beside the agent can be in the way, see moatd(8). */
 static bool probe_limits(struct probe_result *p)
 {
-	PTR_OWNED char *dir = NULL, *path = NULL, *offered = NULL;
+	CLEANUP(cgroup_place_close) struct cgroup_place place = CGROUP_PLACE_NONE;
+	PTR_OWNED char *offered = NULL;
 	char missing[64] = "";
 
-	if (cgroup_find_own(&dir, NULL) < 0 ||
-	    asprintf(&path, "%s/cgroup.controllers", dir) < 0 ||
-	    read_file_at(AT_FDCWD, path, 4096, &offered, NULL) < 0) {
+	if (cgroup_place_open(NULL, &place, NULL) < 0 ||
+	    read_file_at(place.dir, "cgroup.controllers", 4096, &offered, NULL) < 0) {
 		FOUND(p, "the controllers of the agent's cgroup cannot be read");
 		return false;
 	}
@@ -304,7 +322,8 @@ static bool probe_limits(struct probe_result *p)
 			snprintf(missing + strlen(missing), sizeof(missing) - strlen(missing),
 				 "%s%s", *missing ? ", " : "", config_limit_name(i));
 	if (*missing)
-		FOUND(p, "user code cannot be limited in %s: no controller in %.100s", missing, dir);
+		FOUND(p, "user code cannot be limited in %s: no controller in %.100s", missing,
+		      place.path);
 	else
 		FOUND(p, "memory, pids and cpu can be limited");
 	return !*missing;

@@ -80,6 +80,7 @@ struct namespaces {
 	struct cgroups *cgroups;
 	struct loop *loop;
 	struct hidden_files hidden;
+	char **devices; /* names beneath /dev, see devices.c */
 	uint64_t capabilities; /* of all contexts together */
 	namespace_exit_fn on_exit;
 	void *data;
@@ -130,6 +131,12 @@ int namespace_wait_ready(struct namespace *ns, int stop_fd, uint64_t until_ns, s
 void namespace_kill(struct namespace *ns);
 void namespace_wait_gone(struct namespace *ns);
 void namespace_free(struct namespace *ns);
+
+/* --- devices.c --------------------------------------------------------------------------------- */
+
+/* The names beneath /dev, at most INIT_DEVICES_MAX, of the devices that config gives user code. The
+ * caller frees *ret_names, also after a failure. */
+int namespace_find_devices(const struct config *config, char ***ret_names, struct failure *f);
 
 /* --- set.c ------------------------------------------------------------------------------------ */
 

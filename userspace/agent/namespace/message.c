@@ -149,6 +149,8 @@ int namespace_send_setup(struct namespace *ns)
 			r = put_path(&at, hidden->paths[i]);
 			m->n_hidden++;
 		}
+	for (char **p = ns->set->devices; p && *p && r == 0; p++, m->n_devices++)
+		r = put_path(&at, *p);
 	if (r < 0)
 		return r;
 	m->strings_len = (uint32_t)(at - sizeof(*m));

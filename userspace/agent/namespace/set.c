@@ -311,6 +311,8 @@ int namespaces_open(const struct config *config, struct enforce *enforce, struct
 		set->capabilities |= config->contexts[i].capabilities;
 	r = hidden_files_find(config, &set->hidden, f);
 	if (r == 0)
+		r = namespace_find_devices(config, &set->devices, f);
+	if (r == 0)
 		r = start_all(set, f);
 	if (r == 0)
 		r = wait_for_all(set, f);
@@ -345,5 +347,6 @@ void namespaces_free(struct namespaces *set)
 		namespace_free(list_entry(set->all.next, struct namespace, link));
 	loop_timer_cancel(set->loop, &set->idle_timer);
 	hidden_files_free(&set->hidden);
+	strv_free(set->devices);
 	free(set);
 }
