@@ -19,6 +19,8 @@
 #define CONFIG_HIDE_MAX 256u /* of moat and all services together */
 #define CONFIG_SHOW_MAX 16u  /* per context */
 #define CONFIG_SOCKETS_MAX 256u /* names of unix sockets, of a service or of [moat] */
+#define CONFIG_ENV_MAX 1024u /* variables of a context */
+#define CONFIG_ENV_BYTES_MAX (64u * 1024) /* of them with their values */
 #define CONFIG_FILE_MAX (1024u * 1024)
 
 enum enforce_mode {

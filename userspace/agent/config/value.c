@@ -105,6 +105,16 @@ const char *config_value_env(const char *text, char ***env)
 	return env_set(env, text) < 0 ? out_of_memory : NULL;
 }
 
+const char *config_value_add_path(const char *text, size_t max, char ***paths)
+{
+	PTR_OWNED char *path = NULL;
+	const char *why = config_value_path(text, &path);
+
+	if (!why && *paths && strv_len(*paths) == max)
+		return "is one too many";
+	return !why && strv_append(paths, path) < 0 ? out_of_memory : why;
+}
+
 /* Digits up to most; NULL where there are none, or too many. */
 static const char *take_number(const char *text, uint64_t most, uint64_t *ret_number)
 {
