@@ -329,11 +329,11 @@ static void what_is_shown_uncovers_what_it_lies_in(void **state)
 
 	(void)state;
 	a = config_find_context(c, "a");
-	assert_true(config_is_shown(a, "/srv/secrets"));
-	assert_true(config_is_shown(a, "/srv/secrets/one"));
-	assert_false(config_is_shown(a, "/srv/secrets/two"));
-	assert_false(config_is_shown(a, "/srv/sec"));
-	assert_false(config_is_shown(config_find_context(c, "default"), "/srv/secrets"));
+	assert_true(config_is_shown(a->show, "/srv/secrets"));
+	assert_true(config_is_shown(a->show, "/srv/secrets/one"));
+	assert_false(config_is_shown(a->show, "/srv/secrets/two"));
+	assert_false(config_is_shown(a->show, "/srv/sec"));
+	assert_false(config_is_shown(config_find_context(c, "default")->show, "/srv/secrets"));
 }
 
 static void socket_and_state_dir_follow_each_other(void **state)

@@ -11,6 +11,8 @@
 
 #define CONFIG_SERVICES_MAX 64u
 #define CONFIG_CONTEXTS_MAX 16384u
+#define CONFIG_DEFAULT_CONTEXT "default" /* always there */
+#define CONFIG_SESSION_PREFIX "session-" /* no other context's name begins so */
 #define CONFIG_PORTS_MAX 64u /* per service */
 #define CONFIG_PROTECT_MAX 64u /* per service */
 #define CONFIG_SHARES_MAX 8u /* per service */
@@ -142,8 +144,8 @@ const char *const *config_path_set(const char *name);
 /* What is to be hidden from user code besides moat's own files: `hide`, and what always is (/run/secrets) where
  * it exists. Caller frees with strv_free(). 0 or -ENOMEM. */
 int config_hidden(const struct config *config, char ***ret_paths);
-/* Whether a hidden path, or something beneath it, is shown to the context. */
-bool config_is_shown(const struct config_context *context, const char *hidden);
+/* Whether a hidden path, or something beneath it, is among what is shown, which may be NULL. */
+bool config_is_shown(char *const *show, const char *hidden);
 
 /* "require", "best-effort", "audit". NULL, or why the name is refused (static). */
 const char *config_enforce_from_name(const char *name, enum enforce_mode *ret_mode);
@@ -158,6 +160,9 @@ struct config_places {
 	const char *guarded[3], *shared[3];
 };
 void config_service_places(const struct config_service *service, struct config_places *ret);
+/* The service that executes what lies where the context's directory or HOME is; NULL: none does. */
+const struct config_service *config_guarding(const struct config *config,
+					     const struct config_context *context);
 
 /* NULL when there is none. Borrowed. */
 const struct config_context *config_find_context(const struct config *config, const char *name);
