@@ -385,6 +385,8 @@ static const struct {
 	  "the name of a service must be 1 to 32 of a-z, 0-9 and -, and not begin with -" },
 	{ "[context -a]\n", 1,
 	  "the name of a context must be 1 to 32 of a-z, 0-9 and -, and not begin with -" },
+	{ "[context session-a]\n", 1,
+	  "the name of a context must not begin with session-: such contexts are sessions" },
 	{ "[context a/../b]\n", 1,
 	  "the name of a context must be 1 to 32 of a-z, 0-9 and -, and not begin with -" },
 	{ "[service aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]\n", 1,

@@ -164,6 +164,9 @@ void config_service_places(const struct config_service *service, struct config_p
 const struct config_service *config_guarding(const struct config *config,
 					     const struct config_context *context);
 
+/* Whether the name of a variable looks like that of a secret. For warnings: it is a guess. */
+bool config_is_secret_name(const char *name);
+
 /* NULL when there is none. Borrowed. */
 const struct config_context *config_find_context(const struct config *config, const char *name);
 

@@ -136,6 +136,7 @@ static void begin_section(struct config_parser *p, char *text)
 {
 	char *save = NULL, *kind = strtok_r(text, " \t", &save);
 	char *name = strtok_r(NULL, " \t", &save), *more = strtok_r(NULL, " \t", &save);
+	const char *why;
 
 	p->section = SECTION_NONE;
 	p->seen = 0;
@@ -160,8 +161,13 @@ static void begin_section(struct config_parser *p, char *text)
 				"with -", kind);
 		return;
 	}
-	if (kind[0] == 's')
+	if (kind[0] == 's') {
 		begin_service(p, name);
+		return;
+	}
+	why = config_value_context_name(name);
+	if (why)
+		config_error_at(p->error, p->line, "the name of a context %s", why);
 	else
 		begin_context(p, name);
 }

@@ -56,6 +56,14 @@ static bool has_dots(const char *path)
 	return false;
 }
 
+const char *config_value_context_name(const char *text)
+{
+	if (!config_value_is_name(text))
+		return "must be 1 to 32 of a-z, 0-9 and -, and not begin with -";
+	return strncmp(text, CONFIG_SESSION_PREFIX, strlen(CONFIG_SESSION_PREFIX)) == 0 ?
+		       "must not begin with " CONFIG_SESSION_PREFIX ": such contexts are sessions" : NULL;
+}
+
 const char *config_value_path(const char *text, char **path)
 {
 	size_t n = strlen(text);

@@ -20,6 +20,8 @@ const char *config_value_choice(const char *text, const struct config_choice *ch
 const char *config_value_bool(const char *text, bool *ret_value);
 /* [a-z0-9][a-z0-9-]{0,31} */
 bool config_value_is_name(const char *text);
+/* The name of a context that may be given: as others, but not one of a session. */
+const char *config_value_context_name(const char *text);
 /* An absolute path without "." and ".." in it. Copies, with single slashes and none at the end;
  * what *path held is freed. */
 const char *config_value_path(const char *text, char **path);

@@ -11,7 +11,7 @@
 
 #include "agent/config/config.h"
 #include "base/list.h"
-#include "base/refusal.h"
+#include "json/json.h"
 
 /* Of all contexts together: environments, as they are built. Those that have the same count once. */
 #define CONTEXTS_ENV_MAX (128u * 1024 * 1024)
@@ -90,6 +90,16 @@ struct context *context_by_number(struct contexts *contexts, uint64_t number);
 size_t contexts_count(const struct contexts *contexts);
 void contexts_for_each(struct contexts *contexts, void (*fn)(struct context *c, void *data),
 		       void *data);
+
+/* decode.c: the JSON form, by the table in config/context_keys.h */
+
+/*
+ * Changes *values by an object with the keys of a context, and "name", which is the caller's. change: of a context
+ * that is there. Variables of which the object says null are taken out. -EINVAL with *e: *values is changed in part.
+ */
+int context_decode(const json_t *object, bool change, struct config_context *values, struct refusal *e);
+/* All keys of the values, as members. */
+void context_write_values(const struct config_context *values, struct jbuf *b);
 
 /*
  * A vector and its strings in one block: those of base whose key over does not have, then those
