@@ -22,13 +22,20 @@
 	X(NO_SUCH_SERVICE, 404, 125)                                                               \
 	X(METHOD_NOT_ALLOWED, 405, 125)                                                            \
 	X(ENFORCEMENT_INACTIVE, 409, 125) /* the kernel enforces nothing: there is no mode to set */ \
+	X(CONTEXT_EXISTS, 409, 125)    /* another of that name */                                  \
+	X(CONTEXT_ENDING, 409, 125)    /* it was removed, and something still runs in it */        \
+	X(IMMUTABLE, 409, 125)         /* what a context is, or a key of it; details.field */      \
+	X(CAPABILITIES_UNAVAILABLE, 409, 125) /* more than the contexts of the configuration have */ \
+	X(LIMIT_UNAVAILABLE, 409, 125) /* of a context: this machine cannot set it */              \
 	X(BODY_TOO_LARGE, 413, 125)    /* details.limit, bytes */                                  \
 	X(ARGUMENTS_TOO_LARGE, 413, 125) /* argv + env; details.limit, bytes */                    \
+	X(ENVIRONMENT_TOO_LARGE, 413, 125) /* of a context; details.limit, bytes */                \
 	X(COMMAND_NOT_FOUND, 422, 127) /* details.errno, details.step */                           \
 	X(COMMAND_NOT_EXECUTABLE, 422, 126)                                                        \
 	X(BAD_DIRECTORY, 422, 125)     /* cwd; details.errno */                                    \
 	X(SPAWN_FAILED, 422, 125)      /* any other step; details.errno, details.step */           \
 	X(TOO_MANY_PROCESSES, 429, 125) /* details.limit */                                        \
+	X(TOO_MANY_CONTEXTS, 429, 125) /* details.limit */                                         \
 	X(INTERNAL, 500, 125)                                                                      \
 	X(BUSY, 503, 125)              /* no memory, descriptor or room for it now: try again */   \
 	X(OUT_OF_MEMORY, 503, 125)                                                                 \

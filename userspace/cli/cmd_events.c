@@ -43,6 +43,19 @@ static void print_denial(const json_t *event)
 	putchar('\n');
 }
 
+/* Of a context: a name that looks like a secret, or the end of a session. */
+static void print_context(const json_t *event)
+{
+	printf("%lld %s %s: context ", (long long)member_number(event, "seq"), member_text(event, "time"),
+	       member_text(event, "type"));
+	print_safe(member_text(event, "context"));
+	if (*member_text(event, "variable")) {
+		fputs(", variable ", stdout);
+		print_safe(member_text(event, "variable"));
+	}
+	putchar('\n');
+}
+
 static void print_event(const char *line, size_t len)
 {
 	json_t *event JSON_OWNED = answer_decode(line, len);
@@ -57,6 +70,8 @@ static void print_event(const char *line, size_t len)
 		print_denial(event);
 	else if (strcmp(type, "mode") == 0)
 		print_mode(event);
+	else if (strcmp(type, "secret-name") == 0 || strcmp(type, "session-expired") == 0)
+		print_context(event);
 }
 
 static int print_stream(struct cli *cli, const char *path)

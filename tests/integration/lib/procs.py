@@ -75,6 +75,20 @@ def pids():
     return [int(each) for each in os.listdir("/proc") if each.isdigit()]
 
 
+def with_argument(word):
+    """Those that have the word as an argument; that a program is called so counts by its last part."""
+    found = []
+    for pid in pids():
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                arguments = file.read().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if word in arguments or os.path.basename(arguments[0]) == word:
+            found.append(pid)
+    return found
+
+
 def all_user():
     """Every process that is no kernel thread, as (pid, start time)."""
     found = set()

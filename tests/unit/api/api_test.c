@@ -28,6 +28,17 @@ static void paths_match_whole_segments_only(void **state)
 		{ "POST", "/v1/processes/x12/signal", MOAT_OK, "x12", "" },
 		{ "POST", "/v1/processes/x12/signal/", MOAT_E_NOT_FOUND, NULL, "" },
 		{ "POST", "/v1/processes//signal", MOAT_E_NOT_FOUND, NULL, "" },
+		{ "GET", "/v1/contexts", MOAT_OK, "", "" },
+		{ "PUT", "/v1/contexts", MOAT_E_METHOD_NOT_ALLOWED, NULL, "GET, HEAD, POST" },
+		{ "PATCH", "/v1/contexts/a", MOAT_OK, "a", "" },
+		{ "PUT", "/v1/contexts/a", MOAT_E_METHOD_NOT_ALLOWED, NULL, "GET, HEAD, PATCH, DELETE" },
+		{ "GET", "/v1/contexts/session-a%2Fb%20%c3%A4", MOAT_OK, "session-a/b \xc3\xa4", "" },
+		{ "GET", "/v1/contexts/a/b", MOAT_E_NOT_FOUND, NULL, "" },
+		{ "GET", "/v1/contexts/%", MOAT_E_NOT_FOUND, NULL, "" },
+		{ "GET", "/v1/contexts/a%4", MOAT_E_NOT_FOUND, NULL, "" },
+		{ "GET", "/v1/contexts/a%zz", MOAT_E_NOT_FOUND, NULL, "" },
+		{ "GET", "/v1/contexts/a%00b", MOAT_E_NOT_FOUND, NULL, "" },
+		{ "GET", "/v1/contexts/%ff", MOAT_E_NOT_FOUND, NULL, "" },
 		{ "PUT", "/v1/mode", MOAT_OK, "", "" },
 		{ "POST", "/v1/mode", MOAT_E_METHOD_NOT_ALLOWED, NULL, "GET, HEAD, PUT" },
 		{ "GET", "/metrics", MOAT_OK, "", "" },
@@ -67,6 +78,7 @@ static void an_id_longer_than_any_is_not_found(void **state)
 	assert_null(api_route_find(&r, "GET", path));
 	path[14 + API_ID_MAX - 1] = '\0';
 	assert_non_null(api_route_find(&r, "GET", path));
+	assert_int_equal(strlen(r.id), API_ID_MAX - 1);
 }
 
 static void only_cgroups_of_services_may_call(void **state)

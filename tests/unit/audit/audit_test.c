@@ -85,6 +85,42 @@ static void replay(uint64_t since)
 	audit_replay(t.audit, since, on_replay, &t);
 }
 
+static void write_entry(const struct audit_entry *entry, void *data)
+{
+	audit_write(t.audit, entry, data);
+}
+
+static void what_is_recorded_of_contexts_has_names_and_no_values(void **state)
+{
+	CLEANUP(jbuf_free) struct jbuf b = { 0 };
+	char name[AUDIT_NAME_MAX + 2];
+	json_t *entry;
+
+	(void)state;
+	assert_int_equal(open_audit(NULL), 0);
+	memset(name, 'n', sizeof(name));
+	name[sizeof(name) - 1] = '\0';
+	audit_record_secret_name(t.audit, "default", name);
+	audit_replay(t.audit, 0, write_entry, &b);
+	entry = json_loadb(b.data, b.len, 0, NULL);
+	assert_string_equal(json_string_value(json_object_get(entry, "type")), "secret-name");
+	assert_string_equal(json_string_value(json_object_get(entry, "context")), "default");
+	assert_int_equal(json_string_length(json_object_get(entry, "variable")), AUDIT_NAME_MAX);
+	assert_int_equal(json_object_size(entry), 6);
+	json_decref(entry);
+	jbuf_free(&b);
+	b = (struct jbuf){ 0 };
+	/* More than are kept: each frees what it takes the place of. */
+	for (unsigned i = 0; i < AUDIT_KEPT + 1; i++)
+		audit_record_session_expired(t.audit, "session-a");
+	audit_replay(t.audit, AUDIT_KEPT + 1, write_entry, &b);
+	entry = json_loadb(b.data, b.len, 0, NULL);
+	assert_string_equal(json_string_value(json_object_get(entry, "type")), "session-expired");
+	assert_string_equal(json_string_value(json_object_get(entry, "context")), "session-a");
+	assert_null(json_object_get(entry, "variable"));
+	json_decref(entry);
+}
+
 static void the_last_events_are_kept_in_order(void **state)
 {
 	(void)state;
@@ -454,6 +490,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 #define AUDIT_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		AUDIT_TEST(the_last_events_are_kept_in_order),
+		AUDIT_TEST(what_is_recorded_of_contexts_has_names_and_no_values),
 		AUDIT_TEST(followers_may_leave_while_they_are_told),
 		AUDIT_TEST(the_log_has_one_json_object_a_line),
 		AUDIT_TEST(a_switch_of_the_mode_is_a_record_of_its_own_type),

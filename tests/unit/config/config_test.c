@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "agent/config/context_keys.h"
 #include "agent/config/value.h"
 
 static char path[] = "/tmp/moat-config-test-XXXXXX";
@@ -217,6 +218,82 @@ static void every_key_of_a_context_is_read(void **state)
 	config_free(c);
 }
 
+/* One key of a context as JSON, as it would be sent. */
+static void check_written(const struct config_context *x, const char *name, const char *expected)
+{
+	CLEANUP(jbuf_free) struct jbuf b = { 0 };
+	const struct config_context_key *key;
+	unsigned index;
+
+	key = config_context_key_find(name, &index);
+	assert_non_null(key);
+	assert_ptr_equal(key, config_context_key_at(index));
+	key->write(x, &b);
+	jbuf_raw(&b, "", 1);
+	assert_string_equal(b.data, expected);
+}
+
+static void every_key_of_a_context_is_written_as_it_can_be_given(void **state)
+{
+	static const struct {
+		const char *name, *first, *given;
+	} cases[] = {
+		{ "namespace", "\"user\"", "\"private\"" },
+		{ "pid", "\"private\"", "\"shared\"" },
+		{ "capabilities", "\"container-default\"", "\"cap_chown cap_kill\"" },
+		{ "no_new_privs", "true", "false" },
+		{ "env", "{}", "{\"K\":\"v\",\"B\":{\"base64\":\"/w==\"}}" },
+		{ "directory", "null", "\"/home\"" },
+		{ "show", "[]", "[\"/a\",\"/b\"]" },
+		{ "home", "null", "\"/h\"" },
+		{ "tmp", "\"shared\"", "\"private\"" },
+		{ "careful", "true", "false" },
+		{ "memory_max", "null", "67108864" },
+		{ "pids_max", "null", "\"infinity\"" },
+		{ "cpu_max", "null", "\"1.250\"" },
+	};
+	CLEANUP(config_freep) struct config *c = accepted(
+		"[context a]\nnamespace = private\npid = shared\ncapabilities = cap_kill cap_chown\n"
+		"no_new_privs = no\nenv = K=v\ndirectory = /home\nshow = /a\nshow = /b\nhome = /h\n"
+		"tmp = private\ncareful = no\nmemory_max = 64M\npids_max = infinity\ncpu_max = 1.25\n");
+	struct config_context *a = &c->contexts[1];
+
+	(void)state;
+	assert_int_equal(env_set(&a->env, "B=\xff"), 0);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		assert_string_equal(config_context_key_at((unsigned)i)->name, cases[i].name);
+		check_written(&c->contexts[0], cases[i].name, cases[i].first);
+		check_written(a, cases[i].name, cases[i].given);
+	}
+	assert_null(config_context_key_at(ARRAY_LEN(cases)));
+}
+
+static void the_environment_of_a_context_has_a_limit(void **state)
+{
+	CLEANUP(config_freep) struct config *c = accepted("");
+	const struct config_context_key *env;
+	struct config_context *x = &c->contexts[0];
+	char kv[CONFIG_ENV_BYTES_MAX + 2];
+	unsigned index;
+
+	(void)state;
+	env = config_context_key_find("env", &index);
+	memset(kv, 'x', sizeof(kv));
+	kv[1] = '=';
+	kv[CONFIG_ENV_BYTES_MAX] = '\0';
+	assert_ptr_equal(env->set(x, kv), config_env_too_large);
+	kv[CONFIG_ENV_BYTES_MAX - 1] = '\0';
+	assert_null(env->set(x, kv));
+	assert_ptr_equal(env->set(x, "y=1"), config_env_too_large);
+	strv_free(take_ptr(x->env));
+	for (unsigned i = 0; i < CONFIG_ENV_MAX; i++) {
+		snprintf(kv, sizeof(kv), "K%u=", i);
+		assert_null(env->set(x, kv));
+	}
+	assert_ptr_equal(env->set(x, "more="), config_env_too_large);
+	assert_null(env->set(x, "K1=again"));
+}
+
 static void an_empty_file_has_the_defaults(void **state)
 {
 	struct config *c = accepted("");
@@ -252,11 +329,11 @@ static void what_is_shown_uncovers_what_it_lies_in(void **state)
 
 	(void)state;
 	a = config_find_context(c, "a");
-	assert_true(config_is_shown(a, "/srv/secrets"));
-	assert_true(config_is_shown(a, "/srv/secrets/one"));
-	assert_false(config_is_shown(a, "/srv/secrets/two"));
-	assert_false(config_is_shown(a, "/srv/sec"));
-	assert_false(config_is_shown(config_find_context(c, "default"), "/srv/secrets"));
+	assert_true(config_is_shown(a->show, "/srv/secrets"));
+	assert_true(config_is_shown(a->show, "/srv/secrets/one"));
+	assert_false(config_is_shown(a->show, "/srv/secrets/two"));
+	assert_false(config_is_shown(a->show, "/srv/sec"));
+	assert_false(config_is_shown(config_find_context(c, "default")->show, "/srv/secrets"));
 }
 
 static void socket_and_state_dir_follow_each_other(void **state)
@@ -308,6 +385,8 @@ static const struct {
 	  "the name of a service must be 1 to 32 of a-z, 0-9 and -, and not begin with -" },
 	{ "[context -a]\n", 1,
 	  "the name of a context must be 1 to 32 of a-z, 0-9 and -, and not begin with -" },
+	{ "[context session-a]\n", 1,
+	  "the name of a context must not begin with session-: such contexts are sessions" },
 	{ "[context a/../b]\n", 1,
 	  "the name of a context must be 1 to 32 of a-z, 0-9 and -, and not begin with -" },
 	{ "[service aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]\n", 1,
@@ -689,6 +768,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_key_is_read),
 		cmocka_unit_test(every_key_of_a_context_is_read),
+		cmocka_unit_test(every_key_of_a_context_is_written_as_it_can_be_given),
+		cmocka_unit_test(the_environment_of_a_context_has_a_limit),
 		cmocka_unit_test(an_empty_file_has_the_defaults),
 		cmocka_unit_test(what_is_shown_uncovers_what_it_lies_in),
 		cmocka_unit_test(socket_and_state_dir_follow_each_other),

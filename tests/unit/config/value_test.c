@@ -110,6 +110,30 @@ static void all_means_what_the_kernel_knows(void **state)
 	assert_int_equal(mask, config_capabilities_default());
 }
 
+static void secrets_are_known_by_their_names(void **state)
+{
+	static const char *const secret[] = {
+		"GITHUB_TOKEN", "token", "NPM_TOKEN_READ", "AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID",
+		"OPENAI_API_KEY", "apikey", "DB_PASSWORD", "PGPASSWORD", "MYSQL_PASS", "KEY_PASSPHRASE",
+		"GOOGLE_APPLICATION_CREDENTIALS", "SSH_PRIVATE_KEY_FILE", "SENTRY_DSN", "DATABASE_URL",
+		"GH_PAT", "PROXY_AUTH", "AZURE_STORAGE_CONNECTION_STRING",
+	};
+	static const char *const other[] = {
+		"PATH", "PORT", "HOME", "NODE_ENV", "MAX_TOKENS", "TOKENIZERS_PARALLELISM", "PASSENGER",
+		"SSH_PUBLIC_KEY", "KEYBOARD", "AUTHOR", "PWD", "COMPASS", "",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(secret); i++) {
+		print_message("# %s\n", secret[i]);
+		assert_true(config_is_secret_name(secret[i]));
+	}
+	for (size_t i = 0; i < ARRAY_LEN(other); i++) {
+		print_message("# %s\n", other[i]);
+		assert_false(config_is_secret_name(other[i]));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -118,6 +142,7 @@ int main(void)
 		cmocka_unit_test(a_path_is_copied_with_single_slashes),
 		cmocka_unit_test(a_path_may_be_as_long_as_the_kernel_takes),
 		cmocka_unit_test(all_means_what_the_kernel_knows),
+		cmocka_unit_test(secrets_are_known_by_their_names),
 	};
 
 	return cmocka_run_group_tests_name("config values", tests, NULL, NULL);

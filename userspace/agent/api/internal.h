@@ -9,6 +9,7 @@
  *   answer.c   answers with output of a command
  *   exec.c     POST /v1/exec
  *   process.c  /v1/processes
+ *   context.c  /v1/contexts
  *   status.c   /v1/status, /v1/services, /v1/health
  *   events.c   /v1/events
  *   mode.c     /v1/mode
@@ -27,7 +28,8 @@
 #include "json/json.h"
 #include "base/list.h"
 
-#define API_ID_MAX 64u
+#define API_ID_MAX 160u /* the name of a session's context is the longest, and its NUL */
+#define API_WARNINGS_MAX 16u
 #define API_DISCARD_MAX (8u * 1024 * 1024) /* of a body that is refused anyway; then hang up */
 #define API_ANSWER_BLOCK (16u * 1024)
 #define API_STREAM_HIGH (256u * 1024)      /* above: the command is no longer read */
@@ -91,7 +93,7 @@ struct api_request {
 	struct api_peer *peer;
 	struct MHD_Connection *connection;
 	const struct api_route *route; /* NULL: error says why */
-	char id[API_ID_MAX];           /* what stands for {id} */
+	char id[API_ID_MAX];           /* what stands for {id}, percent escapes decoded */
 	char *body;
 	size_t body_len, body_capacity, discarded;
 	unsigned query; /* bit n: the nth parameter that the route knows was given */
@@ -124,6 +126,9 @@ struct api_request {
 	bool paused;
 	uint64_t sequence;
 	struct text_splitter text[2]; /* by enum exec_stream */
+
+	/* DELETE /v1/contexts/{id} */
+	struct context_waiter waiter;
 
 	/* GET /v1/events */
 	struct audit_follower *follower;
@@ -192,6 +197,12 @@ enum MHD_Result api_processes_list(struct api_request *r);
 enum MHD_Result api_process_get(struct api_request *r);
 enum MHD_Result api_process_kill(struct api_request *r);
 enum MHD_Result api_process_signal(struct api_request *r);
+enum MHD_Result api_contexts_list(struct api_request *r);
+enum MHD_Result api_context_create(struct api_request *r);
+enum MHD_Result api_context_get(struct api_request *r);
+enum MHD_Result api_context_patch(struct api_request *r);
+enum MHD_Result api_context_remove(struct api_request *r);
+void api_context_detach(struct api_request *r);
 enum MHD_Result api_services_list(struct api_request *r);
 enum MHD_Result api_status_get(struct api_request *r);
 enum MHD_Result api_health_get(struct api_request *r);
@@ -209,6 +220,15 @@ enum api_output { API_OUTPUT_HERE, API_OUTPUT_SENT, API_OUTPUT_ELSEWHERE };
 /* The members of a result, without the braces. pieces: with API_OUTPUT_HERE. */
 void api_write_result(struct jbuf *b, const struct exec_info *info, enum api_output output,
 		      struct api_piece pieces[2]);
+
+/* ---- context.c ---- */
+/* The names in an object of variables that look like secrets, the first API_WARNINGS_MAX; NULL: there are none.
+ * 0 or -ENOMEM. */
+int api_find_secrets(const json_t *env, char ***ret_names);
+/* Records them: all commands of the context can read them. */
+void api_record_secrets(struct api *api, const char *context, char *const *names);
+/* "warnings": […], of these names. */
+void api_write_warnings(struct jbuf *b, char *const *names);
 
 /* ---- answer.c ---- */
 /* Counts what the request holds now; see base/held.h. */

@@ -247,6 +247,7 @@ void api_detach(struct api_request *r)
 {
 	api_exec_detach(r);
 	api_events_detach(r);
+	api_context_detach(r);
 }
 
 static void body_free(struct api_request *r)
@@ -409,6 +410,7 @@ static enum MHD_Result begin(struct api *api, struct MHD_Connection *connection,
 	r->peer = info->socket_context;
 	r->connection = connection;
 	r->hangup.fd = -EBADF;
+	list_init(&r->waiter.link);
 	list_append(&api->requests, &r->link);
 	*request = r;
 

@@ -5,12 +5,19 @@ static const char *const events_query[] = { "since", "follow", NULL };
 
 static const char *const health_query[] = { "ready?", "service", NULL };
 
+static const char *const remove_query[] = { "keep", NULL };
+
 static const struct api_route routes[] = {
 	{ "POST", "/v1/exec", NULL, true, api_exec_handle },
 	{ "GET", "/v1/processes", NULL, false, api_processes_list },
 	{ "GET", "/v1/processes/{id}", NULL, false, api_process_get },
 	{ "DELETE", "/v1/processes/{id}", NULL, false, api_process_kill },
 	{ "POST", "/v1/processes/{id}/signal", NULL, false, api_process_signal },
+	{ "GET", "/v1/contexts", NULL, false, api_contexts_list },
+	{ "POST", "/v1/contexts", NULL, false, api_context_create },
+	{ "GET", "/v1/contexts/{id}", NULL, false, api_context_get },
+	{ "PATCH", "/v1/contexts/{id}", NULL, false, api_context_patch },
+	{ "DELETE", "/v1/contexts/{id}", remove_query, true, api_context_remove },
 	{ "GET", "/v1/services", NULL, false, api_services_list },
 	{ "GET", "/v1/status", NULL, false, api_status_get },
 	{ "GET", "/v1/health", health_query, false, api_health_get },
@@ -20,17 +27,47 @@ static const struct api_route routes[] = {
 	{ "GET", "/metrics", NULL, false, api_metrics_get },
 };
 
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Takes a segment with its percent escapes decoded (RFC 3986, 2.1). How long it is in the path; 0: it is none, or not
+ * UTF-8, or too long. */
+static size_t take_id(const char *path, char *id)
+{
+	size_t n = 0, len = 0;
+
+	for (; path[n] && path[n] != '/' && len < API_ID_MAX - 1; len++) {
+		int high, low;
+
+		if (path[n] != '%') {
+			id[len] = path[n++];
+			continue;
+		}
+		high = hex_digit(path[n + 1]);
+		low = high < 0 ? -1 : hex_digit(path[n + 2]);
+		if (low < 0 || (high == 0 && low == 0))
+			return 0;
+		id[len] = (char)(high << 4 | low);
+		n += 3;
+	}
+	id[len] = '\0';
+	return (path[n] && path[n] != '/') || !utf8_valid(id, len) ? 0 : n;
+}
+
 /* Matches segment by segment; what stands for {id} goes to id. */
 static bool path_matches(const char *pattern, const char *path, char *id)
 {
 	while (*pattern) {
 		if (strncmp(pattern, "{id}", 4) == 0) {
-			size_t n = strcspn(path, "/");
+			size_t n = take_id(path, id);
 
-			if (n == 0 || n >= API_ID_MAX)
+			if (n == 0)
 				return false;
-			memcpy(id, path, n);
-			id[n] = '\0';
 			pattern += 4;
 			path += n;
 		} else if (*pattern++ != *path++) {

@@ -60,10 +60,26 @@ void audit_name_execs(struct audit *audit, audit_name_fn name)
 	audit->exec_name = name;
 }
 
+static bool is_of_context(const struct audit_entry *entry)
+{
+	return entry->type == AUDIT_SECRET_NAME || entry->type == AUDIT_SESSION_EXPIRED;
+}
+
+static void forget(struct audit_entry *entry)
+{
+	if (is_of_context(entry)) {
+		free(entry->context.name);
+		free(entry->context.variable);
+	}
+	*entry = (struct audit_entry){ 0 };
+}
+
 void audit_close(struct audit *audit)
 {
 	if (!audit)
 		return;
+	for (size_t i = 0; i < AUDIT_KEPT; i++)
+		forget(&audit->kept[i]);
 	while (!list_empty(&audit->followers))
 		list_remove(audit->followers.next);
 	audit_log_close(audit->log);
@@ -120,6 +136,13 @@ static void write_mode(const struct audit_mode *mode, struct jbuf *b)
 	jbuf_close(b, '}');
 }
 
+static void write_context(const struct audit_context *context, struct jbuf *b)
+{
+	jbuf_add_text(b, "context", context->name);
+	if (context->variable)
+		jbuf_add_text(b, "variable", context->variable);
+}
+
 void audit_write(const struct audit *audit, const struct audit_entry *entry, struct jbuf *b)
 {
 	jbuf_open(b, '{');
@@ -129,6 +152,8 @@ void audit_write(const struct audit *audit, const struct audit_entry *entry, str
 	jbuf_add_text(b, "instance", audit->instance);
 	if (entry->type == AUDIT_DENIAL)
 		write_denial(audit, &entry->denial, b);
+	else if (is_of_context(entry))
+		write_context(&entry->context, b);
 	else
 		write_mode(&entry->mode, b);
 	jbuf_close(b, '}');
@@ -173,6 +198,7 @@ static void tell_followers(struct audit *audit, const struct audit_entry *entry)
 static void record(struct audit *audit, struct audit_entry *entry)
 {
 	entry->sequence = ++audit->sequence;
+	forget(&audit->kept[entry->sequence % AUDIT_KEPT]);
 	audit->kept[entry->sequence % AUDIT_KEPT] = *entry;
 	if (audit->log)
 		log_entry(audit, entry);
@@ -201,6 +227,29 @@ void audit_record_mode(struct audit *audit, const struct audit_mode *mode)
 	};
 
 	record(audit, &entry);
+}
+
+static void record_context(struct audit *audit, enum audit_type type, const char *name,
+			   const char *variable)
+{
+	struct audit_entry entry = {
+		.type = type,
+		.unix_ms = clock_ns(CLOCK_REALTIME) / NSEC_PER_MSEC,
+		/* without memory null stands there: better than no record */
+		.context = { strdup(name), variable ? strndup(variable, AUDIT_NAME_MAX) : NULL },
+	};
+
+	record(audit, &entry);
+}
+
+void audit_record_secret_name(struct audit *audit, const char *context, const char *variable)
+{
+	record_context(audit, AUDIT_SECRET_NAME, context, variable);
+}
+
+void audit_record_session_expired(struct audit *audit, const char *context)
+{
+	record_context(audit, AUDIT_SESSION_EXPIRED, context, NULL);
 }
 
 uint64_t audit_newest(const struct audit *audit)
@@ -244,7 +293,10 @@ uint64_t audit_log_drops(const struct audit *audit)
 
 const char *audit_type_name(enum audit_type type)
 {
-	static const char *const names[] = { [AUDIT_DENIAL] = "denial", [AUDIT_MODE] = "mode" };
+	static const char *const names[] = {
+		[AUDIT_DENIAL] = "denial", [AUDIT_MODE] = "mode",
+		[AUDIT_SECRET_NAME] = "secret-name", [AUDIT_SESSION_EXPIRED] = "session-expired",
+	};
 
 	return type < ARRAY_LEN(names) ? names[type] : "unknown";
 }

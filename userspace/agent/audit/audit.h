@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What is to be remembered: denials on their way out of the kernel, and switches of the mode. The
+ * What is to be remembered: denials on their way out of the kernel, switches of the mode, and of contexts
+ * what nobody would otherwise see. The
  * last AUDIT_KEPT of them are in memory for /v1/events; then followers, and the log file. Nothing
  * here can delay or change a verdict: the kernel has already answered.
  */
@@ -19,7 +20,12 @@
 struct audit;
 struct loop;
 
-enum audit_type { AUDIT_DENIAL, AUDIT_MODE };
+enum audit_type {
+	AUDIT_DENIAL,
+	AUDIT_MODE,
+	AUDIT_SECRET_NAME,     /* a variable that looks like a secret was given to all commands of a context */
+	AUDIT_SESSION_EXPIRED, /* its context was removed: nothing has run in it for session_idle */
+};
 
 /* Who has switched the mode: the process that made the connection, as the kernel knows it. */
 struct audit_mode {
@@ -28,6 +34,12 @@ struct audit_mode {
 	enum moat_mode from, to;
 };
 
+struct audit_context {
+	char *name;
+	char *variable; /* AUDIT_SECRET_NAME: the name alone, at most AUDIT_NAME_MAX bytes of it */
+};
+#define AUDIT_NAME_MAX 128u
+
 struct audit_entry {
 	uint64_t sequence; /* from 1 up, without gaps */
 	uint64_t unix_ms;
@@ -35,6 +47,7 @@ struct audit_entry {
 	union {
 		struct moat_event denial;
 		struct audit_mode mode;
+		struct audit_context context; /* of both others */
 	};
 };
 
@@ -59,6 +72,8 @@ void audit_close(struct audit *audit);
 /* An enforce_event_fn; data is the struct audit. */
 void audit_record(const struct moat_event *event, void *data);
 void audit_record_mode(struct audit *audit, const struct audit_mode *mode);
+void audit_record_secret_name(struct audit *audit, const char *context, const char *variable);
+void audit_record_session_expired(struct audit *audit, const char *context);
 /* The sequence of the newest entry; 0: there is none yet. */
 uint64_t audit_newest(const struct audit *audit);
 /* Calls fn for each kept entry with a sequence above since, oldest first. */

@@ -23,6 +23,7 @@ int cgroups_open(const struct config *config, struct loop *loop, struct cgroups 
 		return fail(f, ENOMEM, "cannot set up cgroups");
 	c->loop = loop;
 	list_init(&c->groups);
+	list_init(&c->forgotten);
 	list_init(&c->idle);
 	list_init(&c->in_use);
 	list_init(&c->dying);
@@ -52,19 +53,24 @@ static void free_all(struct list *list)
 		cgroup_free(list_entry(list->next, struct cgroup, link));
 }
 
+static void free_groups(struct list *list)
+{
+	while (!list_empty(list)) {
+		struct cgroup_group *g = list_entry(list->next, struct cgroup_group, link);
+
+		free_all(&g->pool);
+		cgroup_group_free(g);
+	}
+}
+
 void cgroups_close(struct cgroups *c)
 {
 	if (!c)
 		return;
 	free_all(&c->in_use);
 	free_all(&c->dying);
-	while (!list_empty(&c->groups)) {
-		struct cgroup_group *g =
-			list_entry(c->groups.next, struct cgroup_group, link);
-
-		free_all(&g->pool);
-		cgroup_group_free(g);
-	}
+	free_groups(&c->groups);
+	free_groups(&c->forgotten);
 	cgroup_tree_close(&c->tree);
 	free(c);
 }

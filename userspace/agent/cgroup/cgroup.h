@@ -65,11 +65,14 @@ void cgroups_shm_give_back(struct cgroups *cgroups, uint64_t size);
 /*
  * A place for the execs of a context, with its limits; 0: a share of those of all user code, which
  * is three quarters of the memory and not quite half of the processes. -EINVAL where one that is
- * given cannot be set (best_effort: a warning). Lives as long as cgroups.
+ * given cannot be set (best_effort: a warning). Lives as long as cgroups, or until it is forgotten.
  */
 int cgroup_group_add(struct cgroups *cgroups, const char *context,
 		     const uint64_t limits[LIMIT_COUNT], bool best_effort,
 		     struct cgroup_group **ret, struct failure *f);
+/* Its context is no more: it goes when the last of its exec cgroups is empty, its directory with it. What files in
+ * memory were charged to it counts for all user code together from then on. */
+void cgroup_group_forget(struct cgroup_group *group);
 
 /* control/name, with a number behind it while one of that name still dies. */
 int cgroup_get(struct cgroups *cgroups, const char *name, struct cgroup **ret, struct failure *f);

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "agent/cgroup/file.h"
+#include "agent/config/value.h"
 #include "base/log.h"
 
 #define GROUPS_IDLE_MAX 64u
@@ -121,9 +122,28 @@ int cgroup_group_limit(const struct cgroup_group *g, const char *name)
 
 /* The directory */
 
-static void dir_name(const struct cgroup_group *g, char name[64])
+static bool is_forgotten(const struct cgroups *c, const char *name)
 {
-	snprintf(name, 64, "context-%s", g->context);
+	list_for_each(pos, &c->forgotten)
+		if (strcmp(list_entry(pos, struct cgroup_group, link)->name, name) == 0)
+			return true;
+	return false;
+}
+
+/* After its context, if that can be; never one that another has, or whose processes still die. */
+static void name_dir(struct cgroup_group *g)
+{
+	struct cgroups *c = g->cgroups;
+
+	if (config_value_is_name(g->context)) {
+		snprintf(g->name, sizeof(g->name), "context-%s", g->context);
+		if (is_forgotten(c, g->name))
+			snprintf(g->name, sizeof(g->name), "context-%s_%llu", g->context,
+				 (unsigned long long)++c->next_group);
+	} else {
+		snprintf(g->name, sizeof(g->name), "context-session_%llu",
+			 (unsigned long long)++c->next_group);
+	}
 }
 
 /*
@@ -159,10 +179,10 @@ static int group_open(struct cgroup_group *g, struct failure *f)
 {
 	struct cgroups *c = g->cgroups;
 	uint64_t set[LIMIT_COUNT];
-	char name[64], of[64];
+	const char *name = g->name;
+	char of[64];
 	int r = 0;
 
-	dir_name(g, name);
 	if (mkdirat(c->tree.user, name, 0755) < 0 && errno != EEXIST)
 		return fail(f, errno, "cannot make cgroup %s/user/%s", c->tree.path, name);
 	g->dir = openat(c->tree.user, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -206,8 +226,6 @@ static void enter_idle(struct cgroup_group *g)
 
 static void group_close(struct cgroup_group *g)
 {
-	char name[64];
-
 	while (!list_empty(&g->pool)) {
 		struct cgroup *exec = list_entry(g->pool.next, struct cgroup, link);
 
@@ -218,8 +236,7 @@ static void group_close(struct cgroup_group *g)
 	leave_idle(g);
 	close_fd(&g->dir);
 	close_fd(&g->readonly);
-	dir_name(g, name);
-	cgroup_remove(g->cgroups->tree.user, name);
+	cgroup_remove(g->cgroups->tree.user, g->name);
 }
 
 /* One goes for each that comes, as long as there is one without files among the first. */
@@ -252,6 +269,11 @@ void cgroup_group_put(struct cgroup_group *g)
 {
 	if (--g->n_busy > 0)
 		return;
+	if (g->forgotten) {
+		group_close(g);
+		cgroup_group_free(g);
+		return;
+	}
 	enter_idle(g);
 	close_idle(g->cgroups);
 }
@@ -290,6 +312,7 @@ int cgroup_group_add(struct cgroups *c, const char *context, const uint64_t limi
 	g->cgroups = c;
 	g->dir = g->readonly = -EBADF;
 	g->best_effort = best_effort;
+	name_dir(g);
 	for (enum config_limit i = 0; i < LIMIT_COUNT; i++) {
 		g->max[i] = limits[i] ? limits[i] : default_limit(c, i);
 		named = named || (limits[i] && limits[i] != CONFIG_NO_LIMIT);
@@ -301,9 +324,24 @@ int cgroup_group_add(struct cgroups *c, const char *context, const uint64_t limi
 		cgroup_group_free(g);
 		return r;
 	}
-	if (named)
-		enter_idle(g);
 	list_append(&c->groups, &g->link);
 	*ret = g;
+	if (named) {
+		enter_idle(g);
+		close_idle(c);
+	}
 	return 0;
+}
+
+void cgroup_group_forget(struct cgroup_group *g)
+{
+	g->forgotten = true;
+	list_remove(&g->link);
+	if (g->n_busy) {
+		list_append(&g->cgroups->forgotten, &g->link);
+		return;
+	}
+	if (g->dir >= 0)
+		group_close(g);
+	cgroup_group_free(g);
 }

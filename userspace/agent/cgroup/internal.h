@@ -17,7 +17,9 @@ struct cgroup_group {
 	struct list idle; /* in the idle ones */
 	struct cgroups *cgroups;
 	char *context;
+	char name[64];    /* of its directory */
 	bool best_effort;
+	bool forgotten;   /* its context is gone, it goes with the last of its exec cgroups */
 	int dir;          /* -EBADF: it has no directory now */
 	int readonly;     /* the same, see open_readonly() */
 	unsigned n_busy;  /* exec cgroups given out, or dying */
@@ -30,6 +32,8 @@ struct cgroups {
 	struct cgroup_tree tree;
 	uint64_t next_exec;
 	struct list groups;
+	struct list forgotten; /* groups that are still busy */
+	uint64_t next_group;   /* behind the name of one whose context's name is none for a directory */
 	struct list idle;   /* groups with a directory and nothing in it, the longest idle first */
 	size_t n_idle;
 	size_t n_pool;      /* of all groups */

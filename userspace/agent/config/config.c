@@ -168,7 +168,7 @@ static struct config *config_new(void)
 	config->pin_dir = strdup(DEFAULT_PIN_DIR);
 	for (size_t i = 0; i < ARRAY_LEN(reach_default) && r == 0; i++)
 		r = strv_append(&config->reach, reach_default[i]);
-	if (r < 0 || !config->instance || !config->pin_dir || !config_add_context(config, "default", 0)) {
+	if (r < 0 || !config->instance || !config->pin_dir || !config_add_context(config, CONFIG_DEFAULT_CONTEXT, 0)) {
 		config_free(config);
 		return NULL;
 	}
@@ -371,12 +371,12 @@ int config_hidden(const struct config *config, char ***ret_paths)
 	return r;
 }
 
-bool config_is_shown(const struct config_context *context, const char *hidden)
+bool config_is_shown(char *const *show, const char *hidden)
 {
 	size_t n = strlen(hidden);
 
-	for (char **p = context->show; p && *p; p++)
-		if (strncmp(*p, hidden, n) == 0 && ((*p)[n] == '\0' || (*p)[n] == '/'))
+	for (; show && *show; show++)
+		if (strncmp(*show, hidden, n) == 0 && ((*show)[n] == '\0' || (*show)[n] == '/'))
 			return true;
 	return false;
 }

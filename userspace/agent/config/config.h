@@ -11,6 +11,8 @@
 
 #define CONFIG_SERVICES_MAX 64u
 #define CONFIG_CONTEXTS_MAX 16384u
+#define CONFIG_DEFAULT_CONTEXT "default" /* always there */
+#define CONFIG_SESSION_PREFIX "session-" /* no other context's name begins so */
 #define CONFIG_PORTS_MAX 64u /* per service */
 #define CONFIG_PROTECT_MAX 64u /* per service */
 #define CONFIG_SHARES_MAX 8u /* per service */
@@ -19,6 +21,8 @@
 #define CONFIG_HIDE_MAX 256u /* of moat and all services together */
 #define CONFIG_SHOW_MAX 16u  /* per context */
 #define CONFIG_SOCKETS_MAX 256u /* names of unix sockets, of a service or of [moat] */
+#define CONFIG_ENV_MAX 1024u /* variables of a context */
+#define CONFIG_ENV_BYTES_MAX (64u * 1024) /* of them with their values */
 #define CONFIG_FILE_MAX (1024u * 1024)
 
 enum enforce_mode {
@@ -140,8 +144,8 @@ const char *const *config_path_set(const char *name);
 /* What is to be hidden from user code besides moat's own files: `hide`, and what always is (/run/secrets) where
  * it exists. Caller frees with strv_free(). 0 or -ENOMEM. */
 int config_hidden(const struct config *config, char ***ret_paths);
-/* Whether a hidden path, or something beneath it, is shown to the context. */
-bool config_is_shown(const struct config_context *context, const char *hidden);
+/* Whether a hidden path, or something beneath it, is among what is shown, which may be NULL. */
+bool config_is_shown(char *const *show, const char *hidden);
 
 /* "require", "best-effort", "audit". NULL, or why the name is refused (static). */
 const char *config_enforce_from_name(const char *name, enum enforce_mode *ret_mode);
@@ -156,6 +160,12 @@ struct config_places {
 	const char *guarded[3], *shared[3];
 };
 void config_service_places(const struct config_service *service, struct config_places *ret);
+/* The service that executes what lies where the context's directory or HOME is; NULL: none does. */
+const struct config_service *config_guarding(const struct config *config,
+					     const struct config_context *context);
+
+/* Whether the name of a variable looks like that of a secret. For warnings: it is a guess. */
+bool config_is_secret_name(const char *name);
 
 /* NULL when there is none. Borrowed. */
 const struct config_context *config_find_context(const struct config *config, const char *name);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Between config.c and parse.c. */
+/* What the files of this folder share: config.c (the whole), parse.c (lines and sections), keys.c (keys of [moat] and
+ * [service NAME]), places.c (where services execute). */
 #ifndef MOAT_CONFIG_PARSE_H
 #define MOAT_CONFIG_PARSE_H
 
@@ -20,6 +21,36 @@ struct config_context *config_add_context(struct config *config, const char *nam
 /* 0 or -ENOMEM. */
 int config_add_port(struct config_service *service, const struct config_port *port);
 int config_add_open_port(struct config_service *service, const struct config_port *port);
+
+/* --- keys.c: what stands in [moat] and [service NAME]; for [context NAME] see context_keys.h ------------ */
+
+enum config_section { SECTION_NONE, SECTION_MOAT, SECTION_SERVICE, SECTION_CONTEXT };
+
+struct config_parser {
+	struct config *config;
+	struct config_error *error;
+	char *next, *end; /* what is not read yet */
+	unsigned line;    /* of what inih was given last */
+	char *value;      /* the value on it, to compare with what inih makes of it */
+	enum config_section section;
+	struct config_service *service; /* of the section, which adds no other meanwhile */
+	struct config_context *context;
+	unsigned moat_line;
+	uint64_t seen; /* keys that the section has had, by their place in their table */
+	bool reach_given;
+	bool no_memory;
+};
+
+struct config_key {
+	enum config_section section;
+	const char *name;
+	const char *(*set)(struct config_parser *p, const char *text); /* NULL, or why it is refused */
+	bool repeatable;
+};
+
+/* NULL: the section has no such key. *ret_index: its place in the table, which has at most 64. */
+const struct config_key *config_key_find(enum config_section section, const char *name,
+					 unsigned *ret_index);
 
 /* places.c: what concerns several lines of one service. */
 void config_check_service(const struct config *config, const struct config_service *service,

@@ -103,6 +103,23 @@ void config_service_places(const struct config_service *service, struct config_p
 	}
 }
 
+/* By the names alone: what they lead to is user code's affair by now. */
+const struct config_service *config_guarding(const struct config *config,
+					     const struct config_context *context)
+{
+	const char *directory = context->directory ? context->directory : "/";
+
+	for (size_t i = 0; i < config->n_services; i++) {
+		struct config_places places;
+
+		config_service_places(&config->services[i], &places);
+		for (const char **path = places.guarded; *path; path++)
+			if (contains(*path, directory) || contains(*path, home_of_context(context)))
+				return &config->services[i];
+	}
+	return NULL;
+}
+
 /* Each line of shares has to be about something. */
 static void check_shares(const struct config_service *service, struct config_error *e)
 {

@@ -56,6 +56,14 @@ static bool has_dots(const char *path)
 	return false;
 }
 
+const char *config_value_context_name(const char *text)
+{
+	if (!config_value_is_name(text))
+		return "must be 1 to 32 of a-z, 0-9 and -, and not begin with -";
+	return strncmp(text, CONFIG_SESSION_PREFIX, strlen(CONFIG_SESSION_PREFIX)) == 0 ?
+		       "must not begin with " CONFIG_SESSION_PREFIX ": such contexts are sessions" : NULL;
+}
+
 const char *config_value_path(const char *text, char **path)
 {
 	size_t n = strlen(text);
@@ -103,6 +111,16 @@ const char *config_value_env(const char *text, char ***env)
 	if (key == 0 || text[key] != '=')
 		return "must be KEY=VALUE, without blanks in KEY";
 	return env_set(env, text) < 0 ? out_of_memory : NULL;
+}
+
+const char *config_value_add_path(const char *text, size_t max, char ***paths)
+{
+	PTR_OWNED char *path = NULL;
+	const char *why = config_value_path(text, &path);
+
+	if (!why && *paths && strv_len(*paths) == max)
+		return "is one too many";
+	return !why && strv_append(paths, path) < 0 ? out_of_memory : why;
 }
 
 /* Digits up to most; NULL where there are none, or too many. */

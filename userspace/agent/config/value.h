@@ -20,9 +20,13 @@ const char *config_value_choice(const char *text, const struct config_choice *ch
 const char *config_value_bool(const char *text, bool *ret_value);
 /* [a-z0-9][a-z0-9-]{0,31} */
 bool config_value_is_name(const char *text);
+/* The name of a context that may be given: as others, but not one of a session. */
+const char *config_value_context_name(const char *text);
 /* An absolute path without "." and ".." in it. Copies, with single slashes and none at the end;
  * what *path held is freed. */
 const char *config_value_path(const char *text, char **path);
+/* Appends one to a list, which has at most max. */
+const char *config_value_add_path(const char *text, size_t max, char ***paths);
 /* "8080", "8080/tcp", "5353/udp" */
 const char *config_value_port(const char *text, struct config_port *ret_port);
 /* "195:*", "10:232", or an absolute path, which the caller frees. */

@@ -1,120 +1,163 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/context/context.h"
 
-#include "init/protocol.h"
+#include <sys/random.h>
+#include <time.h>
 
-#define BUCKETS 1024u
+#include "agent/config/value.h"
 
-/* The base environment, whole. Which HOME, says build_env(). */
-static const char *const base_env[] = {
-	"PATH=" DEFAULT_PATH,
-	"HOME=/root",
-	"USER=root",
-	"LANG=C.UTF-8",
-};
-
-/*
- * What a secure exec has besides. Common programs execute what lies in the directory they are started in, which
- * others have written; these do without where they are told to. The same table is in moat.conf(5).
- */
-static const char *const own_env[] = { "TMPDIR=" INIT_OWN_TMP };
-static const char *const careful_env[] = {
-	"PYTHONSAFEPATH=1",    /* no module from the directory of a script, or from the working directory */
-	"PYTHONNOUSERSITE=1",  /* nor from HOME, where the context has a real one */
-	"PERL_USE_UNSAFE_INC=0",
-	"GIT_CONFIG_COUNT=2",  /* nor a program that a repository names */
-	"GIT_CONFIG_KEY_0=core.fsmonitor", "GIT_CONFIG_VALUE_0=false",
-	"GIT_CONFIG_KEY_1=core.hooksPath", "GIT_CONFIG_VALUE_1=/dev/null",
-};
+#define BUCKETS_MIN 64u
 
 struct contexts {
 	uint64_t last_number;
-	size_t n;
-	struct context *buckets[BUCKETS];    /* by name */
-	struct context *by_number[BUCKETS];
+	size_t n_named, n; /* n: also those that are gone */
+	size_t env_total;
+	uint32_t seed;
+	size_t buckets; /* of both tables, a power of two; grows with n */
+	struct context **by_name, **by_number;
+	struct list all;
 };
 
-/* FNV-1a. The names come from the control plane: nobody gains by making them collide. */
-static size_t bucket_of(const char *name)
+/* FNV-1a from a start that nobody knows: the ids of sessions may be their users' choice. */
+static size_t bucket_of(const struct contexts *contexts, const char *name)
 {
-	uint32_t hash = 2166136261u;
+	uint32_t hash = 2166136261u ^ contexts->seed;
 
 	for (; *name; name++)
 		hash = (hash ^ (unsigned char)*name) * 16777619u;
-	return hash % BUCKETS;
+	return (hash ^ hash >> 16) & (contexts->buckets - 1);
 }
 
-static void context_free(struct context *c)
+static void enter_number(struct contexts *contexts, struct context *c)
 {
-	strv_free_wiped(c->env[0]);
-	strv_free_wiped(c->env[1]);
+	struct context **bucket = &contexts->by_number[c->number & (contexts->buckets - 1)];
+
+	c->next_by_number = *bucket;
+	*bucket = c;
+}
+
+static void enter_name(struct contexts *contexts, struct context *c)
+{
+	struct context **bucket = &contexts->by_name[bucket_of(contexts, c->name)];
+
+	c->next = *bucket;
+	*bucket = c;
+}
+
+static int grow(struct contexts *contexts)
+{
+	size_t buckets = contexts->buckets ? contexts->buckets * 2 : BUCKETS_MIN;
+	struct context **by_name, **by_number;
+
+	if (contexts->n < contexts->buckets)
+		return 0;
+	by_name = calloc(buckets, sizeof(struct context *));
+	by_number = calloc(buckets, sizeof(struct context *));
+	if (!by_name || !by_number) {
+		free(by_name);
+		free(by_number);
+		return -ENOMEM;
+	}
+	free(contexts->by_name);
+	free(contexts->by_number);
+	contexts->by_name = by_name;
+	contexts->by_number = by_number;
+	contexts->buckets = buckets;
+	list_for_each(pos, &contexts->all) {
+		struct context *c = list_entry(pos, struct context, link);
+
+		enter_number(contexts, c);
+		if (!c->gone)
+			enter_name(contexts, c);
+	}
+	return 0;
+}
+
+static void destroy(struct contexts *contexts, struct context *c)
+{
+	list_remove(&c->link);
+	list_remove(&c->idle);
+	context_settings_unref(c->settings, &contexts->env_total);
+	free(c->name);
 	free(c);
 }
 
-static int add_all(char ***env, const char *const *list, size_t n)
+int context_add(struct contexts *contexts, const char *name, struct context_settings *settings,
+		struct context **ret)
 {
-	int r = 0;
+	struct context *c;
+	struct timespec now;
+	int r = grow(contexts);
 
-	for (size_t i = 0; i < n && r == 0; i++)
-		r = env_set(env, list[i]);
-	return r;
-}
-
-/* HOME is what the context names, or its directory if it has one; a secure exec's is its own. */
-static int build_env(struct context *c, bool own)
-{
-	const struct config_context *config = c->config;
-	const char *directory = config->directory;
-	char *const *more = config->env, ***env = &c->env[own];
-	PTR_OWNED char *home = NULL;
-	int r;
-
-	if (asprintf(&home, "HOME=%s",
-		     config->home                              ? config->home :
-		     own                                       ? INIT_OWN_HOME :
-		     directory && strcmp(directory, "/") != 0 ? directory :
-								 "/root") < 0)
-		return -ENOMEM;
-	r = add_all(env, base_env, ARRAY_LEN(base_env));
-	if (r == 0)
-		r = env_set(env, home);
-	if (r == 0 && own)
-		r = add_all(env, own_env, ARRAY_LEN(own_env));
-	if (r == 0 && own && !config->careless)
-		r = add_all(env, careful_env, ARRAY_LEN(careful_env));
-	for (; more && *more && r == 0; more++)
-		r = env_set(env, *more);
-	c->directory[own] = directory                  ? directory :
-			    !own                       ? "/" :
-			    config->home               ? config->home :
-							 INIT_OWN_HOME;
-	return r;
-}
-
-static int context_add(struct contexts *contexts, const struct config_context *config)
-{
-	struct context *c = calloc(1, sizeof(*c)), **bucket;
-	int r;
-
-	if (!c)
-		return -ENOMEM;
-	c->config = config;
-	r = build_env(c, false);
-	if (r == 0)
-		r = build_env(c, true);
-	if (r < 0) {
-		context_free(c);
+	if (r < 0)
 		return r;
+	if (context_find(contexts, name))
+		return -EEXIST;
+	if (contexts->n_named >= CONFIG_CONTEXTS_MAX)
+		return -EUSERS;
+	c = calloc(1, sizeof(*c));
+	if (!c || !(c->name = strdup(name))) {
+		free(c);
+		return -ENOMEM;
 	}
+	clock_gettime(CLOCK_REALTIME, &now);
+	c->created_unix_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 	c->number = ++contexts->last_number;
-	bucket = &contexts->buckets[bucket_of(config->name)];
-	c->next = *bucket;
-	*bucket = c;
-	bucket = &contexts->by_number[c->number % BUCKETS];
-	c->next_by_number = *bucket;
-	*bucket = c;
+	c->settings = settings;
+	if (config_value_is_name(name))
+		snprintf(c->place, sizeof(c->place), "%s", name);
+	else
+		snprintf(c->place, sizeof(c->place), "session_%llu", (unsigned long long)c->number);
+	list_init(&c->execs);
+	list_init(&c->idle);
+	list_init(&c->waiters);
+	list_append(&contexts->all, &c->link);
+	enter_number(contexts, c);
+	enter_name(contexts, c);
 	contexts->n++;
+	contexts->n_named++;
+	*ret = c;
 	return 0;
+}
+
+void context_unname(struct contexts *contexts, struct context *c)
+{
+	struct context **link = &contexts->by_name[bucket_of(contexts, c->name)];
+
+	while (*link != c)
+		link = &(*link)->next;
+	*link = c->next;
+	c->gone = true;
+	contexts->n_named--;
+}
+
+void context_free(struct contexts *contexts, struct context *c)
+{
+	struct context **link = &contexts->by_number[c->number & (contexts->buckets - 1)];
+
+	if (!c->gone)
+		context_unname(contexts, c);
+	while (*link != c)
+		link = &(*link)->next_by_number;
+	*link = c->next_by_number;
+	contexts->n--;
+	destroy(contexts, c);
+}
+
+static int add_configured(struct contexts *contexts, const struct config_context *config)
+{
+	struct context_settings *settings;
+	struct context *c;
+	int r = context_settings_make(config, &contexts->env_total, &settings);
+
+	if (r < 0)
+		return r;
+	r = context_add(contexts, config->name, settings, &c);
+	if (r < 0)
+		context_settings_unref(settings, &contexts->env_total);
+	else
+		c->show = config->show;
+	return r;
 }
 
 int contexts_open(const struct config *config, uint64_t above, struct contexts **ret)
@@ -124,9 +167,12 @@ int contexts_open(const struct config *config, uint64_t above, struct contexts *
 
 	if (!contexts)
 		return -ENOMEM;
+	list_init(&contexts->all);
 	contexts->last_number = above;
+	if (getrandom(&contexts->seed, sizeof(contexts->seed), 0) != sizeof(contexts->seed))
+		r = errno ? -errno : -EIO;
 	for (size_t i = 0; i < config->n_contexts && r == 0; i++)
-		r = context_add(contexts, &config->contexts[i]);
+		r = add_configured(contexts, &config->contexts[i]);
 	if (r < 0) {
 		contexts_free(contexts);
 		return r;
@@ -139,28 +185,30 @@ void contexts_free(struct contexts *contexts)
 {
 	if (!contexts)
 		return;
-	for (size_t i = 0; i < BUCKETS; i++)
-		while (contexts->buckets[i]) {
-			struct context *c = contexts->buckets[i];
-
-			contexts->buckets[i] = c->next;
-			context_free(c);
-		}
+	while (!list_empty(&contexts->all))
+		destroy(contexts, list_entry(contexts->all.next, struct context, link));
+	free(contexts->by_name);
+	free(contexts->by_number);
 	free(contexts);
+}
+
+size_t *contexts_env_total(struct contexts *contexts)
+{
+	return &contexts->env_total;
 }
 
 struct context *context_find(struct contexts *contexts, const char *name)
 {
-	struct context *c = contexts->buckets[bucket_of(name)];
+	struct context *c = contexts->by_name[bucket_of(contexts, name)];
 
-	while (c && strcmp(c->config->name, name) != 0)
+	while (c && strcmp(c->name, name) != 0)
 		c = c->next;
 	return c;
 }
 
 struct context *context_by_number(struct contexts *contexts, uint64_t number)
 {
-	struct context *c = contexts->by_number[number % BUCKETS];
+	struct context *c = contexts->by_number[number & (contexts->buckets - 1)];
 
 	while (c && c->number != number)
 		c = c->next_by_number;
@@ -169,51 +217,16 @@ struct context *context_by_number(struct contexts *contexts, uint64_t number)
 
 size_t contexts_count(const struct contexts *contexts)
 {
-	return contexts->n;
+	return contexts->n_named;
 }
 
 void contexts_for_each(struct contexts *contexts, void (*fn)(struct context *c, void *data),
 		       void *data)
 {
-	for (size_t i = 0; i < BUCKETS; i++)
-		for (struct context *c = contexts->buckets[i]; c; c = c->next)
+	list_for_each_safe(pos, &contexts->all) {
+		struct context *c = list_entry(pos, struct context, link);
+
+		if (!c->gone)
 			fn(c, data);
-}
-
-/* Whether one of over has the key of kv. */
-static bool overridden(const char *kv, char *const *over)
-{
-	size_t n = strcspn(kv, "=") + 1;
-
-	for (; over && *over; over++)
-		if (strncmp(*over, kv, n) == 0)
-			return true;
-	return false;
-}
-
-int context_env_build(char *const *base, char *const *over, char ***ret_vector, size_t *ret_size)
-{
-	size_t n = strv_len(base) + strv_len(over), size = (n + 1) * sizeof(char *);
-	char **vector, **out, *text;
-
-	for (char *const *s = base; s && *s; s++)
-		size += strlen(*s) + 1;
-	for (char *const *s = over; s && *s; s++)
-		size += strlen(*s) + 1;
-	vector = out = calloc(1, size);
-	if (!vector)
-		return -ENOMEM;
-	text = (char *)(vector + n + 1);
-	for (char *const *s = base; s && *s; s++)
-		if (!overridden(*s, over)) {
-			*out++ = text;
-			text = (char *)mempcpy(text, *s, strlen(*s) + 1);
-		}
-	for (char *const *s = over; s && *s; s++) {
-		*out++ = text;
-		text = (char *)mempcpy(text, *s, strlen(*s) + 1);
 	}
-	*ret_vector = vector;
-	*ret_size = size;
-	return 0;
 }

@@ -47,6 +47,7 @@ static void leave(struct exec *x)
 	x->active = false;
 	x->execs->n_active--;
 	namespace_release(x->ns);
+	exec_leave_context(x);
 }
 
 void exec_free(struct exec *x)
@@ -67,6 +68,7 @@ void exec_free(struct exec *x)
 	}
 	list_remove(&x->link);
 	list_remove(&x->ended_link);
+	exec_forget_context(x);
 	for (int i = 0; i < 2; i++)
 		exec_block_unref(take_ptr(x->out[i].block));
 	free_wiped(x->argv, x->argv_size);
@@ -316,59 +318,6 @@ void exec_unobserve(struct exec *x)
 
 /* --- What moat-init says ------------------------------------------------------------------- */
 
-/* Nothing has run, and the same may well run later. */
-static void describe_want(struct refusal *e, const struct exec *x, enum moat_error code, int err)
-{
-	uint64_t files = x->cgroup ? cgroup_files(x->cgroup) : 0;
-
-	if (code == MOAT_E_OUT_OF_MEMORY && files > 0)
-		refuse(e, code,
-		       "the command could not be started: %s; files in memory take %llu MiB of context %s",
-		       strerror(err), (unsigned long long)(files >> 20), x->context->config->name);
-	else
-		refuse(e, code, "the command could not be started: %s", strerror(err));
-}
-
-/* MAX_ARG_STRLEN, with the NUL (linux/binfmts.h). */
-static long argument_max(void)
-{
-	return 32 * sysconf(_SC_PAGESIZE);
-}
-
-static void describe_failure(struct refusal *e, const struct exec *x, int err, enum init_step step)
-{
-	enum moat_error want = refusal_of_want(err);
-
-	if (want && step > INIT_STEP_REQUEST)
-		describe_want(e, x, want, err);
-	else if (step == INIT_STEP_EXEC && (err == ENOENT || err == ENOTDIR))
-		refuse(e, MOAT_E_COMMAND_NOT_FOUND, "%.128s: command not found", x->argv[0]);
-	else if (step == INIT_STEP_EXEC && err == E2BIG)
-		refuse(e, MOAT_E_ARGUMENTS_TOO_LARGE,
-			      "an argument or variable is larger than %ld bytes", argument_max());
-	else if (step == INIT_STEP_EXEC)
-		refuse(e, MOAT_E_COMMAND_NOT_EXECUTABLE, "%.128s: %s", x->argv[0],
-			      strerror(err));
-	else if (step == INIT_STEP_DIRECTORY)
-		refuse(e, MOAT_E_BAD_DIRECTORY, "%.128s: %s", x->cwd, strerror(err));
-	else if (step == INIT_STEP_REQUEST)
-		exec_describe_errno(e, -err);
-	else if (step == INIT_STEP_NONE && x->execs->closing)
-		refuse(e, MOAT_E_SHUTTING_DOWN, "the agent stops");
-	else if (step == INIT_STEP_NONE && err == ESRCH)
-		refuse(e, MOAT_E_NAMESPACE_LOST, "namespace %s was lost", namespace_name(x->ns));
-	else if (step == INIT_STEP_NONE)
-		refuse(e, MOAT_E_NAMESPACE_LOST, "namespace %s could not be made: %s",
-		       namespace_name(x->ns), strerror(err));
-	else
-		refuse(e, MOAT_E_SPAWN_FAILED, "cannot start the command (%s): %s",
-		       init_step_name(step), strerror(err));
-	if (e->code == MOAT_E_ARGUMENTS_TOO_LARGE)
-		e->limit = argument_max();
-	e->err = err;
-	e->step = init_step_name(step);
-}
-
 static void not_started(struct exec *x, const struct refusal *error)
 {
 	struct exec_observer *o = x->observer;
@@ -386,20 +335,40 @@ static void spawn_failed(struct exec *x, int err, enum init_step step)
 {
 	struct refusal error;
 
-	describe_failure(&error, x, err, step);
+	exec_describe_failure(&error, x, err, step);
 	not_started(x, &error);
 }
 
-/* Its time limit is over before it has executed anything: it never will. */
+/* It has not executed anything, and never will. */
+static void cancel_start(struct exec *x, const struct refusal *error)
+{
+	namespace_cancel(x->ns, &x->spawn);
+	if (x->cgroup)
+		(void)cgroup_kill(x->cgroup);
+	not_started(x, error);
+}
+
 static void start_timed_out(struct exec *x)
 {
 	struct refusal error;
 
-	namespace_cancel(x->ns, &x->spawn);
-	if (x->cgroup)
-		(void)cgroup_kill(x->cgroup);
 	refuse(&error, MOAT_E_NOT_STARTED, "the command was not started within its time limit");
-	not_started(x, &error);
+	cancel_start(x, &error);
+}
+
+void exec_stop(struct exec *x)
+{
+	struct refusal error;
+	int r;
+
+	if (x->state == EXEC_STARTING) {
+		refuse(&error, MOAT_E_NO_SUCH_CONTEXT, "context %.150s was removed", x->context->name);
+		cancel_start(x, &error);
+		return;
+	}
+	r = exec_kill(x);
+	if (r < 0 && r != -ESRCH)
+		log_error("exec %s cannot be killed: %s", x->id, strerror(-r));
 }
 
 void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step, pid_t pid)
@@ -487,7 +456,7 @@ int execs_open(const struct config *config, struct enforce *enforce, struct cgro
 	if (r < 0)
 		fail(f, -r, "cannot set up contexts");
 	if (r == 0)
-		r = exec_spaces_open(execs, f);
+		r = exec_contexts_open(execs, f);
 	if (r == 0)
 		r = namespaces_open(config, enforce, cgroups, loop, exec_on_exit, execs,
 				    &execs->namespaces, f);

@@ -15,7 +15,7 @@
 
 #include <sys/types.h>
 
-#include "agent/config/config.h"
+#include "agent/context/context.h"
 #include "base/histogram.h"
 #include "agent/namespace/namespace.h"
 #include "base/refusal.h"
@@ -129,6 +129,28 @@ const char *execs_name(struct execs *execs, uint64_t number);
 uint64_t execs_context_number(const struct execs *execs, const char *name);
 /* The name of a context by its number in labels and events; NULL when there is none. Borrowed. */
 const char *execs_context_name(struct execs *execs, uint64_t number);
+
+/* All of them, to be looked at. */
+struct contexts *execs_contexts(struct execs *execs);
+/* Makes a context, or gives it other settings: of what runs in it nothing changes. values and name are copied;
+ * the name is to be checked by the caller. 0, or -EINVAL with *e. */
+int execs_context_add(struct execs *execs, const char *name, const struct config_context *values,
+		      struct context **ret, struct refusal *e);
+int execs_context_change(struct execs *execs, struct context *c, const struct config_context *values,
+			 struct refusal *e);
+
+/* Who waits for the end of a context. Embedded in what it is for; take it out of its list to wait no more. */
+struct context_waiter {
+	struct list link;
+	void (*on_gone)(struct context_waiter *w); /* from the loop */
+};
+/*
+ * Nothing is started in it any more. What runs in it is killed, or with keep goes on; when nothing does, the
+ * context is gone. 0: it is, and must not be used any more. 1: not yet, and w, which may be NULL, hears of it.
+ * -EINVAL with *e: it cannot be removed.
+ */
+int execs_context_remove(struct execs *execs, struct context *c, bool keep, struct context_waiter *w,
+			 struct refusal *e);
 
 /* For /v1/status: calls fn for each namespace. */
 void execs_for_each_namespace(struct execs *execs, void (*fn)(struct namespace *ns, void *data),

@@ -69,7 +69,7 @@ void exec_get_info(struct exec *x, struct exec_info *ret)
 		.id = x->id,
 		.number = x->number,
 		.state = x->state,
-		.context = x->context->config->name,
+		.context = x->context->name,
 		.ns = namespace_name(x->ns),
 		.argv = x->argv,
 		.own_env = x->own_env,
@@ -111,7 +111,7 @@ const char *execs_context_name(struct execs *execs, uint64_t number)
 {
 	const struct context *c = context_by_number(execs->contexts, number);
 
-	return c ? c->config->name : NULL;
+	return c ? c->name : NULL;
 }
 
 uint64_t execs_context_number(const struct execs *execs, const char *name)

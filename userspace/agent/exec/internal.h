@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of the exec module share: start.c (requests), exec.c (life cycle),
- * space.c (what contexts have of their own), exec_output.c (pipes and capture), exec_info.c (what can be asked). */
+ * failure.c (why not), contexts.c (how they come and go), output.c (pipes and capture), info.c (what can be asked). */
 #ifndef MOAT_EXEC_INTERNAL_H
 #define MOAT_EXEC_INTERNAL_H
 
@@ -52,6 +52,7 @@ struct exec_pipe {
 
 struct exec {
 	struct list link, ended_link;
+	struct list in_context; /* in context->execs */
 	struct exec *next; /* in its bucket */
 	struct execs *execs;
 	struct context *context;
@@ -89,11 +90,24 @@ struct exec {
 	uint64_t user_usec, system_usec, max_rss_kib;
 };
 
-/* start.c: describes -errno from within the agent, before anything runs. Returns -EINVAL. */
-int exec_describe_errno(struct refusal *e, int err);
+/* failure.c */
 
-/* space.c: the cgroups of contexts. 0 or -errno. */
-int exec_spaces_open(struct execs *execs, struct failure *f);
+/* Of -errno from within the agent, before anything runs. Returns -EINVAL. */
+int exec_describe_errno(struct refusal *e, int err);
+/* Of what moat-init, or the namespace, says. err: positive. */
+void exec_describe_failure(struct refusal *e, const struct exec *x, int err, enum init_step step);
+
+/* contexts.c */
+
+/* The cgroups of those that are there. 0 or -errno. */
+int exec_contexts_open(struct execs *execs, struct failure *f);
+/* The one that the request names. 0, or -EINVAL with *e. */
+int exec_context_of(struct execs *execs, const struct exec_request *request, struct context **ret,
+		    struct refusal *e);
+/* x is to run in its context; has nothing more to do with running; and is no more. */
+void exec_enter_context(struct exec *x);
+void exec_leave_context(struct exec *x);
+void exec_forget_context(struct exec *x);
 
 /* info.c: numbers and ids of this agent, which none before or after it gives. 0 or -errno. */
 int exec_ids_open(struct execs *execs);
@@ -105,6 +119,8 @@ void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step
 void exec_on_timer(struct loop_timer *timer);
 /* The next piece of what the pipes owe. */
 void exec_on_again(struct loop_timer *timer);
+/* Its context was removed: it does not start, or is killed with all it has started. May free x. */
+void exec_stop(struct exec *x);
 /* Frees an exec in whatever state it is; no accounting but that of its output. */
 void exec_free(struct exec *x);
 /* Forgets the oldest results, until n bytes more can be held or none is left; x stays. */

@@ -12,18 +12,6 @@ static int refuse_value(struct refusal *e, const char *field, const char *messag
 	return -EINVAL;
 }
 
-int exec_describe_errno(struct refusal *e, int err)
-{
-	enum moat_error want = refusal_of_want(-err);
-
-	if (want)
-		refuse(e, want, "no resources for another command: %s", strerror(-err));
-	else
-		refuse(e, MOAT_E_INTERNAL, "cannot prepare the command: %s", strerror(-err));
-	e->err = -err;
-	return -EINVAL;
-}
-
 static int check_request(const struct exec_request *request, struct refusal *e)
 {
 	if (!request->argv || !request->argv[0] || !request->argv[0][0])
@@ -63,6 +51,8 @@ static int prepare_spawn(struct namespace_spawn *spawn)
 
 static void fill_spawn(struct exec *x, const struct context *c)
 {
+	const struct config_context *values = &c->settings->values;
+
 	x->spawn = (struct namespace_spawn){
 		.exec = x->number,
 		.label = {
@@ -75,9 +65,9 @@ static void fill_spawn(struct exec *x, const struct context *c)
 		.env = x->env,
 		.cwd = x->cwd,
 		.cgroup_fd = -EBADF,
-		.capabilities = c->config->capabilities,
-		.no_new_privs = c->config->no_new_privs,
-		.own_tmp = c->config->own_tmp,
+		.capabilities = values->capabilities,
+		.no_new_privs = values->no_new_privs,
+		.own_tmp = values->own_tmp,
 		.prepare = prepare_spawn,
 		.on_spawned = exec_on_spawned,
 	};
@@ -97,6 +87,7 @@ static struct exec *exec_new(struct execs *execs)
 		x->out[i].fd = x->out[i].child_end = x->out[i].source.fd = -EBADF;
 	list_init(&x->link);
 	list_init(&x->ended_link);
+	list_init(&x->in_context);
 	return x;
 }
 
@@ -109,10 +100,11 @@ static int copy_request(struct exec *x, const struct exec_request *request)
 
 	r = context_env_build(NULL, request->argv, &x->argv, &x->argv_size);
 	if (r == 0)
-		r = context_env_build(c->env[own], request->env, &x->env, &x->env_size);
+		r = context_env_build(c->settings->env[own], request->env, &x->env,
+				      &x->env_size);
 	if (r < 0)
 		return r;
-	x->cwd = strdup(request->cwd ? request->cwd : c->directory[own]);
+	x->cwd = strdup(request->cwd ? request->cwd : c->settings->directory[own]);
 	if (!x->cwd)
 		return -ENOMEM;
 	return request->stdin_data ?
@@ -130,6 +122,7 @@ static void enter(struct exec *x)
 	x->active = true;
 	execs->n_active++;
 	namespace_hold(x->ns);
+	exec_enter_context(x);
 	execs->stats.counts[namespace_kind(x->ns)][EXECS_STARTED]++;
 	execs->stats.counts[namespace_kind(x->ns)][EXECS_RUNNING]++;
 }
@@ -162,7 +155,6 @@ static int submit(struct exec *x, uint64_t timeout_ms, struct refusal *e)
 int exec_start(struct execs *execs, const struct exec_request *request,
 	       struct exec_observer *observer, struct exec **ret_exec, struct refusal *e)
 {
-	const char *name = request->context ? request->context : "default";
 	struct context *c;
 	struct exec *x;
 	int r;
@@ -172,9 +164,9 @@ int exec_start(struct execs *execs, const struct exec_request *request,
 	r = check_request(request, e);
 	if (r < 0)
 		return r;
-	c = context_find(execs->contexts, name);
-	if (!c)
-		return refuse(e, MOAT_E_NO_SUCH_CONTEXT, "no context %.64s", name);
+	r = exec_context_of(execs, request, &c, e);
+	if (r < 0)
+		return r;
 	if (execs->n_active >= EXEC_RUNNING_MAX) {
 		refuse(e, MOAT_E_TOO_MANY_PROCESSES, "%u commands run already",
 			      EXEC_RUNNING_MAX);
@@ -196,7 +188,8 @@ int exec_start(struct execs *execs, const struct exec_request *request,
 	x->context = c;
 	x->observer = observer;
 	x->own_env = request->env && request->env[0];
-	x->ns = namespaces_of(execs->namespaces, c->config, request->isolated || x->own_env, c->own);
+	x->ns = namespaces_of(execs->namespaces, c->place, &c->settings->values, c->show,
+			      request->isolated || x->own_env, c->own);
 	x->number = ++execs->last_number;
 	exec_id_make(execs, x->number, x->id);
 	r = x->ns ? copy_request(x, request) : -ENOMEM;

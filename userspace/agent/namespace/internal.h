@@ -37,8 +37,10 @@ struct namespace {
 	enum context_namespace kind;
 	bool template;   /* runs nothing itself */
 	bool cloned;     /* made from the template, when needed */
-	const struct config_context *context; /* cloned: whose it is */
+	char *const *show; /* cloned: hidden paths that its context sees. Borrowed */
 	bool keep;       /* not ended when idle */
+	bool ended;      /* its context is gone: there will be no moat-init any more */
+	bool forgotten;  /* and nobody knows it: freed as soon as there is none */
 	bool own;        /* each command in mount, IPC and UTS namespaces of its own */
 	bool shared_pid;
 	uint64_t capabilities;
@@ -131,6 +133,8 @@ int namespace_wait_ready(struct namespace *ns, int stop_fd, uint64_t until_ns, s
 void namespace_kill(struct namespace *ns);
 void namespace_wait_gone(struct namespace *ns);
 void namespace_free(struct namespace *ns);
+/* The same from the loop, of one that is forgotten and has no moat-init. */
+void namespace_free_soon(struct namespace *ns);
 
 /* --- devices.c --------------------------------------------------------------------------------- */
 

@@ -247,10 +247,14 @@ static void enter_stopping(struct namespace *ns, const char *why)
 static void enter_down(struct namespace *ns, const char *why)
 {
 	(void)why;
-	if (ns->launch_err || now_ns() - ns->started_ns < RETRY_NS)
+	if (ns->ended) {
+		if (ns->forgotten)
+			namespace_free_soon(ns);
+	} else if (ns->launch_err || now_ns() - ns->started_ns < RETRY_NS) {
 		set_timer(ns, ns->launch_err ? 0 : RETRY_NS);
-	else if (!ns->cloned || !list_empty(&ns->queue))
+	} else if (!ns->cloned || !list_empty(&ns->queue)) {
 		namespace_event(ns, NAMESPACE_WANTED, NULL);
+	}
 	namespaces_gone(ns);
 }
 
@@ -261,13 +265,15 @@ static void on_timer(struct loop_timer *timer)
 	struct namespace *template = ns->set->template;
 	int err = ns->launch_err;
 
-	if (ns->state == NAMESPACE_DOWN && err) {
+	if (ns->state == NAMESPACE_DOWN && ns->forgotten) {
+		namespace_free(ns);
+	} else if (ns->state == NAMESPACE_DOWN && err) {
 		ns->launch_err = 0;
-		if (!ns->cloned)
+		if (!ns->cloned && !ns->ended)
 			set_timer(ns, RETRY_NS);
 		namespace_fail_all(ns, err);
 	} else if (ns->state == NAMESPACE_DOWN) {
-		if (!ns->cloned || !list_empty(&ns->queue))
+		if ((!ns->cloned && !ns->ended) || !list_empty(&ns->queue))
 			namespace_event(ns, NAMESPACE_WANTED, NULL);
 	} else if (ns->state == NAMESPACE_LAUNCHING && ns->init.pidfd < 0) {
 		namespace_event(template, NAMESPACE_BROKEN, "moat-init does not answer");
@@ -352,6 +358,11 @@ void namespace_wait_gone(struct namespace *ns)
 	if (poll(&p, 1, STOP_MS) <= 0)
 		log_warning("namespace %s: moat-init does not end", ns->name);
 	reap(ns);
+}
+
+void namespace_free_soon(struct namespace *ns)
+{
+	set_timer(ns, 0);
 }
 
 void namespace_free(struct namespace *ns)

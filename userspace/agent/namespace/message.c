@@ -119,7 +119,7 @@ static bool is_shown_in(const struct namespace *ns, const char *name)
 		bool here = ns->kind == CONTEXT_SECURE ? c->shared_pid == ns->shared_pid :
 							 i == 0; /* default */
 
-		if (here && config_is_shown(c, name))
+		if (here && config_is_shown(c->show, name))
 			return true;
 	}
 	return false;
@@ -171,7 +171,7 @@ int namespace_send_clone(struct namespace *template, const struct namespace *ns,
 	*m = (struct init_clone){ .type = INIT_CLONE, .shared_pid = ns->shared_pid,
 				  .capabilities = ns->capabilities, .shm_size = ns->shm_size };
 	for (size_t i = 0; hidden->names && hidden->names[i] && r == 0; i++)
-		if (config_is_shown(ns->context, hidden->names[i])) {
+		if (config_is_shown(ns->show, hidden->names[i])) {
 			r = put_path(&at, hidden->paths[i]);
 			m->n_shown++;
 		}

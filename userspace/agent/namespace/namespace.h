@@ -9,7 +9,8 @@
  *   secure-of-NAME          the same of one context, whose capabilities would show it the others' where the kernel
  *                           does not enforce
  *   context-NAME            every other context: made when it runs something, ended when it has run
- *                           nothing for namespace_idle; so no two contexts share one, mounts above all
+ *                           nothing for namespace_idle, or is gone; so no two contexts share one, mounts
+ *                           above all
  *   template                runs nothing: the others are cloned from it (init/clone.c)
  *
  * "-shared": in the agent's own PID namespace.
@@ -74,10 +75,20 @@ void namespaces_stop(struct namespaces *set);
 /* Once stopped. */
 void namespaces_free(struct namespaces *set);
 
-/* Where a command of the context runs, secure or not. own: what the caller keeps for the context, NULL at
- * first. NULL: out of memory. Lives as long as the set. */
-struct namespace *namespaces_of(struct namespaces *set, const struct config_context *context,
-				bool secure, struct namespace *own[2]);
+/*
+ * Where a command of a context runs, secure or not. place: what those of its own are called. show: may be NULL;
+ * borrowed as long as they live. own: what the caller keeps for the context, NULL at first, and gives to
+ * namespace_forget() when it is gone. NULL: out of memory.
+ */
+struct namespace *namespaces_of(struct namespaces *set, const char *place,
+				const struct config_context *values, char *const *show, bool secure,
+				struct namespace *own[2]);
+/* Whether they would have what the context is to have: capabilities come from the contexts of the configuration. */
+bool namespaces_can(const struct namespaces *set, const struct config_context *values);
+/* Nothing runs in it, nor will: its moat-init is ended, if it has one. NULL is permitted. */
+void namespace_end(struct namespace *ns);
+/* The same, and it is freed when that is done: not to be used any more. */
+void namespace_forget(struct namespace *ns);
 /* Those that have a moat-init, or are to have one always. */
 void namespaces_for_each(struct namespaces *set, void (*fn)(struct namespace *ns, void *data),
 			 void *data);

@@ -96,6 +96,10 @@ void namespaces_idle(struct namespace *ns)
 {
 	struct namespaces *set = ns->set;
 
+	if (ns->ended) {
+		namespace_event(ns, NAMESPACE_IDLE, NULL);
+		return;
+	}
 	if (!ns->cloned || ns->keep)
 		return;
 	ns->idle_ns = now_ns();
@@ -160,14 +164,12 @@ static bool is_secure_alone(const struct namespaces *set, const struct config_co
 	return !enforce_active(set->enforce) && (c->capabilities & SEES_OTHERS);
 }
 
-/* One for the secure execs of this context alone, made when they need it. NULL: out of memory. */
-static struct namespace *add_secure(struct namespaces *set, const struct config_context *c)
+static struct namespace *add_secure(struct namespaces *set, const char *name, bool shared_pid,
+				    uint64_t capabilities)
 {
-	struct namespace *ns;
-	char name[64], cgroup_name[96];
+	struct namespace *ns = add(set, name, CONTEXT_SECURE, shared_pid, capabilities);
+	char cgroup_name[96];
 
-	snprintf(name, sizeof(name), "secure-of-%s", c->name);
-	ns = add(set, name, CONTEXT_SECURE, c->shared_pid, c->capabilities);
 	if (!ns)
 		return NULL;
 	snprintf(cgroup_name, sizeof(cgroup_name), "init-%s", name);
@@ -177,32 +179,95 @@ static struct namespace *add_secure(struct namespaces *set, const struct config_
 	return NULL;
 }
 
-static struct namespace *add_plain(struct namespaces *set, const struct config_context *c)
+/* One for the secure execs of this context alone, made when they need it. NULL: out of memory. */
+static struct namespace *add_secure_alone(struct namespaces *set, const char *place,
+					  const struct config_context *c)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "secure-of-%s", place);
+	return add_secure(set, name, c->shared_pid, c->capabilities);
+}
+
+static struct namespace *add_plain(struct namespaces *set, const char *place,
+				   const struct config_context *c, char *const *show)
 {
 	struct namespace *ns;
 	char name[64];
 
-	snprintf(name, sizeof(name), "context-%s", c->name);
+	snprintf(name, sizeof(name), "context-%s", place);
 	ns = add(set, name, CONTEXT_PRIVATE, c->shared_pid, c->capabilities);
 	if (!ns)
 		return NULL;
 	ns->cloned = true;
-	ns->context = c;
+	ns->show = show;
 	ns->keep = c->ns == CONTEXT_PRIVATE;
 	return ns;
 }
 
-struct namespace *namespaces_of(struct namespaces *set, const struct config_context *c, bool secure,
+/* What the secure ones may have that no context had at the start. */
+static uint64_t secure_capabilities(const struct namespaces *set)
+{
+	return enforce_active(set->enforce) ? set->capabilities : set->capabilities & ~SEES_OTHERS;
+}
+
+/* The common one; that in the agent's PID namespace is there from the start only if a context needed it then. */
+static struct namespace *common_secure(struct namespaces *set, bool shared_pid)
+{
+	if (!set->secure[shared_pid])
+		set->secure[shared_pid] = add_secure(set, "secure-shared", shared_pid,
+						     secure_capabilities(set));
+	return set->secure[shared_pid];
+}
+
+struct namespace *namespaces_of(struct namespaces *set, const char *place,
+				const struct config_context *c, char *const *show, bool secure,
 				struct namespace *own[2])
 {
 	secure = secure || c->ns == CONTEXT_SECURE;
 	if (secure && !is_secure_alone(set, c))
-		return set->secure[c->shared_pid];
-	if (!secure && c == &set->config->contexts[0])
+		return common_secure(set, c->shared_pid);
+	if (!secure && strcmp(place, CONFIG_DEFAULT_CONTEXT) == 0)
 		return set->user;
 	if (!own[secure])
-		own[secure] = secure ? add_secure(set, c) : add_plain(set, c);
+		own[secure] = secure ? add_secure_alone(set, place, c) : add_plain(set, place, c, show);
 	return own[secure];
+}
+
+bool namespaces_can(const struct namespaces *set, const struct config_context *c)
+{
+	const struct namespace *secure = set->secure[c->shared_pid];
+
+	if (c->capabilities & ~set->capabilities)
+		return false;
+	return is_secure_alone(set, c) || !secure || !(c->capabilities & ~secure->capabilities);
+}
+
+void namespace_end(struct namespace *ns)
+{
+	if (!ns || ns->set->closing)
+		return;
+	ns->ended = true;
+	ns->show = NULL;
+	if (ns->state == NAMESPACE_WAITING) {
+		/* nothing that was to run in it does any more */
+		list_remove(&ns->waiting);
+		loop_timer_cancel(ns->loop, &ns->timer);
+		ns->state = NAMESPACE_DOWN;
+	} else {
+		namespace_event(ns, NAMESPACE_IDLE, NULL); /* while it is launched: namespaces_idle() */
+	}
+}
+
+void namespace_forget(struct namespace *ns)
+{
+	if (!ns || ns->set->closing)
+		return;
+	namespace_end(ns);
+	ns->forgotten = true;
+	/* Not here: the caller may be called by it. */
+	if (ns->state == NAMESPACE_DOWN)
+		namespace_free_soon(ns);
 }
 
 void namespaces_for_each(struct namespaces *set, void (*fn)(struct namespace *ns, void *data),

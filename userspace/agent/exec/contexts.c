@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Contexts as they come and go. What they have of their own: a cgroup from the start, namespaces once something
+ * has run in them (namespace/set.c).
+ *
+ *   made --removed--> ending --(nothing runs in it)--> gone --(no exec knows it)--> freed
+ *
+ * While it is ending its name is taken, so that no two that live share a name, and nothing is started in it.
+ */
+#include <linux/capability.h>
+
+#include "agent/exec/internal.h"
+#include "base/log.h"
+
+/* --- Making and changing ------------------------------------------------------------------- */
+
+static int give_group(struct execs *execs, struct context *c, struct failure *f)
+{
+	return cgroup_group_add(execs->cgroups, c->name, c->settings->values.limits,
+				execs->config->enforce == ENFORCE_BEST_EFFORT, &c->group, f);
+}
+
+/* Where the kernel refuses nothing, covers are all there is. */
+static void warn_of_covers(const struct context *c)
+{
+	if (c->settings->values.capabilities & 1ull << CAP_SYS_ADMIN)
+		log_warning("context %s can see what is hidden: it has CAP_SYS_ADMIN, and the kernel enforces nothing",
+			    c->name);
+}
+
+struct opening {
+	struct execs *execs;
+	struct failure *f;
+	int r;
+};
+
+static void open_one(struct context *c, void *data)
+{
+	struct opening *o = data;
+
+	if (o->r == 0)
+		o->r = give_group(o->execs, c, o->f);
+	if (!enforce_active(o->execs->enforce))
+		warn_of_covers(c);
+}
+
+int exec_contexts_open(struct execs *execs, struct failure *f)
+{
+	struct opening o = { .execs = execs, .f = f };
+
+	contexts_for_each(execs->contexts, open_one, &o);
+	return o.r;
+}
+
+static int no_memory(struct refusal *e)
+{
+	return refuse(e, MOAT_E_OUT_OF_MEMORY, "out of memory");
+}
+
+static int check_values(struct execs *execs, const struct config_context *values, struct refusal *e)
+{
+	const struct config_service *service = config_guarding(execs->config, values);
+
+	if (service) {
+		refuse(e, MOAT_E_BAD_VALUE, "directory or HOME lies in what service %s executes", service->name);
+		snprintf(e->field, sizeof(e->field), "directory");
+		return -EINVAL;
+	}
+	if (namespaces_can(execs->namespaces, values))
+		return 0;
+	refuse(e, MOAT_E_CAPABILITIES_UNAVAILABLE,
+	       "capabilities are more than the contexts of the configuration have");
+	snprintf(e->field, sizeof(e->field), "capabilities");
+	return -EINVAL;
+}
+
+static int make_settings(struct execs *execs, const struct config_context *values,
+			 struct context_settings **ret, struct refusal *e)
+{
+	size_t *total = contexts_env_total(execs->contexts);
+	int r = check_values(execs, values, e);
+
+	if (r < 0)
+		return r;
+	if (context_settings_make(values, total, ret) < 0)
+		return no_memory(e);
+	if (*total <= CONTEXTS_ENV_MAX)
+		return 0;
+	context_settings_unref(*ret, total);
+	refuse(e, MOAT_E_ENVIRONMENT_TOO_LARGE, "the environments of all contexts are larger than %u MiB",
+	       CONTEXTS_ENV_MAX >> 20);
+	e->limit = CONTEXTS_ENV_MAX;
+	return -EINVAL;
+}
+
+/* Takes over the reference. */
+static int add(struct execs *execs, const char *name, struct context_settings *settings,
+	       struct context **ret, struct refusal *e)
+{
+	struct failure f = { 0 };
+	struct context *c;
+	int r = context_add(execs->contexts, name, settings, &c);
+
+	if (r < 0)
+		context_settings_unref(settings, contexts_env_total(execs->contexts));
+	if (r == -EUSERS) {
+		refuse(e, MOAT_E_TOO_MANY_CONTEXTS, "there are %u contexts already", CONFIG_CONTEXTS_MAX);
+		e->limit = CONFIG_CONTEXTS_MAX;
+		return -EINVAL;
+	}
+	if (r == -EEXIST)
+		return refuse(e, MOAT_E_CONTEXT_EXISTS, "there is a context %.150s already", name);
+	if (r < 0)
+		return no_memory(e);
+	r = give_group(execs, c, &f);
+	if (r < 0) {
+		context_free(execs->contexts, c);
+		if (refusal_of_want(-r))
+			return exec_describe_errno(e, r);
+		return refuse(e, MOAT_E_LIMIT_UNAVAILABLE, "%s", f.msg);
+	}
+	*ret = c;
+	return 0;
+}
+
+int execs_context_add(struct execs *execs, const char *name, const struct config_context *values,
+		      struct context **ret, struct refusal *e)
+{
+	struct context_settings *settings;
+	int r;
+
+	if (execs->closing)
+		return refuse(e, MOAT_E_SHUTTING_DOWN, "the agent stops");
+	r = make_settings(execs, values, &settings, e);
+	if (r == 0)
+		r = add(execs, name, settings, ret, e);
+	if (r == 0 && !enforce_active(execs->enforce))
+		warn_of_covers(*ret);
+	return r;
+}
+
+int execs_context_change(struct execs *execs, struct context *c, const struct config_context *values,
+			 struct refusal *e)
+{
+	struct context_settings *settings;
+	int r;
+
+	if (c->ending)
+		return refuse(e, MOAT_E_CONTEXT_ENDING, "context %.150s is ending", c->name);
+	r = make_settings(execs, values, &settings, e);
+	if (r < 0)
+		return r;
+	context_settings_unref(c->settings, contexts_env_total(execs->contexts));
+	c->settings = settings;
+	return 0;
+}
+
+struct contexts *execs_contexts(struct execs *execs)
+{
+	return execs->contexts;
+}
+
+int exec_context_of(struct execs *execs, const struct exec_request *request, struct context **ret,
+		    struct refusal *e)
+{
+	const char *name = request->context ? request->context : CONFIG_DEFAULT_CONTEXT;
+	struct context *c = context_find(execs->contexts, name);
+
+	if (!c)
+		return refuse(e, MOAT_E_NO_SUCH_CONTEXT, "no context %.64s", name);
+	if (c->ending)
+		return refuse(e, MOAT_E_CONTEXT_ENDING, "context %.150s is ending", c->name);
+	*ret = c;
+	return 0;
+}
+
+/* --- The end ------------------------------------------------------------------------------- */
+
+static void release(struct execs *execs, struct context *c)
+{
+	for (size_t i = 0; i < ARRAY_LEN(c->own); i++)
+		namespace_forget(c->own[i]);
+	context_free(execs->contexts, c);
+}
+
+/* Nothing runs in it. */
+static void finish(struct execs *execs, struct context *c)
+{
+	context_unname(execs->contexts, c);
+	for (size_t i = 0; i < ARRAY_LEN(c->own); i++)
+		namespace_end(c->own[i]);
+	cgroup_group_forget(take_ptr(c->group));
+	while (!list_empty(&c->waiters)) {
+		struct context_waiter *w = list_entry(c->waiters.next, struct context_waiter, link);
+
+		list_remove(&w->link);
+		w->on_gone(w);
+	}
+	if (list_empty(&c->execs))
+		release(execs, c);
+}
+
+void exec_enter_context(struct exec *x)
+{
+	list_append(&x->context->execs, &x->in_context);
+	x->context->n_active++;
+}
+
+void exec_leave_context(struct exec *x)
+{
+	if (--x->context->n_active == 0 && x->context->ending)
+		finish(x->execs, x->context);
+}
+
+void exec_forget_context(struct exec *x)
+{
+	struct context *c = x->context;
+
+	if (list_empty(&x->in_context))
+		return;
+	list_remove(&x->in_context);
+	if (c->gone && list_empty(&c->execs))
+		release(x->execs, c);
+}
+
+int execs_context_remove(struct execs *execs, struct context *c, bool keep, struct context_waiter *w,
+			 struct refusal *e)
+{
+	if (strcmp(c->name, CONFIG_DEFAULT_CONTEXT) == 0)
+		return refuse(e, MOAT_E_IMMUTABLE, "context %s is always there", c->name);
+	c->ending = true;
+	c->n_active++; /* it is there until this is done */
+	list_for_each_safe(pos, &c->execs) {
+		struct exec *x = list_entry(pos, struct exec, in_context);
+
+		if (!keep && x->active)
+			exec_stop(x);
+	}
+	if (--c->n_active == 0) {
+		finish(execs, c);
+		return 0;
+	}
+	if (w)
+		list_append(&c->waiters, &w->link);
+	return 1;
+}
