@@ -29,12 +29,10 @@ def fill(pipe):
 
 def child_of(pid, program):
     """The child of pid that runs program, or None."""
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-        children = file.read().split()
-    for child in children:
+    for child in procs.children(pid):
         try:
             if os.path.samefile(f"/proc/{child}/exe", program):
-                return int(child)
+                return child
         except OSError:
             pass
     return None

@@ -75,6 +75,12 @@ def pids():
     return [int(each) for each in os.listdir("/proc") if each.isdigit()]
 
 
+def children(pid):
+    """Of a process of one thread."""
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return set(map(int, file.read().split()))
+
+
 def with_argument(word):
     """Those that have the word as an argument; that a program is called so counts by its last part."""
     found = []

@@ -161,7 +161,7 @@ static int open_readonly(struct cgroup_group *g)
 
 	/* Before Linux 6.15 what is detached itself cannot be cloned. */
 	if (tree->base.shown >= 0) {
-		snprintf(path, sizeof(path), "%s/user/context-%s", tree->name, g->context);
+		snprintf(path, sizeof(path), "%s/user/%s", tree->name, g->name);
 		shown = openat(tree->base.shown, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 		if (shown < 0)
 			return -errno;
