@@ -224,6 +224,13 @@ static const char *exec_name(uint64_t exec, void *data)
 	return agent->execs ? execs_name(agent->execs, exec) : NULL;
 }
 
+static void on_session_expired(const char *context, void *data)
+{
+	const struct agent *agent = data;
+
+	audit_record_session_expired(agent->audit, context);
+}
+
 static int open_modules(struct run *run, struct failure *f)
 {
 	struct agent *agent = &run->agent;
@@ -259,6 +266,7 @@ static int open_modules(struct run *run, struct failure *f)
 				  &agent->services, f);
 	if (r == 0) {
 		audit_name_execs(agent->audit, exec_name);
+		execs_watch_sessions(agent->execs, on_session_expired, agent);
 		r = protect_files(agent->enforce, config, agent->execs, f);
 	}
 	if (r == 0) {
