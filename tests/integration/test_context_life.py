@@ -216,6 +216,63 @@ def events(session, since):
     return [each for each in map(json.loads, reply.body.splitlines()) if each["type"] != "gap"]
 
 
+@test("a session is a context that its first command makes, which says so", needs=("moat",))
+def sessions(session):
+    longest = "ä/.. %2F" + "x" * (128 - len("ä/.. %2F".encode()))
+    for identifier in ("abc", longest, "default"):
+        first = session.exec("/bin/sh", "-c", "echo $$ > /dev/shm/mark; echo made", session=identifier)
+        assert (first.out, first.fields["context"], first.fields["created"]) == ("made\n", "session-" + identifier, True), first.fields
+        again = session.exec("/bin/cat", "/dev/shm/mark", session=identifier)
+        assert again.exit == 0 and again.fields["created"] is False, again.fields
+        got = call(session, "GET", place("session-" + identifier))
+        assert got["session"] is True and got["name"] == "session-" + identifier, got
+        assert call(session, "DELETE", place("session-" + identifier))["removed"] is True
+        assert session.exec("/bin/cat", "/dev/shm/mark", session=identifier).fields["created"] is True, "a new one of that name"
+        call(session, "DELETE", place("session-" + identifier))
+    events = list(session.api.stream("/bin/true", session="streamed"))
+    assert events[0]["created"] is True and events[-1]["context"] == "session-streamed", events
+    call(session, "DELETE", "/v1/contexts/session-streamed")
+
+
+@test("what is no id of a session is refused, and a refused command makes none", needs=("moat",))
+def no_session(session):
+    before = names(session)
+    for fields, code in (({"session": ""}, "BAD_VALUE"), ({"session": "x" * 129}, "BAD_VALUE"), ({"session": "a\nb"}, "BAD_VALUE"),
+                         ({"session": "a\x7f"}, "BAD_VALUE"), ({"session": "\x9b"}, "BAD_VALUE"), ({"session": 7}, "BAD_VALUE"),
+                         ({"session": "a", "context": "default"}, "BAD_VALUE"), ({"session": "a", "cwd": "x"}, "BAD_VALUE"),
+                         ({"session": "a", "argv": ["x" * 200000, "x" * 200000]}, "ARGUMENTS_TOO_LARGE")):
+        assert refused(session, "POST", "/v1/exec", {"argv": ["/bin/true"], **fields})[1] == code, fields
+    assert names(session) == before
+
+
+@test("with isolated: false a command has its variables among the others of its context", needs=("moat",))
+def not_isolated(session):
+    fields = {"context": "full", "env": {"MARK": "86442"}, "isolated": False}
+    identifier = session.api.start("/bin/sleep", "86442", **fields)
+    pid = procs.wait_until(lambda: session.api.process(identifier)["pid"], 10, "it has a pid")
+    assert session.api.process(identifier)["namespace"] == "context-full"
+    seen = session.exec("/bin/sh", "-c", f"tr '\\0' '\\n' < /proc/{pid}/environ | grep MARK; kill {pid}", context="full")
+    assert seen.out == "MARK=86442\n" and seen.exit == 0, seen
+    procs.wait_until(lambda: session.api.process(identifier)["state"] == "ended", 10, "it was killed by its neighbour")
+    apart = session.exec("/bin/sh", "-c", "echo $MARK", context="full", env={"MARK": "1"})
+    assert apart.out == "1\n" and session.api.process(apart.id)["namespace"].startswith("secure"), apart
+    assert refused(session, "POST", "/v1/exec", {"argv": ["/bin/true"], "isolated": False, "context": "sealed"})[1:] == ("BAD_VALUE", "isolated")
+
+
+@test("isolated: false with what looks like a secret warns in every form of the answer, and names are recorded", needs=("moat",))
+def not_isolated_secret(session):
+    newest = max([0] + [each["seq"] for each in events(session, 0)])
+    fields = {"env": {"MY_TOKEN": "hunter2", "PORT": "1"}, "isolated": False}
+    whole = session.exec("/bin/sh", "-c", "echo $MY_TOKEN", **fields)
+    stream = list(session.api.stream("/bin/true", **fields))
+    detached = session.api.request("POST", "/v1/exec", {"argv": ["/bin/true"], "wait": False, **fields}).json
+    for answer in (whole.fields, stream[0], detached):
+        assert [each["name"] for each in answer["warnings"]] == ["MY_TOKEN"], answer
+    assert whole.out == "hunter2\n" and "warnings" not in session.exec("/bin/true", env={"MY_TOKEN": "x"}).fields
+    found = [each for each in events(session, newest) if each["type"] == "secret-name"]
+    assert [(each["context"], each["variable"]) for each in found] == [("default", "MY_TOKEN")] * 3, found
+
+
 @test("more capabilities than the configuration gives are refused; fewer are had", needs=("moat",))
 def capabilities(session):
     with made(session, "weak", capabilities="none", pid="shared"):

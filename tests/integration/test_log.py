@@ -2,6 +2,7 @@
 """moatd's own log, signals before it is ready, and what it does without. What is tested here does not depend on the kernel."""
 
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -119,3 +120,19 @@ def another_prefix(session):
         finally:
             agent.kill()
             agent.remove_files()
+
+
+@test("a variable of the configuration that looks like a secret is named in the log and in a record, without its value", needs=(),
+      timeout=60)
+def secret_names(session):
+    agent = moatd.Moatd(session.build, INSTANCE, "[context default]\nenv = DB_PASSWORD=hunter2\nenv = PORT=1\n", enforce="best-effort")
+    try:
+        agent.start(60)
+        assert agent.api().exec("/bin/sh", "-c", "echo $DB_PASSWORD").out == "hunter2\n"
+        found = [json.loads(line) for line in agent.api().request("GET", "/v1/events").body.splitlines()]
+        assert [(each["type"], each["context"], each["variable"]) for each in found] == [("secret-name", "default", "DB_PASSWORD")], found
+        assert agent.stop()[0] == 0
+        assert "DB_PASSWORD" in agent.log() and "hunter2" not in agent.log(), agent.log()
+    finally:
+        agent.kill()
+        agent.remove_files()

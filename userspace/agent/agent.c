@@ -224,6 +224,29 @@ static const char *exec_name(uint64_t exec, void *data)
 	return agent->execs ? execs_name(agent->execs, exec) : NULL;
 }
 
+static void on_session_expired(const char *context, void *data)
+{
+	const struct agent *agent = data;
+
+	audit_record_session_expired(agent->audit, context);
+}
+
+/* What the configuration gives to all commands of a context; the API says it of what it is given. */
+static void warn_of_secrets(struct context *c, void *data)
+{
+	const struct agent *agent = data;
+
+	for (char **kv = c->settings->values.env; kv && *kv; kv++) {
+		PTR_OWNED char *name = strndup(*kv, strcspn(*kv, "="));
+
+		if (!name || !config_is_secret_name(name))
+			continue;
+		log_warning("context %s: by its name %.64s is a secret, and every command of the context can read it",
+			    c->name, name);
+		audit_record_secret_name(agent->audit, c->name, name);
+	}
+}
+
 static int open_modules(struct run *run, struct failure *f)
 {
 	struct agent *agent = &run->agent;
@@ -259,6 +282,8 @@ static int open_modules(struct run *run, struct failure *f)
 				  &agent->services, f);
 	if (r == 0) {
 		audit_name_execs(agent->audit, exec_name);
+		execs_watch_sessions(agent->execs, on_session_expired, agent);
+		contexts_for_each(execs_contexts(agent->execs), warn_of_secrets, agent);
 		r = protect_files(agent->enforce, config, agent->execs, f);
 	}
 	if (r == 0) {

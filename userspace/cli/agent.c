@@ -159,6 +159,20 @@ int agent_get(const struct cli *cli, const char *method, const char *path, const
 	return *ret_root ? 0 : agent_failed(-EPROTO);
 }
 
+void print_warnings(const json_t *answer)
+{
+	json_t *warning;
+	size_t i;
+
+	json_array_foreach(json_object_get(answer, "warnings"), i, warning) {
+		fputs("moat: warning: ", stderr);
+		fprint_safe(stderr, member_text(warning, "name"));
+		fputs(": ", stderr);
+		fprint_safe(stderr, member_text(warning, "message"));
+		fprintf(stderr, " (%s)\n", member_text(warning, "code"));
+	}
+}
+
 bool printed_json(const struct cli *cli, json_t *root)
 {
 	if (!cli->json)

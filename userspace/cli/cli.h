@@ -31,7 +31,7 @@ struct command {
 const struct command *command_find(const char *name);
 
 /* ---- options that every command takes ---- */
-enum { OPTION_SOCKET = 1000, OPTION_JSON, OPTION_COMMAND }; /* long only; own ones from the last */
+enum { OPTION_SOCKET = 1000, OPTION_JSON, OPTION_ENV_FILE, OPTION_COMMAND }; /* long only; own ones from the last */
 #define COMMON_OPTIONS                                                     \
 	{ "help", no_argument, NULL, 'h' },                                \
 	{ "socket", required_argument, NULL, OPTION_SOCKET },              \
@@ -41,6 +41,12 @@ enum { OPTION_SOCKET = 1000, OPTION_JSON, OPTION_COMMAND }; /* long only; own on
  * when it must return *ret_status (help was printed, or the option is wrong).
  */
 bool option_common(struct cli *cli, const char *command, int option, int *ret_status);
+/* Variables, for commands that take some; -1: the option is another one. 0 or CLI_FAILED. */
+#define ENV_OPTIONS                                              \
+	{ "env", required_argument, NULL, 'e' },                 \
+	{ "env-from", required_argument, NULL, 'E' },            \
+	{ "env-file", required_argument, NULL, OPTION_ENV_FILE }
+int option_env(const char *command, int option, json_t *env);
 /* Prints "moat NAME: message" and how to get help; returns CLI_FAILED. */
 int usage_error(const char *command, const char *fmt, ...) PRINTF(2, 3);
 /* Complains unless there are no operands from optind on. 0 or CLI_FAILED. */
@@ -65,6 +71,8 @@ int agent_call(const struct cli *cli, const char *method, const char *path, cons
 /* The same, with the answer decoded. */
 int agent_get(const struct cli *cli, const char *method, const char *path, const char *body,
 	      json_t **ret_root);
+/* "warnings" of an answer, on stderr. */
+void print_warnings(const json_t *answer);
 /* With --json: prints the answer and frees it, true. */
 bool printed_json(const struct cli *cli, json_t *root);
 
@@ -137,12 +145,13 @@ int cmd_logs(struct cli *cli, int argc, char **argv);
 int cmd_kill(struct cli *cli, int argc, char **argv);
 int cmd_status(struct cli *cli, int argc, char **argv);
 int cmd_health(struct cli *cli, int argc, char **argv);
+int cmd_context(struct cli *cli, int argc, char **argv);
 int cmd_services(struct cli *cli, int argc, char **argv);
 int cmd_check(struct cli *cli, int argc, char **argv);
 int cmd_events(struct cli *cli, int argc, char **argv);
 int cmd_mode(struct cli *cli, int argc, char **argv);
 int cmd_metrics(struct cli *cli, int argc, char **argv);
-extern const char help_exec[], help_ps[], help_logs[], help_kill[], help_status[], help_health[], help_services[],
+extern const char help_context[], help_exec[], help_ps[], help_logs[], help_kill[], help_status[], help_health[], help_services[],
 	help_check[], help_events[], help_mode[], help_metrics[];
 
 #endif

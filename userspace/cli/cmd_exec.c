@@ -189,6 +189,7 @@ static int on_start(struct session *s, const json_t *event)
 {
 	snprintf(s->id, sizeof(s->id), "%s", member_text(event, "id"));
 	s->deadline_ns = 0;
+	print_warnings(event);
 	if (s->signal)
 		forward_signal(s);
 	return s->ended ? -ECANCELED : 0;
@@ -265,8 +266,10 @@ static int run_call(struct session *s, const struct exec_options *o, const char 
 	root = answer_decode(response.body, response.len);
 	if (!root)
 		return agent_failed(-EPROTO);
-	if (!printed_json(s->cli, root))
+	if (!printed_json(s->cli, root)) {
+		print_warnings(root);
 		puts(member_text(root, "id"));
+	}
 	return o->detach ? 0 : result_status(root);
 }
 

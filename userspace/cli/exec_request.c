@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <fcntl.h>
-
 #include "base/base64.h"
 #include "cli/exec_request.h"
-
-#define ENV_FILE_MAX (1024u * 1024)
 
 /* In JSON; controls have six bytes there. */
 static size_t json_length(const char *data, size_t n)
@@ -22,11 +18,14 @@ const char help_exec[] =
 	"when signal N ended it, 124 when it took too long, 127 when it does not exist, 126\n"
 	"when it cannot be executed, 125 when moat itself fails. No shell is involved.\n\n"
 	"  -c, --context NAME    run in this context (default: default)\n"
+	"      --session ID      run in the context of this session, which is made if need be\n"
 	"  -e, --env NAME=VALUE  give it a variable; it then runs apart from all others\n"
 	"  -E, --env-from NAME   the same, with the value moat itself has\n"
 	"      --env-file FILE   the same, for each NAME=VALUE line of FILE (# begins a comment)\n"
 	"  -C, --directory DIR   start in DIR\n"
 	"      --secure          run apart from all others also without variables\n"
+	"      --no-isolation    run among the others of the context also with variables, which\n"
+	"                        they can then read: for configuration, not for secrets\n"
 	"      --timeout TIME    kill it and all its children after TIME: 500ms, 30s, 5m, 2h\n"
 	"  -i, --stdin           send it what is on stdin (read to its end, at most 1 MiB)\n"
 	"  -d, --detach          do not wait; print its id\n"
@@ -37,51 +36,7 @@ const char help_exec[] =
 	"Ctrl-C sends the command SIGINT; a second one kills it with all its children, as\n"
 	"does SIGTERM.\n";
 
-static int add_env(json_t *env, const char *name, size_t name_len, const char *value)
-{
-	json_t *text;
-
-	if (!env_name_valid(name, name_len))
-		return usage_error("exec", "not a name of a variable: %.*s", (int)name_len, name);
-	text = bytes_to_json(value, strlen(value));
-	return json_object_setn_new(env, name, name_len, text) < 0 ? complain("OUT_OF_MEMORY", "out of memory") : 0;
-}
-
-static int add_env_pair(json_t *env, const char *pair)
-{
-	const char *equals = strchr(pair, '=');
-
-	if (!equals)
-		return usage_error("exec", "-e wants NAME=VALUE; -E takes the value moat has");
-	return add_env(env, pair, (size_t)(equals - pair), equals + 1);
-}
-
-static int add_env_from(json_t *env, const char *name)
-{
-	const char *value = getenv(name);
-
-	if (!value)
-		return complain("USAGE", "%s is not set", name);
-	return add_env(env, name, strlen(name), value);
-}
-
-static int add_env_file(json_t *env, const char *path)
-{
-	char *text;
-	size_t len;
-	unsigned line = 0;
-	int r = read_file_at(AT_FDCWD, path, ENV_FILE_MAX, &text, &len);
-
-	if (r < 0)
-		return complain("INPUT_FAILED", "%s: %s", path, strerror(-r));
-	r = strlen(text) == len ? parse_env_file(text, env, &line) : -EINVAL;
-	free_wiped(text, len);
-	if (r == -EINVAL)
-		return complain("INPUT_FAILED", "%s:%u: not NAME=VALUE", path, line);
-	return r < 0 ? complain("OUT_OF_MEMORY", "out of memory") : 0;
-}
-
-enum { OPTION_SECURE = OPTION_COMMAND, OPTION_TIMEOUT, OPTION_ENV_FILE };
+enum { OPTION_SECURE = OPTION_COMMAND, OPTION_TIMEOUT, OPTION_NO_ISOLATION, OPTION_SESSION };
 
 static int parse_option(struct exec_options *o, int option)
 {
@@ -92,14 +47,14 @@ static int parse_option(struct exec_options *o, int option)
 	case 'C':
 		o->directory = optarg;
 		return 0;
-	case 'e':
-		return add_env_pair(o->env, optarg);
-	case 'E':
-		return add_env_from(o->env, optarg);
-	case OPTION_ENV_FILE:
-		return add_env_file(o->env, optarg);
+	case OPTION_SESSION:
+		o->session = optarg;
+		return 0;
 	case OPTION_SECURE:
 		o->secure = true;
+		return 0;
+	case OPTION_NO_ISOLATION:
+		o->no_isolation = true;
 		return 0;
 	case 'i':
 		o->input = true;
@@ -112,7 +67,7 @@ static int parse_option(struct exec_options *o, int option)
 			return usage_error("exec", "not a time: %s (500ms, 30s, 5m, 2h)", optarg);
 		return 0;
 	default:
-		return -1;
+		return option_env("exec", option, o->env);
 	}
 }
 
@@ -122,11 +77,11 @@ bool exec_options_parse(struct cli *cli, int argc, char **argv, struct exec_opti
 	static const struct option options[] = {
 		COMMON_OPTIONS,
 		{ "context", required_argument, NULL, 'c' },
-		{ "env", required_argument, NULL, 'e' },
-		{ "env-from", required_argument, NULL, 'E' },
-		{ "env-file", required_argument, NULL, OPTION_ENV_FILE },
+		ENV_OPTIONS,
+		{ "session", required_argument, NULL, OPTION_SESSION },
 		{ "directory", required_argument, NULL, 'C' },
 		{ "secure", no_argument, NULL, OPTION_SECURE },
+		{ "no-isolation", no_argument, NULL, OPTION_NO_ISOLATION },
 		{ "timeout", required_argument, NULL, OPTION_TIMEOUT },
 		{ "stdin", no_argument, NULL, 'i' },
 		{ "detach", no_argument, NULL, 'd' },
@@ -143,6 +98,10 @@ bool exec_options_parse(struct cli *cli, int argc, char **argv, struct exec_opti
 			continue;
 		if (r > 0)
 			*ret_status = r;
+		return false;
+	}
+	if (ret->secure && ret->no_isolation) {
+		*ret_status = usage_error("exec", "--secure and --no-isolation exclude each other");
 		return false;
 	}
 	ret->argv = argv + optind;
@@ -203,6 +162,17 @@ static int add_argv(json_t *body, char **argv)
 	return 0;
 }
 
+/* What is no UTF-8 must not be left out: it would be done elsewhere. */
+static int add_text(json_t *body, const char *key, const char *text)
+{
+	if (!text)
+		return 0;
+	if (!utf8_valid(text, strlen(text)))
+		return usage_error("exec", "%s must be UTF-8", key);
+	return json_object_set_new(body, key, json_string(text)) < 0 ?
+		       complain("OUT_OF_MEMORY", "out of memory") : 0;
+}
+
 int exec_options_body(const struct exec_options *o, char **ret_body)
 {
 	json_t *body JSON_OWNED = json_object();
@@ -210,14 +180,17 @@ int exec_options_body(const struct exec_options *o, char **ret_body)
 
 	if (status)
 		return status;
-	if (o->context)
-		json_object_set_new(body, "context", json_string(o->context));
-	if (o->directory)
-		json_object_set_new(body, "cwd", json_string(o->directory));
+	status = add_text(body, "context", o->context);
+	if (status == 0)
+		status = add_text(body, "session", o->session);
+	if (status == 0)
+		status = add_text(body, "cwd", o->directory);
+	if (status)
+		return status;
 	if (json_object_size(o->env))
 		json_object_set(body, "env", o->env);
-	if (o->secure)
-		json_object_set_new(body, "isolated", json_true());
+	if (o->secure || o->no_isolation)
+		json_object_set_new(body, "isolated", json_boolean(o->secure));
 	if (o->timeout_ms)
 		json_object_set_new(body, "timeoutMs", json_integer((json_int_t)o->timeout_ms));
 	if (o->detach)

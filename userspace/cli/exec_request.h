@@ -9,8 +9,8 @@
 
 struct exec_options {
 	json_t *env; /* object; owned */
-	const char *context, *directory;
-	bool secure, input, detach;
+	const char *context, *session, *directory;
+	bool secure, no_isolation, input, detach;
 	uint64_t timeout_ms; /* 0: none */
 	char **argv;         /* borrowed */
 };

@@ -21,6 +21,7 @@ TABLE = [
     ("api", "*", ONE, "requests, answers and streams are made by the agent alone"),
     ("context_life", "*", ONE, "contexts are data of the agent's; that they are kept apart needs lsm and runs everywhere"),
     ("cli", "*", ONE, "the command line speaks HTTP; it asks no kernel"),
+    ("cli_context", "*", ONE, "the same"),
     ("cli_exec", "*", ONE, "the same"),
     ("metrics", "*", ONE, "what is counted in userspace, and how it is written; the counters of the hooks need lsm"),
     ("log", "*", ONE, "where the agent's own words go, its signals and its files: all of it decided in userspace"),

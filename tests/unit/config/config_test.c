@@ -308,6 +308,7 @@ static void an_empty_file_has_the_defaults(void **state)
 	assert_int_equal(c->enforce, ENFORCE_REQUIRE);
 	assert_false(c->keep_pins);
 	assert_int_equal(c->namespace_idle, 60);
+	assert_int_equal(c->session_idle, 86400);
 	for (enum config_limit i = 0; i < LIMIT_COUNT; i++)
 		assert_true(c->user_limits[i] == 0 && c->contexts[0].limits[i] == 0);
 	assert_int_equal(c->memory_reserve, 0);
@@ -401,6 +402,8 @@ static const struct {
 	  "enforce must be require, best-effort or audit" },
 	{ "[moat]\nkeep_pins = true\n", 2, "keep_pins must be yes or no" },
 	{ "[moat]\nnamespace_idle = 0\n", 2, "namespace_idle must be a number of seconds from 1 to 86400" },
+	{ "[moat]\nsession_idle = 86401\n", 2,
+	  "session_idle must be a number of seconds up to 86400, or 0 for none" },
 	{ "[moat]\nnamespace_idle = 1m\n", 2, "namespace_idle must be a number of seconds from 1 to 86400" },
 	{ "[moat]\nenforce = audit\nenforce = require\n", 3,
 	  "enforce is given twice in this section" },

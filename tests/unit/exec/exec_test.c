@@ -180,9 +180,9 @@ static void routing_follows_env_and_context(void **state)
 		struct exec_request request = { .argv = ARGV("true"), .context = cases[i].context };
 
 		run_request(&plain, &request);
-		request.isolated = true;
+		request.isolation = EXEC_ISOLATED;
 		run_request(&isolated, &request);
-		request.isolated = false;
+		request.isolation = EXEC_ISOLATED_BY_ENV;
 		request.env = ARGV("K=V");
 		run_request(&env, &request);
 		assert_string_equal(plain.info.ns, cases[i].ns_plain);

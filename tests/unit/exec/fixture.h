@@ -49,6 +49,7 @@ static const char fixture_config[] =
 	"socket = %s/state/moat.sock\n"
 	"audit_log = %s/audit\n"
 	"namespace_idle = 1\n"
+	"session_idle = 2\n"
 	"[service main]\n"
 	"command = true\n"
 	"[context default]\n"

@@ -484,7 +484,7 @@ static void a_thousand_at_once_are_all_told_their_own_result(void **state)
 	many_left = MANY;
 	for (size_t i = 0; i < MANY; i++) {
 		const struct exec_request request = { .argv = ARGV("/bin/echo", word),
-						      .isolated = i % 2 };
+						      .isolation = i % 2 };
 
 		snprintf(word, sizeof(word), "number-%zu", i);
 		all[i].keep_running = true;

@@ -16,10 +16,10 @@
 
 struct exec_body {
 	char **argv, **env;
-	const char *context, *cwd, *stdin_encoding;
+	const char *context, *session, *cwd, *stdin_encoding;
 	struct json_blob input;
 	uint64_t timeout_ms;
-	bool isolated, wait;
+	bool isolated, shared, wait; /* shared: isolated is there, and false */
 };
 
 #define FIELD(name, kind, member) name, kind, offsetof(struct exec_body, member)
@@ -27,6 +27,7 @@ struct exec_body {
 static const struct json_field exec_fields[] = {
 	{ FIELD("argv", JSON_KIND_TEXTS, argv), .mandatory = true, .min = 1, .max = ARGV_MAX },
 	{ FIELD("context", JSON_KIND_TEXT, context), .min = 1, .max = 64 },
+	{ FIELD("session", JSON_KIND_TEXT, session), .min = 1, .max = EXEC_SESSION_MAX },
 	{ FIELD("env", JSON_KIND_ENV, env), .max = ENV_MAX },
 	{ FIELD("cwd", JSON_KIND_TEXT, cwd), .min = 1, .max = PATH_MAX - 1 },
 	{ FIELD("stdin", JSON_KIND_BLOB, input) },
@@ -121,6 +122,12 @@ static void stream_event_end(struct api_request *r)
 	jbuf_newline(&r->reply);
 }
 
+static void write_warnings(struct api_request *r)
+{
+	if (r->secrets)
+		api_write_warnings(&r->reply, r->secrets);
+}
+
 static void on_started(struct exec_observer *o, struct exec *exec)
 {
 	struct api_request *r = container_of(o, struct api_request, observer);
@@ -132,14 +139,18 @@ static void on_started(struct exec_observer *o, struct exec *exec)
 		stream_event(r, "start");
 		jbuf_add_text(&r->reply, "id", info.id);
 		jbuf_add_text(&r->reply, "context", info.context);
+		jbuf_add_bool(&r->reply, "created", info.created);
 		jbuf_add_signed(&r->reply, "pid", info.pid);
 		jbuf_add_time(&r->reply, "startedAt", info.started_unix_ms);
+		write_warnings(r);
 		stream_event_end(r);
 		api_resume(r);
 	} else if (!r->wait) {
 		jbuf_open(&r->reply, '{');
 		jbuf_add_text(&r->reply, "id", info.id);
 		jbuf_add_text(&r->reply, "context", info.context);
+		jbuf_add_bool(&r->reply, "created", info.created);
+		write_warnings(r);
 		jbuf_close(&r->reply, '}');
 		r->status = 202;
 		api_exec_detach(r);
@@ -211,6 +222,7 @@ static void on_ended(struct exec_observer *o, struct exec *exec)
 	} else {
 		jbuf_open(&r->reply, '{');
 		api_write_result(&r->reply, &info, API_OUTPUT_HERE, r->pieces);
+		write_warnings(r);
 		jbuf_close(&r->reply, '}');
 		r->status = 200;
 	}
@@ -260,7 +272,10 @@ static int start(struct api_request *r, const struct exec_body *body)
 		.argv = body->argv,
 		.context = body->context,
 		.env = body->env,
-		.isolated = body->isolated,
+		.session = body->session,
+		.isolation = body->isolated ? EXEC_ISOLATED :
+			     body->shared   ? EXEC_NOT_ISOLATED :
+					      EXEC_ISOLATED_BY_ENV,
 		.cwd = body->cwd,
 		.timeout_ms = body->timeout_ms,
 	};
@@ -274,9 +289,21 @@ static int start(struct api_request *r, const struct exec_body *body)
 	r->observer = (struct exec_observer){ on_started, on_failed, on_output, on_ended };
 	result = exec_start(r->api->agent->execs, &request, &r->observer, &exec, &r->error);
 	free_wiped(input, body->input.len + 1);
-	if (result == 0)
+	if (result == 0) {
+		struct exec_info info;
+
 		r->exec = exec;
+		exec_get_info(exec, &info);
+		api_record_secrets(r->api, info.context, r->secrets);
+	}
 	return result;
+}
+
+/* Of an env that is not for the command alone. */
+static int find_secrets(struct api_request *r, const json_t *root)
+{
+	return api_find_secrets(json_object_get(root, "env"), &r->secrets) < 0 ?
+		       refuse(&r->error, MOAT_E_OUT_OF_MEMORY, "out of memory") : 0;
 }
 
 enum MHD_Result api_exec_handle(struct api_request *r)
@@ -291,7 +318,10 @@ enum MHD_Result api_exec_handle(struct api_request *r)
 	if (result == 0) {
 		r->streaming = wants_stream(r);
 		r->wait = body.wait;
+		body.shared = json_is_false(json_object_get(root, "isolated"));
 		result = check_body(&body, r->streaming, &r->error);
+		if (result == 0 && body.shared)
+			result = find_secrets(r, root);
 		if (result == 0)
 			result = start(r, &body);
 		json_release(exec_fields, ARRAY_LEN(exec_fields), &body);

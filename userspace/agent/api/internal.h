@@ -126,6 +126,7 @@ struct api_request {
 	bool paused;
 	uint64_t sequence;
 	struct text_splitter text[2]; /* by enum exec_stream */
+	char **secrets; /* names to warn of; NULL: none. Owned */
 
 	/* DELETE /v1/contexts/{id} */
 	struct context_waiter waiter;

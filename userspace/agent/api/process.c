@@ -41,6 +41,7 @@ void api_write_result(struct jbuf *b, const struct exec_info *info, enum api_out
 		      (out->total > out->kept || err->total > err->kept));
 	jbuf_add_unsigned(b, "durationMs", info->duration_ms);
 	jbuf_add_text(b, "context", info->context);
+	jbuf_add_bool(b, "created", info->created);
 }
 
 static const char *state_name(const struct exec_info *info)

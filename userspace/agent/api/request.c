@@ -281,6 +281,7 @@ void api_on_completed(void *cls, struct MHD_Connection *connection, void **reque
 	jbuf_free(&r->reply);
 	api_pieces_free(r->pieces);
 	api_count_held(r);
+	strv_free(r->secrets);
 	free(r);
 }
 

@@ -163,6 +163,7 @@ static struct config *config_new(void)
 		return NULL;
 	config->enforce = ENFORCE_REQUIRE;
 	config->namespace_idle = 60;
+	config->session_idle = CONFIG_SESSION_IDLE;
 	config->shm_size = 64ull << 20;
 	config->instance = strdup("default");
 	config->pin_dir = strdup(DEFAULT_PIN_DIR);

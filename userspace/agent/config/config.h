@@ -16,6 +16,7 @@
 #define CONFIG_PORTS_MAX 64u /* per service */
 #define CONFIG_PROTECT_MAX 64u /* per service */
 #define CONFIG_SHARES_MAX 8u /* per service */
+#define CONFIG_SESSION_IDLE 86400u /* seconds */
 #define CONFIG_START_TIMEOUT 60u /* seconds */
 #define CONFIG_DEVICES_MAX 64u
 #define CONFIG_HIDE_MAX 256u /* of moat and all services together */
@@ -107,6 +108,7 @@ struct config {
 	enum enforce_mode enforce;
 	bool keep_pins;
 	uint64_t namespace_idle; /* seconds, after which a context's own namespace is ended */
+	uint64_t session_idle;   /* the same of a session's context, which is removed; 0: never */
 	bool free_resolver; /* user code may change what config_path_set("@resolver") names */
 	uint64_t user_limits[LIMIT_COUNT]; /* of all contexts together; 0: see cgroup/limit.c */
 	uint64_t memory_reserve; /* bytes for the control plane; 0: by the size of the machine,

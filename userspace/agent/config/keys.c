@@ -59,6 +59,11 @@ static const char *set_namespace_idle(struct config_parser *p, const char *text)
 	return config_value_seconds(text, false, &p->config->namespace_idle);
 }
 
+static const char *set_session_idle(struct config_parser *p, const char *text)
+{
+	return config_value_seconds(text, true, &p->config->session_idle);
+}
+
 static const char *set_user_memory_max(struct config_parser *p, const char *text)
 {
 	return config_value_limit(text, LIMIT_MEMORY, &p->config->user_limits[LIMIT_MEMORY]);
@@ -262,6 +267,7 @@ static const struct config_key keys[] = {
 	{ SECTION_MOAT, "enforce", set_enforce },
 	{ SECTION_MOAT, "keep_pins", set_keep_pins },
 	{ SECTION_MOAT, "namespace_idle", set_namespace_idle },
+	{ SECTION_MOAT, "session_idle", set_session_idle },
 	{ SECTION_MOAT, "user_memory_max", set_user_memory_max },
 	{ SECTION_MOAT, "user_pids_max", set_user_pids_max },
 	{ SECTION_MOAT, "user_cpu_max", set_user_cpu_max },

@@ -139,6 +139,105 @@ int execs_context_add(struct execs *execs, const char *name, const struct config
 	return r;
 }
 
+struct contexts *execs_contexts(struct execs *execs)
+{
+	return execs->contexts;
+}
+
+/* --- Sessions ------------------------------------------------------------------------------ */
+
+bool exec_session_id_valid(const char *id)
+{
+	size_t n = strlen(id);
+
+	for (const unsigned char *p = (const unsigned char *)id; *p; p++)
+		if (*p < ' ' || *p == 0x7f || (p[0] == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0))
+			return false;
+	return n > 0 && n <= EXEC_SESSION_MAX && utf8_valid(id, n);
+}
+
+void execs_watch_sessions(struct execs *execs, void (*on_expired)(const char *context, void *data), void *data)
+{
+	execs->on_session_expired = on_expired;
+	execs->session_data = data;
+}
+
+static void on_session_timer(struct loop_timer *timer)
+{
+	struct execs *execs = container_of(timer, struct execs, session_timer);
+	uint64_t idle = execs->config->session_idle * NSEC_PER_SEC;
+	struct refusal e;
+
+	while (!list_empty(&execs->idle_sessions)) {
+		struct context *c = list_entry(execs->idle_sessions.next, struct context, idle);
+		uint64_t now = now_ns();
+
+		if (now < c->idle_ns + idle) {
+			(void)loop_timer_set(execs->loop, timer, c->idle_ns + idle - now, on_session_timer);
+			return;
+		}
+		list_remove(&c->idle);
+		if (execs->on_session_expired)
+			execs->on_session_expired(c->name, execs->session_data);
+		(void)execs_context_remove(execs, c, false, NULL, &e);
+	}
+}
+
+/* Nothing runs in it from now on. */
+static void session_idle(struct execs *execs, struct context *c)
+{
+	if (!c->session || execs->closing || execs->config->session_idle == 0)
+		return;
+	c->idle_ns = now_ns();
+	list_remove(&c->idle);
+	list_append(&execs->idle_sessions, &c->idle);
+	if (!execs->session_timer.index)
+		(void)loop_timer_set(execs->loop, &execs->session_timer,
+				     execs->config->session_idle * NSEC_PER_SEC, on_session_timer);
+}
+
+static int make_session(struct execs *execs, const char *name, struct context **ret, struct refusal *e)
+{
+	struct context *from = context_find(execs->contexts, CONFIG_DEFAULT_CONTEXT);
+	int r;
+
+	from->settings->refs++;
+	r = add(execs, name, from->settings, ret, e);
+	if (r == 0)
+		(*ret)->session = true;
+	return r;
+}
+
+int exec_context_of(struct execs *execs, const struct exec_request *request, struct context **ret,
+		    bool *ret_created, struct refusal *e)
+{
+	const char *name = request->context ? request->context : CONFIG_DEFAULT_CONTEXT;
+	char of_session[sizeof(CONFIG_SESSION_PREFIX) + EXEC_SESSION_MAX];
+	struct context *c;
+
+	if (request->session) {
+		snprintf(of_session, sizeof(of_session), CONFIG_SESSION_PREFIX "%s", request->session);
+		name = of_session;
+	}
+	c = context_find(execs->contexts, name);
+	if (c && c->ending)
+		return refuse(e, MOAT_E_CONTEXT_ENDING, "context %.150s is ending", c->name);
+	if (!c && !request->session)
+		return refuse(e, MOAT_E_NO_SUCH_CONTEXT, "no context %.64s", name);
+	*ret_created = !c;
+	if (!c && make_session(execs, name, &c, e) < 0)
+		return -EINVAL;
+	*ret = c;
+	return 0;
+}
+
+void exec_context_unmake(struct execs *execs, struct context *c)
+{
+	struct refusal e;
+
+	(void)execs_context_remove(execs, c, false, NULL, &e);
+}
+
 int execs_context_change(struct execs *execs, struct context *c, const struct config_context *values,
 			 struct refusal *e)
 {
@@ -152,25 +251,8 @@ int execs_context_change(struct execs *execs, struct context *c, const struct co
 		return r;
 	context_settings_unref(c->settings, contexts_env_total(execs->contexts));
 	c->settings = settings;
-	return 0;
-}
-
-struct contexts *execs_contexts(struct execs *execs)
-{
-	return execs->contexts;
-}
-
-int exec_context_of(struct execs *execs, const struct exec_request *request, struct context **ret,
-		    struct refusal *e)
-{
-	const char *name = request->context ? request->context : CONFIG_DEFAULT_CONTEXT;
-	struct context *c = context_find(execs->contexts, name);
-
-	if (!c)
-		return refuse(e, MOAT_E_NO_SUCH_CONTEXT, "no context %.64s", name);
-	if (c->ending)
-		return refuse(e, MOAT_E_CONTEXT_ENDING, "context %.150s is ending", c->name);
-	*ret = c;
+	if (c->n_active == 0)
+		session_idle(execs, c); /* it is of use to somebody */
 	return 0;
 }
 
@@ -187,6 +269,7 @@ static void release(struct execs *execs, struct context *c)
 static void finish(struct execs *execs, struct context *c)
 {
 	context_unname(execs->contexts, c);
+	list_remove(&c->idle);
 	for (size_t i = 0; i < ARRAY_LEN(c->own); i++)
 		namespace_end(c->own[i]);
 	cgroup_group_forget(take_ptr(c->group));
@@ -203,13 +286,20 @@ static void finish(struct execs *execs, struct context *c)
 void exec_enter_context(struct exec *x)
 {
 	list_append(&x->context->execs, &x->in_context);
+	list_remove(&x->context->idle);
 	x->context->n_active++;
 }
 
 void exec_leave_context(struct exec *x)
 {
-	if (--x->context->n_active == 0 && x->context->ending)
-		finish(x->execs, x->context);
+	struct context *c = x->context;
+
+	if (--c->n_active > 0)
+		return;
+	if (c->ending)
+		finish(x->execs, c);
+	else
+		session_idle(x->execs, c);
 }
 
 void exec_forget_context(struct exec *x)

@@ -450,6 +450,7 @@ int execs_open(const struct config *config, struct enforce *enforce, struct cgro
 		execs->spare[i][0] = execs->spare[i][1] = -EBADF;
 	list_init(&execs->all);
 	list_init(&execs->ended);
+	list_init(&execs->idle_sessions);
 	r = exec_ids_open(execs);
 	if (r == 0)
 		r = contexts_open(config, execs->first_number, &execs->contexts);
@@ -503,6 +504,7 @@ void execs_close(struct execs *execs)
 		exec_free(x);
 	}
 	namespaces_free(execs->namespaces);
+	loop_timer_cancel(execs->loop, &execs->session_timer);
 	contexts_free(execs->contexts);
 	for (int i = 0; i < 2; i++) {
 		close_fd(&execs->spare[i][0]);

@@ -23,17 +23,26 @@
 #define EXEC_RUNNING_MAX 4096u
 #define EXEC_ENDED_MAX 256u
 #define EXEC_OUTPUT_DEFAULT (1024u * 1024) /* kept per stream, the first bytes */
+#define EXEC_SESSION_MAX 128u /* bytes of the id of a session */
 #define EXEC_TIMEOUT_MAX_MS (7ull * 24 * 3600 * 1000)
 
 struct execs;
 struct exec;
 
+/* Whether a command runs apart from all others, in secure. */
+enum exec_isolation {
+	EXEC_ISOLATED_BY_ENV, /* when it has an env of its own */
+	EXEC_ISOLATED,
+	EXEC_NOT_ISOLATED,    /* its env is seen by all of its context */
+};
+
 /* A decoded request. Borrowed by exec_start(), which copies what it keeps. */
 struct exec_request {
 	char *const *argv;    /* at least one, argv[0] not empty */
-	const char *context;  /* NULL: "default" */
-	char *const *env;     /* KEY=VALUE; non-empty: runs in secure */
-	bool isolated;        /* runs in secure even without env */
+	const char *context;  /* NULL: "default", or that of the session */
+	const char *session;  /* its context is made if it is not there; NULL: none. Not with context */
+	char *const *env;     /* KEY=VALUE */
+	enum exec_isolation isolation;
 	const char *cwd;      /* NULL: the context's directory */
 	const void *stdin_data; /* NULL: /dev/null */
 	size_t stdin_len;
@@ -68,6 +77,7 @@ struct exec_info {
 	uint64_t number;       /* the label's exec */
 	enum exec_state state;
 	const char *context, *ns;
+	bool created;          /* it made its context */
 	char *const *argv;
 	bool own_env;          /* its request had an env: what its arguments hold may be secret */
 	pid_t pid;             /* in its namespace; 0 while starting */
@@ -138,6 +148,11 @@ int execs_context_add(struct execs *execs, const char *name, const struct config
 		      struct context **ret, struct refusal *e);
 int execs_context_change(struct execs *execs, struct context *c, const struct config_context *values,
 			 struct refusal *e);
+
+/* Whether it is one: UTF-8 without control characters, at most EXEC_SESSION_MAX bytes. */
+bool exec_session_id_valid(const char *id);
+/* on_expired hears of each context of a session that is removed because nothing has run in it for session_idle. */
+void execs_watch_sessions(struct execs *execs, void (*on_expired)(const char *context, void *data), void *data);
 
 /* Who waits for the end of a context. Embedded in what it is for; take it out of its list to wait no more. */
 struct context_waiter {

@@ -71,6 +71,7 @@ void exec_get_info(struct exec *x, struct exec_info *ret)
 		.state = x->state,
 		.context = x->context->name,
 		.ns = namespace_name(x->ns),
+		.created = x->created,
 		.argv = x->argv,
 		.own_env = x->own_env,
 		.pid = x->pid,

@@ -23,6 +23,10 @@ struct execs {
 	struct loop *loop;
 	struct contexts *contexts;
 	struct namespaces *namespaces;
+	struct list idle_sessions; /* contexts, the longest idle first */
+	struct loop_timer session_timer;
+	void (*on_session_expired)(const char *context, void *data);
+	void *session_data;
 	bool closing, walking;
 	int spare[2][2]; /* pipes for the next command: our end, its end; -EBADF: none */
 
@@ -83,6 +87,7 @@ struct exec {
 	bool left;       /* exited, and processes of the tree ran on */
 	bool paused, timed_out;
 	bool own_env; /* the request had one */
+	bool created; /* its context was made for it */
 	int status, oom_killed;
 	uint64_t oom_files; /* what files in memory took of its context when it was short of it */
 	pid_t pid;
@@ -101,9 +106,12 @@ void exec_describe_failure(struct refusal *e, const struct exec *x, int err, enu
 
 /* The cgroups of those that are there. 0 or -errno. */
 int exec_contexts_open(struct execs *execs, struct failure *f);
-/* The one that the request names. 0, or -EINVAL with *e. */
+/* The one that the request names; that of a session is made where it is not there, *ret_created. 0, or -EINVAL
+ * with *e. */
 int exec_context_of(struct execs *execs, const struct exec_request *request, struct context **ret,
-		    struct refusal *e);
+		    bool *ret_created, struct refusal *e);
+/* It was made for a command that is refused. */
+void exec_context_unmake(struct execs *execs, struct context *c);
 /* x is to run in its context; has nothing more to do with running; and is no more. */
 void exec_enter_context(struct exec *x);
 void exec_leave_context(struct exec *x);

@@ -21,6 +21,11 @@ static int check_request(const struct exec_request *request, struct refusal *e)
 			return refuse_value(e, "env", "the name of a variable is empty or has a '='");
 	if (request->cwd && request->cwd[0] != '/')
 		return refuse_value(e, "cwd", "cwd is not an absolute path");
+	if (request->session && !exec_session_id_valid(request->session))
+		return refuse_value(e, "session",
+				    "session must be 1 to 128 bytes of UTF-8 without control characters");
+	if (request->session && request->context)
+		return refuse_value(e, "session", "session and context exclude each other");
 	if (request->timeout_ms > EXEC_TIMEOUT_MAX_MS) {
 		refuse_value(e, "timeoutMs", "timeoutMs is too large");
 		e->limit = (long long)EXEC_TIMEOUT_MAX_MS;
@@ -152,21 +157,11 @@ static int submit(struct exec *x, uint64_t timeout_ms, struct refusal *e)
 	return 0;
 }
 
-int exec_start(struct execs *execs, const struct exec_request *request,
-	       struct exec_observer *observer, struct exec **ret_exec, struct refusal *e)
+/* Whether there is room for one more. 0, or -EINVAL with *e. */
+static int check_room(struct execs *execs, struct refusal *e)
 {
-	struct context *c;
-	struct exec *x;
-	int r;
-
 	if (execs->closing)
 		return refuse(e, MOAT_E_SHUTTING_DOWN, "the agent stops");
-	r = check_request(request, e);
-	if (r < 0)
-		return r;
-	r = exec_context_of(execs, request, &c, e);
-	if (r < 0)
-		return r;
 	if (execs->n_active >= EXEC_RUNNING_MAX) {
 		refuse(e, MOAT_E_TOO_MANY_PROCESSES, "%u commands run already",
 			      EXEC_RUNNING_MAX);
@@ -182,14 +177,27 @@ int exec_start(struct execs *execs, const struct exec_request *request,
 		e->limit = (long long)held_max();
 		return -EINVAL;
 	}
+	return 0;
+}
+
+/* In a context; on failure nothing of it is left. */
+static int start_in(struct execs *execs, struct context *c, const struct exec_request *request,
+		    struct exec_observer *observer, struct exec **ret, struct refusal *e)
+{
+	bool own_env = request->env && request->env[0], apart;
+	struct exec *x;
+	int r;
+
+	apart = request->isolation == EXEC_ISOLATED || (own_env && request->isolation == EXEC_ISOLATED_BY_ENV);
+	if (request->isolation == EXEC_NOT_ISOLATED && c->settings->values.ns == CONTEXT_SECURE)
+		return refuse_value(e, "isolated", "isolated cannot be false: the context's namespace is secure");
 	x = exec_new(execs);
 	if (!x)
 		return exec_describe_errno(e, -ENOMEM);
 	x->context = c;
 	x->observer = observer;
-	x->own_env = request->env && request->env[0];
-	x->ns = namespaces_of(execs->namespaces, c->place, &c->settings->values, c->show,
-			      request->isolated || x->own_env, c->own);
+	x->own_env = own_env;
+	x->ns = namespaces_of(execs->namespaces, c->place, &c->settings->values, c->show, apart, c->own);
 	x->number = ++execs->last_number;
 	exec_id_make(execs, x->number, x->id);
 	r = x->ns ? copy_request(x, request) : -ENOMEM;
@@ -203,6 +211,28 @@ int exec_start(struct execs *execs, const struct exec_request *request,
 		exec_free(x);
 		return r;
 	}
-	*ret_exec = x;
+	*ret = x;
 	return 0;
+}
+
+int exec_start(struct execs *execs, const struct exec_request *request,
+	       struct exec_observer *observer, struct exec **ret_exec, struct refusal *e)
+{
+	struct context *c;
+	bool created;
+	int r;
+
+	r = check_request(request, e);
+	if (r == 0)
+		r = check_room(execs, e);
+	if (r == 0)
+		r = exec_context_of(execs, request, &c, &created, e);
+	if (r < 0)
+		return r;
+	r = start_in(execs, c, request, observer, ret_exec, e);
+	if (r == 0)
+		(*ret_exec)->created = created;
+	else if (created)
+		exec_context_unmake(execs, c);
+	return r;
 }
