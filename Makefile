@@ -221,7 +221,11 @@ ANALYZER = -Wno-analyzer-malloc-leak -Wno-analyzer-use-of-uninitialized-value
 lint-quick: ## what takes seconds: the rules of includes; a part of make check
 	@tests/check-includes
 
-lint: lint-quick ## the same, cppcheck and gcc -fanalyzer
+format-check: ## whether `make format` would change what differs from the commit before (BASE=commit: from that)
+	$(call apt_install,clang-format)
+	@tests/check-format $(BASE)
+
+lint: lint-quick format-check ## the same, the layout of what has changed, cppcheck and gcc -fanalyzer
 	$(call apt_install,cppcheck)
 	cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,portability \
 		$(CPPCHECK) -Iinclude -Iuserspace userspace include
@@ -268,7 +272,7 @@ clean: ## remove what was built
 	rm -rf $(O)
 
 .PHONY: all help FORCE install-strip demo check check-all check-unit check-integration check-vm check-sanitize sanitized-tests \
-        tests bench bench-hooks bench-loads deps deps-build deps-demo deps-test deps-vm lint lint-quick format coverage install uninstall \
+        tests bench bench-hooks bench-loads deps deps-build deps-demo deps-test deps-vm lint lint-quick format format-check coverage install uninstall \
         clean compile_commands.json
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

@@ -18,55 +18,78 @@
 /* linux/ext4.h; reading it has the same number */
 #define EXT4_IOC_SETFSUUID (1u << 30 | 8u << 16 | 'f' << 8 | 44)
 
-/* Type and number of an ioctl(2) request, whatever the size of its argument (32-bit callers). */
+/* What a request is about, which says what decides: use_ioctl(). */
+enum subject {
+	NOTHING,
+	FLAGS,       /* of a file */
+	WHOLE,       /* file system, by a descriptor of anything on it */
+	KERNEL,      /* what user code has no part in */
+	KERNEL_FILE, /* the same, if the file is one of the kernel's own */
+	PROCESS,
+	TERMINAL,
+};
+
+/* The requests that are decided: type, number, whatever the size of their argument (32-bit callers), subject. */
+#define IOCTLS(X)                                                                                  \
+	/* linux/fs.h, linux/fsverity.h: flags of a file, by a descriptor that only reads */       \
+	X(FS_IOC_SETFLAGS, 'f', 2, FLAGS)                                                          \
+	X(FS_IOC_SETVERSION, 'v', 2, FLAGS)                                                        \
+	/* fs/ext4/ext4.h: the generation, by which a mark knows its inode */                      \
+	X(EXT4_IOC_SETVERSION, 'f', 4, FLAGS)                                                      \
+	X(FS_IOC_FSSETXATTR, 'X', 32, FLAGS)                                                       \
+	X(FS_IOC_ENABLE_VERITY, 'f', 133, FLAGS)                                                   \
+	/* linux/fscrypt.h: of an empty directory */                                               \
+	X(FS_IOC_SET_ENCRYPTION_POLICY, 'f', 19, FLAGS)                                            \
+	/* of the whole file system, by a descriptor of anything on it */                          \
+	X(FS_FREEZE, 'X', 119, WHOLE)                                                              \
+	X(FS_THAW, 'X', 120, WHOLE)                                                                \
+	X(FS_SHUTDOWN, 'X', 125, WHOLE)                                                            \
+	X(FS_RESIZE, 'f', 16, WHOLE)                                                               \
+	X(FS_EXTEND, 'f', 7, WHOLE)                                                                \
+	X(FS_ADD_GROUP, 'f', 8, WHOLE)                                                             \
+	/* linux/fscrypt.h: nobody reads what it encrypts any more */                              \
+	X(FS_REMOVE_KEY, 'f', 24, WHOLE)                                                           \
+	X(FS_REMOVE_KEY_OF_ALL, 'f', 25, WHOLE)                                                    \
+	X(FS_TUNE, 'f', 46, WHOLE)                                                                 \
+	/* linux/f2fs.h */                                                                         \
+	X(F2FS_RESIZE, 0xf5, 16, WHOLE)                                                            \
+	/* xfs_fs.h: growing, reserving what is free, failing on purpose, repairing */             \
+	X(XFS_SCRUB, 'X', 60, WHOLE)                                                               \
+	X(XFS_SCRUB_VECTOR, 'X', 64, WHOLE)                                                        \
+	X(XFS_GROW_DATA, 'X', 110, WHOLE)                                                          \
+	X(XFS_GROW_LOG, 'X', 111, WHOLE)                                                           \
+	X(XFS_GROW_REALTIME, 'X', 112, WHOLE)                                                      \
+	X(XFS_RESERVE, 'X', 114, WHOLE)                                                            \
+	X(XFS_INJECT_ERROR, 'X', 116, WHOLE)                                                       \
+	X(XFS_CLEAR_ERRORS, 'X', 117, WHOLE)                                                       \
+	/* and files past the hooks that paths are asked by */                                     \
+	X(XFS_OPEN_BY_HANDLE, 'X', 107, WHOLE)                                                     \
+	X(XFS_ATTRMULTI_BY_HANDLE, 'X', 123, WHOLE)                                                \
+	/* linux/nsfs.h, 6.12: hands out mount namespaces, also the control plane's, to CAP_SYS_ADMIN */ \
+	X(NS_MNT_GET_NEXT, 0xb7, 11, KERNEL)                                                       \
+	X(NS_MNT_GET_PREV, 0xb7, 12, KERNEL)                                                       \
+	/* linux/pidfd.h, 6.13: parent, user and cgroup of a process */                            \
+	X(PIDFD_GET_INFO, 0xff, 11, PROCESS)                                                       \
+	/* asm-generic/ioctls.h: what is written to /dev/console goes to this terminal */          \
+	X(TIOCCONS, 'T', 0x1d, KERNEL)                                                             \
+	/* as if it had been typed, for whoever reads next */                                      \
+	X(TIOCSTI, 'T', 0x12, KERNEL)                                                              \
+	/* the same by selecting and pasting, on a console */                                      \
+	X(TIOCLINUX, 'T', 0x1c, KERNEL)                                                            \
+	/* line disciplines: drivers of the kernel's, also as modules */                           \
+	X(TIOCSETD, 'T', 0x23, KERNEL)                                                             \
+	X(TIOCSCTTY, 'T', 0x0e, TERMINAL)                                                          \
+	/* linux/kd.h: what keys mean, on a console */                                             \
+	X(KDSKBENT, 'K', 0x47, KERNEL)                                                             \
+	X(KDSKBSENT, 'K', 0x49, KERNEL)                                                            \
+	X(KDSKBDIACR, 'K', 0x4b, KERNEL)                                                           \
+	X(KDSETKEYCODE, 'K', 0x4d, KERNEL)                                                         \
+	X(KDSKBDIACRUC, 'K', 0xfb, KERNEL)
+
 enum {
-	/* linux/fs.h, linux/fsverity.h: flags of a file, by a descriptor that only reads */
-	FS_IOC_SETFLAGS = 'f' << 8 | 2,
-	FS_IOC_SETVERSION = 'v' << 8 | 2,
-	EXT4_IOC_SETVERSION = 'f' << 8 | 4, /* fs/ext4/ext4.h: the generation, by which a mark knows its inode */
-	FS_IOC_FSSETXATTR = 'X' << 8 | 32,
-	FS_IOC_ENABLE_VERITY = 'f' << 8 | 133,
-	FS_IOC_SET_ENCRYPTION_POLICY = 'f' << 8 | 19, /* linux/fscrypt.h: of an empty directory */
-	/* of the whole file system, by a descriptor of anything on it */
-	FS_FREEZE = 'X' << 8 | 119,
-	FS_THAW = 'X' << 8 | 120,
-	FS_SHUTDOWN = 'X' << 8 | 125,
-	FS_RESIZE = 'f' << 8 | 16,
-	FS_EXTEND = 'f' << 8 | 7,
-	FS_ADD_GROUP = 'f' << 8 | 8,
-	FS_REMOVE_KEY = 'f' << 8 | 24, /* linux/fscrypt.h: nobody reads what it encrypts any more */
-	FS_REMOVE_KEY_OF_ALL = 'f' << 8 | 25,
-	FS_TUNE = 'f' << 8 | 46,
-	F2FS_RESIZE = 0xf5 << 8 | 16, /* linux/f2fs.h */
-	/* xfs_fs.h: growing, reserving what is free, failing on purpose, repairing */
-	XFS_SCRUB = 'X' << 8 | 60,
-	XFS_SCRUB_VECTOR = 'X' << 8 | 64,
-	XFS_GROW_DATA = 'X' << 8 | 110,
-	XFS_GROW_LOG = 'X' << 8 | 111,
-	XFS_GROW_REALTIME = 'X' << 8 | 112,
-	XFS_RESERVE = 'X' << 8 | 114,
-	XFS_INJECT_ERROR = 'X' << 8 | 116,
-	XFS_CLEAR_ERRORS = 'X' << 8 | 117,
-	/* and files past the hooks that paths are asked by */
-	XFS_OPEN_BY_HANDLE = 'X' << 8 | 107,
-	XFS_ATTRMULTI_BY_HANDLE = 'X' << 8 | 123,
-	/* linux/nsfs.h, 6.12: hands out mount namespaces, also the control plane's, to CAP_SYS_ADMIN */
-	NS_MNT_GET_NEXT = 0xb7 << 8 | 11,
-	NS_MNT_GET_PREV = 0xb7 << 8 | 12,
-	/* linux/pidfd.h, 6.13: parent, user and cgroup of a process */
-	PIDFD_GET_INFO = 0xff << 8 | 11,
-	/* asm-generic/ioctls.h: what is written to /dev/console goes to this terminal */
-	TIOCCONS = 0x541d,
-	TIOCSTI = 0x5412,   /* as if it had been typed, for whoever reads next */
-	TIOCLINUX = 0x541c, /* the same by selecting and pasting, on a console */
-	TIOCSETD = 0x5423,  /* line disciplines: drivers of the kernel's, also as modules */
-	TIOCSCTTY = 0x540e,
-	/* linux/kd.h: what keys mean, on a console */
-	KDSKBENT = 0x4b47,
-	KDSKBSENT = 0x4b49,
-	KDSKBDIACR = 0x4b4b,
-	KDSETKEYCODE = 0x4b4d,
-	KDSKBDIACRUC = 0x4bfb,
+#define IOCTL_ROW(name, type, number, subject) name = (type) << 8 | (number),
+	IOCTLS(IOCTL_ROW)
+#undef IOCTL_ROW
 };
 
 static __always_inline int use_file_system(struct file *file, unsigned int cmd)
@@ -124,18 +147,6 @@ static __always_inline int use_kernel_file(struct file *file, unsigned int cmd)
 	return deny(MOAT_HOOK_file_ioctl, EPERM, MOAT_OBJECT_KERNEL, cmd);
 }
 
-static __always_inline int use_ioctl_of_type(struct file *file, unsigned int cmd)
-{
-	switch (cmd >> 8 & 0xff) {
-	case 0x94:
-		return is_harmless_to_btrfs(cmd & 0xff) ? 0 : use_file_system(file, cmd);
-	case 'M':
-		return use_kernel_file(file, cmd);
-	default:
-		return 0;
-	}
-}
-
 /* By force, from the session that has it: with CAP_SYS_ADMIN and an argument of 1 (tty_jobctrl.c). */
 static __always_inline int take_terminal(struct file *file, unsigned long arg)
 {
@@ -155,59 +166,46 @@ static __always_inline int take_terminal(struct file *file, unsigned long arg)
 	return deny(MOAT_HOOK_file_ioctl, EPERM, MOAT_OBJECT_KERNEL, TIOCSCTTY);
 }
 
-static __always_inline int use_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+static __always_inline enum subject subject_of(unsigned int cmd)
 {
 	if (cmd == EXT4_IOC_SETFSUUID)
-		return use_file_system(file, cmd);
+		return WHOLE;
 	switch (cmd & 0xffff) {
-	case FS_IOC_SETFLAGS:
-	case FS_IOC_SETVERSION:
-	case EXT4_IOC_SETVERSION:
-	case FS_IOC_FSSETXATTR:
-	case FS_IOC_ENABLE_VERITY:
-	case FS_IOC_SET_ENCRYPTION_POLICY:
+#define IOCTL_ROW(name, type, number, subject)                                                     \
+	case name:                                                                                 \
+		return subject;
+		IOCTLS(IOCTL_ROW)
+#undef IOCTL_ROW
+	}
+	switch (cmd >> 8 & 0xff) {
+	case 0x94:
+		return is_harmless_to_btrfs(cmd & 0xff) ? NOTHING : WHOLE;
+	case 'M':
+		return KERNEL_FILE;
+	default:
+		return NOTHING;
+	}
+}
+
+static __always_inline int use_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	switch (subject_of(cmd)) {
+	case FLAGS:
 		return change_inode(MOAT_HOOK_file_ioctl, file->f_inode);
-	case FS_FREEZE:
-	case FS_THAW:
-	case FS_SHUTDOWN:
-	case FS_RESIZE:
-	case FS_EXTEND:
-	case FS_ADD_GROUP:
-	case FS_REMOVE_KEY:
-	case FS_REMOVE_KEY_OF_ALL:
-	case FS_TUNE:
-	case F2FS_RESIZE:
-	case XFS_SCRUB:
-	case XFS_SCRUB_VECTOR:
-	case XFS_GROW_DATA:
-	case XFS_GROW_LOG:
-	case XFS_GROW_REALTIME:
-	case XFS_RESERVE:
-	case XFS_INJECT_ERROR:
-	case XFS_CLEAR_ERRORS:
-	case XFS_OPEN_BY_HANDLE:
-	case XFS_ATTRMULTI_BY_HANDLE:
+	case WHOLE:
 		return use_file_system(file, cmd);
-	case NS_MNT_GET_NEXT:
-	case NS_MNT_GET_PREV:
-	case TIOCCONS:
-	case TIOCSTI:
-	case TIOCLINUX:
-	case TIOCSETD:
-	case KDSKBENT:
-	case KDSKBSENT:
-	case KDSKBDIACR:
-	case KDSETKEYCODE:
-	case KDSKBDIACRUC:
+	case KERNEL:
 		if (!user_subject())
 			return 0;
 		return deny(MOAT_HOOK_file_ioctl, EPERM, MOAT_OBJECT_KERNEL, cmd);
-	case TIOCSCTTY:
-		return take_terminal(file, arg);
-	case PIDFD_GET_INFO:
+	case KERNEL_FILE:
+		return use_kernel_file(file, cmd);
+	case PROCESS:
 		return look_at_process(file);
+	case TERMINAL:
+		return take_terminal(file, arg);
 	default:
-		return use_ioctl_of_type(file, cmd);
+		return 0;
 	}
 }
 

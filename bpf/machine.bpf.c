@@ -220,35 +220,15 @@ int BPF_PROG(moat_capable, const struct cred *cred, struct user_namespace *ns, i
 	return deny(MOAT_HOOK_capable, EPERM, MOAT_OBJECT_CAPABILITY, cap);
 }
 
-SEC("lsm/locked_down")
-int BPF_PROG(moat_locked_down, int what, int ret)
-{
-	return ret ? ret : refuse(MOAT_HOOK_locked_down, MOAT_OBJECT_KERNEL, what);
-}
+HOOK(locked_down, refuse(hook, MOAT_OBJECT_KERNEL, what), int what)
 
 /* The kernel log, also by /dev/kmsg; 6.1 gives it to CAP_SYS_ADMIN as well. */
-SEC("lsm/syslog")
-int BPF_PROG(moat_syslog, int type, int ret)
-{
-	return ret ? ret : refuse(MOAT_HOOK_syslog, MOAT_OBJECT_KERNEL, type);
-}
+HOOK(syslog, refuse(hook, MOAT_OBJECT_KERNEL, type), int type)
 
 /* Loading a module by asking for what it offers: modprobe runs outside of moat's sight. */
-SEC("lsm/kernel_module_request")
-int BPF_PROG(moat_kernel_module_request, char *name, int ret)
-{
-	return ret ? ret : refuse(MOAT_HOOK_kernel_module_request, MOAT_OBJECT_KERNEL, 0);
-}
-
-SEC("lsm/key_alloc")
-int BPF_PROG(moat_key_alloc, struct key *key, const struct cred *cred, unsigned long flags, int ret)
-{
-	return ret ? ret : refuse(MOAT_HOOK_key_alloc, MOAT_OBJECT_KEY, 0);
-}
-
-SEC("lsm/key_permission")
-int BPF_PROG(moat_key_permission, struct __key_reference_with_attributes *key_ref,
-	     const struct cred *cred, unsigned int need_perm, int ret)
-{
-	return ret ? ret : refuse(MOAT_HOOK_key_permission, MOAT_OBJECT_KEY, 0);
-}
+HOOK(kernel_module_request, refuse(hook, MOAT_OBJECT_KERNEL, 0), char *name)
+HOOK(key_alloc, refuse(hook, MOAT_OBJECT_KEY, 0), struct key *key, const struct cred *cred,
+     unsigned long flags)
+HOOK(key_permission, refuse(hook, MOAT_OBJECT_KEY, 0),
+     struct __key_reference_with_attributes *key_ref, const struct cred *cred,
+     unsigned int need_perm)

@@ -74,15 +74,8 @@ static __always_inline int bind_address(__u32 hook, struct sock *sk, const void 
 static __always_inline int bind_name(struct sock *sk)
 {
 	const struct moat_label *l = label_of(bpf_get_current_task_btf());
-	struct moat_socket *s;
 
-	if (!l || l->role != MOAT_ROLE_CONTROL)
-		return 0;
-	s = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!s)
-		return -ENOMEM;
-	s->label = *l;
-	return 0;
+	return l && l->role == MOAT_ROLE_CONTROL ? own_socket(sk, l) : 0;
 }
 
 SEC("lsm/socket_bind")

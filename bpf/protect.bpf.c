@@ -85,17 +85,10 @@ static __always_inline int change_entry(__u32 hook, struct inode *dir, struct de
 	return deny_change(hook, entry, inode ? inode : dir, place);
 }
 
-SEC("lsm/inode_create")
-int BPF_PROG(moat_inode_create, struct inode *dir, struct dentry *dentry, unsigned short mode, int ret)
-{
-	return ret ? ret : change_entry(MOAT_HOOK_inode_create, dir, dentry);
-}
-
-SEC("lsm/inode_mkdir")
-int BPF_PROG(moat_inode_mkdir, struct inode *dir, struct dentry *dentry, unsigned short mode, int ret)
-{
-	return ret ? ret : change_entry(MOAT_HOOK_inode_mkdir, dir, dentry);
-}
+HOOK(inode_create, change_entry(hook, dir, dentry), struct inode *dir, struct dentry *dentry,
+     unsigned short mode)
+HOOK(inode_mkdir, change_entry(hook, dir, dentry), struct inode *dir, struct dentry *dentry,
+     unsigned short mode)
 
 SEC("lsm/inode_mknod")
 int BPF_PROG(moat_inode_mknod, struct inode *dir, struct dentry *dentry, unsigned short mode,
@@ -113,24 +106,10 @@ int BPF_PROG(moat_inode_mknod, struct inode *dir, struct dentry *dentry, unsigne
 	return change_entry(MOAT_HOOK_inode_mknod, dir, dentry);
 }
 
-SEC("lsm/inode_symlink")
-int BPF_PROG(moat_inode_symlink, struct inode *dir, struct dentry *dentry, const char *old_name,
-	     int ret)
-{
-	return ret ? ret : change_entry(MOAT_HOOK_inode_symlink, dir, dentry);
-}
-
-SEC("lsm/inode_unlink")
-int BPF_PROG(moat_inode_unlink, struct inode *dir, struct dentry *dentry, int ret)
-{
-	return ret ? ret : change_entry(MOAT_HOOK_inode_unlink, dir, dentry);
-}
-
-SEC("lsm/inode_rmdir")
-int BPF_PROG(moat_inode_rmdir, struct inode *dir, struct dentry *dentry, int ret)
-{
-	return ret ? ret : change_entry(MOAT_HOOK_inode_rmdir, dir, dentry);
-}
+HOOK(inode_symlink, change_entry(hook, dir, dentry), struct inode *dir, struct dentry *dentry,
+     const char *old_name)
+HOOK(inode_unlink, change_entry(hook, dir, dentry), struct inode *dir, struct dentry *dentry)
+HOOK(inode_rmdir, change_entry(hook, dir, dentry), struct inode *dir, struct dentry *dentry)
 
 /* The place of an inode that gets a mark with these flags; without flags: there is no room for it. */
 static __always_inline struct place prepare_place(struct inode *inode, __u32 flags)
@@ -277,12 +256,8 @@ static __always_inline int change_attributes(__u32 hook, struct dentry *dentry)
 }
 
 /* From 6.3 on with the mount's idmap before the others: which one is loaded, BTF tells the agent. */
-SEC("?lsm/inode_setattr")
-int BPF_PROG(moat_inode_setattr, struct mnt_idmap *idmap, struct dentry *dentry,
-	     struct iattr *attr, int ret)
-{
-	return ret ? ret : change_attributes(MOAT_HOOK_inode_setattr, dentry);
-}
+OPTIONAL_HOOK(inode_setattr, change_attributes(hook, dentry), struct mnt_idmap *idmap,
+	      struct dentry *dentry, struct iattr *attr)
 
 SEC("?lsm/inode_setattr")
 int BPF_PROG(moat_inode_setattr_6_1, struct dentry *dentry, struct iattr *attr, int ret)
@@ -291,40 +266,20 @@ int BPF_PROG(moat_inode_setattr_6_1, struct dentry *dentry, struct iattr *attr, 
 }
 
 /* The first argument was the mount's user namespace in 6.1; it is not read. */
-SEC("lsm/inode_setxattr")
-int BPF_PROG(moat_inode_setxattr, void *idmap, struct dentry *dentry, const char *name,
-	     const void *value, unsigned long size, int flags, int ret)
-{
-	return ret ? ret : change_attributes(MOAT_HOOK_inode_setxattr, dentry);
-}
-
-SEC("lsm/inode_removexattr")
-int BPF_PROG(moat_inode_removexattr, void *idmap, struct dentry *dentry, const char *name, int ret)
-{
-	return ret ? ret : change_attributes(MOAT_HOOK_inode_removexattr, dentry);
-}
+HOOK(inode_setxattr, change_attributes(hook, dentry), void *idmap, struct dentry *dentry,
+     const char *name, const void *value, unsigned long size, int flags)
+HOOK(inode_removexattr, change_attributes(hook, dentry), void *idmap, struct dentry *dentry,
+     const char *name)
 
 /* Before 6.2 access lists came as extended attributes. */
-SEC("?lsm/inode_set_acl")
-int BPF_PROG(moat_inode_set_acl, struct mnt_idmap *idmap, struct dentry *dentry,
-	     const char *acl_name, struct posix_acl *kacl, int ret)
-{
-	return ret ? ret : change_attributes(MOAT_HOOK_inode_set_acl, dentry);
-}
-
-SEC("?lsm/inode_remove_acl")
-int BPF_PROG(moat_inode_remove_acl, struct mnt_idmap *idmap, struct dentry *dentry,
-	     const char *acl_name, int ret)
-{
-	return ret ? ret : change_attributes(MOAT_HOOK_inode_remove_acl, dentry);
-}
+OPTIONAL_HOOK(inode_set_acl, change_attributes(hook, dentry), struct mnt_idmap *idmap,
+	      struct dentry *dentry, const char *acl_name, struct posix_acl *kacl)
+OPTIONAL_HOOK(inode_remove_acl, change_attributes(hook, dentry), struct mnt_idmap *idmap,
+	      struct dentry *dentry, const char *acl_name)
 
 /* file_setattr(2), 6.17 */
-SEC("?lsm/inode_file_setattr")
-int BPF_PROG(moat_inode_file_setattr, struct dentry *dentry, struct file_kattr *fa, int ret)
-{
-	return ret ? ret : change_attributes(MOAT_HOOK_inode_file_setattr, dentry);
-}
+OPTIONAL_HOOK(inode_file_setattr, change_attributes(hook, dentry), struct dentry *dentry,
+	      struct file_kattr *fa)
 
 /* Marking */
 
@@ -438,35 +393,14 @@ int BPF_PROG(moat_sb_delete, struct super_block *sb)
 
 /* What is only read */
 
-SEC("lsm/inode_readlink")
-int BPF_PROG(moat_inode_readlink, struct dentry *dentry, int ret)
-{
-	return ret ? ret : look_at_entry(MOAT_HOOK_inode_readlink, dentry);
-}
-
-SEC("lsm/inode_getxattr")
-int BPF_PROG(moat_inode_getxattr, struct dentry *dentry, const char *name, int ret)
-{
-	return ret ? ret : look_at_entry(MOAT_HOOK_inode_getxattr, dentry);
-}
-
-SEC("lsm/inode_listxattr")
-int BPF_PROG(moat_inode_listxattr, struct dentry *dentry, int ret)
-{
-	return ret ? ret : look_at_entry(MOAT_HOOK_inode_listxattr, dentry);
-}
+HOOK(inode_readlink, look_at_entry(hook, dentry), struct dentry *dentry)
+HOOK(inode_getxattr, look_at_entry(hook, dentry), struct dentry *dentry, const char *name)
+HOOK(inode_listxattr, look_at_entry(hook, dentry), struct dentry *dentry)
 
 /* Before 6.2 an extended attribute. */
-SEC("?lsm/inode_get_acl")
-int BPF_PROG(moat_inode_get_acl, struct mnt_idmap *idmap, struct dentry *dentry, const char *acl_name,
-	     int ret)
-{
-	return ret ? ret : look_at_entry(MOAT_HOOK_inode_get_acl, dentry);
-}
+OPTIONAL_HOOK(inode_get_acl, look_at_entry(hook, dentry), struct mnt_idmap *idmap,
+	      struct dentry *dentry, const char *acl_name)
 
 /* file_getattr(2), 6.17 */
-SEC("?lsm/inode_file_getattr")
-int BPF_PROG(moat_inode_file_getattr, struct dentry *dentry, struct file_kattr *fa, int ret)
-{
-	return ret ? ret : look_at_entry(MOAT_HOOK_inode_file_getattr, dentry);
-}
+OPTIONAL_HOOK(inode_file_getattr, look_at_entry(hook, dentry), struct dentry *dentry,
+	      struct file_kattr *fa)

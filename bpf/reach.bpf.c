@@ -308,12 +308,8 @@ static __always_inline int reach_socket(__u32 hook, struct sock *own, struct soc
 	return allow(hook);
 }
 
-SEC("lsm/unix_stream_connect")
-int BPF_PROG(moat_unix_stream_connect, struct sock *sock, struct sock *other, struct sock *newsk,
-	     int ret)
-{
-	return ret ? ret : reach_socket(MOAT_HOOK_unix_stream_connect, sock, other);
-}
+HOOK(unix_stream_connect, reach_socket(hook, sock, other), struct sock *sock, struct sock *other,
+     struct sock *newsk)
 
 SEC("lsm/unix_may_send")
 int BPF_PROG(moat_unix_may_send, struct socket *sock, struct socket *other, int ret)

@@ -22,7 +22,6 @@ int BPF_PROG(moat_socket_post_create, struct socket *sock, int family, int type,
 	     int kern, int ret)
 {
 	const struct moat_label *l;
-	struct moat_socket *s;
 	struct sock *sk;
 
 	if (ret)
@@ -33,11 +32,7 @@ int BPF_PROG(moat_socket_post_create, struct socket *sock, int family, int type,
 	sk = sock->sk;
 	if (!l || l->role == MOAT_ROLE_NONE || !sk)
 		return 0;
-	s = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!s)
-		return -ENOMEM;
-	s->label = *l;
-	return 0;
+	return own_socket(sk, l);
 }
 
 /* Asked for every socket that goes. */

@@ -191,6 +191,17 @@ static __noinline __attribute__((unused)) int note_bound(struct sock *sk,
 	return bpf_map_update_elem(&pending, &address, &one, BPF_ANY) ? -ENOBUFS : 0;
 }
 
+/* Notes whose a unix socket is. 0 or -ENOMEM. */
+static __always_inline int own_socket(struct sock *sk, const struct moat_label *owner)
+{
+	struct moat_socket *s = bpf_sk_storage_get(&sockets, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!s)
+		return -ENOMEM;
+	s->label = *owner;
+	return 0;
+}
+
 /* Whether user code of one principal may reach a unix socket of another's. */
 static __always_inline bool may_reach(const struct moat_label *subject,
 				      const struct moat_label *owner)

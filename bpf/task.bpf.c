@@ -40,12 +40,8 @@ static __always_inline int touch(__u32 hook, struct task_struct *target)
 	return touch_or_look(hook, target, false);
 }
 
-SEC("lsm/task_kill")
-int BPF_PROG(moat_task_kill, struct task_struct *p, struct kernel_siginfo *info, int sig,
-	     const struct cred *cred, int ret)
-{
-	return ret ? ret : touch(MOAT_HOOK_task_kill, p);
-}
+HOOK(task_kill, touch(hook, p), struct task_struct *p, struct kernel_siginfo *info, int sig,
+     const struct cred *cred)
 
 SEC("lsm/ptrace_access_check")
 int BPF_PROG(moat_ptrace_access_check, struct task_struct *child, unsigned int mode, int ret)
@@ -56,11 +52,7 @@ int BPF_PROG(moat_ptrace_access_check, struct task_struct *child, unsigned int m
 	return ret ? ret : touch_or_look(MOAT_HOOK_ptrace_access_check, child, look);
 }
 
-SEC("lsm/ptrace_traceme")
-int BPF_PROG(moat_ptrace_traceme, struct task_struct *parent, int ret)
-{
-	return ret ? ret : touch(MOAT_HOOK_ptrace_traceme, parent);
-}
+HOOK(ptrace_traceme, touch(hook, parent), struct task_struct *parent)
 
 /*
  * A limit above 0 lets its holder have real-time or raised priority without CAP_SYS_NICE (sched(7)), so
@@ -91,66 +83,17 @@ int BPF_PROG(moat_task_setrlimit, struct task_struct *p, unsigned int resource,
 	return touch(MOAT_HOOK_task_setrlimit, p);
 }
 
-SEC("lsm/capget")
-int BPF_PROG(moat_capget, const struct task_struct *target, void *effective, void *inheritable,
-	     void *permitted, int ret)
-{
-	return ret ? ret : touch(MOAT_HOOK_capget, (struct task_struct *)target);
-}
-
-SEC("lsm/task_setnice")
-int BPF_PROG(moat_task_setnice, struct task_struct *p, int nice, int ret)
-{
-	return ret ? ret : touch(MOAT_HOOK_task_setnice, p);
-}
-
-SEC("lsm/task_setscheduler")
-int BPF_PROG(moat_task_setscheduler, struct task_struct *p, int ret)
-{
-	return ret ? ret : touch(MOAT_HOOK_task_setscheduler, p);
-}
-
-SEC("lsm/task_getscheduler")
-int BPF_PROG(moat_task_getscheduler, struct task_struct *p, int ret)
-{
-	return ret ? ret : touch(MOAT_HOOK_task_getscheduler, p);
-}
-
-SEC("lsm/task_setioprio")
-int BPF_PROG(moat_task_setioprio, struct task_struct *p, int ioprio, int ret)
-{
-	return ret ? ret : touch(MOAT_HOOK_task_setioprio, p);
-}
-
-SEC("lsm/task_getioprio")
-int BPF_PROG(moat_task_getioprio, struct task_struct *p, int ret)
-{
-	return ret ? ret : touch(MOAT_HOOK_task_getioprio, p);
-}
-
-SEC("lsm/task_setpgid")
-int BPF_PROG(moat_task_setpgid, struct task_struct *p, int pgid, int ret)
-{
-	return ret ? ret : touch(MOAT_HOOK_task_setpgid, p);
-}
-
-SEC("lsm/task_getpgid")
-int BPF_PROG(moat_task_getpgid, struct task_struct *p, int ret)
-{
-	return ret ? ret : touch(MOAT_HOOK_task_getpgid, p);
-}
-
-SEC("lsm/task_getsid")
-int BPF_PROG(moat_task_getsid, struct task_struct *p, int ret)
-{
-	return ret ? ret : touch(MOAT_HOOK_task_getsid, p);
-}
-
-SEC("lsm/task_movememory")
-int BPF_PROG(moat_task_movememory, struct task_struct *p, int ret)
-{
-	return ret ? ret : touch(MOAT_HOOK_task_movememory, p);
-}
+HOOK(capget, touch(hook, (struct task_struct *)target), const struct task_struct *target,
+     void *effective, void *inheritable, void *permitted)
+HOOK(task_setnice, touch(hook, p), struct task_struct *p, int nice)
+HOOK(task_setscheduler, touch(hook, p), struct task_struct *p)
+HOOK(task_getscheduler, touch(hook, p), struct task_struct *p)
+HOOK(task_setioprio, touch(hook, p), struct task_struct *p, int ioprio)
+HOOK(task_getioprio, touch(hook, p), struct task_struct *p)
+HOOK(task_setpgid, touch(hook, p), struct task_struct *p, int pgid)
+HOOK(task_getpgid, touch(hook, p), struct task_struct *p)
+HOOK(task_getsid, touch(hook, p), struct task_struct *p)
+HOOK(task_movememory, touch(hook, p), struct task_struct *p)
 
 /* Tracepoints and probes: of whatever else happens where the task meets them (sched_switch: who is next). */
 static __always_inline bool tells_of_others(struct perf_event *event)

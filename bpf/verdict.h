@@ -60,4 +60,21 @@ static __always_inline int deny(__u32 hook, __s32 err, __u32 kind, __u64 object)
 	return deny_as(NULL, hook, err, kind, object, false);
 }
 
+/*
+ * A program that leaves it to `verdict`, in which `hook` is the hook's number; the arguments are those of
+ * the hook, without its answer so far. What another module has refused stays refused.
+ */
+#define HOOK(name, verdict, arguments...) HOOK_PROGRAM("lsm/" #name, name, verdict, arguments)
+/* Not loaded unless the agent chooses it (enforce/kernel.c). */
+#define OPTIONAL_HOOK(name, verdict, arguments...)                                                 \
+	HOOK_PROGRAM("?lsm/" #name, name, verdict, arguments)
+#define HOOK_PROGRAM(section, name, verdict, arguments...)                                         \
+	SEC(section)                                                                               \
+	int BPF_PROG(moat_##name, arguments, int ret)                                              \
+	{                                                                                          \
+		const __u32 hook = MOAT_HOOK_##name;                                               \
+                                                                                                   \
+		return ret ? ret : (verdict);                                                      \
+	}
+
 #endif

@@ -124,11 +124,33 @@ class Program:
 
 SECTION = re.compile(r'^SEC\("(\??)lsm(?:\.s)?/(\w+)"\)', re.M)
 BY_MACRO = re.compile(r"\s*int BPF_PROG\((\w+),\s*([^)]*)\)\s*\{")
+BY_ROW = re.compile(r"^(OPTIONAL_)?HOOK\(", re.M)  # bpf/verdict.h
 BY_HAND = re.compile(r"\s*int (\w+)\(unsigned long long \*ctx\)\s*\{(.*?)\n\}", re.S)
 
 
 def declared_arguments(text):
     return dict(enumerate(re.fullmatch(r"(.*?)(\w+)", " ".join(each.split())).groups() for each in text.split(",")))
+
+
+def row(text, start):
+    """The parts of a row of HOOK(), from behind its parenthesis: hook, verdict, arguments."""
+    parts, depth = [""], 1
+    for letter in text[start:]:
+        depth += {"(": 1, ")": -1}.get(letter, 0)
+        if depth == 0:
+            return [" ".join(each.split()) for each in parts]
+        if letter == "," and depth == 1:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    raise AssertionError(f"this row has no end: {text[start:start + 60]!r}")
+
+
+def rows(text):
+    """The programs that are rows of HOOK(): what the macro declares is moat_HOOK(arguments, int ret)."""
+    for found in BY_ROW.finditer(text):
+        hook, _verdict, *arguments = row(text, found.end())
+        yield Program(hook, f"moat_{hook}", bool(found[1]), declared_arguments(", ".join([*arguments, "int ret"])))
 
 
 def programs():
@@ -137,6 +159,7 @@ def programs():
     for path in sorted(glob.glob(os.path.join(places.SOURCE, "bpf/*.bpf.c"))):
         with open(path, encoding="utf-8") as file:
             text = file.read()
+        found.extend(rows(text))
         for section in SECTION.finditer(text):
             optional, hook = section.groups()
             macro, hand = BY_MACRO.match(text, section.end()), BY_HAND.match(text, section.end())

@@ -318,4 +318,39 @@ static inline unsigned count_processes(const char *needle)
 	return n;
 }
 
+/* An argument that no other process on the machine has. */
+static inline const char *unique(void)
+{
+	static char text[32];
+	static unsigned n;
+
+	snprintf(text, sizeof(text), "%u.%06u", 7000 + n++, (unsigned)getpid() % 1000000);
+	return text;
+}
+
+/* A script in which every %s is the same unique duration; caller frees. */
+static inline char *script_with(const char *format, const char *mark)
+{
+	char *text = strdup("");
+
+	for (const char *p = format; *p; p++) {
+		char *more;
+
+		if (p[0] == '%' && p[1] == 's') {
+			assert_true(asprintf(&more, "%s%s", text, mark) > 0);
+			p++;
+		} else {
+			assert_true(asprintf(&more, "%s%c", text, *p) > 0);
+		}
+		free(text);
+		text = more;
+	}
+	return text;
+}
+
+static inline void assert_all_gone(const char *mark)
+{
+	RUN_UNTIL(count_processes(mark) == 0);
+}
+
 #endif
