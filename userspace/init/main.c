@@ -407,8 +407,7 @@ static int setup(enum init_step *step)
 		drop_fds(fds, n_fds);
 	}
 	if (r == 0)
-		r = setup_mounts(packet + sizeof(*m), m->n_hidden, m->own, m->own || m->shared_pid,
-				 m->shm_size, step);
+		r = setup_mounts(m, step);
 	if (r == 0 && m->own)
 		r = own_open(m->shm_size); /* the last step was MASK, of the same kind */
 	if (r == 0 && !is_template) /* what is cloned from it may get any capability of a context */

@@ -89,7 +89,7 @@ enum init_message {
 };
 
 /* INIT_SETUP, with a descriptor of the cgroup namespace to be in; followed by n_hidden NUL-terminated absolute paths: directories and files that must
- * not be seen inside (an empty read-only tmpfs, or /dev/null, is mounted over each that exists). */
+ * not be seen inside: an empty read-only tmpfs, or /dev/null, is mounted over each. */
 struct init_setup {
 	uint32_t type;
 	uint32_t shared_pid; /* 1: not PID 1; becomes a child subreaper instead */
@@ -101,6 +101,9 @@ struct init_setup {
 	uint32_t own; /* 1: each command in mount, IPC and UTS namespaces of its own, made from these, with
 		       * /dev/pts, /dev/shm and INIT_OWN of its own */
 	uint32_t template; /* 1: takes INIT_CLONE, and nothing else */
+	uint32_t may_lack; /* 1: what is to be hidden and not there needs no cover, also when it comes;
+			    * else it is a failure */
+	uint32_t pad;
 };
 
 /* INIT_CLONE; followed by n_shown NUL-terminated absolute paths: covers of the template's that go. */
