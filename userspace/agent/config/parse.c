@@ -29,6 +29,7 @@ struct parser {
 	unsigned line;    /* of what inih was given last */
 	char *value;      /* the value on it, to compare with what inih makes of it */
 	enum section section;
+	bool any_section; /* NONE is then one that was refused */
 	struct config_service *service; /* of the section, which adds no other meanwhile */
 	struct config_context *context;
 	unsigned moat_line;
@@ -36,18 +37,6 @@ struct parser {
 	bool reach_given;
 	bool no_memory;
 };
-
-void config_error_at(struct config_error *e, unsigned line, const char *fmt, ...)
-{
-	va_list ap;
-
-	if (e->line && e->line <= line)
-		return;
-	e->line = line;
-	va_start(ap, fmt);
-	vsnprintf(e->reason, sizeof(e->reason), fmt, ap);
-	va_end(ap);
-}
 
 /* Keys: what each does with its value; NULL, or why it is refused. */
 
@@ -470,7 +459,8 @@ static int on_key(void *data, const char *section, const char *name, const char 
 
 	(void)section; /* next_line() knows it, without inih's limit of 50 bytes */
 	if (p->section == SECTION_NONE) {
-		config_error_at(p->error, p->line, "key %s stands in no section", name);
+		if (!p->any_section)
+			config_error_at(p->error, p->line, "key %s stands in no section", name);
 		return 1;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
@@ -548,6 +538,7 @@ static void begin_section(struct parser *p, char *text)
 	char *name = strtok_r(NULL, " \t", &save), *more = strtok_r(NULL, " \t", &save);
 
 	p->section = SECTION_NONE;
+	p->any_section = true;
 	p->seen = 0;
 	if (kind && strcmp(kind, "moat") == 0 && !name) {
 		if (p->moat_line)
@@ -626,6 +617,9 @@ static char *next_line(char *buf, int size, void *stream)
 	} else {
 		snprintf(buf, (size_t)size, "%s\n", line);
 		p->value = strpbrk(line, "=:");
+		if (p->value && *p->value == ':' && !strchr(line, '='))
+			config_error_at(p->error, p->line, "%.*s: write =, not :",
+					(int)(p->value - line), line);
 		while (p->value && isspace((unsigned char)*++p->value))
 			;
 	}
