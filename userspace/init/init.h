@@ -125,6 +125,7 @@ struct spawn_request {
 struct spawn_report {
 	uint32_t step; /* enum init_step */
 	int32_t err;   /* positive errno */
+	char text[INIT_TEXT_MAX]; /* as of init_reply */
 };
 
 /* Once, before the first spawn: what there is to give. 0 or -errno. */
@@ -148,7 +149,7 @@ struct pollfd;
 
 /* The children that have not executed their program yet. on_started hears of each once: err 0, or a
  * positive errno with the step, and then the child is none of the commands. */
-typedef void (*start_fn)(pid_t pid, int err, enum init_step step);
+typedef void (*start_fn)(pid_t pid, const struct spawn_report *told);
 
 bool starts_full(void);
 /* Owns report from now on. */

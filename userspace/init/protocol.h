@@ -38,6 +38,7 @@
 #define INIT_PACKET_MAX (256u * 1024)
 #define INIT_STRINGS_MAX (INIT_PACKET_MAX - 4096u)
 #define INIT_STARTS_MAX 256u
+#define INIT_TEXT_MAX 64u
 /* The control plane's directory in the root of that cgroup namespace, which is covered. */
 #define INIT_CGROUP_CONTROL "control"
 
@@ -63,7 +64,8 @@
 	X(DIRECTORY, "directory")                                                                 \
 	X(NO_NEW_PRIVS, "no-new-privs")                                                           \
 	X(CAPABILITIES, "capabilities")                                                           \
-	X(EXEC, "exec")
+	X(EXEC, "exec")                                                                           \
+	X(INTERPRETER, "interpreter")
 
 enum init_step {
 #define INIT_STEP_ENUM(name, text) INIT_STEP_##name,
@@ -170,6 +172,7 @@ struct init_reply {
 	uint64_t exec;
 	uint64_t user_usec, system_usec; /* of the command and what it waited for */
 	uint64_t max_rss_kib;
+	char text[INIT_TEXT_MAX]; /* INIT_SPAWN_FAILED at INTERPRETER: its name, cut, or "" */
 };
 
 #endif

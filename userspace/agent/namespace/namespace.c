@@ -237,6 +237,7 @@ static void on_answer(struct namespace *ns, const struct init_reply *reply)
 	ns->n_starting--;
 	/* The next one goes before the caller is told: it starts while we do our accounting. */
 	namespace_pump(ns);
+	memcpy(s->missing, reply->text, sizeof(reply->text));
 	s->on_spawned(s, reply->err, reply->step, reply->pid);
 }
 
