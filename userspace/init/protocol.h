@@ -90,8 +90,11 @@ enum init_message {
 	INIT_CLONE_FAILED,
 };
 
-/* INIT_SETUP, with a descriptor of the cgroup namespace to be in; followed by n_hidden NUL-terminated absolute paths: directories and files that must
- * not be seen inside: an empty read-only tmpfs, or /dev/null, is mounted over each. */
+/*
+ * INIT_SETUP, with a descriptor of the cgroup namespace to be in; followed by n_hidden NUL-terminated absolute
+ * paths: directories and files that must not be seen inside. An empty read-only tmpfs, or /dev/null, is mounted
+ * over each.
+ */
 struct init_setup {
 	uint32_t type;
 	uint32_t shared_pid; /* 1: not PID 1; becomes a child subreaper instead */
