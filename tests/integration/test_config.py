@@ -68,6 +68,25 @@ def short_options(session):
         assert done.returncode == 0 and done.stdout.startswith(word) and not done.stderr, done
 
 
+@test("--config-test names every error of the file, and every path in it that is not there")
+def config_test(session):
+    def run(text):
+        done = moatd.refuse(session.build, text, "--config-test")
+        return done[0], done[1].replace(done[2], "FILE").splitlines()
+    head = "[moat]\ninstance = x\nstate_dir = /run/x\n"
+    status, said = run(head + "hide = /etc/hostname\ndevice = /dev/null\n[service s]\ncommand = /bin/true\nprotect = /etc\nprotect = @resolver\n"
+                       "directory = /usr\n[context c]\ndirectory = /srv\n")
+    assert (status, said) == (0, []), said
+    status, said = run(head + "color = red\n[service s]\ncommand = /bin/true\nport = x\n")
+    assert status == 2 and len(said) == 1 and "FILE:4: unknown key color; line 7: port " in said[0], said
+    status, said = run(head + "hide = /nowhere/1\ndevice = /nowhere/2\ndevice = /etc/passwd\n[service s]\ncommand = /nowhere/3 secret\n"
+                       "protect = /nowhere/4\ndirectory = /etc/passwd\n[context c]\ndirectory = /nowhere/6\n")
+    assert status == 2 and len(said) == 7, said
+    for word in ("hide /nowhere/1", "device /nowhere/2", "device /etc/passwd: not a character", "command /nowhere/3:", "protect /nowhere/4",
+                 "directory /etc/passwd: not a directory", "context c: directory /nowhere/6"):
+        assert [line for line in said if word in line], (word, said)
+
+
 @test("the short form without a command is refused")
 def no_command(session):
     done = subprocess.run([os.path.join(session.build, "moatd"), "--port", "8080", "--"], capture_output=True, text=True,

@@ -204,6 +204,24 @@ def not_found(session):
         assert error.details["errno"] == 2 and error.details["step"] == "exec", error.details
 
 
+@test("of a script whose interpreter is missing the interpreter is named, and a line end of Windows is", needs=("moat",))
+def no_interpreter(session):
+    directory = f"{session.scratch}/interpreters"
+    os.makedirs(directory, exist_ok=True)
+    for first, words in ((b"#!/nowhere/perl -w\n", "its interpreter /nowhere/perl is not there"),
+                         (b"#! /bin/sh\r\n", "its interpreter /bin/sh is not there: the line ends in a carriage return, as on Windows"),
+                         (b"#!/" + b"x" * 200, "its interpreter /" + "x" * 63 + " is not there")):
+        with open(f"{directory}/moat-script", "wb") as file:
+            file.write(first)
+        os.chmod(f"{directory}/moat-script", 0o755)
+        for name, fields in ((f"{directory}/moat-script", {}), ("moat-script", {"env": {"PATH": f"/bin:{directory}"}})):
+            error = refused(session, name, **fields)
+            assert error.code == "COMMAND_NOT_FOUND" and error.details["step"] == "interpreter", (error, error.details)
+            assert str(error).endswith(f"{name}: {words}") or f"{name}: {words}" in str(error), (error, words)
+    os.chmod(f"{directory}/moat-script", 0o644)
+    assert refused(session, f"{directory}/moat-script").code == "COMMAND_NOT_EXECUTABLE"
+
+
 @test("a file that is no program is COMMAND_NOT_EXECUTABLE, and no shell is tried", needs=("moat",))
 def not_executable(session):
     error = refused(session, "/etc/passwd")

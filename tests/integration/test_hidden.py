@@ -5,10 +5,13 @@ these are about moat's own files, what becomes of them, and who does see them.
 """
 
 import os
+import pathlib
 import re
 import shutil
+import signal
+import tempfile
 
-from lib import moatd, places
+from lib import moatd, places, procs, unixhttp
 from lib.tap import test
 
 # Prints the errno's name of each call, or ok.
@@ -142,3 +145,38 @@ no_new_privs = no
     finally:
         agent.kill()
         agent.remove_files()
+
+
+@test("where only covers hide, no command starts in a namespace that is made again while something hidden is away: it would be in sight "
+      "when it comes back; then all is as before", needs=(), timeout=120)
+def missing(session):
+    session.require(not session.vm, "there the kernel hides it by its name, whether or not it is there")
+    with tempfile.TemporaryDirectory(prefix="moat-test-") as directory:
+        path = f"{directory}/key"
+        pathlib.Path(path).write_text("secret\n", encoding="ascii")
+        agent = moatd.Moatd(session.build, f"itest-missing-{os.getpid()}",
+                            f"hide = {path}\n[service s]\ncommand = /bin/sleep 1000000\n", "best-effort")
+        try:
+            agent.start(60 * procs.SLACK)
+            assert agent.api().exec("/bin/cat", path).out == ""
+            os.rename(path, path + ".away")
+            spaces = {each["name"]: each["pid"] for each in agent.api().get("/v1/status")["namespaces"]}
+            os.kill(spaces["user"], signal.SIGKILL)
+            procs.wait_until(lambda: f"{path} is to be hidden and is not there" in agent.log(), 20, "it is said")
+            try:
+                found = agent.api().exec("/bin/echo", "on").out
+            except unixhttp.Refused as error:
+                found = error.code
+            assert found == "NAMESPACE_LOST", found
+            os.rename(path + ".away", path)
+
+            def works():
+                try:
+                    return agent.api().exec("/bin/echo", "on").out == "on\n"
+                except unixhttp.Refused:
+                    return False
+            procs.wait_until(works, 20, "the namespace is back")
+            assert agent.api().exec("/bin/cat", path).out == ""
+        finally:
+            agent.stop()
+            agent.remove_files()

@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 
-from lib import leaks, places, procs, unixhttp
+from lib import doing, leaks, places, procs, unixhttp
 from lib.tap import test
 
 PROMPT = 1.0      # seconds within which the control plane answers meanwhile, where the processor is not emulated
@@ -220,16 +220,19 @@ def options(session):
 
     def delegates():
         return "nsdelegate" in next(line for line in read("/proc/self/mountinfo").splitlines() if line.split()[4] == root)
+
+    def set_to(wanted):  # mount(8) would add to the options that there are
+        assert doing.libc.mount(None, root.encode(), None, 32, b"nsdelegate" if wanted else None) == 0, os.strerror(ctypes.get_errno())  # MS_REMOUNT
     before = delegates()
     for wanted in (True, False):
-        subprocess.run(["mount", "-o", "remount," + ("nsdelegate" if wanted else "rw"), root], check=True)
+        set_to(wanted)
         assert delegates() == wanted
         for fields in ({}, {"isolated": True}):
             more = "" if wanted else "nsdelegate,"
             done = session.exec("/bin/sh", "-c", f"mount -t cgroup2 -o {more}ro none /mnt && ls -d /mnt/user", context="adm", **fields)
             assert done.out == "/mnt/user\n", done
             assert delegates() == wanted, (wanted, fields)
-    subprocess.run(["mount", "-o", "remount," + ("nsdelegate" if before else "rw"), root], check=True)
+    set_to(before)
 
 
 @test("user code is killed for want of memory long before a service, and the agent last", needs=("moat",))

@@ -203,6 +203,8 @@ int main(int argc, char **argv)
 		log_error("%s", f.msg);
 		return EXIT_USAGE;
 	}
+	if (o.config_test && config_count_missing(config) > 0)
+		return EXIT_USAGE;
 	if (o.config_test) {
 		printf("%s: ok\n", config->file ? config->file : "command line");
 		return EXIT_SUCCESS;

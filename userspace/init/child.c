@@ -61,8 +61,35 @@ static const char *path_of(char *const *env)
 	return DEFAULT_PATH;
 }
 
-/* The PATH of the command's own environment, as execvpe(3) has it, but without a shell at the end. */
-static int exec_search(const struct spawn_request *r)
+/*
+ * Whether a program is there that execve(2) says is not: then it is its interpreter that is missing, which the
+ * first line of a script names.
+ */
+static bool lacks_interpreter(const char *path, struct spawn_report *told)
+{
+	long fd = raw(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0), n;
+	char line[2 + INIT_TEXT_MAX];
+	size_t from = 2, to = 0;
+
+	if (fd < 0)
+		return false;
+	n = raw(SYS_read, fd, line, sizeof(line));
+	raw(SYS_close, fd);
+	told->step = INIT_STEP_INTERPRETER;
+	if (n < 2 || line[0] != '#' || line[1] != '!')
+		return true; /* that of a dynamic program */
+	while (from < (size_t)n && (line[from] == ' ' || line[from] == '\t'))
+		from++;
+	while (from < (size_t)n && line[from] != ' ' && line[from] != '\t' && line[from] != '\n')
+		told->text[to++] = line[from++];
+	return true;
+}
+
+/*
+ * The PATH of the command's own environment, as execvpe(3) has it, but without a shell at the end. look: what
+ * was not found is only looked for once more, to see what is missing.
+ */
+static int exec_search(const struct spawn_request *r, bool look, struct spawn_report *told)
 {
 	const char *path = path_of(r->env), *name = r->argv[0];
 	char candidate[PATH_MAX];
@@ -71,7 +98,8 @@ static int exec_search(const struct spawn_request *r)
 
 	for (const char *p = name; *p; p++)
 		if (*p == '/')
-			return (int)-raw(SYS_execve, name, r->argv, r->env);
+			return look ? lacks_interpreter(name, told), ENOENT :
+				      (int)-raw(SYS_execve, name, r->argv, r->env);
 	for (;;) {
 		char *p = copy(candidate, limit, path, ':');
 
@@ -81,7 +109,7 @@ static int exec_search(const struct spawn_request *r)
 			p = copy(p, limit, name, '\0');
 		if (p) {
 			*p = '\0';
-			if (try_exec(candidate, r, &err))
+			if (look ? lacks_interpreter(candidate, told) : try_exec(candidate, r, &err))
 				return err;
 		}
 		while (*path && *path != ':')
@@ -238,11 +266,13 @@ _Noreturn void child_main(const struct spawn_request *r, int report)
 	enum init_step step;
 
 	told.err = (int)-child_prepare(r, &report, &step);
-	if (!told.err) {
-		step = INIT_STEP_EXEC;
-		told.err = exec_search(r);
-	}
 	told.step = step;
+	if (!told.err) {
+		told.step = INIT_STEP_EXEC;
+		told.err = exec_search(r, false, NULL);
+		if (told.err == ENOENT)
+			exec_search(r, true, &told);
+	}
 	raw(SYS_write, report, &told, sizeof(told));
 	for (;;)
 		raw(SYS_exit_group, 127);

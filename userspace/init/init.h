@@ -17,13 +17,10 @@
 
 /*
  * Turns the fresh mount namespace (a copy of the agent's) into the one user code sees, and limits
- * its IPC namespace. hidden: n NUL-terminated absolute paths, one after the other. On failure
+ * its IPC namespace. m: checked, and what follows it. On failure
  * returns -errno with the step; the namespace is then half made and must not be used.
- * own: it is only what the commands' own namespaces are made from.
- * hiding: in its PID namespace are others, who are not to be seen.
  */
-int setup_mounts(const char *hidden, size_t n, bool own, bool hiding, uint64_t shm_size,
-		 enum init_step *ret_step);
+int setup_mounts(const struct init_setup *m, enum init_step *ret_step);
 
 /*
  * System V IPC has no owner that it would go away with: as much of it as of /dev/shm. The segments
@@ -62,8 +59,8 @@ int setup_drop(uint64_t capabilities, bool own, enum init_step *ret_step);
  * one's own. 0 or -errno.
  */
 int mounts_new_proc(bool hiding, int *ret_fd);
-/* The cgroup2 hierarchy from the root of our cgroup namespace on, read-only, mounted nowhere yet. */
-int mounts_new_cgroup(int *ret_fd);
+/* Mounts the cgroup2 hierarchy, from the root of our cgroup namespace on, read-only. 0 or -errno. */
+int mounts_cgroup(const char *place);
 /* An empty tmpfs, mounted nowhere yet; mode and size are octal and decimal text. 0 or -errno. */
 int mounts_new_tmpfs(const char *mode, const char *size, int *ret_fd);
 int mounts_new_devpts(int *ret_fd);
@@ -137,6 +134,7 @@ struct spawn_request {
 struct spawn_report {
 	uint32_t step; /* enum init_step */
 	int32_t err;   /* positive errno */
+	char text[INIT_TEXT_MAX]; /* as of init_reply */
 };
 
 /* Once, before the first spawn: what there is to give. 0 or -errno. */
@@ -160,7 +158,7 @@ struct pollfd;
 
 /* The children that have not executed their program yet. on_started hears of each once: err 0, or a
  * positive errno with the step, and then the child is none of the commands. */
-typedef void (*start_fn)(pid_t pid, int err, enum init_step step);
+typedef void (*start_fn)(pid_t pid, const struct spawn_report *told);
 
 bool starts_full(void);
 /* Owns report from now on. */

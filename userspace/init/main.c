@@ -324,12 +324,13 @@ static void report_exit(uint64_t exec, pid_t pid, int status, const struct rusag
 	reply(&answer);
 }
 
-static void on_started(pid_t pid, int err, enum init_step step)
+static void on_started(pid_t pid, const struct spawn_report *told)
 {
-	struct init_reply answer = { .type = err ? INIT_SPAWN_FAILED : INIT_SPAWNED, .pid = pid,
-				     .step = step, .err = err };
+	struct init_reply answer = { .type = told->err ? INIT_SPAWN_FAILED : INIT_SPAWNED,
+				     .pid = pid, .step = told->step, .err = told->err };
 
-	answer.exec = err ? children_remove(pid) : children_exec(pid);
+	memcpy(answer.text, told->text, sizeof(answer.text));
+	answer.exec = told->err ? children_remove(pid) : children_exec(pid);
 	reply(&answer);
 }
 
@@ -413,8 +414,7 @@ static int setup(enum init_step *step)
 	if (r == 0)
 		r = devices_keep(names, m->n_devices);
 	if (r == 0)
-		r = setup_mounts(packet + sizeof(*m), m->n_hidden, m->own, m->own || m->shared_pid,
-				 m->shm_size, step);
+		r = setup_mounts(m, step);
 	if (r == 0 && m->own)
 		r = own_open(m->shm_size); /* the last step was MASK, of the same kind */
 	if (r == 0 && !is_template) /* what is cloned from it may get any capability of a context */

@@ -218,14 +218,16 @@ int mounts_new_proc(bool hiding, int *ret_fd)
 			 MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, ret_fd);
 }
 
-int mounts_new_cgroup(int *ret_fd)
+int mounts_cgroup(const char *place)
 {
 	static const struct option options[] = { { 0 } };
+	FD_OWNED int mount = -EBADF;
+	int r = new_mount("cgroup2", options,
+			  MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+				  MOUNT_ATTR_NOEXEC,
+			  &mount);
 
-	return new_mount("cgroup2", options,
-			 MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
-				 MOUNT_ATTR_NOEXEC,
-			 ret_fd);
+	return r < 0 ? r : mounts_attach(mount, AT_FDCWD, place);
 }
 
 int mounts_new_tmpfs(const char *mode, const char *size, int *ret_fd)

@@ -38,6 +38,7 @@
 #define INIT_PACKET_MAX (256u * 1024)
 #define INIT_STRINGS_MAX (INIT_PACKET_MAX - 4096u)
 #define INIT_STARTS_MAX 256u
+#define INIT_TEXT_MAX 64u
 /* The control plane's directory in the root of that cgroup namespace, which is covered. */
 #define INIT_CGROUP_CONTROL "control"
 #define INIT_DEVICES_MAX 64u
@@ -64,7 +65,8 @@
 	X(DIRECTORY, "directory")                                                                 \
 	X(NO_NEW_PRIVS, "no-new-privs")                                                           \
 	X(CAPABILITIES, "capabilities")                                                           \
-	X(EXEC, "exec")
+	X(EXEC, "exec")                                                                           \
+	X(INTERPRETER, "interpreter")
 
 enum init_step {
 #define INIT_STEP_ENUM(name, text) INIT_STEP_##name,
@@ -100,10 +102,12 @@ enum init_message {
 	INIT_CLONE_FAILED,
 };
 
-/* INIT_SETUP, with a descriptor of the cgroup namespace to be in; followed by n_hidden NUL-terminated
+/*
+ * INIT_SETUP, with a descriptor of the cgroup namespace to be in; followed by n_hidden NUL-terminated
  * absolute paths: directories and files that must not be seen inside (an empty read-only tmpfs, or
- * /dev/null, is mounted over each that exists); and by n_devices names beneath /dev of devices that are
- * to be in /dev inside. */
+ * /dev/null, is mounted over each); and by n_devices names beneath /dev of devices that are to be in
+ * /dev inside.
+ */
 struct init_setup {
 	uint32_t type;
 	uint32_t shared_pid; /* 1: not PID 1; becomes a child subreaper instead */
@@ -116,6 +120,8 @@ struct init_setup {
 		       * /dev/pts, /dev/shm and INIT_OWN of its own */
 	uint32_t template; /* 1: takes INIT_CLONE, and nothing else */
 	uint32_t n_devices;
+	uint32_t may_lack; /* 1: what is to be hidden and not there needs no cover, also when it comes;
+			    * else it is a failure */
 	uint32_t pad;
 };
 
@@ -183,6 +189,7 @@ struct init_reply {
 	uint64_t exec;
 	uint64_t user_usec, system_usec; /* of the command and what it waited for */
 	uint64_t max_rss_kib;
+	char text[INIT_TEXT_MAX]; /* INIT_SPAWN_FAILED at INTERPRETER: its name, cut, or "" */
 };
 
 #endif

@@ -155,7 +155,7 @@ static int make_dev(struct device_fds *d, bool own, uint64_t shm_size)
 	return r < 0 ? r : mounts_set(dev, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC, 0);
 }
 
-/* Mounts nothingness over path: an empty directory nobody can enter, or /dev/null. */
+/* Mounts nothingness over path: an empty directory nobody can enter, or /dev/null. -ENOENT: there is nothing. */
 static int cover(const char *path)
 {
 	FD_OWNED int target = open(path, O_PATH | O_CLOEXEC);
@@ -164,7 +164,7 @@ static int cover(const char *path)
 	int r = 0;
 
 	if (target < 0)
-		return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
+		return errno == ENOTDIR ? -ENOENT : -errno;
 	if (fstat(target, &st) < 0)
 		return -errno;
 	if (S_ISDIR(st.st_mode)) {
@@ -190,14 +190,21 @@ static int make_readonly(const char *path)
 	return r < 0 ? r : mounts_attach(clone, AT_FDCWD, path);
 }
 
-static int mask_all(const char *hidden, size_t n)
+static int cover_if_there(const char *path)
+{
+	int r = cover(path);
+
+	return r == -ENOENT ? 0 : r;
+}
+
+static int mask_all(const char *hidden, size_t n, bool may_lack)
 {
 	int r = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(masked) && r == 0; i++)
-		r = cover(masked[i]);
+		r = cover_if_there(masked[i]);
 	for (; n > 0 && r == 0; n--, hidden += strlen(hidden) + 1)
-		r = cover(hidden);
+		r = may_lack ? cover_if_there(hidden) : cover(hidden);
 	return r;
 }
 
@@ -238,26 +245,20 @@ int setup_limit_ipc(int own_proc, uint64_t size)
 static int make_cgroup(const char *place)
 {
 	PTR_OWNED char *control = NULL;
-	FD_OWNED int mount = -EBADF;
-	int r;
+	int r = mounts_cgroup(place);
 
-	if (asprintf(&control, "%s/" INIT_CGROUP_CONTROL, place) < 0) {
+	if (r == 0 && asprintf(&control, "%s/" INIT_CGROUP_CONTROL, place) < 0) {
 		control = NULL;
-		return -ENOMEM;
+		r = -ENOMEM;
 	}
-	r = mounts_new_cgroup(&mount);
-	if (r == 0)
-		r = mounts_attach(mount, AT_FDCWD, place);
-	return r < 0 ? r : cover(control);
+	return r < 0 ? r : cover_if_there(control);
 }
 
-int setup_mounts(const char *hidden, size_t n, bool own, bool hiding, uint64_t shm_size,
-		 enum init_step *ret_step)
+int setup_mounts(const struct init_setup *m, enum init_step *ret_step)
 {
 	CLEANUP(device_fds_close)
 	struct device_fds devs = { .fds = { -EBADF, -EBADF, -EBADF, -EBADF, -EBADF, -EBADF } };
-	/* Two, because a look-up of ours in the procfs that user code gets would stay in its cache and
-	 * answer for us where hidepid answers ENOENT. */
+	/* Two, because a look-up of ours would stay in the cache and answer for us in spite of hidepid. */
 	FD_OWNED int proc = -EBADF;
 	FD_OWNED int own_proc = -EBADF;
 	PTR_OWNED char *cgroup = NULL;
@@ -267,13 +268,13 @@ int setup_mounts(const char *hidden, size_t n, bool own, bool hiding, uint64_t s
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return -errno;
 	*ret_step = INIT_STEP_PROC;
-	r = mounts_new_proc(hiding, &proc);
+	r = mounts_new_proc(m->own || m->shared_pid, &proc); /* others, who are not to be seen */
 	if (r == 0)
 		r = mounts_new_proc(true, &own_proc);
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_IPC;
-	r = setup_limit_ipc(own_proc, shm_size);
+	r = setup_limit_ipc(own_proc, m->shm_size);
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_DEV;
@@ -293,7 +294,7 @@ int setup_mounts(const char *hidden, size_t n, bool own, bool hiding, uint64_t s
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_DEV;
-	r = make_dev(&devs, own, shm_size);
+	r = make_dev(&devs, m->own, m->shm_size);
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_READONLY;
@@ -307,7 +308,7 @@ int setup_mounts(const char *hidden, size_t n, bool own, bool hiding, uint64_t s
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_MASK;
-	return mask_all(hidden, n);
+	return mask_all((const char *)(m + 1), m->n_hidden, m->may_lack);
 }
 
 /* As cover(), in fewer calls: nearly all of them are files. */
@@ -316,7 +317,7 @@ static int cover_in_proc(const char *path)
 	FD_OWNED int null = open_tree(AT_FDCWD, "/dev/null", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 	int r = null < 0 ? -errno : mounts_attach(null, AT_FDCWD, path);
 
-	return r == -ENOENT ? 0 : r < 0 ? cover(path) : 0; /* EINVAL: a directory */
+	return r == -ENOENT ? 0 : r < 0 ? cover_if_there(path) : 0; /* EINVAL: a directory */
 }
 
 /*

@@ -40,7 +40,7 @@ static void settle(size_t i, start_fn on_started)
 	/* A child that was killed on the way is a command like any other. */
 	if (n != (ssize_t)sizeof(told))
 		told = (struct spawn_report){ 0 };
-	on_started(pid, told.err, (enum init_step)told.step);
+	on_started(pid, &told);
 }
 
 void starts_look(const struct pollfd *fds, size_t n, start_fn on_started)

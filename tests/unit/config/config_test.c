@@ -74,7 +74,7 @@ static const char everything[] =
 	"[moat]\r\n"
 	"instance = box-1\r\n"
 	"state_dir=/run/box/\n"
-	"\tsocket : /run/box/api.sock   \n"
+	"\tsocket = /run/box/api.sock   \n"
 	"pin_dir = /sys/fs/bpf/box\n"
 	"cgroup_dir = /sys/fs/cgroup/box\n"
 	"audit_log = /var/log/moat.log\n"
@@ -527,14 +527,22 @@ static void each_error_names_its_line(void **state)
 		refused(faults[i].text, faults[i].line, faults[i].reason);
 }
 
-static void of_several_errors_the_first_line_is_named(void **state)
+static void all_errors_are_told_in_the_order_of_their_lines(void **state)
 {
 	(void)state;
-	refused("[moat]\nbad\nenforce = x\nworse = y\n", 2, "neither [section] nor key = value");
-	refused("[moat]\nenforce = x\nbad\n", 2, "enforce must be require, best-effort or audit");
+	refused("[moat]\nbad\nenforce = x\nworse = y\n", 2,
+		"neither [section] nor key = value; line 3: enforce must be require, best-effort or audit; "
+		"line 4: unknown key worse");
+	refused("[moat]\nenforce = x\nbad\n", 2,
+		"enforce must be require, best-effort or audit; line 3: neither [section] nor key = value");
 	/* The missing command is the fault of line 3, not of line 1. */
 	refused("[service a]\nport = 80\ncommand = 'x\n", 3, "command has an unterminated '");
-	refused(SERVICE "port = 80\nport = 80\nwhat = x\n", 4, "port 80 is given twice");
+	refused(SERVICE "port = 80\nport = 80\nwhat = x\n", 4, "port 80 is given twice; line 5: unknown key what");
+	refused("[what]\na = 1\nb = 2\n[moat]\nc = 3\nd = 4\ne = 5\nf = 6\ng = 7\nh = 8\ni = 9\nj = 10\nk = 11\n", 1,
+		"unknown section: there are [moat], [service NAME] and [context NAME]; line 5: unknown key c; "
+		"line 6: unknown key d; line 7: unknown key e; line 8: unknown key f; line 9: unknown key g; "
+		"line 10: unknown key h; line 11: unknown key i; line 12: unknown key j; and 1 more");
+	refused("[moat]\ninstance: x\n", 2, "instance: write =, not :");
 }
 
 static void errors_never_repeat_a_secret(void **state)
@@ -592,7 +600,7 @@ static void nul_bytes_are_refused(void **state)
 
 	(void)state;
 	refused_bytes(inside, sizeof(inside) - 1, 2, "NUL byte");
-	refused_bytes(comment, sizeof(comment) - 1, 2, "NUL byte");
+	refused_bytes(comment, sizeof(comment) - 1, 2, "NUL byte; line 3: enforce must be require, best-effort or audit");
 	refused_bytes(last, sizeof(last) - 1, 3, "NUL byte");
 }
 
@@ -777,7 +785,7 @@ int main(void)
 		cmocka_unit_test(what_is_shown_uncovers_what_it_lies_in),
 		cmocka_unit_test(socket_and_state_dir_follow_each_other),
 		cmocka_unit_test(each_error_names_its_line),
-		cmocka_unit_test(of_several_errors_the_first_line_is_named),
+		cmocka_unit_test(all_errors_are_told_in_the_order_of_their_lines),
 		cmocka_unit_test(errors_never_repeat_a_secret),
 		cmocka_unit_test(sockets_are_opened_one_by_one),
 		cmocka_unit_test(nul_bytes_are_refused),

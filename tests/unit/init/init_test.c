@@ -372,6 +372,31 @@ static void bad_set_up_is_refused(void **state)
 	}
 }
 
+static void what_cannot_be_covered_is_a_failure(void **state)
+{
+	static const char text[] = "/nowhere/secret";
+	struct {
+		struct init_setup head;
+		char text[sizeof(text)];
+	} m = { .head = { .type = INIT_SETUP, .n_hidden = 1, .strings_len = sizeof(text), .shm_size = 1 << 20 } };
+	int view = cgroups_view(peer.cgroups);
+
+	(void)state;
+	memcpy(m.text, text, sizeof(text));
+	for (unsigned may_lack = 0; may_lack < 2; may_lack++) {
+		struct init_reply reply;
+
+		open_peer(false);
+		m.head.may_lack = may_lack;
+		send_raw(&m, sizeof(m.head) + sizeof(text), &view, 1);
+		assert_true(receive(&reply));
+		assert_int_equal(reply.type, may_lack ? INIT_READY : INIT_FAILED);
+		assert_int_equal(reply.step, may_lack ? INIT_STEP_NONE : INIT_STEP_MASK);
+		assert_int_equal(reply.err, may_lack ? 0 : ENOENT);
+		close_peer();
+	}
+}
+
 static void end_of_the_agent_ends_everything(void **state)
 {
 	char mark[32];
@@ -632,6 +657,7 @@ int main(int argc, char **argv)
 		WITH_PEER(signal_message_reaches_command_or_group),
 		ALONE(malformed_packets_end_it),
 		ALONE(bad_set_up_is_refused),
+		ALONE(what_cannot_be_covered_is_a_failure),
 		ALONE(end_of_the_agent_ends_everything),
 		WITH_PEER(environment_is_wiped_after_each_spawn),
 		WITH_PEER(what_runs_is_a_sealed_copy),

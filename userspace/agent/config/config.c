@@ -295,7 +295,7 @@ int config_load(const char *file, struct config **ret_config, struct failure *f)
 	if (r < 0)
 		return fail(f, -r, "%s", file);
 	if (e.line)
-		return fail(f, EINVAL, "%s:%u: %s", file, e.line, e.reason);
+		return config_errors_tell(&e, file, f);
 	*ret_config = take_ptr(config);
 	return 0;
 }

@@ -124,11 +124,14 @@ struct config {
 };
 
 /*
- * Reads and checks a configuration file. On failure f->msg is "FILE:LINE: reason" (for several
- * errors: the first by line), nothing is returned, and the return value is -EINVAL, or -errno where
+ * Reads and checks a configuration file. On failure f->msg is "FILE:LINE: reason", with "; line LINE: reason"
+ * for each further line as far as there is room; nothing is returned, and the return value is -EINVAL, or -errno where
  * the file cannot be read. Caller frees with config_free().
  */
 int config_load(const char *file, struct config **ret_config, struct failure *f);
+
+/* Logs each path of it that is not there, or not what it should be. Returns how many. */
+size_t config_count_missing(const struct config *config);
 
 /* The configuration of `moatd --port P… -- command…`: one service, "main", ready on its first TCP
  * port, restarted when it fails. ports: strings as in the file ("8080", "5353/udp"). directory: as in

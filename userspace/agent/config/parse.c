@@ -23,18 +23,6 @@ extern bool ini_allow_inline_comments __attribute__((weak));
 
 static const char unknown_key[] = "unknown key";
 
-void config_error_at(struct config_error *e, unsigned line, const char *fmt, ...)
-{
-	va_list ap;
-
-	if (e->line && e->line <= line)
-		return;
-	e->line = line;
-	va_start(ap, fmt);
-	vsnprintf(e->reason, sizeof(e->reason), fmt, ap);
-	va_end(ap);
-}
-
 /* What the key of the section does with the value; NULL, or why it is refused. */
 static const char *take(struct config_parser *p, const char *name, const char *value)
 {
@@ -70,7 +58,8 @@ static int on_key(void *data, const char *section, const char *name, const char 
 
 	(void)section; /* next_line() knows it, without inih's limit of 50 bytes */
 	if (p->section == SECTION_NONE) {
-		config_error_at(p->error, p->line, "key %s stands in no section", name);
+		if (!p->any_section)
+			config_error_at(p->error, p->line, "key %s stands in no section", name);
 		return 1;
 	}
 	why = take(p, name, value);
@@ -139,6 +128,7 @@ static void begin_section(struct config_parser *p, char *text)
 	const char *why;
 
 	p->section = SECTION_NONE;
+	p->any_section = true;
 	p->seen = 0;
 	if (kind && strcmp(kind, "moat") == 0 && !name) {
 		if (p->moat_line)
@@ -222,6 +212,9 @@ static char *next_line(char *buf, int size, void *stream)
 	} else {
 		snprintf(buf, (size_t)size, "%s\n", line);
 		p->value = strpbrk(line, "=:");
+		if (p->value && *p->value == ':' && !strchr(line, '='))
+			config_error_at(p->error, p->line, "%.*s: write =, not :",
+					(int)(p->value - line), line);
 		while (p->value && isspace((unsigned char)*++p->value))
 			;
 	}

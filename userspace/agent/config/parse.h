@@ -6,12 +6,22 @@
 
 #include "agent/config/config.h"
 
-/* An error of the file; of several the one with the lowest line number is kept. */
+#define CONFIG_ERRORS_MORE 8u
+
+/* The errors of a file: the one with the lowest line number, and what others there are, one a line. */
 struct config_error {
 	unsigned line;       /* 0: none */
 	unsigned paths_line; /* of the last of the keys socket and state_dir; 0: none */
 	char reason[400];
+	size_t n_more; /* also those that found no room */
+	struct {
+		unsigned line;
+		char reason[120];
+	} more[CONFIG_ERRORS_MORE];
 };
+
+/* Of all errors of a file one message. Returns -EINVAL. */
+int config_errors_tell(struct config_error *e, const char *file, struct failure *f);
 
 void config_error_at(struct config_error *e, unsigned line, const char *fmt, ...) PRINTF(3, 4);
 
@@ -33,6 +43,7 @@ struct config_parser {
 	unsigned line;    /* of what inih was given last */
 	char *value;      /* the value on it, to compare with what inih makes of it */
 	enum config_section section;
+	bool any_section; /* NONE is then one that was refused */
 	struct config_service *service; /* of the section, which adds no other meanwhile */
 	struct config_context *context;
 	unsigned moat_line;

@@ -33,12 +33,24 @@ static long argument_max(void)
 	return 32 * sysconf(_SC_PAGESIZE);
 }
 
+static void describe_interpreter(struct refusal *e, const struct exec *x)
+{
+	size_t n = strcspn(x->spawn.missing, "\r");
+
+	refuse(e, MOAT_E_COMMAND_NOT_FOUND, "%.128s: its interpreter %.*s%sis not there%s", x->argv[0],
+	       (int)n, x->spawn.missing, n ? " " : "",
+	       x->spawn.missing[n] == '\r' ?
+		       ": the line ends in a carriage return, as on Windows" : "");
+}
+
 void exec_describe_failure(struct refusal *e, const struct exec *x, int err, enum init_step step)
 {
 	enum moat_error want = refusal_of_want(err);
 
 	if (want && step > INIT_STEP_REQUEST)
 		describe_want(e, x, want, err);
+	else if (step == INIT_STEP_INTERPRETER)
+		describe_interpreter(e, x);
 	else if (step == INIT_STEP_EXEC && (err == ENOENT || err == ENOTDIR))
 		refuse(e, MOAT_E_COMMAND_NOT_FOUND, "%.128s: command not found", x->argv[0]);
 	else if (step == INIT_STEP_EXEC && err == E2BIG)

@@ -45,6 +45,17 @@ int hidden_files_find(const struct config *config, struct hidden_files *ret, str
 	return r < 0 ? r : 0;
 }
 
+const char *hidden_files_missing(const struct hidden_files *files)
+{
+	char *const *const lists[] = { files->own, files->paths };
+
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+		for (char *const *p = lists[i]; p && *p; p++)
+			if (access(*p, F_OK) < 0)
+				return *p;
+	return NULL;
+}
+
 void hidden_files_free(struct hidden_files *files)
 {
 	strv_free(files->own);

@@ -15,6 +15,8 @@ struct hidden_files {
 	char **paths; /* ... and without links */
 };
 
+/* The first that is not there now, or NULL. Borrowed. */
+const char *hidden_files_missing(const struct hidden_files *files);
 /* Everything must exist: a cover is a mount. Free with hidden_files_free(), also after a failure. */
 int hidden_files_find(const struct config *config, struct hidden_files *ret, struct failure *f);
 void hidden_files_free(struct hidden_files *files);

@@ -141,7 +141,9 @@ int namespace_send_setup(struct namespace *ns)
 
 	*m = (struct init_setup){ .type = INIT_SETUP, .shared_pid = ns->shared_pid,
 				  .capabilities = ns->capabilities, .shm_size = ns->shm_size,
-				  .own = ns->own, .template = ns->template };
+				  .own = ns->own, .template = ns->template,
+				  .may_lack = enforce_active(ns->enforce) &&
+					      enforce_mode(ns->enforce) == MOAT_MODE_ENFORCE };
 	for (char **p = hidden->own; p && *p && r == 0; p++, m->n_hidden++)
 		r = put_path(&at, *p);
 	for (size_t i = 0; hidden->names && hidden->names[i] && r == 0; i++)

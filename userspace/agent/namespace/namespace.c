@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Commands on their way to a moat-init, and what it answers; when there is one is in life.c. */
+#include <limits.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
@@ -230,13 +231,15 @@ static void on_answer(struct namespace *ns, const struct init_reply *reply)
 	ns->n_starting--;
 	/* The next one goes before the caller is told: it starts while we do our accounting. */
 	namespace_pump(ns);
+	memcpy(s->missing, reply->text, sizeof(reply->text));
 	s->on_spawned(s, reply->err, reply->step, reply->pid);
 }
 
 /* What a moat-init says of its own set-up. */
 static bool on_set_up(struct namespace *ns, const struct init_reply *reply)
 {
-	char why[128];
+	const char *missing = NULL;
+	char why[PATH_MAX + 128];
 
 	if (ns->state != NAMESPACE_LAUNCHING)
 		return false;
@@ -250,8 +253,11 @@ static bool on_set_up(struct namespace *ns, const struct init_reply *reply)
 		return true;
 	}
 	ns->launch_err = reply->err > 0 ? reply->err : EPROTO;
-	snprintf(why, sizeof(why), "set-up failed at %s: %s", init_step_name(reply->step),
-		 strerror(ns->launch_err));
+	if (reply->step == INIT_STEP_MASK && reply->err == ENOENT)
+		missing = hidden_files_missing(&ns->set->hidden);
+	snprintf(why, sizeof(why), "set-up failed at %s: %s%s", init_step_name(reply->step),
+		 missing ? missing : strerror(ns->launch_err),
+		 missing ? " is to be hidden and is not there; it would be in sight when it comes" : "");
 	namespace_event(ns, NAMESPACE_BROKEN, why);
 	return true;
 }
