@@ -2,8 +2,12 @@
 """What containers are like: how the hierarchy of cgroups is mounted in them, which capabilities and devices they have."""
 
 import os
+import re
+import resource
+import signal
+import socket
 
-from lib import moatd, places, procs
+from lib import moatd, places, procs, unixhttp
 from lib.tap import test
 
 READ_ONLY = "awk '$3 == \"cgroup2\" { print $2 }' /proc/self/mounts | while read -r at; do mount -o remount,bind,ro \"$at\"; done"
@@ -76,3 +80,68 @@ def devices(session):
             assert result.out == "moat-test-0 0o20640 7 3\nmoat-test/1 0o20666 0 3\nmoat-test-2 None\nnull 0o20666 0 0\n", (fields, result)
     run_one(session, "devices", inside(made), "device = 1:5\ndevice = /dev/moat-test/1\n"
             "[context other]\n[context full]\ncapabilities = all\n", check)
+
+
+def with_files(number):
+    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (number, number))
+
+
+def needed_files(session):
+    """What an agent with one service asks for, of the refusal of one that has too few."""
+    text = f"[moat]\ninstance = itest-nofile-{os.getpid()}\nstate_dir = /run/itest-nofile-{os.getpid()}\nenforce = best-effort\n" \
+           "[service spare]\ncommand = /bin/sleep 1000\n"
+    status, said, _ = moatd.refuse(session.build, text, seconds=60 * session.patience, inside=("prlimit", "--nofile=40:40"))
+    assert status == 1 and not os.path.exists(f"/run/itest-nofile-{os.getpid()}"), (status, said)
+    found = re.search(r"40 descriptors are not enough for this configuration, which needs (\d+)", said)
+    assert found, said
+    return int(found[1])
+
+
+@test("with too few descriptors the start is refused, with the number that is needed; with that number all can be done", timeout=60)
+def few_descriptors(session):
+    session.require(not session.vm, "RLIMIT_NOFILE is the agent's own affair; the kernel programs take some more")
+    number = needed_files(session)
+    agent = moatd.Moatd(session.build, f"itest-few-{os.getpid()}", "[context other]\n[service spare]\ncommand = /bin/sleep 1000\n",
+                        "best-effort")
+    try:
+        agent.start(30, preexec_fn=with_files(number))
+        running = [agent.api().start("/bin/sleep", "1000") for _ in range(3)]
+        for fields in ({}, {"isolated": True}, {"context": "other"}, {"context": "other", "isolated": True}):
+            assert agent.api().exec("/bin/echo", "here", **{**fields, "env": {}}).out == "here\n", fields
+        refused = None
+        try:
+            for _ in range(1000):
+                running.append(agent.api().start("/bin/sleep", "1000"))
+        except unixhttp.Refused as error:
+            refused = error.code
+        assert refused == "TOO_MANY_PROCESSES", (refused, len(running))
+        for each in running:
+            agent.api().kill(each)
+        status, left = agent.stop()
+        assert status == 0 and not left and "Too many open files" not in agent.log(), (status, left, agent.log())
+    finally:
+        agent.kill()
+        agent.remove_files()
+
+
+@test("silent connections keep neither a service from being started again nor a caller from being answered", timeout=60)
+def silent_connections(session):
+    session.require(not session.vm, "RLIMIT_NOFILE is the agent's own affair")
+    agent = moatd.Moatd(session.build, f"itest-silent-{os.getpid()}", "[service spare]\ncommand = /bin/sleep 1000\n", "best-effort")
+    silent = []
+    try:
+        agent.start(30, preexec_fn=with_files(256))
+        before = agent.wait_ready("spare", 10)["pid"]
+        for _ in range(300):
+            silent.append(socket.socket(socket.AF_UNIX))
+            silent[-1].connect(agent.socket)
+        os.kill(before, signal.SIGKILL)
+        # the first back-off is a second
+        procs.wait_until(lambda: agent.service("spare")["pid"] not in (None, before), 5, "the service is there again")
+        assert agent.api().exec("/bin/echo", "here").out == "here\n"
+        assert "Too many open files" not in agent.log(), agent.log()
+    finally:
+        for each in silent:
+            each.close()
+        agent.kill()
+        agent.remove_files()

@@ -11,6 +11,7 @@
 
 #include "agent/api/api.h"
 #include "agent/audit/audit.h"
+#include "agent/descriptors.h"
 #include "agent/process/harden.h"
 #include "agent/notify.h"
 #include "agent/process/tables.h"
@@ -19,6 +20,7 @@
 #include "agent/state_dir.h"
 #include "base/log.h"
 
+#define OPENED_LATER 32 /* by all modules, without kernel programs */
 #define REAP_AGAIN (10 * NSEC_PER_MSEC)
 
 struct run {
@@ -224,6 +226,34 @@ static const char *exec_name(uint64_t exec, void *data)
 	return agent->execs ? execs_name(agent->execs, exec) : NULL;
 }
 
+/* Before anything is open: what is not enough by then is not, whatever the kernel programs take. */
+static int check_descriptors(const struct config *config, struct failure *f)
+{
+	struct descriptors shares;
+	unsigned used, limit;
+	int r = descriptors_count(&used, &limit);
+
+	return r < 0 ? fail(f, -r, "cannot count the open descriptors") :
+		       descriptors_share(config, used + OPENED_LATER, limit, &shares, f);
+}
+
+/* When all that stays open is: the rest is shared out. */
+static int open_api(struct agent *agent, struct failure *f)
+{
+	struct descriptors shares;
+	unsigned used, limit;
+	int r = descriptors_count(&used, &limit);
+
+	if (r < 0)
+		return fail(f, -r, "cannot count the open descriptors");
+	r = descriptors_share(agent->config, used, limit, &shares, f);
+	if (r < 0)
+		return r;
+	cgroups_limit_pool(agent->cgroups, shares.pool);
+	execs_limit(agent->execs, shares.execs, shares.contexts);
+	return api_open(agent, shares.connections, &agent->api, f);
+}
+
 static int open_modules(struct run *run, struct failure *f)
 {
 	struct agent *agent = &run->agent;
@@ -266,7 +296,7 @@ static int open_modules(struct run *run, struct failure *f)
 		if (r < 0)
 			fail(f, -r, "cannot watch for denials");
 	}
-	return r < 0 ? r : api_open(agent, &agent->api, f);
+	return r < 0 ? r : open_api(agent, f);
 }
 
 /*
@@ -315,7 +345,9 @@ int agent_run(struct config *config, const struct probe_report *probes)
 		(uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / NSEC_PER_MSEC;
 	run.agent.started_ns = now_ns();
 	harden_self();
-	r = open_modules(&run, &f);
+	r = check_descriptors(config, &f);
+	if (r == 0)
+		r = open_modules(&run, &f);
 	if (r == 0) {
 		run.started = true;
 		services_start(run.agent.services);

@@ -177,10 +177,10 @@ int exec_start(struct execs *execs, const struct exec_request *request,
 	c = context_find(execs->contexts, name);
 	if (!c)
 		return refuse(e, MOAT_E_NO_SUCH_CONTEXT, "no context %.64s", name);
-	if (execs->n_active >= EXEC_RUNNING_MAX) {
+	if (execs->n_active >= execs->running_max) {
 		refuse(e, MOAT_E_TOO_MANY_PROCESSES, "%u commands run already",
-			      EXEC_RUNNING_MAX);
-		e->limit = EXEC_RUNNING_MAX;
+			      execs->running_max);
+		e->limit = execs->running_max;
 		return -EINVAL;
 	}
 	/* What runs keeps what is left: its output was promised. */
