@@ -258,6 +258,7 @@ static int open_modules(struct run *run, struct failure *f)
 {
 	struct agent *agent = &run->agent;
 	struct config *config = agent->config;
+	const struct probe_result *obstacle = probe_obstacle(&agent->probes, true);
 	const struct services_callbacks callbacks = { on_all_exited, on_all_ready, run };
 	int r = loop_new(&agent->loop);
 
@@ -270,7 +271,7 @@ static int open_modules(struct run *run, struct failure *f)
 	if (r == 0)
 		r = reserve_ports(run, f);
 	if (r == 0)
-		r = enforce_open(config, &agent->enforce, f);
+		r = enforce_open(config, obstacle ? obstacle->detail : NULL, &agent->enforce, f);
 	malloc_trim(0); /* libbpf has read the type information of the whole kernel */
 	if (r == 0 && !enforce_active(agent->enforce))
 		log_warning("not enforced by the kernel: %s", enforce_reason(agent->enforce));
