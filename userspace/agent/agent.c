@@ -143,15 +143,12 @@ static void on_signal(struct loop_source *source, uint32_t events)
 		case SIGCHLD:
 			reap_orphans(run);
 			break;
-		case SIGTERM:
-		case SIGINT:
-			log_info("%s", run->agent.stopping ? "stopping already" : "stopping");
-			begin_stop(run, 0);
-			break;
 		case SIGHUP: /* logrotate(8) */
 			audit_reopen_log(run->agent.audit);
 			break;
 		default:
+			log_info("%s", run->agent.stopping ? "stopping already" : "stopping");
+			begin_stop(run, 0);
 			break;
 		}
 	}
@@ -159,11 +156,16 @@ static void on_signal(struct loop_source *source, uint32_t events)
 
 static void handled_signals(sigset_t *ret_set)
 {
-	static const int handled[] = { SIGTERM, SIGINT, SIGHUP, SIGCHLD };
+	/* Besides these two all that would end the process by itself, and leave its services behind, but for
+	 * what a fault raises. */
+	static const int handled[] = { SIGCHLD, SIGHUP,	 SIGTERM,   SIGINT,  SIGQUIT, SIGUSR1,	 SIGUSR2,
+				       SIGALRM, SIGPROF, SIGVTALRM, SIGPOLL, SIGPWR,  SIGSTKFLT, SIGXCPU };
 
 	sigemptyset(ret_set);
 	for (size_t i = 0; i < ARRAY_LEN(handled); i++)
 		sigaddset(ret_set, handled[i]);
+	for (int sig = SIGRTMIN; sig <= SIGRTMAX; sig++)
+		sigaddset(ret_set, sig);
 }
 
 void agent_block_signals(void)
