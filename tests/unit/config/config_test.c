@@ -445,9 +445,24 @@ static void each_error_names_its_line(void **state)
 		refused(faults[i].text, faults[i].line, faults[i].reason);
 }
 
+/* With which no command could be started, and one variable less. */
+static void refused_environment(void)
+{
+	static char text[300000];
+	size_t n = (size_t)snprintf(text, sizeof(text), "[moat]\n[context c]\n");
+
+	for (unsigned i = 0; i < 31; i++) {
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "env = V%02u=%08000d\n", i, 0);
+		if (i == 29)
+			config_free(accepted(text));
+	}
+	refused(text, 2, "the environment of context c is larger than 241664 bytes");
+}
+
 static void of_several_errors_the_first_line_is_named(void **state)
 {
 	(void)state;
+	refused_environment();
 	refused("[moat]\nbad\nenforce = x\nworse = y\n", 2, "neither [section] nor key = value");
 	refused("[moat]\nenforce = x\nbad\n", 2, "enforce must be require, best-effort or audit");
 	/* The missing command is the fault of line 3, not of line 1. */

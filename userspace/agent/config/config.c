@@ -245,6 +245,18 @@ static void check_ports(const struct config *config, size_t index, struct config
 	}
 }
 
+/* The environment of a context goes to moat-init with each command. */
+static void check_environment(const struct config_context *c, struct config_error *e)
+{
+	size_t n = 0;
+
+	for (char **p = c->env; p && *p; p++)
+		n += strlen(*p) + 1;
+	if (n > CONFIG_ENV_MAX)
+		config_error_at(e, c->line, "the environment of context %s is larger than %u bytes", c->name,
+				CONFIG_ENV_MAX);
+}
+
 /* What concerns several lines. 0 or -ENOMEM. */
 static int check(struct config *config, struct config_error *e)
 {
@@ -266,6 +278,8 @@ static int check(struct config *config, struct config_error *e)
 		if (!faulty)
 			config_check_service(config, &config->services[i], e);
 	}
+	for (size_t i = 0; i < config->n_contexts; i++)
+		check_environment(&config->contexts[i], e);
 	return 0;
 }
 

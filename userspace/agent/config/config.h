@@ -7,6 +7,7 @@
 #define MOAT_CONFIG_H
 
 #include "base/base.h"
+#include "init/protocol.h"
 #include "moat/abi.h"
 
 #define CONFIG_SERVICES_MAX 64u
@@ -16,6 +17,7 @@
 #define CONFIG_SHARES_MAX 8u /* per service */
 #define CONFIG_START_TIMEOUT 60u /* seconds */
 #define CONFIG_DEVICES_MAX 64u
+#define CONFIG_ENV_MAX (INIT_STRINGS_MAX - 16384u) /* of a context: the rest is for what a request brings */
 #define CONFIG_HIDE_MAX 256u /* of moat and all services together */
 #define CONFIG_SHOW_MAX 16u  /* per context */
 #define CONFIG_SOCKETS_MAX 256u /* names of unix sockets, of a service or of [moat] */
