@@ -1,9 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What containers are like: how the hierarchy of cgroups is mounted in them, which capabilities and devices they have."""
 
+import ctypes
+import json
 import os
+import re
+import resource
+import signal
+import socket
+import struct
+import subprocess
 
-from lib import moatd, places, procs
+from lib import moatd, places, procs, unixhttp
 from lib.tap import test
 
 READ_ONLY = "awk '$3 == \"cgroup2\" { print $2 }' /proc/self/mounts | while read -r at; do mount -o remount,bind,ro \"$at\"; done"
@@ -65,7 +73,7 @@ for name in ("moat-test-0", "moat-test/1", "moat-test-2", "null"):
       timeout=100)
 def devices(session):
     # the numbers of what is there in every container, for what nodes of others would be
-    made = "mount -t tmpfs none /mnt; for each in null zero full random urandom tty; do cp -a /dev/$each /mnt/; done; " \
+    made = "mount -t tmpfs -o mode=0755 none /mnt; for each in null zero full random urandom tty; do cp -a /dev/$each /mnt/; done; " \
            "mkdir /mnt/pts /mnt/shm /mnt/moat-test; mknod -m 0640 /mnt/moat-test-0 c 1 5; mknod -m 0666 /mnt/moat-test/1 c 1 9; " \
            "mknod /mnt/moat-test-2 b 7 0; chown 7:8 /mnt/moat-test-0; ln -s pts/ptmx /mnt/ptmx; mount --move /mnt /dev; " \
            "mount -t devpts -o ptmxmode=0666 none /dev/pts"
@@ -76,3 +84,196 @@ def devices(session):
             assert result.out == "moat-test-0 0o20640 7 3\nmoat-test/1 0o20666 0 3\nmoat-test-2 None\nnull 0o20666 0 0\n", (fields, result)
     run_one(session, "devices", inside(made), "device = 1:5\ndevice = /dev/moat-test/1\n"
             "[context other]\n[context full]\ncapabilities = all\n", check)
+
+
+def with_files(number):
+    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (number, number))
+
+
+def needed_files(session):
+    """What an agent with one service asks for, of the refusal of one that has too few."""
+    text = f"[moat]\ninstance = itest-nofile-{os.getpid()}\nstate_dir = /run/itest-nofile-{os.getpid()}\nenforce = best-effort\n" \
+           "[service spare]\ncommand = /bin/sleep 1000\n"
+    status, said, _ = moatd.refuse(session.build, text, seconds=60 * session.patience, inside=("prlimit", "--nofile=40:40"))
+    assert status == 1 and not os.path.exists(f"/run/itest-nofile-{os.getpid()}"), (status, said)
+    found = re.search(r"40 descriptors are not enough for this configuration, which needs (\d+)", said)
+    assert found, said
+    return int(found[1])
+
+
+@test("with too few descriptors the start is refused, with the number that is needed; with that number all can be done", timeout=60)
+def few_descriptors(session):
+    session.require(not session.vm, "RLIMIT_NOFILE is the agent's own affair; the kernel programs take some more")
+    number = needed_files(session)
+    agent = moatd.Moatd(session.build, f"itest-few-{os.getpid()}", "[context other]\n[service spare]\ncommand = /bin/sleep 1000\n",
+                        "best-effort")
+    try:
+        agent.start(30, preexec_fn=with_files(number))
+        running = [agent.api().start("/bin/sleep", "1000") for _ in range(3)]
+        for fields in ({}, {"isolated": True}, {"context": "other"}, {"context": "other", "isolated": True}):
+            assert agent.api().exec("/bin/echo", "here", **{**fields, "env": {}}).out == "here\n", fields
+        refused = None
+        try:
+            for _ in range(1000):
+                running.append(agent.api().start("/bin/sleep", "1000"))
+        except unixhttp.Refused as error:
+            refused = error.code
+        assert refused == "TOO_MANY_PROCESSES", (refused, len(running))
+        for each in running:
+            agent.api().kill(each)
+        status, left = agent.stop()
+        assert status == 0 and not left and "Too many open files" not in agent.log(), (status, left, agent.log())
+    finally:
+        agent.kill()
+        agent.remove_files()
+
+
+@test("silent connections keep neither a service from being started again nor a caller from being answered", timeout=60)
+def silent_connections(session):
+    session.require(not session.vm, "RLIMIT_NOFILE is the agent's own affair")
+    agent = moatd.Moatd(session.build, f"itest-silent-{os.getpid()}", "[service spare]\ncommand = /bin/sleep 1000\n", "best-effort")
+    silent = []
+    try:
+        agent.start(30, preexec_fn=with_files(256))
+        before = agent.wait_ready("spare", 10)["pid"]
+        for _ in range(300):
+            silent.append(socket.socket(socket.AF_UNIX))
+            silent[-1].connect(agent.socket)
+        os.kill(before, signal.SIGKILL)
+        # the first back-off is a second
+        procs.wait_until(lambda: agent.service("spare")["pid"] not in (None, before), 5, "the service is there again")
+        assert agent.api().exec("/bin/echo", "here").out == "here\n"
+        assert "Too many open files" not in agent.log(), agent.log()
+    finally:
+        for each in silent:
+            each.close()
+        agent.kill()
+        agent.remove_files()
+
+
+def check(session, *before, preexec_fn=None):
+    """What `moatd --check --json` says there: (exit status, {name: probe})."""
+    done = subprocess.run([*before, os.path.join(session.build, "moatd"), "--check", "--json"], stdout=subprocess.PIPE, check=False,
+                          timeout=60 * session.patience, preexec_fn=preexec_fn)
+    return done.returncode, {each["name"]: each for each in json.loads(done.stdout)["probes"]}
+
+
+def start_refused(session, enforce, *before, preexec_fn=None):
+    text = f"[moat]\ninstance = itest-refused-{os.getpid()}\nstate_dir = /run/itest-refused-{os.getpid()}\nenforce = {enforce}\n"
+    config = os.path.join(session.scratch, "refused.conf")
+    with open(config, "w", encoding="utf-8") as file:
+        file.write(text)
+    done = subprocess.run([*before, os.path.join(session.build, "moatd"), "-c", config], stderr=subprocess.PIPE, text=True, check=False,
+                          timeout=60 * session.patience, preexec_fn=preexec_fn)
+    assert done.returncode == 1 and "nothing was started" in done.stderr, done
+    assert not os.path.exists(f"/run/itest-refused-{os.getpid()}")
+    return done.stderr
+
+
+def without(*capabilities):
+    return ("setpriv", "--bounding-set", ",".join("-" + each for each in capabilities), "--inh-caps", "-all")
+
+
+@test("all capabilities that are missing are named at once, with the flags that add them, by moat check and by a start that is refused",
+      timeout=60)
+def missing_capabilities(session):
+    status, all_there = check(session)
+    assert all_there["privileges"]["ok"] and all_there["system-calls"]["ok"] and all_there["namespaces"]["ok"], all_there
+    lacking = without("sys_admin", "sys_ptrace")
+    flags = "missing: CAP_SYS_ADMIN, CAP_SYS_PTRACE; run as root in a container with --cap-add=SYS_ADMIN --cap-add=SYS_PTRACE"
+    status, found = check(session, *lacking)
+    assert status == 1 and not found["privileges"]["ok"] and found["privileges"]["detail"] == flags, found["privileges"]
+    for enforce in ("require", "best-effort"):
+        said = start_refused(session, enforce, *lacking)
+        # as everything that follows from it
+        assert flags in said and "namespaces:" in said and "proc-hidepid:" in said, said
+
+
+# struct sock_filter: load the number of the call, answer these with an errno, allow the others
+def refuse_calls(numbers, errno):
+    program = [(0x20, 0, 0, 0)]
+    for number in numbers:
+        program += [(0x15, 0, 1, number), (0x06, 0, 0, 0x00050000 | errno)]
+    program.append((0x06, 0, 0, 0x7fff0000))
+    code = b"".join(struct.pack("HBBI", *each) for each in program)
+
+    def install():
+        libc = ctypes.CDLL(None, use_errno=True)
+        space = ctypes.create_string_buffer(code)
+        wanted = struct.pack("HxxxxxxP", len(program), ctypes.addressof(space))
+        if libc.prctl(22, 2, ctypes.c_char_p(wanted), 0, 0):
+            raise OSError(ctypes.get_errno(), "prctl")
+    return install
+
+
+CALLS = {"open_tree": 428, "move_mount": 429, "fsopen": 430, "mount_setattr": 442, "close_range": 436, "pidfd_open": 434, "clone3": 435,
+         "execveat": 322, "pidfd_send_signal": 424}
+
+
+@test("each system call that moat makes and a seccomp profile refuses is named, and the start refused before anything is there", timeout=60)
+def refused_calls(session):
+    for errno, names in ((1, sorted(CALLS)), (38, ["clone3", "execveat"]), (1, ["mount_setattr"])):
+        filtered = refuse_calls([CALLS[each] for each in names], errno)
+        status, found = check(session, preexec_fn=filtered)
+        said = found["system-calls"]["detail"]
+        assert status == 1 and not found["system-calls"]["ok"], said
+        assert sorted(said.split(": ")[1].split(", ")) == names, said
+        assert said in start_refused(session, "best-effort", preexec_fn=filtered)
+
+
+@test("a user namespace is named as what keeps the kernel from enforcing", timeout=60)
+def user_namespace(session):
+    status, found = check(session, "unshare", "-Ur")
+    if status == 1 and "CAP_SYS" in found["privileges"]["detail"]:
+        raise AssertionError(found["privileges"])
+    assert not found["user-namespace"]["ok"] and "rootless" in found["user-namespace"]["detail"], found["user-namespace"]
+    assert "user-namespace: this is a user namespace" in start_refused(session, "require", "unshare", "-Ur")
+
+
+@test("moat check counts the places for kernel programs that are left, one less for each agent", needs=("moat",), timeout=60)
+def places_left(session):
+    detail = check(session)[1]["places"]["detail"]
+    free = int(re.match(r"(\d+) of the 38 places at a hook are free", detail)[1])
+    assert free == (37 if session.enforced else 38), detail
+
+
+@test("a context that is given a capability that the agent does not have is warned about", timeout=60)
+def capability_of_a_context(session):
+    session.require(not session.vm, "the warning is the agent's own")
+    agent = moatd.Moatd(session.build, f"itest-caps-{os.getpid()}", "[context all]\ncapabilities = all\n"
+                        "[context given]\ncapabilities = cap_chown, cap_syslog\n", "best-effort", inside=without("syslog"))
+    try:
+        agent.start(30)
+        assert "context given does not get cap_syslog: the agent does not have it (--cap-add=syslog)" in agent.log(), agent.log()
+        assert "context all does not get" not in agent.log() and "cap_chown" not in agent.log(), agent.log()
+    finally:
+        agent.stop()
+        agent.remove_files()
+
+
+# What engines give by default, and what has to be added (README, moatd(8)).
+ENGINE = ("chown", "dac_override", "fowner", "fsetid", "kill", "net_bind_service", "setfcap", "setgid", "setpcap", "setuid", "sys_chroot")
+ADDED = ("sys_admin", "sys_ptrace")
+TO_ENFORCE = ("net_admin",)
+
+
+@test("a container with the default capabilities, SYS_ADMIN and SYS_PTRACE (to enforce: NET_ADMIN), without new privileges and with "
+      "cgroup2 read-only runs an agent and its commands", timeout=120)
+def least_capabilities(session):
+    given = ENGINE + ADDED + (TO_ENFORCE if session.vm else ())
+    container = inside(READ_ONLY) + ("setpriv", "--no-new-privs", "--inh-caps", "-all", "--bounding-set",
+                                     ",".join(["-all"] + ["+" + each for each in given]))
+
+    def check_it(agent):
+        with open(f"/proc/{agent.pid}/status", encoding="ascii") as file:
+            mask = int(re.search(r"CapEff:\s*(\w+)", file.read())[1], 16)
+        assert bin(mask).count("1") == len(given), bin(mask)
+        assert agent.api().exec("/bin/echo", "here", isolated=True).out == "here\n"
+        procs.wait_until(lambda: agent.service("spare")["state"] == "ready", 20, "the service is ready")
+        if session.vm:
+            assert agent.api().get("/v1/status")["enforcement"]["mode"] == "enforce"
+        # without SYS_RESOURCE, and said so
+        assert "warning: where memory ends" in agent.log(), agent.log()
+        order = next(each for each in agent.api().get("/v1/status")["layers"]["cgroup"]["checks"] if each["name"] == "oom-order")
+        assert not order["ok"] and "--cap-add=SYS_RESOURCE" in order["detail"], order
+    run_one(session, "least", container, "[context other]\n[service spare]\ncommand = /bin/sleep 1000\nport = 9977\n", check_it)

@@ -137,3 +137,11 @@ def no_null(session):
         for closed in COMBINATIONS[1:]:
             assert status(closed, "/moat", "--version") == 125, closed
             assert status(closed, "/moat-init") == 1, closed
+
+
+@test("without /dev/null a program whose descriptors are closed says so, and ends")
+def no_null(session):
+    for name, arguments in (("moatd", "--config-test"), ("moat", "status")):
+        script = f"mount -t tmpfs none /dev; exec {os.path.join(session.build, name)} {arguments} <&-"
+        done = subprocess.run(["unshare", "-m", "/bin/sh", "-c", script], capture_output=True, text=True, check=False, timeout=30)
+        assert done.returncode not in (0, 127) and "/dev/null cannot be opened" in done.stderr, (name, done)

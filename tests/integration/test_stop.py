@@ -2,11 +2,29 @@
 """The end of the common agent. No module that needs it runs after this one."""
 
 import os
+import signal
 import socket
 
-from lib import procs
+from lib import moatd, procs
 from lib.session import SPARE_PORT
 from lib.tap import test
+
+
+@test("signals that would end a process by themselves stop the agent in order, whatever it was started by", timeout=60)
+def other_signals(session):
+    session.require(not session.vm, "the agent's own affair")
+    for number in (signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGPOLL, signal.SIGPWR, signal.SIGXCPU, signal.SIGRTMIN + 3):
+        agent = moatd.Moatd(session.build, f"itest-signal-{os.getpid()}", "[service spare]\ncommand = /bin/sleep 1000\n", "best-effort")
+        try:
+            agent.start(30)
+            service = agent.wait_ready("spare", 10)["pid"]
+            started = procs.start_time(service)
+            agent.process.send_signal(number)
+            status, left = agent.stop()
+            assert status == 0 and not left and not procs.alive(service, started), (number, status, left, agent.log())
+        finally:
+            agent.kill()
+            agent.remove_files()
 
 
 @test("SIGTERM ends services, commands and namespaces, and leaves no process, mount, cgroup, socket or pin", needs=("moat",), timeout=60)

@@ -11,6 +11,7 @@
 
 #include "agent/api/api.h"
 #include "agent/audit/audit.h"
+#include "agent/descriptors.h"
 #include "agent/process/harden.h"
 #include "agent/notify.h"
 #include "agent/process/tables.h"
@@ -19,6 +20,7 @@
 #include "agent/state_dir.h"
 #include "base/log.h"
 
+#define OPENED_LATER 32 /* by all modules, without kernel programs */
 #define REAP_AGAIN (10 * NSEC_PER_MSEC)
 
 struct run {
@@ -141,15 +143,12 @@ static void on_signal(struct loop_source *source, uint32_t events)
 		case SIGCHLD:
 			reap_orphans(run);
 			break;
-		case SIGTERM:
-		case SIGINT:
-			log_info("%s", run->agent.stopping ? "stopping already" : "stopping");
-			begin_stop(run, 0);
-			break;
 		case SIGHUP: /* logrotate(8) */
 			audit_reopen_log(run->agent.audit);
 			break;
 		default:
+			log_info("%s", run->agent.stopping ? "stopping already" : "stopping");
+			begin_stop(run, 0);
 			break;
 		}
 	}
@@ -157,11 +156,16 @@ static void on_signal(struct loop_source *source, uint32_t events)
 
 static void handled_signals(sigset_t *ret_set)
 {
-	static const int handled[] = { SIGTERM, SIGINT, SIGHUP, SIGCHLD };
+	/* Besides these two all that would end the process by itself, and leave its services behind, but for
+	 * what a fault raises. */
+	static const int handled[] = { SIGCHLD, SIGHUP,	 SIGTERM,   SIGINT,  SIGQUIT, SIGUSR1,	 SIGUSR2,
+				       SIGALRM, SIGPROF, SIGVTALRM, SIGPOLL, SIGPWR,  SIGSTKFLT, SIGXCPU };
 
 	sigemptyset(ret_set);
 	for (size_t i = 0; i < ARRAY_LEN(handled); i++)
 		sigaddset(ret_set, handled[i]);
+	for (int sig = SIGRTMIN; sig <= SIGRTMAX; sig++)
+		sigaddset(ret_set, sig);
 }
 
 void agent_block_signals(void)
@@ -247,10 +251,39 @@ static void warn_of_secrets(struct context *c, void *data)
 	}
 }
 
+/* Before anything is open: what is not enough by then is not, whatever the kernel programs take. */
+static int check_descriptors(const struct config *config, struct failure *f)
+{
+	struct descriptors shares;
+	unsigned used, limit;
+	int r = descriptors_count(&used, &limit);
+
+	return r < 0 ? fail(f, -r, "cannot count the open descriptors") :
+		       descriptors_share(config, used + OPENED_LATER, limit, &shares, f);
+}
+
+/* When all that stays open is: the rest is shared out. */
+static int open_api(struct agent *agent, struct failure *f)
+{
+	struct descriptors shares;
+	unsigned used, limit;
+	int r = descriptors_count(&used, &limit);
+
+	if (r < 0)
+		return fail(f, -r, "cannot count the open descriptors");
+	r = descriptors_share(agent->config, used, limit, &shares, f);
+	if (r < 0)
+		return r;
+	cgroups_limit_pool(agent->cgroups, shares.pool);
+	execs_limit(agent->execs, shares.execs, shares.contexts);
+	return api_open(agent, shares.connections, &agent->api, f);
+}
+
 static int open_modules(struct run *run, struct failure *f)
 {
 	struct agent *agent = &run->agent;
 	struct config *config = agent->config;
+	const struct probe_result *obstacle = probe_obstacle(&agent->probes, true);
 	const struct services_callbacks callbacks = { on_all_exited, on_all_ready, run };
 	int r = loop_new(&agent->loop);
 
@@ -263,7 +296,7 @@ static int open_modules(struct run *run, struct failure *f)
 	if (r == 0)
 		r = reserve_ports(run, f);
 	if (r == 0)
-		r = enforce_open(config, &agent->enforce, f);
+		r = enforce_open(config, obstacle ? obstacle->detail : NULL, &agent->enforce, f);
 	malloc_trim(0); /* libbpf has read the type information of the whole kernel */
 	if (r == 0 && !enforce_active(agent->enforce))
 		log_warning("not enforced by the kernel: %s", enforce_reason(agent->enforce));
@@ -291,7 +324,7 @@ static int open_modules(struct run *run, struct failure *f)
 		if (r < 0)
 			fail(f, -r, "cannot watch for denials");
 	}
-	return r < 0 ? r : api_open(agent, &agent->api, f);
+	return r < 0 ? r : open_api(agent, f);
 }
 
 /*
@@ -337,7 +370,9 @@ int agent_run(struct config *config, const struct probe_report *probes)
 	run.agent.started_unix_ms = unix_ms();
 	run.agent.started_ns = now_ns();
 	harden_self();
-	r = open_modules(&run, &f);
+	r = check_descriptors(config, &f);
+	if (r == 0)
+		r = open_modules(&run, &f);
 	if (r == 0) {
 		run.started = true;
 		services_start(run.agent.services);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <getopt.h>
 #include <malloc.h>
+#include <sys/capability.h>
 
 #include "agent/config/config.h"
+#include "agent/config/value.h"
 #include "agent/enforce/probe.h"
 #include "agent/agent.h"
 #include "base/log.h"
@@ -157,17 +159,48 @@ static int load(const struct options *o, struct config **ret_config, struct fail
 /* Names all that is missing, before anything is started. */
 static bool refuses_to_start(const struct config *config, const struct probe_report *probes)
 {
-	if (config->enforce == ENFORCE_BEST_EFFORT || probe_enforceable(probes))
+	bool enforce = config->enforce != ENFORCE_BEST_EFFORT;
+
+	if (!probe_obstacle(probes, false) && !(enforce && !probe_enforceable(probes)))
 		return false;
 	for (size_t i = 0; i < probes->n; i++) {
 		const struct probe_result *result = &probes->results[i];
 
-		if (result->required && !result->ok)
+		if (!result->ok && (result->always || (enforce && result->required)))
 			log_error("%s: %s", result->name, result->detail);
 	}
-	log_error("this kernel cannot enforce; nothing was started (enforce = best-effort goes on "
-		  "without)");
+	if (probe_obstacle(probes, false))
+		log_error("moat cannot run here; nothing was started");
+	else
+		log_error("this kernel cannot enforce; nothing was started (enforce = best-effort goes on "
+			  "without)");
 	return true;
+}
+
+/* Of what contexts are given by name, what the agent cannot give. */
+static void warn_of_capabilities(const struct config *config)
+{
+	uint64_t all = 0;
+
+	(void)config_value_capabilities("all", &all);
+	for (size_t i = 0; i < config->n_contexts; i++) {
+		const struct config_context *c = &config->contexts[i];
+
+		if (c->capabilities == config_capabilities_default() ||
+		    c->capabilities == all)
+			continue;
+		for (cap_value_t cap = 0; cap < cap_max_bits() && cap < 64; cap++) {
+			char *name;
+
+			if (!(c->capabilities & 1ull << cap) || cap_get_bound(cap) != 0)
+				continue;
+			name = cap_to_name(cap);
+			log_warning("context %s does not get %s: the agent does not have it "
+				    "(--cap-add=%s)", c->name, name ? name : "a capability",
+				    name ? name + 4 : "ALL");
+			cap_free(name);
+		}
+	}
 }
 
 int main(int argc, char **argv)
@@ -192,7 +225,7 @@ int main(int argc, char **argv)
 	}
 	if (o.check) {
 		strv_free(o.ports);
-		probe_run(&probes);
+		probe_run(&probes, true);
 		return probe_print(&probes, o.json);
 	}
 	if (!o.config_test)
@@ -209,6 +242,9 @@ int main(int argc, char **argv)
 		printf("%s: ok\n", config->file ? config->file : "command line");
 		return EXIT_SUCCESS;
 	}
-	probe_run(&probes);
-	return refuses_to_start(config, &probes) ? EXIT_FAILURE : agent_run(config, &probes);
+	probe_run(&probes, config->enforce != ENFORCE_BEST_EFFORT);
+	if (refuses_to_start(config, &probes))
+		return EXIT_FAILURE;
+	warn_of_capabilities(config);
+	return agent_run(config, &probes);
 }

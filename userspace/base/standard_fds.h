@@ -10,7 +10,8 @@
  * Opens /dev/null in place of each of the descriptors 0, 1 and 2 that is closed. The first thing in
  * every main(): the next descriptor that is opened takes such a number, and what the program, a
  * library or a command prints would be written to it, to a socket as requests.
- * 0 or -errno; then nothing may be opened, and the program has to end.
+ * 0 or -errno; then nothing may be opened, and the program has to end. It has said why, where
+ * descriptor 2 is open.
  */
 static inline int standard_fds_open(void)
 {
@@ -21,8 +22,14 @@ static inline int standard_fds_open(void)
 			continue;
 		/* Those below are open by now, so it gets the lowest number: this one. */
 		opened = open("/dev/null", O_RDWR);
-		if (opened != fd)
-			return opened < 0 ? -errno : -EBADF;
+		if (opened != fd) {
+			static const char text[] = "moat: descriptors 0, 1 or 2 are closed, and /dev/null "
+						   "cannot be opened in their place\n";
+			int r = opened < 0 ? -errno : -EBADF;
+
+			(void)!write(STDERR_FILENO, text, sizeof(text) - 1);
+			return r;
+		}
 	}
 	return 0;
 }

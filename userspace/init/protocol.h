@@ -122,7 +122,6 @@ struct init_setup {
 	uint32_t n_devices;
 	uint32_t may_lack; /* 1: what is to be hidden and not there needs no cover, also when it comes;
 			    * else it is a failure */
-	uint32_t pad;
 };
 
 /* INIT_CLONE; followed by n_shown NUL-terminated absolute paths: covers of the template's that go. */

@@ -107,7 +107,7 @@ static inline int fixture_open(void **state)
 #pragma GCC diagnostic pop
 	fclose(file);
 	if (config_load(path, &fx.config, &f) < 0 || loop_new(&fx.loop) < 0 ||
-	    enforce_open(fx.config, &fx.enforce, &f) < 0 ||
+	    enforce_open(fx.config, NULL, &fx.enforce, &f) < 0 ||
 	    cgroups_open(fx.config, fx.loop, &fx.cgroups, &f) < 0 ||
 	    execs_open(fx.config, fx.enforce, fx.cgroups, fx.loop, &fx.execs, &f) < 0) {
 		print_error("%s\n", f.msg);

@@ -151,7 +151,7 @@ static int try_open_with(const char *mode, struct failure *f)
 	if (r == 0)
 		r = loop_new(&fx.loop);
 	if (r == 0)
-		r = enforce_open(fx.config, &fx.enforce, f);
+		r = enforce_open(fx.config, NULL, &fx.enforce, f);
 	if (r == 0)
 		r = cgroups_open(fx.config, fx.loop, &fx.cgroups, f);
 	return r < 0 ? r : execs_open(fx.config, fx.enforce, fx.cgroups, fx.loop, &fx.execs, f);

@@ -89,7 +89,7 @@ static void serve_connection(struct api *api, int fd)
 	enum moat_error refused = api_peer_judge(api, fd);
 
 	/* User code gets a proper answer, but cannot use up the connections of others. */
-	if ((refused && api->n_refused >= API_REFUSED_MAX) ||
+	if ((refused && api->n_refused >= api->refused_max) ||
 	    peer_new(api, fd, refused, &api->accepting) < 0) {
 		close(fd);
 		return;
@@ -129,14 +129,14 @@ static bool make_room(struct api *api)
 {
 	struct api_peer *peer;
 
-	if (api->n_peers < API_CONNECTIONS_MAX)
+	if (api->n_peers < api->peers_max)
 		return true;
 	if (!list_empty(&api->idle)) {
 		peer = list_entry(api->idle.next, struct api_peer, idle);
 		shutdown(peer->fd, SHUT_RDWR);
 		api_run(api);
 	}
-	return api->n_peers < API_CONNECTIONS_MAX;
+	return api->n_peers < api->peers_max;
 }
 
 static void on_listen(struct loop_source *source, uint32_t events)
@@ -195,7 +195,7 @@ void api_run(struct api *api)
 	/* Deadlines are moat's own; the only timeout left is "at once". Others get their turn. */
 	if (ms == 0)
 		api_wake(api);
-	if (!api->listening && !api->retry.index && api->n_peers < API_CONNECTIONS_MAX)
+	if (!api->listening && !api->retry.index && api->n_peers < api->peers_max)
 		listen_resume(api);
 }
 
@@ -231,7 +231,7 @@ static int daemon_start(struct api *api, struct failure *f)
 		MHD_OPTION_NOTIFY_COMPLETED, api_on_completed, api,
 		MHD_OPTION_NOTIFY_CONNECTION, on_connection, api,
 		MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, NULL,
-		MHD_OPTION_CONNECTION_LIMIT, (unsigned)API_CONNECTIONS_MAX + 1,
+		MHD_OPTION_CONNECTION_LIMIT, api->peers_max + 1,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
 		MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_END);
 	if (!api->daemon)
@@ -324,7 +324,12 @@ static int listen_open(struct api *api, const char *path, struct failure *f)
 	return api->listening ? 0 : fail(f, ENOMEM, "cannot listen on %s", path);
 }
 
-int api_open(struct agent *agent, struct api **ret, struct failure *f)
+static unsigned lower(unsigned a, unsigned b)
+{
+	return a < b ? a : b;
+}
+
+int api_open(struct agent *agent, unsigned connections, struct api **ret, struct failure *f)
 {
 	struct api *api = calloc(1, sizeof(*api));
 	int r;
@@ -334,6 +339,9 @@ int api_open(struct agent *agent, struct api **ret, struct failure *f)
 	json_setup();
 	api->agent = agent;
 	api->uid = geteuid();
+	api->peers_max = lower(connections, API_CONNECTIONS_MAX);
+	api->busy_max = api->peers_max - lower(API_FREE_MAX, (api->peers_max + 3) / 4);
+	api->refused_max = lower(API_REFUSED_MAX, (api->peers_max + 3) / 4);
 	api->listen_fd = api->wake_fd = -EBADF;
 	api->listen.fd = api->mhd.fd = api->wake.fd = -EBADF;
 	list_init(&api->requests);

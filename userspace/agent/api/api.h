@@ -8,8 +8,9 @@
 #define API_BODY_MAX (2u * 1024 * 1024)
 #define API_CONNECTIONS_MAX 2048u
 
-/* Makes the socket (mode 0600, in a directory of mode 0700), guards it, serves it from the loop. */
-int api_open(struct agent *agent, struct api **ret, struct failure *f);
+/* Makes the socket (mode 0600, in a directory of mode 0700), guards it, serves it from the loop:
+ * so many connections at a time, and API_CONNECTIONS_MAX. */
+int api_open(struct agent *agent, unsigned connections, struct api **ret, struct failure *f);
 /* Refuses new requests with SHUTTING_DOWN; those under way go on. */
 void api_drain(struct api *api);
 /* Closes every connection, removes the socket. */

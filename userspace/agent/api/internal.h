@@ -35,8 +35,8 @@
 #define API_STREAM_HIGH (256u * 1024)      /* above: the command is no longer read */
 #define API_STREAM_LOW (64u * 1024)        /* below: it is read again */
 /* Requests that wait (a command, a stream); the other connections stay free for short ones. */
-#define API_BUSY_MAX (API_CONNECTIONS_MAX - 64u)
-#define API_REFUSED_MAX 64u   /* connections kept open only to say FORBIDDEN */
+#define API_FREE_MAX 64u      /* so many, or a quarter of what there may be */
+#define API_REFUSED_MAX 64u   /* connections kept open only to say FORBIDDEN; or a quarter */
 #define API_REQUEST_NS (30 * NSEC_PER_SEC) /* for a request to arrive, for an answer to be taken */
 #define API_IDLE_NS (300 * NSEC_PER_SEC)   /* between two requests of one connection */
 
@@ -53,6 +53,7 @@ struct api {
 	struct list idle;        /* struct api_peer.idle, longest idle first */
 	struct api_peer *accepting;
 	unsigned n_peers, n_refused, n_busy;
+	unsigned peers_max, refused_max, busy_max;
 	uint64_t answers[6]; /* by the first digit of the HTTP status */
 	bool listening, draining;
 };
@@ -81,7 +82,7 @@ struct api_piece {
 struct api_route {
 	const char *method, *path; /* "{id}" stands for one segment */
 	const char *const *query;  /* permitted names, NULL-terminated; NULL: none. "name?": also bare */
-	bool waits;                /* may take long: counts against API_BUSY_MAX */
+	bool waits;                /* may take long: counts against busy_max */
 	/* Called with the whole body. Answers or suspends; after each api_resume() an unanswered
 	 * request is answered with `reply` and `status`, or with its stream. */
 	enum MHD_Result (*handle)(struct api_request *r);

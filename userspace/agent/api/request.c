@@ -434,11 +434,11 @@ static enum MHD_Result answer(struct api_request *r)
 		r->failed = true;
 		refuse(&r->error, MOAT_E_SHUTTING_DOWN, "the agent stops");
 	}
-	if (!r->failed && !r->handled && r->route->waits && r->api->n_busy >= API_BUSY_MAX) {
+	if (!r->failed && !r->handled && r->route->waits && r->api->n_busy >= r->api->busy_max) {
 		r->failed = true;
 		refuse(&r->error, MOAT_E_TOO_MANY_PROCESSES, "%u requests wait already",
-			      API_BUSY_MAX);
-		r->error.limit = API_BUSY_MAX;
+			      r->api->busy_max);
+		r->error.limit = r->api->busy_max;
 	}
 	if (r->failed)
 		return api_refuse(r);

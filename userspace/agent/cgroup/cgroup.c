@@ -22,6 +22,7 @@ int cgroups_open(const struct config *config, struct loop *loop, struct cgroups 
 	if (!c)
 		return fail(f, ENOMEM, "cannot set up cgroups");
 	c->loop = loop;
+	c->pool_max = CGROUPS_POOL_MAX;
 	list_init(&c->groups);
 	list_init(&c->forgotten);
 	list_init(&c->idle);
@@ -73,6 +74,12 @@ void cgroups_close(struct cgroups *c)
 	free_groups(&c->forgotten);
 	cgroup_tree_close(&c->tree);
 	free(c);
+}
+
+void cgroups_limit_pool(struct cgroups *cgroups, size_t most)
+{
+	if (most < cgroups->pool_max)
+		cgroups->pool_max = most;
 }
 
 const char *cgroups_path(const struct cgroups *cgroups)
@@ -211,7 +218,7 @@ static void reclaim(struct cgroup *g)
 	struct cgroups *c = g->cgroups;
 	struct cgroup_group *group = g->group;
 
-	if (group && !g->killed && c->n_pool < POOL_MAX) {
+	if (group && !g->killed && c->n_pool < c->pool_max) {
 		g->oom_base = oom_kills(g);
 		list_remove(&g->link);
 		list_append(&group->pool, &g->link);

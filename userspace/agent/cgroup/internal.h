@@ -10,7 +10,7 @@
 /* Empty exec cgroups kept for the next commands, of all groups together. The kernel tells that a
  * cgroup has become empty up to 10 ms late (CGROUP_FILE_NOTIFY_MIN_INTV), so that this many are
  * enough for 25,000 execs/s. */
-#define POOL_MAX 256u
+#define CGROUPS_POOL_MAX 256u
 
 struct cgroup_group {
 	struct list link; /* in groups */
@@ -36,7 +36,7 @@ struct cgroups {
 	uint64_t next_group;   /* behind the name of one whose context's name is none for a directory */
 	struct list idle;   /* groups with a directory and nothing in it, the longest idle first */
 	size_t n_idle;
-	size_t n_pool;      /* of all groups */
+	size_t n_pool, pool_max; /* of all groups */
 	uint64_t shm;       /* bytes of /dev/shm given out */
 	struct list in_use; /* given out */
 	struct list dying;  /* put while not empty: killed, wait to be empty */

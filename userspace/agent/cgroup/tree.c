@@ -302,7 +302,9 @@ static int open_instance(struct cgroup_tree *t, bool *ret_inherited, struct fail
 	if (faccessat(t->dir, "cgroup.kill", W_OK, AT_EACCESS) < 0)
 		return fail(f, errno, "no cgroup.kill in %s (it came with Linux 5.14)", t->path);
 	r = read_file_at(t->dir, "cgroup.type", 64, &type, NULL);
-	if (r < 0 || strcmp(type, "domain\n") != 0)
+	if (r < 0)
+		return fail(f, -r, "cannot read cgroup.type of %s", t->path);
+	if (strcmp(type, "domain\n") != 0)
 		return fail(f, EINVAL,
 			    "%s is threaded, so that no process can be started beneath it: set "
 			    "cgroup_dir to another cgroup", t->base.path);

@@ -126,7 +126,8 @@ static void unload(struct enforce *e)
 	e->bpf = NULL;
 }
 
-int enforce_open(const struct config *config, struct enforce **ret, struct failure *f)
+int enforce_open(const struct config *config, const char *obstacle, struct enforce **ret,
+		 struct failure *f)
 {
 	struct enforce *e = calloc(1, sizeof(*e));
 	struct failure why = { 0 };
@@ -137,7 +138,7 @@ int enforce_open(const struct config *config, struct enforce **ret, struct failu
 		return fail(f, ENOMEM, "enforce");
 	list_init(&e->kept_mounts);
 	e->source.fd = e->watches = e->lock = -EBADF;
-	r = enforce_lock(e, config, &why);
+	r = obstacle ? fail(&why, EINVAL, "%s", obstacle) : enforce_lock(e, config, &why);
 	held = r == -EBUSY;
 	if (r == 0)
 		r = start(e, config, &why);

@@ -20,8 +20,10 @@ struct enforce;
  * thread or child exists. On failure with ENFORCE_REQUIRE or ENFORCE_AUDIT nothing is left loaded
  * or pinned and f says what the kernel lacks; with ENFORCE_BEST_EFFORT returns 0, an inactive
  * object, and enforce_reason() says why. Fails in any case where another agent of the instance runs.
+ * obstacle: what is known to keep it from enforcing, so that nothing is tried; NULL: nothing is.
  */
-int enforce_open(const struct config *config, struct enforce **ret, struct failure *f);
+int enforce_open(const struct config *config, const char *obstacle, struct enforce **ret,
+		 struct failure *f);
 
 /* Unpins unless keep_pins (enforcement then goes on without the agent), frees everything. */
 void enforce_close(struct enforce *e, bool keep_pins);

@@ -5,52 +5,21 @@
 #include <fcntl.h>
 #include <linux/landlock.h>
 #include <linux/magic.h>
-#include <sched.h>
-#include <sys/capability.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/vfs.h>
-#include <sys/wait.h>
 
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <jansson.h>
 
 #include "agent/cgroup/file.h"
 #include "agent/cgroup/find.h"
-
-#define FOUND(p, ...) snprintf((p)->detail, sizeof((p)->detail), __VA_ARGS__)
+#include "agent/enforce/probes.h"
 
 /* Each returns whether it is there and fills detail. */
 typedef bool (*probe_fn)(struct probe_result *p);
-
-static bool probe_privileges(struct probe_result *p)
-{
-	static const cap_value_t needed[] = { CAP_SYS_ADMIN, CAP_SYS_PTRACE, CAP_KILL,
-					      CAP_SETPCAP };
-	cap_t caps = cap_get_proc();
-	bool ok = caps != NULL;
-
-	for (size_t i = 0; ok && i < ARRAY_LEN(needed); i++) {
-		cap_flag_value_t set = CAP_CLEAR;
-
-		if (cap_get_flag(caps, needed[i], CAP_EFFECTIVE, &set) < 0 || set == CAP_CLEAR) {
-			char *name = cap_to_name(needed[i]);
-
-			FOUND(p, "%s is missing: run as root in a privileged container", name);
-			cap_free(name);
-			ok = false;
-		}
-	}
-	if (caps)
-		cap_free(caps);
-	if (ok)
-		FOUND(p, "the needed capabilities are effective");
-	return ok;
-}
 
 static bool probe_btf(struct probe_result *p)
 {
@@ -62,8 +31,7 @@ static bool probe_btf(struct probe_result *p)
 	return false;
 }
 
-/* A detached mount, seen by nobody and gone with its descriptor. -1 on failure. */
-static int detached_mount(const char *type, const char *key, const char *value)
+int detached_mount(const char *type, const char *key, const char *value)
 {
 	FD_OWNED int context = fsopen(type, FSOPEN_CLOEXEC);
 
@@ -74,107 +42,6 @@ static int detached_mount(const char *type, const char *key, const char *value)
 	if (fsconfig(context, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return -1;
 	return fsmount(context, FSMOUNT_CLOEXEC, 0);
-}
-
-static bool has_word(const char *list, const char *word)
-{
-	size_t n = strlen(word);
-
-	for (const char *at = list; *at;) {
-		size_t len = strcspn(at, ",\n");
-
-		if (len == n && !strncmp(at, word, n))
-			return true;
-		at += len + (at[len] != '\0');
-	}
-	return false;
-}
-
-static bool probe_lsm_list(struct probe_result *p)
-{
-	FD_OWNED int root = detached_mount("securityfs", NULL, NULL);
-	PTR_OWNED char *list = NULL;
-	int r = -ENOENT;
-
-	if (root >= 0)
-		r = read_file_at(root, "lsm", 4096, &list, NULL);
-	if (r < 0)
-		r = read_file_at(AT_FDCWD, "/sys/kernel/security/lsm", 4096, &list, NULL);
-	if (r < 0) {
-		FOUND(p, "cannot read the list of active LSMs (securityfs): %s", strerror(-r));
-		return false;
-	}
-	list[strcspn(list, "\n")] = '\0';
-	if (has_word(list, "bpf")) {
-		FOUND(p, "%s", list);
-		return true;
-	}
-	FOUND(p, "active: %.120s; boot with lsm=%.80s,bpf", list, list);
-	return false;
-}
-
-static int silence(enum libbpf_print_level level, const char *fmt, va_list args)
-{
-	(void)level;
-	(void)fmt;
-	(void)args;
-	return 0;
-}
-
-/* Loads and attaches the smallest LSM program, at a hook that nothing calls meanwhile. */
-static bool probe_bpf_lsm(struct probe_result *p)
-{
-	const struct bpf_insn insns[] = {
-		{ .code = 0xb7, .dst_reg = 0, .imm = 0 }, /* r0 = 0 */
-		{ .code = 0x95 },                         /* exit */
-	};
-	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_LSM_MAC);
-	FD_OWNED int prog = -EBADF;
-	FD_OWNED int link = -EBADF;
-	int id;
-
-	libbpf_set_print(silence);
-	id = libbpf_find_vmlinux_btf_id("quota_on", BPF_LSM_MAC);
-	if (id < 0) {
-		FOUND(p, "the kernel has no bpf_lsm_ hooks in its BTF: needs CONFIG_BPF_LSM");
-		return false;
-	}
-	opts.attach_btf_id = id;
-	prog = bpf_prog_load(BPF_PROG_TYPE_LSM, "moat_probe", "GPL", insns, ARRAY_LEN(insns), &opts);
-	if (prog < 0) {
-		FOUND(p, "loading a BPF LSM program: %s%s", strerror(errno),
-		      errno == EPERM ? " (privileges, or the host forbids bpf(2) here)" : "");
-		return false;
-	}
-	link = bpf_raw_tracepoint_open(NULL, prog);
-	if (link < 0) {
-		FOUND(p, "attaching a BPF LSM program: %s", strerror(errno));
-		return false;
-	}
-	FOUND(p, "a program loads and attaches");
-	return true;
-}
-
-static bool probe_map_types(struct probe_result *p)
-{
-	static const struct {
-		enum bpf_map_type type;
-		const char *name;
-	} needed[] = { { BPF_MAP_TYPE_TASK_STORAGE, "task storage" },
-		       { BPF_MAP_TYPE_SK_STORAGE, "socket storage" },
-		       { BPF_MAP_TYPE_RINGBUF, "ring buffer" } };
-
-	for (size_t i = 0; i < ARRAY_LEN(needed); i++) {
-		int r = libbpf_probe_bpf_map_type(needed[i].type, NULL);
-
-		if (r != 1) {
-			FOUND(p, "no %s maps%s%s", needed[i].name, r < 0 ? ": " : "",
-			      r < 0 ? strerror(-r) : "");
-			return false;
-		}
-	}
-	FOUND(p, "task storage, socket storage, ring buffer");
-	return true;
 }
 
 static bool probe_bpffs(struct probe_result *p)
@@ -208,45 +75,6 @@ static bool probe_page_faults(struct probe_result *p)
 	else
 		FOUND(p, "vm.unprivileged_userfaultfd is on, so that user code could hold up the agent: set it to 0");
 	return false;
-}
-
-/* Runs fn in a child of its own and returns its answer as errno (0: it worked). */
-static int in_child(int (*fn)(void))
-{
-	int status;
-	pid_t pid = fork();
-
-	if (pid < 0)
-		return errno;
-	if (pid == 0)
-		_exit(fn() & 0xff);
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return errno;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
-}
-
-/* ENOTBLK: they can be made, but "/" is no mount, as in a bare chroot(2): it cannot be made private. */
-static int try_namespaces(void)
-{
-	if (unshare(CLONE_NEWPID | CLONE_NEWNS) < 0)
-		return errno;
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		return errno == EINVAL ? ENOTBLK : errno;
-	return 0;
-}
-
-static bool probe_namespaces(struct probe_result *p)
-{
-	int err = in_child(try_namespaces);
-
-	if (err == ENOTBLK)
-		FOUND(p, "the root directory is no mount point: bind-mount a chroot onto itself first");
-	else if (err)
-		FOUND(p, "unshare(CLONE_NEWPID|CLONE_NEWNS): %s", strerror(err));
-	else
-		FOUND(p, "PID and mount namespaces can be made");
-	return err == 0;
 }
 
 static bool probe_hidepid(struct probe_result *p)
@@ -348,31 +176,39 @@ static bool probe_no_new_privs(struct probe_result *p)
 	return ok;
 }
 
+enum need { NOT_NEEDED, TO_ENFORCE, ALWAYS };
+
 static const struct {
 	const char *name, *layer;
-	bool required;
+	enum need need;
+	bool dear; /* it reads the types of the whole kernel */
 	probe_fn fn;
 } probes[] = {
-	{ "privileges", "caps", true, probe_privileges },
-	{ "no-new-privs", "caps", true, probe_no_new_privs },
-	{ "btf", "lsm", true, probe_btf },
-	{ "lsm-list", "lsm", true, probe_lsm_list },
-	{ "bpf-lsm", "lsm", true, probe_bpf_lsm },
-	{ "bpf-maps", "lsm", true, probe_map_types },
-	{ "bpffs", "lsm", true, probe_bpffs },
-	{ "page-faults", "lsm", true, probe_page_faults },
-	{ "namespaces", "namespaces", true, probe_namespaces },
-	{ "proc-hidepid", "namespaces", true, probe_hidepid },
-	{ "cgroup-kill", "cgroup", true, probe_cgroup },
-	{ "cgroup-limits", "cgroup", false, probe_limits },
-	{ "landlock", "landlock", false, probe_landlock },
+	{ "privileges", "caps", ALWAYS, false, probe_privileges },
+	{ "no-new-privs", "caps", ALWAYS, false, probe_no_new_privs },
+	{ "user-namespace", "lsm", TO_ENFORCE, false, probe_user_namespace },
+	{ "btf", "lsm", TO_ENFORCE, false, probe_btf },
+	{ "lsm-list", "lsm", TO_ENFORCE, false, probe_lsm_list },
+	{ "bpf-lsm", "lsm", TO_ENFORCE, true, probe_bpf_lsm },
+	{ "bpf-maps", "lsm", TO_ENFORCE, true, probe_map_types },
+	{ "places", "lsm", TO_ENFORCE, false, probe_places },
+	{ "bpffs", "lsm", TO_ENFORCE, false, probe_bpffs },
+	{ "page-faults", "lsm", TO_ENFORCE, false, probe_page_faults },
+	{ "system-calls", "namespaces", ALWAYS, false, probe_calls },
+	{ "namespaces", "namespaces", ALWAYS, false, probe_namespaces },
+	{ "proc-hidepid", "namespaces", ALWAYS, false, probe_hidepid },
+	{ "cgroup-kill", "cgroup", ALWAYS, false, probe_cgroup },
+	{ "cgroup-limits", "cgroup", NOT_NEEDED, false, probe_limits },
+	{ "oom-order", "cgroup", NOT_NEEDED, false, probe_oom_order },
+	{ "landlock", "landlock", NOT_NEEDED, false, probe_landlock },
 };
 
 _Static_assert(ARRAY_LEN(probes) <= PROBE_MAX, "PROBE_MAX");
 
-void probe_run(struct probe_report *ret_report)
+void probe_run(struct probe_report *ret_report, bool all)
 {
 	struct utsname uts = { 0 };
+	bool possible = true;
 
 	*ret_report = (struct probe_report){ .n = ARRAY_LEN(probes) };
 	if (uname(&uts) == 0)
@@ -382,9 +218,25 @@ void probe_run(struct probe_report *ret_report)
 
 		p->name = probes[i].name;
 		p->layer = probes[i].layer;
-		p->required = probes[i].required;
-		p->ok = probes[i].fn(p);
+		p->required = probes[i].need != NOT_NEEDED;
+		p->always = probes[i].need == ALWAYS;
+		if (probes[i].dear && !possible && !all)
+			FOUND(p, "not tried: it would be of no use, for what was found before");
+		else
+			p->ok = probes[i].fn(p);
+		possible = possible && (p->ok || strcmp(p->layer, "lsm") != 0);
 	}
+}
+
+const struct probe_result *probe_obstacle(const struct probe_report *report, bool enforce)
+{
+	for (size_t i = 0; i < report->n; i++) {
+		const struct probe_result *p = &report->results[i];
+
+		if (!p->ok && (enforce ? strcmp(p->layer, "lsm") == 0 && p->required : p->always))
+			return p;
+	}
+	return NULL;
 }
 
 bool probe_enforceable(const struct probe_report *report)
@@ -421,13 +273,13 @@ int probe_print(const struct probe_report *report, bool json)
 
 	if (json)
 		return print_json(report);
-	printf("kernel %s\n\n%-11s %-13s %-8s %s\n", report->kernel, "LAYER", "WHAT", "STATE",
+	printf("kernel %s\n\n%-11s %-14s %-8s %s\n", report->kernel, "LAYER", "WHAT", "STATE",
 	       "FOUND");
 	for (size_t i = 0; i < report->n; i++) {
 		const struct probe_result *p = &report->results[i];
 		const char *state = p->ok ? "ok" : p->required ? "missing" : "absent";
 
-		printf("%-11s %-13s %s%-8s%s %s\n", p->layer, p->name,
+		printf("%-11s %-14s %s%-8s%s %s\n", p->layer, p->name,
 		       !color ? "" : p->ok ? "\033[32m" : p->required ? "\033[31m" : "\033[33m",
 		       state, color ? "\033[0m" : "", p->detail);
 	}
@@ -435,7 +287,9 @@ int probe_print(const struct probe_report *report, bool json)
 		puts("\nmoat can enforce on this machine.");
 		return 0;
 	}
-	puts("\nmoat cannot enforce on this machine: see what is missing above. With\n"
-	     "enforce = best-effort it runs with namespaces and capabilities alone.");
+	puts(probe_obstacle(report, false) ?
+		     "\nmoat cannot run here: see what is missing above." :
+		     "\nmoat cannot enforce on this machine: see what is missing above. With\n"
+		     "enforce = best-effort it runs with namespaces and capabilities alone.");
 	return 1;
 }

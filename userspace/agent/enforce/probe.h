@@ -15,6 +15,7 @@ struct probe_result {
 	const char *layer;   /* static: "lsm", "namespaces", "caps", "cgroup" */
 	bool ok;
 	bool required;       /* for enforce = require */
+	bool always;         /* for every start */
 	char detail[256];    /* what was found, or what is missing and what to do */
 };
 
@@ -24,8 +25,14 @@ struct probe_report {
 	char kernel[65]; /* uname release, for people only */
 };
 
-/* Never fails: a probe that cannot run is a result that is not ok. Leaves nothing behind. */
-void probe_run(struct probe_report *ret_report);
+/*
+ * Never fails: a probe that cannot run is a result that is not ok. Leaves nothing behind. all: also what takes
+ * long and changes nothing any more.
+ */
+void probe_run(struct probe_report *ret_report, bool all);
+/* The first that keeps the kernel from enforcing (of the layer "lsm"), or moat from running at all; NULL:
+ * none. */
+const struct probe_result *probe_obstacle(const struct probe_report *report, bool enforce);
 /* True when every required result is ok. */
 bool probe_enforceable(const struct probe_report *report);
 /* `moatd --check [--json]`: prints an aligned table or one JSON object; exit status 0 or 1. */

@@ -445,6 +445,7 @@ int execs_open(const struct config *config, struct enforce *enforce, struct cgro
 	execs->enforce = enforce;
 	execs->cgroups = cgroups;
 	execs->loop = loop;
+	execs->running_max = EXEC_RUNNING_MAX;
 	held_set_max(cgroups_for_clients(cgroups));
 	for (int i = 0; i < 2; i++)
 		execs->spare[i][0] = execs->spare[i][1] = -EBADF;
@@ -467,6 +468,13 @@ int execs_open(const struct config *config, struct enforce *enforce, struct cgro
 	}
 	*ret = execs;
 	return 0;
+}
+
+void execs_limit(struct execs *execs, unsigned running, unsigned contexts)
+{
+	if (running < execs->running_max)
+		execs->running_max = running;
+	namespaces_limit(execs->namespaces, contexts);
 }
 
 static void end_now(struct exec *x)

@@ -107,6 +107,9 @@ struct exec_observer {
 
 int execs_open(const struct config *config, struct enforce *enforce, struct cgroups *cgroups,
 	       struct loop *loop, struct execs **ret, struct failure *f);
+/* At most so many commands at a time (and EXEC_RUNNING_MAX), and so many contexts with namespaces of
+ * their own. */
+void execs_limit(struct execs *execs, unsigned running, unsigned contexts);
 /* Kills every exec and stops every namespace; observers get on_ended or on_failed first. */
 void execs_close(struct execs *execs);
 

@@ -33,6 +33,7 @@ struct execs {
 	struct list all;   /* in the order started */
 	struct list ended; /* reclaimed, in the order ended */
 	size_t n_active;   /* in all, but not in ended */
+	unsigned running_max;
 	size_t n_ended;
 	size_t kept_ended; /* bytes of captured output */
 	struct exec *buckets[EXEC_BUCKETS];

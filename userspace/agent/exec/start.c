@@ -162,10 +162,10 @@ static int check_room(struct execs *execs, struct refusal *e)
 {
 	if (execs->closing)
 		return refuse(e, MOAT_E_SHUTTING_DOWN, "the agent stops");
-	if (execs->n_active >= EXEC_RUNNING_MAX) {
+	if (execs->n_active >= execs->running_max) {
 		refuse(e, MOAT_E_TOO_MANY_PROCESSES, "%u commands run already",
-			      EXEC_RUNNING_MAX);
-		e->limit = EXEC_RUNNING_MAX;
+			      execs->running_max);
+		e->limit = execs->running_max;
 		return -EINVAL;
 	}
 	/* What runs keeps what is left: its output was promised. */

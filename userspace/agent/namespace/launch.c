@@ -49,8 +49,8 @@ static _Noreturn void child_main(int program, int socket, int null)
 	struct init_reply reply = { .type = INIT_FAILED, .step = INIT_STEP_EXEC };
 
 	reply.err = child_exec(program, socket, null);
-	/* Descriptor 3 may not be the socket yet; then the parent only sees the end of it. */
-	(void)!send(INIT_SOCKET_FD, &reply, sizeof(reply), MSG_NOSIGNAL);
+	/* Descriptor 3 may not be the socket yet. This one still is: it is above 2. */
+	(void)!send(socket, &reply, sizeof(reply), MSG_NOSIGNAL);
 	_exit(127);
 }
 

@@ -329,6 +329,16 @@ static ssize_t receive(int socket, struct init_reply *ret_reply, int *ret_fd)
 	return n;
 }
 
+/* n and err: of the recvmsg(2) that brought no message. */
+static void lose_for(struct namespace *ns, ssize_t n, int err)
+{
+	char why[96];
+
+	if (n < 0)
+		snprintf(why, sizeof(why), "cannot read from moat-init: %s", strerror(err));
+	lose(ns, n < 0 ? why : n == 0 ? "moat-init ended" : "malformed message from moat-init");
+}
+
 void namespace_read(struct namespace *ns, int limit)
 {
 	while (limit-- > 0 && ns->socket >= 0) {
@@ -341,7 +351,7 @@ void namespace_read(struct namespace *ns, int limit)
 		if (n == (ssize_t)sizeof(reply))
 			on_reply(ns, &reply, take_fd(&fd));
 		else
-			lose(ns, n == 0 ? "moat-init ended" : "malformed message from moat-init");
+			lose_for(ns, n, errno);
 	}
 }
 

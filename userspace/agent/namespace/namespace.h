@@ -70,6 +70,8 @@ typedef void (*namespace_exit_fn)(struct namespace *ns, const struct init_reply 
 int namespaces_open(const struct config *config, struct enforce *enforce, struct cgroups *cgroups,
 		    struct loop *loop, namespace_exit_fn on_exit, void *data,
 		    struct namespaces **ret, struct failure *f);
+/* So many live at a time; idle ones are ended for others, which else wait. At first: any number. */
+void namespaces_limit(struct namespaces *set, size_t living);
 /* Ends every moat-init and with it every process inside (with a shared PID namespace the caller kills
  * the commands by their cgroups), and waits for that. What is queued or sent fails with ESRCH first. */
 void namespaces_stop(struct namespaces *set);

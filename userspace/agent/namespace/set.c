@@ -13,7 +13,6 @@
  */
 #include <linux/capability.h>
 #include <signal.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 
 #include "agent/namespace/internal.h"
@@ -21,11 +20,6 @@
 
 #define START_NS (30 * NSEC_PER_SEC)
 #define LAUNCHES_MAX 4u
-/* Of the agent's descriptors, what is left to connections, services and execs when each context that lives has
- * its two; at least so many contexts live all the same. */
-#define FDS_PER_CONTEXT 2u
-#define FDS_RESERVED 1024u
-#define LIVING_MIN 16u
 
 /* --- Launches and ends --------------------------------------------------------------------- */
 
@@ -357,7 +351,6 @@ int namespaces_open(const struct config *config, struct enforce *enforce, struct
 		    struct namespaces **ret, struct failure *f)
 {
 	struct namespaces *set = calloc(1, sizeof(*set));
-	struct rlimit fds = { 0 };
 	int r;
 
 	if (!set)
@@ -367,11 +360,7 @@ int namespaces_open(const struct config *config, struct enforce *enforce, struct
 	list_init(&set->all);
 	list_init(&set->waiting);
 	list_init(&set->idle);
-	(void)getrlimit(RLIMIT_NOFILE, &fds);
-	set->living_max = fds.rlim_cur > FDS_RESERVED ?
-				  (fds.rlim_cur - FDS_RESERVED) / FDS_PER_CONTEXT : 0;
-	if (set->living_max < LIVING_MIN)
-		set->living_max = LIVING_MIN;
+	set->living_max = SIZE_MAX;
 	for (size_t i = 0; i < config->n_contexts; i++)
 		set->capabilities |= config->contexts[i].capabilities;
 	r = hidden_files_find(config, &set->hidden, f);
@@ -388,6 +377,11 @@ int namespaces_open(const struct config *config, struct enforce *enforce, struct
 	}
 	*ret = set;
 	return 0;
+}
+
+void namespaces_limit(struct namespaces *set, size_t living)
+{
+	set->living_max = living;
 }
 
 void namespaces_stop(struct namespaces *set)

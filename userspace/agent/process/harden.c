@@ -57,16 +57,17 @@ static void harden_oom(void)
 	char score[16];
 
 	if (r < 0) {
-		log_debug("oom_score_adj stays as it is: %s", strerror(-r));
+		log_warning("oom_score_adj stays as it is: %s", strerror(-r));
 		return;
 	}
 	own = atoi(text);
 	snprintf(score, sizeof(score), "%d", own < OOM_AGENT ? own : OOM_AGENT);
 	r = write_file_at(AT_FDCWD, OOM_FILE, score);
-	/* Without CAP_SYS_RESOURCE a score cannot be lowered; that is no reason to complain. Then
-	 * ours is still the container's, as will be that of services. */
+	/* Without CAP_SYS_RESOURCE a score cannot be lowered. Then ours is still the container's, as
+	 * will be that of services; status has it from the probe "oom-order". */
 	if (r < 0)
-		log_debug("oom_score_adj stays as it is: %s", strerror(-r));
+		log_warning("where memory ends user code and the control plane are killed alike: "
+			    "oom_score_adj cannot be lowered: %s", strerror(-r));
 	else
 		snprintf(before.oom[HARDEN_SERVICE], sizeof(before.oom[0]), "%d",
 			 own < OOM_SERVICE ? own : OOM_SERVICE);
