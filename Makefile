@@ -43,6 +43,7 @@ src   = $(sort $(wildcard userspace/$(1)/*.c) $(wildcard userspace/$(1)/*/*.c))
 obj   = $(patsubst %.c,$(O)/%.o,$(call src,$(1)))
 BASE_OBJ  := $(call obj,base)
 JSON_OBJ  := $(call obj,json)
+COMMAND_OBJ := $(call obj,command)
 AGENT_OBJ := $(call obj,agent)
 INIT_OBJ  := $(call obj,init)
 LIB_OBJ   := $(call obj,lib)
@@ -61,7 +62,7 @@ BIN       := $(O)/moatd $(O)/moat-init $(O)/moat
 
 all: $(BIN) $(O)/libmoat.a ## build moatd, moat-init, moat and libmoat
 
-$(O)/moatd: $(BASE_OBJ) $(JSON_OBJ) $(AGENT_OBJ)
+$(O)/moatd: $(BASE_OBJ) $(JSON_OBJ) $(COMMAND_OBJ) $(AGENT_OBJ)
 	$(call say,LINK,$@) $(CC) $(SANFLAGS) $(LDFLAGS) -pie -Wl,-z,relro,-z,now -o $@ $^ $(AGENT_LIBS)
 
 # Static, at random addresses: no dynamic loader in the start-up of the command line and of moat-init.
@@ -98,7 +99,7 @@ $(O)/gen/moat.skel.h: $(O)/moat.bpf.o
 	@mkdir -p $(@D)
 	$(call say,SKEL,$@) $(BPFTOOL) gen skeleton $< name moat_bpf > $@
 
-$(O)/tests/unit/%: tests/unit/%.c $(BASE_OBJ) $(JSON_OBJ) $(filter-out %/main.o,$(AGENT_OBJ)) $(filter-out %/main.o,$(INIT_OBJ)) $(O)/libmoat.a
+$(O)/tests/unit/%: tests/unit/%.c $(BASE_OBJ) $(JSON_OBJ) $(COMMAND_OBJ) $(filter-out %/main.o,$(AGENT_OBJ)) $(filter-out %/main.o,$(INIT_OBJ)) $(O)/libmoat.a
 	@mkdir -p $(@D)
 	$(call say,UNIT,$@) $(CC) $(ALL_CFLAGS) -Itests/unit -o $@ $< $(filter %.o %.a,$^) $(LDFLAGS) $(AGENT_LIBS) -lcmocka
 
@@ -110,6 +111,9 @@ $(O)/tests/%: tests/%.c $(O)/flags
 $(O)/tests/integration/tools/attempt: $(wildcard tests/integration/tools/attempt/*)
 $(O)/tests/integration/tools/attempt $(O)/tests/integration/tools/hog: LDFLAGS += -static
 $(O)/tests/integration/tools/attempt $(O)/tests/integration/tools/hog: SANFLAGS =
+
+$(O)/tests/integration/tools/measure: $(call src,command) userspace/base/base.c userspace/base/utf8.c
+$(O)/tests/integration/tools/measure: LDFLAGS += -ljansson
 
 # Static: how fast it starts is part of what it measures.
 $(O)/tests/bench/hook_bench: LDFLAGS += -static
@@ -181,6 +185,20 @@ check-sanitize: ## the unit tests under clang's address and undefined behaviour 
 	@tests/check --build $(O) sanitize
 
 sanitized-tests: $(UNIT_BIN) $(O)/moat-init ## (build the unit tests for check-sanitize, which says with which sanitizers)
+
+# Not a part of make check: it goes on as long as it is told to. What it finds is kept in $(O)/fuzz.
+$(O)/tests/fuzz/command_fuzz: tests/fuzz/command_fuzz.c tests/unit/command/print.h $(call src,command) \
+		$(wildcard userspace/command/*.h) $(call src,base)
+	@mkdir -p $(@D)
+	$(call say,FUZZ,$@) $(CLANG) -std=gnu17 -D_GNU_SOURCE -O1 -g -Iinclude -Iuserspace -Itests/unit $(WARN) \
+		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -o $@ $(filter %.c,$^)
+
+FUZZ_TIME ?= 300
+
+fuzz: $(O)/tests/fuzz/command_fuzz ## the command language under libFuzzer, for FUZZ_TIME seconds
+	@mkdir -p $(O)/fuzz/command
+	$< -max_total_time=$(FUZZ_TIME) -max_len=4096 -timeout=10 -dict=tests/fuzz/command.dict \
+		-artifact_prefix=$(O)/fuzz/ $(O)/fuzz/command
 
 bench: all tests ## exec latency beside posix_spawn, nsenter, unshare, bubblewrap (VM=6.12: in a VM)
 	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --plain --) tests/bench/run --build $(O)
@@ -268,7 +286,7 @@ clean: ## remove what was built
 	rm -rf $(O)
 
 .PHONY: all help FORCE install-strip demo check check-all check-unit check-integration check-vm check-sanitize sanitized-tests \
-        tests bench bench-hooks bench-loads deps deps-build deps-demo deps-test deps-vm lint lint-quick format coverage install uninstall \
+        tests fuzz bench bench-hooks bench-loads deps deps-build deps-demo deps-test deps-vm lint lint-quick format coverage install uninstall \
         clean compile_commands.json
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
