@@ -46,6 +46,7 @@ JSON_OBJ  := $(call obj,json)
 COMMAND_OBJ := $(call obj,command)
 AGENT_OBJ := $(call obj,agent)
 INIT_OBJ  := $(call obj,init)
+RUN_OBJ   := $(call obj,run)
 LIB_OBJ   := $(call obj,lib)
 CLI_OBJ   := $(call obj,cli)
 BPF_SRC   := $(sort $(wildcard bpf/*.bpf.c))
@@ -54,13 +55,13 @@ UNIT_SRC  := $(sort $(wildcard tests/unit/*/*_test.c))
 UNIT_BIN  := $(patsubst tests/unit/%.c,$(O)/tests/unit/%,$(UNIT_SRC))
 TOOL_SRC  := $(sort $(wildcard tests/integration/tools/*.c tests/bench/*.c))
 TOOL_BIN  := $(patsubst tests/%.c,$(O)/tests/%,$(TOOL_SRC))
-BIN       := $(O)/moatd $(O)/moat-init $(O)/moat
+BIN       := $(O)/moatd $(O)/moat-init $(O)/moat-run $(O)/moat
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
-all: $(BIN) $(O)/libmoat.a ## build moatd, moat-init, moat and libmoat
+all: $(BIN) $(O)/libmoat.a ## build moatd, moat-init, moat-run, moat and libmoat
 
 $(O)/moatd: $(BASE_OBJ) $(JSON_OBJ) $(COMMAND_OBJ) $(AGENT_OBJ)
 	$(call say,LINK,$@) $(CC) $(SANFLAGS) $(LDFLAGS) -pie -Wl,-z,relro,-z,now -o $@ $^ $(AGENT_LIBS)
@@ -68,6 +69,9 @@ $(O)/moatd: $(BASE_OBJ) $(JSON_OBJ) $(COMMAND_OBJ) $(AGENT_OBJ)
 # Static, at random addresses: no dynamic loader in the start-up of the command line and of moat-init.
 $(O)/moat-init: $(INIT_OBJ)
 	$(call say,LINK,$@) $(CC) $(SANFLAGS) $(LDFLAGS) $(if $(SANITIZE),,-static-pie) -o $@ $^ $(INIT_LIBS)
+
+$(O)/moat-run: $(RUN_OBJ) $(COMMAND_OBJ) $(O)/userspace/base/base.o $(O)/userspace/base/utf8.o
+	$(call say,LINK,$@) $(CC) $(SANFLAGS) $(LDFLAGS) $(if $(SANITIZE),,-static-pie) -o $@ $^
 
 $(O)/moat: $(CLI_OBJ) $(O)/libmoat.a $(BASE_OBJ)
 	$(call say,LINK,$@) $(CC) $(SANFLAGS) $(LDFLAGS) $(if $(SANITIZE),,-static-pie) -o $@ $^ $(CLI_LIBS)
@@ -177,7 +181,7 @@ check-integration: all tests ## the integration tests on the running kernel
 check-vm: all tests ## the integration tests in VMs; KERNELS="6.12 7.2" TESTS=pattern narrow it
 	@tests/check --build $(O) $(foreach k,$(KERNELS),--kernel $(k)) $(if $(TESTS),--tests '$(TESTS)') vm
 
-tests: $(UNIT_BIN) $(TOOL_BIN) $(O)/moat-init ## build the tests and their tools, and what they run
+tests: $(UNIT_BIN) $(TOOL_BIN) $(O)/moat-init $(O)/moat-run ## build the tests and their tools, and what they run
 
 # clang's: gcc's find less (no pointer arithmetic on a null pointer, say).
 check-sanitize: ## the unit tests under clang's address and undefined behaviour sanitizers
@@ -244,7 +248,7 @@ lint: lint-quick ## the same, cppcheck and gcc -fanalyzer
 	cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,portability \
 		$(CPPCHECK) -Iinclude -Iuserspace userspace include
 	$(MAKE) --no-print-directory O=$(O)/analyzer DEV=1 CFLAGS='-O2 -g -fanalyzer $(ANALYZER)' $(O)/analyzer/moatd \
-		$(O)/analyzer/moat-init $(O)/analyzer/moat
+		$(O)/analyzer/moat-init $(O)/analyzer/moat-run $(O)/analyzer/moat
 
 format: ## clang-format the lines that differ from HEAD (BASE=commit: from that)
 	git clang-format --extensions c,h $(or $(BASE),HEAD)
@@ -265,11 +269,12 @@ coverage: ## line coverage of the unit tests, by gcov
 		grep -A1 "^File 'userspace"
 
 install-strip: install ## install without debugging symbols
-	strip $(addprefix $(DESTDIR)$(PREFIX)/,sbin/moatd libexec/moat/moat-init bin/moat)
+	strip $(addprefix $(DESTDIR)$(PREFIX)/,sbin/moatd libexec/moat/moat-init libexec/moat/moat-run bin/moat)
 
 install: all ## install below $(DESTDIR)$(PREFIX)
 	install -Dm755 $(O)/moatd $(DESTDIR)$(PREFIX)/sbin/moatd
 	install -Dm755 $(O)/moat-init $(DESTDIR)$(PREFIX)/libexec/moat/moat-init
+	install -Dm755 $(O)/moat-run $(DESTDIR)$(PREFIX)/libexec/moat/moat-run
 	install -Dm755 $(O)/moat $(DESTDIR)$(PREFIX)/bin/moat
 	install -Dm644 $(O)/libmoat.a $(DESTDIR)$(PREFIX)/lib/libmoat.a
 	for h in include/moat/*.h; do install -Dm644 $$h $(DESTDIR)$(PREFIX)/include/moat/$${h##*/}; done
@@ -277,7 +282,8 @@ install: all ## install below $(DESTDIR)$(PREFIX)
 		install -Dm644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
 
 uninstall: ## remove what install put there
-	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,sbin/moatd libexec/moat/moat-init bin/moat lib/libmoat.a)
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,sbin/moatd libexec/moat/moat-init libexec/moat/moat-run bin/moat \
+		lib/libmoat.a)
 	rm -rf $(DESTDIR)$(PREFIX)/include/moat $(DESTDIR)$(PREFIX)/libexec/moat
 	for m in userspace/man/*.[1-8]; do \
 		rm -f $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done

@@ -370,7 +370,8 @@ static bool join_lines(struct parser *p, const struct word_state *s)
 
 	while (at < end && is_name_char(p->text[at]))
 		at++;
-	if ((at == end || s->braces.n) && (!is_meta(next) || next == '<' || next == '>'))
+	if (next == '~' ||
+	    ((at == end || s->braces.n) && (!is_meta(next) || next == '<' || next == '>')))
 		return refuse_at(p, COMMAND_C_JOINED, end);
 	p->at++;
 	return true;

@@ -67,7 +67,7 @@ static const struct {
 	{ "cat <<A <<B | x\na\nA\nb\nB\ny", "cat 0<<<'a' 0<<<'b' | x; y; " },
 	{ "cat <<E && x\na\nE", "cat 0<<<'a' && x; " },
 	{ "(cat <<E\na\nE\n)", "( cat 0<<<'a'; ); " },
-	{ "cat <<<$A", "cat 0<<<${A}''; " },
+	{ "cat <<<$A", "cat 0<<<${A}; " },
 	{ "x '$(a) `b`'", "x '$(a) `b`'; " },
 	{ "git commit -m \"$(cat <<'E'\nOne\n\nTwo $(x) \"q\"\nE\n)\"", "git commit -m 'One\n\nTwo $(x) \"q\"'; " },
 	{ "A=$(cat <<'E'\none\n\nE\n) x", "A='one' x; " },

@@ -53,7 +53,10 @@ static bool joins(const struct command_part *part, const struct command_part *ne
 /* Parts of the same kind are printed as one; cut: without a newline at the end. */
 static void print_parts(FILE *out, const struct command_part *part, bool in_quotes, bool cut)
 {
+	const struct command_part *first = part;
+
 	for (; part; part = part->next) {
+		bool alone = part == first;
 		char *text = NULL;
 		size_t n = 0;
 		FILE *all;
@@ -77,7 +80,7 @@ static void print_parts(FILE *out, const struct command_part *part, bool in_quot
 			n--;
 		if (in_quotes)
 			print_quoted(out, text, n);
-		else
+		else if (n || !cut || part->next || alone)
 			print_plain(out, text, n, part->quoted);
 		free(text);
 	}
