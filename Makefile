@@ -43,8 +43,10 @@ src   = $(sort $(wildcard userspace/$(1)/*.c) $(wildcard userspace/$(1)/*/*.c))
 obj   = $(patsubst %.c,$(O)/%.o,$(call src,$(1)))
 BASE_OBJ  := $(call obj,base)
 JSON_OBJ  := $(call obj,json)
+COMMAND_OBJ := $(call obj,command)
 AGENT_OBJ := $(call obj,agent)
 INIT_OBJ  := $(call obj,init)
+RUN_OBJ   := $(call obj,run)
 LIB_OBJ   := $(call obj,lib)
 CLI_OBJ   := $(call obj,cli)
 BPF_SRC   := $(sort $(wildcard bpf/*.bpf.c))
@@ -53,20 +55,23 @@ UNIT_SRC  := $(sort $(wildcard tests/unit/*/*_test.c))
 UNIT_BIN  := $(patsubst tests/unit/%.c,$(O)/tests/unit/%,$(UNIT_SRC))
 TOOL_SRC  := $(sort $(wildcard tests/integration/tools/*.c tests/bench/*.c))
 TOOL_BIN  := $(patsubst tests/%.c,$(O)/tests/%,$(TOOL_SRC))
-BIN       := $(O)/moatd $(O)/moat-init $(O)/moat
+BIN       := $(O)/moatd $(O)/moat-init $(O)/moat-run $(O)/moat
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
-all: $(BIN) $(O)/libmoat.a ## build moatd, moat-init, moat and libmoat
+all: $(BIN) $(O)/libmoat.a ## build moatd, moat-init, moat-run, moat and libmoat
 
-$(O)/moatd: $(BASE_OBJ) $(JSON_OBJ) $(AGENT_OBJ)
+$(O)/moatd: $(BASE_OBJ) $(JSON_OBJ) $(COMMAND_OBJ) $(AGENT_OBJ)
 	$(call say,LINK,$@) $(CC) $(SANFLAGS) $(LDFLAGS) -pie -Wl,-z,relro,-z,now -o $@ $^ $(AGENT_LIBS)
 
 # Static, at random addresses: no dynamic loader in the start-up of the command line and of moat-init.
 $(O)/moat-init: $(INIT_OBJ)
 	$(call say,LINK,$@) $(CC) $(SANFLAGS) $(LDFLAGS) $(if $(SANITIZE),,-static-pie) -o $@ $^ $(INIT_LIBS)
+
+$(O)/moat-run: $(RUN_OBJ) $(COMMAND_OBJ) $(O)/userspace/base/base.o $(O)/userspace/base/utf8.o
+	$(call say,LINK,$@) $(CC) $(SANFLAGS) $(LDFLAGS) $(if $(SANITIZE),,-static-pie) -o $@ $^
 
 $(O)/moat: $(CLI_OBJ) $(O)/libmoat.a $(BASE_OBJ)
 	$(call say,LINK,$@) $(CC) $(SANFLAGS) $(LDFLAGS) $(if $(SANITIZE),,-static-pie) -o $@ $^ $(CLI_LIBS)
@@ -98,7 +103,7 @@ $(O)/gen/moat.skel.h: $(O)/moat.bpf.o
 	@mkdir -p $(@D)
 	$(call say,SKEL,$@) $(BPFTOOL) gen skeleton $< name moat_bpf > $@
 
-$(O)/tests/unit/%: tests/unit/%.c $(BASE_OBJ) $(JSON_OBJ) $(filter-out %/main.o,$(AGENT_OBJ)) $(filter-out %/main.o,$(INIT_OBJ)) $(O)/libmoat.a
+$(O)/tests/unit/%: tests/unit/%.c $(BASE_OBJ) $(JSON_OBJ) $(COMMAND_OBJ) $(filter-out %/main.o,$(AGENT_OBJ)) $(filter-out %/main.o,$(INIT_OBJ)) $(O)/libmoat.a
 	@mkdir -p $(@D)
 	$(call say,UNIT,$@) $(CC) $(ALL_CFLAGS) -Itests/unit -o $@ $< $(filter %.o %.a,$^) $(LDFLAGS) $(AGENT_LIBS) -lcmocka
 
@@ -110,6 +115,9 @@ $(O)/tests/%: tests/%.c $(O)/flags
 $(O)/tests/integration/tools/attempt: $(wildcard tests/integration/tools/attempt/*)
 $(O)/tests/integration/tools/attempt $(O)/tests/integration/tools/hog: LDFLAGS += -static
 $(O)/tests/integration/tools/attempt $(O)/tests/integration/tools/hog: SANFLAGS =
+
+$(O)/tests/integration/tools/measure: $(call src,command) userspace/base/base.c userspace/base/utf8.c
+$(O)/tests/integration/tools/measure: LDFLAGS += -ljansson
 
 # Static: how fast it starts is part of what it measures.
 $(O)/tests/bench/hook_bench: LDFLAGS += -static
@@ -173,7 +181,7 @@ check-integration: all tests ## the integration tests on the running kernel
 check-vm: all tests ## the integration tests in VMs; KERNELS="6.12 7.2" TESTS=pattern narrow it
 	@tests/check --build $(O) $(foreach k,$(KERNELS),--kernel $(k)) $(if $(TESTS),--tests '$(TESTS)') vm
 
-tests: $(UNIT_BIN) $(TOOL_BIN) $(O)/moat-init ## build the tests and their tools, and what they run
+tests: $(UNIT_BIN) $(TOOL_BIN) $(O)/moat-init $(O)/moat-run ## build the tests and their tools, and what they run
 
 # clang's: gcc's find less (no pointer arithmetic on a null pointer, say).
 check-sanitize: ## the unit tests under clang's address and undefined behaviour sanitizers
@@ -181,6 +189,20 @@ check-sanitize: ## the unit tests under clang's address and undefined behaviour 
 	@tests/check --build $(O) sanitize
 
 sanitized-tests: $(UNIT_BIN) $(O)/moat-init ## (build the unit tests for check-sanitize, which says with which sanitizers)
+
+# Not a part of make check: it goes on as long as it is told to. What it finds is kept in $(O)/fuzz.
+$(O)/tests/fuzz/command_fuzz: tests/fuzz/command_fuzz.c tests/unit/command/print.h $(call src,command) \
+		$(wildcard userspace/command/*.h) $(call src,base)
+	@mkdir -p $(@D)
+	$(call say,FUZZ,$@) $(CLANG) -std=gnu17 -D_GNU_SOURCE -O1 -g -Iinclude -Iuserspace -Itests/unit $(WARN) \
+		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -o $@ $(filter %.c,$^)
+
+FUZZ_TIME ?= 300
+
+fuzz: $(O)/tests/fuzz/command_fuzz ## the command language under libFuzzer, for FUZZ_TIME seconds
+	@mkdir -p $(O)/fuzz/command
+	$< -max_total_time=$(FUZZ_TIME) -max_len=4096 -timeout=10 -dict=tests/fuzz/command.dict \
+		-artifact_prefix=$(O)/fuzz/ $(O)/fuzz/command
 
 bench: all tests ## exec latency beside posix_spawn, nsenter, unshare, bubblewrap (VM=6.12: in a VM)
 	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --plain --) tests/bench/run --build $(O)
@@ -230,7 +252,7 @@ lint: lint-quick format-check ## the same, the layout of what has changed, cppch
 	cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,portability \
 		$(CPPCHECK) -Iinclude -Iuserspace userspace include
 	$(MAKE) --no-print-directory O=$(O)/analyzer DEV=1 CFLAGS='-O2 -g -fanalyzer $(ANALYZER)' $(O)/analyzer/moatd \
-		$(O)/analyzer/moat-init $(O)/analyzer/moat
+		$(O)/analyzer/moat-init $(O)/analyzer/moat-run $(O)/analyzer/moat
 
 format: ## clang-format the lines that differ from HEAD (BASE=commit: from that)
 	git clang-format --extensions c,h $(or $(BASE),HEAD)
@@ -251,11 +273,12 @@ coverage: ## line coverage of the unit tests, by gcov
 		grep -A1 "^File 'userspace"
 
 install-strip: install ## install without debugging symbols
-	strip $(addprefix $(DESTDIR)$(PREFIX)/,sbin/moatd libexec/moat/moat-init bin/moat)
+	strip $(addprefix $(DESTDIR)$(PREFIX)/,sbin/moatd libexec/moat/moat-init libexec/moat/moat-run bin/moat)
 
 install: all ## install below $(DESTDIR)$(PREFIX)
 	install -Dm755 $(O)/moatd $(DESTDIR)$(PREFIX)/sbin/moatd
 	install -Dm755 $(O)/moat-init $(DESTDIR)$(PREFIX)/libexec/moat/moat-init
+	install -Dm755 $(O)/moat-run $(DESTDIR)$(PREFIX)/libexec/moat/moat-run
 	install -Dm755 $(O)/moat $(DESTDIR)$(PREFIX)/bin/moat
 	install -Dm644 $(O)/libmoat.a $(DESTDIR)$(PREFIX)/lib/libmoat.a
 	for h in include/moat/*.h; do install -Dm644 $$h $(DESTDIR)$(PREFIX)/include/moat/$${h##*/}; done
@@ -263,7 +286,8 @@ install: all ## install below $(DESTDIR)$(PREFIX)
 		install -Dm644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
 
 uninstall: ## remove what install put there
-	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,sbin/moatd libexec/moat/moat-init bin/moat lib/libmoat.a)
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,sbin/moatd libexec/moat/moat-init libexec/moat/moat-run bin/moat \
+		lib/libmoat.a)
 	rm -rf $(DESTDIR)$(PREFIX)/include/moat $(DESTDIR)$(PREFIX)/libexec/moat
 	for m in userspace/man/*.[1-8]; do \
 		rm -f $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
@@ -272,7 +296,7 @@ clean: ## remove what was built
 	rm -rf $(O)
 
 .PHONY: all help FORCE install-strip demo check check-all check-unit check-integration check-vm check-sanitize sanitized-tests \
-        tests bench bench-hooks bench-loads deps deps-build deps-demo deps-test deps-vm lint lint-quick format format-check coverage install uninstall \
+        tests fuzz bench bench-hooks bench-loads deps deps-build deps-demo deps-test deps-vm lint lint-quick format format-check coverage install uninstall \
         clean compile_commands.json
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+moat-run by itself: what it makes of strings, beside dash. By hand, with more of them:
+
+    tests/integration/test_strings.py [--build DIR] COUNT [SEED]
+"""
+
+import concurrent.futures
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from lib import places  # noqa: E402
+from lib.strings import Strings  # noqa: E402
+from lib.tap import Skip, test  # noqa: E402
+
+COUNT = 10_000
+SHELL = "/usr/bin/dash"
+
+
+class Bench:
+    """A directory that every string finds as it was."""
+
+    def __init__(self, build):
+        self.run = os.path.join(build, "moat-run")
+        self.top = tempfile.TemporaryDirectory(prefix="moat-strings-")
+        self.here = os.path.join(self.top.name, "w")
+        self.environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": self.here, "LC_ALL": "C"}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_exception):
+        self.top.cleanup()
+
+    def fresh(self):
+        shutil.rmtree(self.here, ignore_errors=True)
+        os.makedirs(os.path.join(self.here, "d"))
+        os.symlink("d", os.path.join(self.here, "link"))
+        for name, text in (("a.t", "a file\n"), ("b.t", "bb\n"), ("d/in", "x"), ("e1", ""), (".hidden", "")):
+            with open(os.path.join(self.here, name), "w", encoding="utf-8") as file:
+                file.write(text)
+
+    def files(self):
+        found = {}
+        for folder, _, names in os.walk(self.here):
+            for name in names:
+                with open(os.path.join(folder, name), "rb") as file:
+                    found[os.path.relpath(os.path.join(folder, name), self.here)] = file.read()
+        found.pop(".err", None)  # the words of a message are each program's own
+        return found
+
+    def result(self, *command):
+        """(status, output, what is left in the files)"""
+        self.fresh()
+        done = subprocess.run(command, cwd=self.here, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
+        return done.returncode, done.stdout, self.files()
+
+    def moat(self, text):
+        return self.result(self.run, text)
+
+    def shell(self, text):
+        return self.result(SHELL, "-c", text)
+
+    def said(self, text):
+        """The output as text, the status last."""
+        status, output, _ = self.moat(text)
+        return f"{output.decode()}{status}"
+
+
+# Beside the messages of each, which go to stderr: strings that send their stderr to stdout are compared by status alone.
+def same(text, ours, theirs):
+    if "2>&1" in text or "3>&1" in text or ".err" in text:
+        return ours[0] == theirs[0]
+    return ours == theirs
+
+
+def compare(build, seed, count):
+    """What differs; in a directory of its own, so that several can work at once."""
+    strings, found = Strings(seed), []
+    with Bench(build) as bench:
+        for number in range(count):
+            text = strings.next()
+            ours, theirs = bench.moat(text), bench.shell(text)
+            if not same(text, ours, theirs):
+                found.append(f"string {number} of seed {seed}: {text!r}\n  moat-run: {ours}\n  dash:     {theirs}")
+    return found
+
+
+def differences(build, count, seed):
+    workers = os.cpu_count() or 1
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        started = [pool.submit(compare, build, f"{seed}.{each}", count // workers) for each in range(workers)]
+        return [each for one in started for each in one.result()]
+
+
+@contextlib.contextmanager
+def bench_of(session):
+    with Bench(session.build) as bench:
+        yield bench
+
+
+@test(f"moat-run and dash agree about {COUNT} strings of the grammar: output, status and files", timeout=400)
+def agrees(session):
+    if not os.access(SHELL, os.X_OK):
+        raise Skip("there is no dash")
+    found = differences(session.build, COUNT, 1)
+    assert not found, f"{len(found)} differ; the first: {found[0]}"
+
+
+@test("the last program of a string takes the place of moat-run; one that is followed by something does not")
+def in_its_place(session):
+    with bench_of(session) as bench:
+        bench.fresh()
+        for text, replaced in (("cd d && sh -c 'echo $PPID; echo $$'", True), ("sh -c 'echo $PPID; echo $$'; true", False),
+                               ("(A=1 sh -c 'echo $PPID; echo $$')", True), ("! sh -c 'echo $PPID; echo $$'", False)):
+            with subprocess.Popen([bench.run, text], cwd=bench.here, env=bench.environment, stdout=subprocess.PIPE, text=True) as process:
+                parent, own = map(int, process.communicate()[0].split())
+                assert (own == process.pid) == replaced and (parent == process.pid) != replaced, (text, parent, own, process.pid)
+
+
+@test("a string ends with 128 and the number of the signal that ended its command, and what follows does not run", timeout=60)
+def signals(session):
+    with bench_of(session) as bench:
+        assert bench.said("sh -c 'kill -9 $$'; echo $?") == "137\n0"
+        assert bench.said("true && sh -c 'kill -9 $$' | cat; set -o pipefail; sh -c 'kill -9 $$' | cat") == "137"
+        for number, name in ((15, "TERM"), (1, "HUP"), (2, "INT")):
+            # To the whole group, as the agent and a terminal send it.
+            text = f"setsid sh -c 'exec \"$0\" \"sh -c \\\"kill -{name} 0; sleep 10\\\"; echo on\"' \"$RUN\""
+            done = subprocess.run(["sh", "-c", text], env=dict(bench.environment, RUN=bench.run), stdin=subprocess.DEVNULL, capture_output=True,
+                                  check=False, timeout=60)
+            assert (done.returncode, done.stdout) == (128 + number, b""), (name, done)
+
+
+@test("a here-document of a hundred kilobytes is read by who asks, and stops nobody who does not")
+def here_documents(session):
+    with bench_of(session) as bench:
+        lines = "x" * 1000 + "\n"
+        assert bench.said(f"true <<E\n{lines * 100}E\ncat <<'E' | wc -c\n{lines * 20}E\n") == "20020\n0"
+
+
+@test("the language of activate, of deactivate, and what a name that is none is answered", timeout=60)
+def environments(session):
+    with bench_of(session) as bench:
+        venv = "mkdir -p v/bin; echo exit 7 > v/bin/activate; : > v/pyvenv.cfg; "
+        assert bench.said(venv + "source v/bin/activate && echo $VIRTUAL_ENV && env | grep -c PYTHONHOME; deactivate; echo $VIRTUAL_ENV") == \
+            f"{bench.here}/v\n0\n\n0"
+        assert bench.said("mkdir -p w/bin; : > w/bin/activate; . w/bin/activate; echo $?") == "1\n0", "no pyvenv.cfg"
+        assert bench.said("source missing/bin/activate; echo $?") == "1\n0"
+        assert bench.said("no-such-program") == "127" and bench.said("./d") == "126" and bench.said("echo > f; chmod +x f; ./f") == "126"
+        assert bench.said("E=eval; $E true") == "127", "a builtin of shells is not looked for in PATH"
+
+
+@test("an expansion that cannot be made ends the string: ${V:?}, set -u, and words that become too long")
+def failing_expansions(session):
+    with bench_of(session) as bench:
+        assert bench.said("echo a; echo ${N:?}; echo b") == "a\n2"
+        assert bench.said("set -u; echo a; echo $N; echo b") == "a\n2"
+        assert bench.said("A=" + "x" * 1000 + "; A=$A$A$A$A$A$A$A$A$A$A; A=$A$A$A$A$A$A$A$A$A$A$A; B=$A$A$A$A$A$A$A$A$A$A; echo b") == "2"
+
+
+@test("standard input is /dev/null in the background, and wait knows the status of what has ended")
+def background(session):
+    with bench_of(session) as bench:
+        assert bench.said("cat & wait $!; echo $?") == "0\n0"
+        assert bench.said("sh -c 'exit 4' & A=$!; sh -c 'exit 5' & wait $A; echo $?; wait $!; echo $?; wait 1; echo $?; wait") == "4\n5\n127\n0"
+
+
+def by_hand():
+    arguments = sys.argv[1:]
+    build = arguments.pop(0) if arguments[:1] == ["--build"] and arguments.pop(0) else places.build_dir(None)
+    count, seed = int(arguments[0]), int(arguments[1]) if arguments[1:] else 2
+    found = differences(build, count, seed)
+    print("\n".join(found[:20]))
+    print(f"{count} strings, {len(found)} differ")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(by_hand())

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdarg.h>
+#include <sys/prctl.h>
+
+#include "run/internal.h"
+
+extern char **environ;
+
+void complain(const char *fmt, ...)
+{
+	char text[512] = "moat: ";
+	size_t n = strlen(text);
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text + n, sizeof(text) - n - 1, fmt, ap);
+	va_end(ap);
+	n = strlen(text);
+	text[n++] = '\n';
+	(void)write_all(STDERR_FILENO, text, n);
+}
+
+/* The agent has read the string before; who calls moat-run by hand learns what is wrong with it. */
+static int refused(const struct command_error *e)
+{
+	complain("%s: %s (line %u, column %u: %s)", e->name, e->text, e->line, e->column,
+		 e->excerpt);
+	complain("%s", e->hint);
+	return RUN_FAILED;
+}
+
+int main(int argc, char **argv)
+{
+	struct command_tree *tree = NULL;
+	struct command_error error;
+	struct run r = { 0 };
+	int result;
+
+	prctl(PR_SET_NAME, "moat-run");
+	if (argc != 2) {
+		complain("usage: moat-run STRING");
+		return RUN_FAILED;
+	}
+	result = command_parse(argv[1], strlen(argv[1]), &tree, &error);
+	if (result == -EINVAL)
+		return refused(&error);
+	if (result == 0)
+		result = variables_open(&r, environ);
+	if (result < 0) {
+		complain("%s", strerror(-result));
+		return RUN_FAILED;
+	}
+	directory_open(&r);
+	sigemptyset(&r.blocked);
+	sigaddset(&r.blocked, SIGINT);
+	sigaddset(&r.blocked, SIGQUIT);
+	sigaddset(&r.blocked, SIGTERM);
+	sigaddset(&r.blocked, SIGHUP);
+	sigaddset(&r.blocked, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &r.blocked, &r.original);
+	run_list(&r, tree->list, RUN_LAST);
+	_exit(r.status);
+}
