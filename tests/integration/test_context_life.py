@@ -316,6 +316,7 @@ def many(session):
         assert each < 4096, each
         assert procs.children(session.agent.pid) <= children  # a moat-init is one
         assert len(names(session)) >= count
+        assert len(session.api.get("/v1/status")["limits"]) < 200, "only those in use are listed there"
         for number in range(0, count, count // 50):
             answer = api("POST", "/v1/exec", {"argv": ["/bin/sh", "-c", "echo $NUMBER"], "context": f"many-{number}"})
             assert answer[1]["stdout"] == f"{number}\n", answer

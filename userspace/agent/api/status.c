@@ -106,10 +106,26 @@ static void add_limit(struct jbuf *b, const char *key, uint64_t limit)
 		jbuf_add_unsigned(b, key, limit);
 }
 
+struct limits_writer {
+	struct jbuf *b;
+	struct contexts *contexts;
+};
+
+/* Of contexts made at run time those that are in use: ten thousand that are not would tell nothing. */
+static bool is_listed(const struct limits_writer *w, const struct cgroup_limits *limits)
+{
+	const struct context *c = limits->context ? context_find(w->contexts, limits->context) : NULL;
+
+	return !limits->context || limits->used || (c && c->configured);
+}
+
 static void write_limits_of(const struct cgroup_limits *limits, void *data)
 {
-	struct jbuf *b = data;
+	struct limits_writer *w = data;
+	struct jbuf *b = w->b;
 
+	if (!is_listed(w, limits))
+		return;
 	jbuf_open(b, '{');
 	jbuf_add_text(b, "context", limits->context);
 	add_limit(b, "memoryMax", limits->max[LIMIT_MEMORY]);
@@ -121,10 +137,13 @@ static void write_limits_of(const struct cgroup_limits *limits, void *data)
 }
 
 /* What is in force, and which kinds of limit cannot be here. */
-static void write_limits(struct jbuf *b, const struct cgroups *cgroups)
+static void write_limits(struct jbuf *b, const struct agent *agent)
 {
+	struct limits_writer w = { b, execs_contexts(agent->execs) };
+	const struct cgroups *cgroups = agent->cgroups;
+
 	jbuf_add_open(b, "limits", '[');
-	cgroups_for_each_limits(cgroups, write_limits_of, b);
+	cgroups_for_each_limits(cgroups, write_limits_of, &w);
 	jbuf_close(b, ']');
 	jbuf_add_open(b, "notLimited", '[');
 	for (enum config_limit i = 0; i < LIMIT_COUNT; i++) {
@@ -238,7 +257,7 @@ enum MHD_Result api_status_get(struct api_request *r)
 	jbuf_close(b, ']');
 	jbuf_add_text(b, "cgroup", cgroups_path(agent->cgroups));
 	jbuf_add_bool(b, "memoryEvents", cgroups_have_memory(agent->cgroups));
-	write_limits(b, agent->cgroups);
+	write_limits(b, agent);
 	write_unguarded(b, agent);
 	write_counters(b, agent->enforce);
 	write_execs(b, agent->execs);

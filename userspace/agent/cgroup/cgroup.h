@@ -44,6 +44,7 @@ bool cgroups_have_memory(const struct cgroups *cgroups);
 struct cgroup_limits {
 	const char *context; /* NULL: all user code together */
 	uint64_t max[LIMIT_COUNT]; /* in force; CONFIG_NO_LIMIT: none */
+	bool used; /* of a context: something has run in it lately */
 	uint64_t files; /* of a context: bytes of memory that its files in memory take */
 };
 /* First that of all user code, then each context's. */

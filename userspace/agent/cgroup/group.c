@@ -71,6 +71,7 @@ void cgroups_for_each_limits(const struct cgroups *cgroups,
 		limits.context = g->context;
 		memcpy(limits.max, g->max, sizeof(limits.max));
 		limits.files = files_of(g);
+		limits.used = g->dir >= 0;
 		fn(&limits, data);
 	}
 }

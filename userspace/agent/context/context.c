@@ -153,11 +153,13 @@ static int add_configured(struct contexts *contexts, const struct config_context
 	if (r < 0)
 		return r;
 	r = context_add(contexts, config->name, settings, &c);
-	if (r < 0)
+	if (r < 0) {
 		context_settings_unref(settings, &contexts->env_total);
-	else
-		c->show = config->show;
-	return r;
+		return r;
+	}
+	c->show = config->show;
+	c->configured = true;
+	return 0;
 }
 
 int contexts_open(const struct config *config, uint64_t above, struct contexts **ret)

@@ -57,6 +57,7 @@ struct context {
 	struct list idle;   /* of a session where n_active is 0 */
 	uint64_t idle_ns;   /* since when */
 	struct list waiters; /* for its end */
+	bool configured;    /* by the file: there from the start */
 	bool session;       /* made by an exec that named one */
 	bool ending;        /* nothing more is started in it */
 	bool gone;          /* its name is free; only execs that ended still know it */
