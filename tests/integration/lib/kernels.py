@@ -29,6 +29,8 @@ TABLE = [
     ("seed", "real invisible not_found_otherwise unkillable ports_reserved credentials see_each_other", ENDS,
      "what user code sees of a real Bun and a real Jupyter; each answer of the kernel's behind it is test_attempts', on every one"),
     ("limits", "*", ENDS, "cgroup2's limits and their files are older than 6.1, and moat writes the same values on each kernel"),
+    ("manual", "*", ONE, "examples of the manual, which no kernel reads; what they bring about is each module's"),
+    ("manual", "newcomer", ONE, "the same"),
     ("legit", "program", ENDS, "programs of every day; what they ask of the kernel the operations of test_legit ask on every one"),
 ]
 
