@@ -28,7 +28,7 @@ LOCKED = {"mount_proc": ("EPERM", "EPERM"), "fsmount_proc": ("EPERM", "EPERM"), 
           "mount_proc_own": ("EPERM", "EPERM"), "connect_uncovered": ("ENOENT", "ok"), "cgroup_make": ("EROFS", "EROFS"),
           "sysctl_write": ("EROFS", "EROFS"), "sysrq_write": ("EROFS", "EROFS"), "cgroup_migrate": ("EROFS", "EROFS"),
           "cgroup_threads_migrate": ("EROFS", "EROFS"), "cgroup_kill": ("ENOENT", "ENOENT"), "cgroup_freeze": ("ENOENT", "ENOENT"),
-          "cgroup_memory": ("EROFS", "ENOENT"), "timers": ("EACCES", "EACCES")}
+          "cgroup_memory": ("ENOENT", "ENOENT"), "timers": ("EACCES", "EACCES")}
 
 # From a PID namespace in which nobody is but one's own context and moat-init: answer against one's own, where it is another
 # than in one that is shared.

@@ -212,3 +212,21 @@ def usual_programs(session):
     for context in ("default", "full", "shared"):
         result = session.exec(places.PYTHON, "-c", program, context=context)
         assert (result.out, result.err, result.exit) == ("thread\nSUB\n1\nTrue\n", "", 0), (context, result)
+
+
+PING = """
+import os, socket, struct
+os.setgid(65534), os.setuid(65534)
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP) as sock:
+    sock.settimeout(20)
+    sock.sendto(struct.pack("!BBHHH", 8, 0, 0, 0, 1), ("127.0.0.1", 0))
+    print(sock.recv(100)[0])  # 0: an answer
+"""
+
+
+@test("an ordinary user of a context may ping, unless somebody has set who may", needs=("moat",))
+def ping(session):
+    with open("/proc/sys/net/ipv4/ping_group_range", encoding="ascii") as file:
+        session.require(file.read().split()[0] == "0", "sysctls are read-only here, or somebody has set it")
+    result = session.exec(places.PYTHON, "-c", PING)
+    assert (result.exit, result.out) == (0, "0\n"), result

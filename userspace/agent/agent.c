@@ -307,9 +307,11 @@ static int open_modules(struct run *run, struct failure *f)
 		r = cgroups_open(config, agent->loop, &agent->cgroups, f);
 	if (r == 0 && cgroups_have_memory(agent->cgroups))
 		tables_raise();
-	if (r == 0)
+	if (r == 0) {
+		tables_allow_ping();
 		r = execs_open(config, agent->enforce, agent->cgroups, agent->loop,
 			       &agent->execs, f);
+	}
 	if (r == 0)
 		r = services_open(config, agent->cgroups, agent->enforce, agent->loop, &callbacks,
 				  &agent->services, f);

@@ -5,8 +5,6 @@
 
 #include "run/internal.h"
 
-#define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin"
-
 /* The next element of PATH with the name behind it, in buf of PATH_MAX bytes; false: too long. */
 static bool next_candidate(const char **path, const char *name, char *buf)
 {

@@ -33,11 +33,17 @@ TABLE = [
     ("contexts", "*", ENDS, "the same"),
     ("namespaces", "*", ENDS, "namespaces, System V and POSIX objects are older than 6.1; mounts that a mark guards need lsm"),
     ("surroundings", "*", ENDS, "the same"),
+    ("cli_context", "*", ONE, "the command line speaks HTTP; it asks no kernel"),
+    ("context_life", "*", ONE, "contexts are data of the agent; that they are kept apart needs lsm"),
+    ("containers", "*", ONE, "what a container lacks is asked by calls that are older than 6.1, and refused by capabilities and seccomp"),
+    ("strings", "*", NATIVE, "moat-run alone, by pipe, fork and open; 10,000 strings take too long in a machine that is emulated"),
     ("bench", "hooks", ONE, "it is shown that the benchmark runs; the hooks that it asks are test_attempts', on every kernel"),
     ("seed", "real invisible not_found_otherwise unkillable ports_reserved credentials see_each_other", ENDS,
      "what user code sees of a real Bun and a real Jupyter; each answer of the kernel's behind it is test_attempts', on every one"),
     ("limits", "*", ONE, "cgroup2's limits and their files are older than 6.1, and moat writes the same values on each kernel"),
     ("legit", "program", ONE, "programs of every day; what they ask of the kernel the operations of test_legit ask on every one"),
+    ("manual", "*", ONE, "examples of the manual, which no kernel reads; what they bring about is each module's"),
+    ("manual", "newcomer", ONE, "the same"),
 ]
 
 

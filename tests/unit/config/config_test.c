@@ -545,6 +545,18 @@ static void all_errors_are_told_in_the_order_of_their_lines(void **state)
 	refused("[moat]\ninstance: x\n", 2, "instance: write =, not :");
 }
 
+static void a_variable_has_any_name_without_blanks(void **state)
+{
+	CLEANUP(config_freep) struct config *c =
+		accepted(SERVICE "env = my.var-1=a\n[context a]\nenv = 1x=b\nenv = \xc3\xa9=c\nenv = A%B()=d\n");
+
+	(void)state;
+	assert_string_equal(env_get(c->services[0].env, "my.var-1"), "a");
+	assert_string_equal(env_get(c->contexts[1].env, "1x"), "b");
+	assert_string_equal(env_get(c->contexts[1].env, "\xc3\xa9"), "c");
+	assert_string_equal(env_get(c->contexts[1].env, "A%B()"), "d");
+}
+
 static void errors_never_repeat_a_secret(void **state)
 {
 	(void)state;
@@ -786,6 +798,7 @@ int main(void)
 		cmocka_unit_test(socket_and_state_dir_follow_each_other),
 		cmocka_unit_test(each_error_names_its_line),
 		cmocka_unit_test(all_errors_are_told_in_the_order_of_their_lines),
+		cmocka_unit_test(a_variable_has_any_name_without_blanks),
 		cmocka_unit_test(errors_never_repeat_a_secret),
 		cmocka_unit_test(sockets_are_opened_one_by_one),
 		cmocka_unit_test(nul_bytes_are_refused),

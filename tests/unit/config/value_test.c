@@ -108,6 +108,18 @@ static void all_means_what_the_kernel_knows(void **state)
 	assert_int_equal(mask, (UINT64_C(1) << cap_max_bits()) - 1);
 	assert_null(config_value_capabilities("container-default", &mask));
 	assert_int_equal(mask, config_capabilities_default());
+	assert_null(config_value_capabilities("container-default cap_sys_ptrace", &mask));
+	assert_int_equal(mask, config_capabilities_default() | 1u << CAP_SYS_PTRACE);
+	assert_null(config_value_capabilities("container-default,CAP_SYS_PTRACE, -cap_net_raw", &mask));
+	assert_int_equal(mask, (config_capabilities_default() | 1u << CAP_SYS_PTRACE) & ~(1u << CAP_NET_RAW));
+	assert_null(config_value_capabilities("all -cap_sys_admin", &mask));
+	assert_true(!(mask & 1u << CAP_SYS_ADMIN) && mask & 1u << CAP_SYS_PTRACE);
+	assert_null(config_value_capabilities("cap_kill -container-default", &mask));
+	assert_int_equal(mask, 0);
+	assert_non_null(config_value_capabilities("-cap_kill", &mask));
+	assert_non_null(config_value_capabilities("cap_kill none", &mask));
+	assert_non_null(config_value_capabilities("container-default cap_what", &mask));
+	assert_non_null(config_value_capabilities("cap_kill --cap_kill", &mask));
 }
 
 static void secrets_are_known_by_their_names(void **state)

@@ -266,39 +266,57 @@ uint64_t config_capabilities_default(void)
 	return mask;
 }
 
+/* Of the running kernel. */
+static uint64_t all_capabilities(void)
+{
+	int n = cap_max_bits();
+
+	return n >= 64 ? UINT64_MAX : (UINT64_C(1) << n) - 1;
+}
+
+static const char *capability_set(const char *word, uint64_t *ret_mask)
+{
+	cap_value_t value;
+
+	if (strcmp(word, "container-default") == 0)
+		*ret_mask = config_capabilities_default();
+	else if (strcmp(word, "all") == 0)
+		*ret_mask = all_capabilities();
+	else if (strncasecmp(word, "cap_", 4) == 0 && cap_from_name(word, &value) == 0 &&
+		 value >= 0 && value <= 63) /* bare numbers it takes, too */
+		*ret_mask = UINT64_C(1) << value;
+	else
+		return "must be container-default, all, none, or names such as cap_chown";
+	return NULL;
+}
+
 const char *config_value_capabilities(const char *text, uint64_t *ret_mask)
 {
 	PTR_OWNED char *copy = strdup(text);
 	char *save = NULL;
 	uint64_t mask = 0;
+	bool any = false;
 
 	if (!copy)
 		return out_of_memory;
-	if (strcmp(text, "container-default") == 0) {
-		*ret_mask = config_capabilities_default();
-		return NULL;
-	}
-	if (strcmp(text, "all") == 0) {
-		int n = cap_max_bits(); /* of the running kernel */
-
-		*ret_mask = n >= 64 ? UINT64_MAX : (UINT64_C(1) << n) - 1;
-		return NULL;
-	}
 	if (strcmp(text, "none") == 0) {
 		*ret_mask = 0;
 		return NULL;
 	}
-	for (char *name = strtok_r(copy, ", \t", &save); name;
-	     name = strtok_r(NULL, ", \t", &save)) {
-		cap_value_t value;
+	for (char *word = strtok_r(copy, ", \t", &save); word;
+	     word = strtok_r(NULL, ", \t", &save), any = true) {
+		bool less = *word == '-';
+		const char *why;
+		uint64_t set;
 
-		/* cap_from_name() takes bare numbers, too. */
-		if (strncasecmp(name, "cap_", 4) != 0 || cap_from_name(name, &value) < 0 ||
-		    value < 0 || value > 63)
-			return "must be container-default, all, none, or names such as cap_chown";
-		mask |= UINT64_C(1) << value;
+		if (less && !any)
+			return "must begin with a set or name: -cap_x takes one from what stands before it";
+		why = capability_set(word + less, &set);
+		if (why)
+			return why;
+		mask = less ? mask & ~set : mask | set;
 	}
-	if (mask == 0)
+	if (!any)
 		return "must name a capability (none: no capabilities)";
 	*ret_mask = mask;
 	return NULL;

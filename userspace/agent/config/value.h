@@ -41,7 +41,7 @@ const char *config_value_limit(const char *text, enum config_limit kind, uint64_
 const char *config_value_seconds(const char *text, bool none, uint64_t *ret_seconds);
 /* Bytes, with K, M, G or T behind them for powers of 1024; at least 1M. */
 const char *config_value_size(const char *text, uint64_t *ret_bytes);
-/* "container-default", "all", "none", or names as in capabilities(7). */
+/* "none", or a union of "container-default", "all" and names as in capabilities(7), less those behind a "-". */
 const char *config_value_capabilities(const char *text, uint64_t *ret_mask);
 /* The set that container engines leave to a container's root. */
 uint64_t config_capabilities_default(void);

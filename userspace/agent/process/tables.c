@@ -25,3 +25,16 @@ void tables_raise(void)
 			log_debug("%s stays as it is: %s", tables[i].file, strerror(-r));
 	}
 }
+
+#define PING_GROUPS "/proc/sys/net/ipv4/ping_group_range"
+
+void tables_allow_ping(void)
+{
+	PTR_OWNED char *now = NULL;
+	int r = read_file_at(AT_FDCWD, PING_GROUPS, 64, &now, NULL);
+
+	if (r == 0 && strncmp(now, "1\t0", 3) == 0) /* nobody: as the kernel has it, and not as somebody wants it */
+		r = write_file_at(AT_FDCWD, PING_GROUPS, "0 2147483647");
+	if (r < 0)
+		log_debug("%s stays as it is: %s", PING_GROUPS, strerror(-r));
+}
