@@ -2,8 +2,11 @@
 """The end of the common agent. No module that needs it runs after this one."""
 
 import os
+import select
 import signal
 import socket
+import threading
+import time
 
 from lib import moatd, procs
 from lib.session import SPARE_PORT
@@ -27,12 +30,35 @@ def other_signals(session):
             agent.remove_files()
 
 
+class Ends:
+    """When processes end, from now on."""
+
+    def __init__(self, pids):
+        self.at = {}
+        self.thread = threading.Thread(target=self.run, args=({os.pidfd_open(pid): pid for pid in pids},))
+        self.thread.start()
+
+    def run(self, pidfds):
+        poll = select.poll()
+        for each in pidfds:
+            poll.register(each, select.POLLIN)
+        while pidfds:
+            for fd, _ in poll.poll():
+                self.at[pidfds.pop(fd)] = time.monotonic()
+                poll.unregister(fd)
+                os.close(fd)
+
+
 @test("SIGTERM ends services, commands and namespaces, and leaves no process, mount, cgroup, socket or pin", needs=("moat",), timeout=60)
 def stops(session):
     running = [session.api.process(session.api.start("/bin/sleep", "86450", context=context)) for context in ("default", "shared")]
     assert all(each["state"] == "running" for each in running)
     services = [(s["pid"], procs.start_time(s["pid"])) for s in session.api.get("/v1/services")["services"] if s["pid"]]
+    agent, ends = session.agent.pid, Ends([session.agent.pid, *(pid for pid, _ in services)])
+    session.memory["enforced when stopped"] = session.enforced
     status, left = session.stop()
+    ends.thread.join()
+    session.memory["stop_seconds"] = ends.at[agent] - max(ends.at[pid] for pid, _ in services)
     assert status == 0, f"exit status {status}"
     assert not left, "\n".join(left)
     assert not any(procs.alive(*each) for each in services), services
@@ -44,3 +70,17 @@ def released(session):
     with socket.socket() as each:
         each.bind(("127.0.0.1", SPARE_PORT))
     assert not os.path.exists(f"/sys/fs/bpf/moat/{session.instance}")
+
+
+# Before 6.5 a link is detached where its last pin or descriptor goes, each after grace periods of its own; later the kernel does
+# that by itself, for many at a time.
+SECONDS = 3 if tuple(map(int, os.uname().release.split("-")[0].split(".")[:2])) >= (6, 5) else 20
+
+
+@test(f"it is gone within {SECONDS} s of the last service's end, although each of its programs is detached", needs=())
+def soon(session):
+    session.require("stop_seconds" in session.memory, "no agent has been stopped")
+    if not session.memory["enforced when stopped"]:
+        session.missing("this kernel enforces nothing: no program was to be detached")
+    print(f"# {session.memory['stop_seconds']:.2f} s after the last service", flush=True)
+    assert session.memory["stop_seconds"] < SECONDS * session.patience, session.memory["stop_seconds"]
