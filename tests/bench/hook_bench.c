@@ -2,8 +2,8 @@
 /*
  * The measured side of tests/bench/hooks: one process that times system calls on request.
  *
- * It connects to a unix socket, says which operations it knows (one line, names separated by tabs)
- * and then answers each request, a line, with a line:
+ * It connects to an abstract unix socket, says which operations it knows (one line, names separated by
+ * tabs) and then answers each request, a line, with a line:
  *
  *   run INDEX COUNT     nanoseconds that COUNT runs of an operation took
  *   mode PIN VALUE      sets settings.mode in the pinned map, answers what it was before: the agent
@@ -431,13 +431,17 @@ static void serve(void)
 	}
 }
 
-static int connect_to(const char *path)
+/* An abstract socket by its name. */
+static int connect_to(const char *name)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int fd = check(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), "socket");
+	size_t n = strnlen(name, sizeof(address.sun_path) - 1);
 
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-	check(connect(fd, (struct sockaddr *)&address, sizeof(address)), path);
+	memcpy(address.sun_path + 1, name, n);
+	check(connect(fd, (struct sockaddr *)&address,
+		      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + n)),
+	      name);
 	return fd;
 }
 
@@ -446,7 +450,7 @@ int main(int argc, char **argv)
 	if (argc == 2 && !strcmp(argv[1], "exit"))
 		return 0;
 	if (argc != 3 && !(argc == 4 && !strcmp(argv[3], "proc"))) {
-		fputs("usage: hook_bench SOCKET DIRECTORY [proc] (started by tests/bench/hooks)\n",
+		fputs("usage: hook_bench NAME DIRECTORY [proc] (started by tests/bench/hooks)\n",
 		      stderr);
 		return 2;
 	}
