@@ -3,10 +3,11 @@
 
 import contextlib
 import json
+import os
 import time
 import urllib.parse
 
-from lib import procs, unixhttp
+from lib import moatd, procs, unixhttp
 from lib.tap import test
 from lib.unixhttp import Refused
 
@@ -292,6 +293,28 @@ def apart(session):
             assert killed.exit != 0 and "permitted" in killed.err, (owner, attacker, killed)
             assert session.exec("/bin/kill", "-TERM", str(pid), context=owner).exit == 0
             procs.wait_until(lambda identifier=identifier: session.api.process(identifier)["state"] == "ended", 10, "it ended")
+
+
+@test("what no context of the configuration needed is there for one made at run time: secure execs in the agent's PID namespace",
+      needs=(), timeout=60)
+def first_shared(session):
+    agent = moatd.Moatd(session.build, "ctxlife", "", enforce="best-effort")
+    try:
+        agent.start(60)
+        made_shared = {"name": "shared", "pid": "shared"}
+        assert agent.api().request("POST", "/v1/contexts", made_shared).status == 201
+        assert "secure-shared" not in [each["name"] for each in agent.api().get("/v1/status")["namespaces"]]
+        for fields in ({}, {"isolated": True}, {"env": {"A": "1"}}):
+            done = agent.api().exec("/bin/readlink", "/proc/self/ns/pid", context="shared", **fields)
+            assert done.out.strip() == os.readlink(f"/proc/{agent.pid}/ns/pid"), (fields, done)
+        assert agent.api().process(done.id)["namespace"] == "secure-shared"
+        strong = {"name": "strong", "capabilities": "all"}
+        assert agent.api().request("POST", "/v1/contexts", strong).json["code"] == "CAPABILITIES_UNAVAILABLE"
+        status, left = agent.stop()
+        assert status == 0 and not left, (status, left, agent.log())
+    finally:
+        agent.kill()
+        agent.remove_files()
 
 
 def rss(session):
