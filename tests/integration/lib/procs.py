@@ -82,7 +82,7 @@ def children(pid):
 
 
 def with_argument(word):
-    """Those that have the word as an argument; that a program is called so counts by its last part."""
+    """Those that have the word as an argument."""
     found = []
     for pid in pids():
         try:
@@ -90,7 +90,7 @@ def with_argument(word):
                 arguments = file.read().decode(errors="replace").split("\0")
         except OSError:
             continue
-        if word in arguments or os.path.basename(arguments[0]) == word:
+        if word in arguments:
             found.append(pid)
     return found
 

@@ -214,6 +214,38 @@ static void what_was_not_started_yet_is_refused(void **state)
 	assert_int_equal(count_processes("86433"), 0);
 }
 
+/* Its moat-init has the requests and has not answered; it is ended before it does, and nothing is left of them. */
+static void what_is_just_being_started_is_refused(void **state)
+{
+	struct outcome r[3] = { { .keep_running = true }, { .keep_running = true }, { .keep_running = true } };
+	struct gone gone = { 0 };
+	OUTCOME first = { 0 };
+	uint64_t number;
+
+	(void)state;
+	add_default("sudden");
+	number = find("sudden")->number;
+	run_sh(&first, "sudden", "echo ready");
+	for (size_t i = 0; i < ARRAY_LEN(r); i++)
+		assert_int_equal(start(&r[i], &(struct exec_request){ .context = "sudden",
+								      .argv = ARGV("/bin/sleep", "86436") }),
+				 0);
+	assert_int_equal(remove_context("sudden", false, &gone), 0);
+	for (size_t i = 0; i < ARRAY_LEN(r); i++) {
+		assert_int_equal(r[i].failed, 1);
+		assert_int_equal(r[i].error.code, MOAT_E_NO_SUCH_CONTEXT);
+	}
+	RUN_UNTIL(!has_namespace("context-sudden"));
+	assert_int_equal(count_processes("86436"), 0);
+	/* Until nothing knows of it: what was lost on the way is then seen by the sanitizer. */
+	for (unsigned i = 0; i < EXEC_ENDED_MAX; i++) {
+		OUTCOME other = { 0 };
+
+		run(&other, ARGV("/bin/true"));
+	}
+	assert_null(execs_context_name(fx.execs, number));
+}
+
 static void a_secure_command_ends_with_its_context_too(void **state)
 {
 	OUTCOME r = { .keep_running = true };
@@ -441,6 +473,7 @@ int main(void)
 		cmocka_unit_test(a_name_is_free_again_and_its_number_is_not),
 		cmocka_unit_test(with_keep_a_context_ends_with_the_last_that_runs_in_it),
 		cmocka_unit_test(what_was_not_started_yet_is_refused),
+		cmocka_unit_test(what_is_just_being_started_is_refused),
 		cmocka_unit_test(a_secure_command_ends_with_its_context_too),
 		cmocka_unit_test(default_cannot_be_removed),
 		cmocka_unit_test(capabilities_come_from_the_configuration),

@@ -242,6 +242,7 @@ static void enter_stopping(struct namespace *ns, const char *why)
 	(void)why;
 	list_remove(&ns->idle);
 	namespace_kill(ns);
+	namespace_fail_sent(ns, ESRCH); /* only what was cancelled: nobody waits for it */
 }
 
 static void enter_down(struct namespace *ns, const char *why)
