@@ -270,6 +270,9 @@ static int start(struct enforce *e, const struct config *config, struct failure 
 	if (r < 0)
 		return r;
 	r = moat_bpf__attach(e->bpf);
+	if (r == -E2BIG)
+		return fail(f, EINVAL, "the kernel has no place left for another agent's programs: at a hook it has 38, "
+			    "and each enforcing agent of this kernel takes one (moatd --check counts them)");
 	if (r < 0)
 		return fail(f, -r, "cannot attach the BPF LSM programs (%s)", libbpf_said);
 	r = enforce_self_test(e, f);
