@@ -17,6 +17,7 @@
 #define CONFIG_SHARES_MAX 8u /* per service */
 #define CONFIG_START_TIMEOUT 60u /* seconds */
 #define CONFIG_DEVICES_MAX 64u
+#define CONFIG_PIN_DIR "/sys/fs/bpf/moat" /* unless the file says otherwise */
 #define CONFIG_ENV_MAX (INIT_STRINGS_MAX - 16384u) /* of a context: the rest is for what a request brings */
 #define CONFIG_HIDE_MAX 256u /* of moat and all services together */
 #define CONFIG_SHOW_MAX 16u  /* per context */
