@@ -304,3 +304,14 @@ def cleanup(session):
         os.close(lock)
     assert clean_up(session, ["-c", config]) == "removed what instance live had left\n"
     assert not os.path.exists(place)
+
+
+@test("what a probe that was killed has left in the cgroups is removed by the next; many at once are not in each other's way", timeout=60)
+def probes(session):
+    place = check(session)[1]["cgroup-kill"]["detail"].split(" at ")[1]
+    os.makedirs(f"{place}/moat-probe", exist_ok=True)
+    many = [subprocess.Popen([os.path.join(session.build, "moatd"), "--check", "--json"], stdout=subprocess.PIPE) for _ in range(8)]
+    for each in many:
+        found = {probe["name"]: probe for probe in json.loads(each.communicate(timeout=60 * session.patience)[0])["probes"]}
+        assert found["cgroup-kill"]["ok"], found["cgroup-kill"]
+    assert not [each for each in os.listdir(place) if each.startswith("moat-probe")], os.listdir(place)
