@@ -2,6 +2,7 @@
 """What containers are like: how the hierarchy of cgroups is mounted in them, which capabilities and devices they have."""
 
 import ctypes
+import fcntl
 import json
 import os
 import re
@@ -277,3 +278,40 @@ def least_capabilities(session):
         order = next(each for each in agent.api().get("/v1/status")["layers"]["cgroup"]["checks"] if each["name"] == "oom-order")
         assert not order["ok"] and "--cap-add=SYS_RESOURCE" in order["detail"], order
     run_one(session, "least", container, "[context other]\n[service spare]\ncommand = /bin/sleep 1000\nport = 9977\n", check_it)
+
+
+def clean_up(session, config):
+    done = subprocess.run([os.path.join(session.build, "moatd"), "--cleanup", *config], capture_output=True, text=True, check=False,
+                          timeout=60 * session.patience)
+    assert done.returncode == 0 and not done.stderr, done
+    return done.stdout
+
+
+@test("moatd --cleanup removes the pins of agents that are gone, and leaves those of one that lives", timeout=60)
+def cleanup(session):
+    place = f"/sys/fs/bpf/itest-clean-{os.getpid()}"
+    config = os.path.join(session.scratch, "clean.conf")
+    with open(config, "w", encoding="ascii") as file:
+        file.write(f"[moat]\npin_dir = {place}\n")
+    for each in ("dead/links", "dead/maps", "dead/programs", "dead_lock", "live/links", "live_lock"):
+        os.makedirs(os.path.join(place, each))
+    lock = os.open(f"{place}/live_lock", os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert clean_up(session, ["-c", config]) == "removed what instance dead had left\n"
+        assert sorted(os.listdir(place)) == ["live", "live_lock"], os.listdir(place)
+    finally:
+        os.close(lock)
+    assert clean_up(session, ["-c", config]) == "removed what instance live had left\n"
+    assert not os.path.exists(place)
+
+
+@test("what a probe that was killed has left in the cgroups is removed by the next; many at once are not in each other's way", timeout=60)
+def probes(session):
+    place = check(session)[1]["cgroup-kill"]["detail"].split(" at ")[1]
+    os.makedirs(f"{place}/moat-probe", exist_ok=True)
+    many = [subprocess.Popen([os.path.join(session.build, "moatd"), "--check", "--json"], stdout=subprocess.PIPE) for _ in range(8)]
+    for each in many:
+        found = {probe["name"]: probe for probe in json.loads(each.communicate(timeout=60 * session.patience)[0])["probes"]}
+        assert found["cgroup-kill"]["ok"], found["cgroup-kill"]
+    assert not [each for each in os.listdir(place) if each.startswith("moat-probe")], os.listdir(place)

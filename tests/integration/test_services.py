@@ -139,3 +139,56 @@ start_timeout = 0
         finally:
             agent.stop()
             agent.remove_files()
+
+
+LISTENER = """
+import os, socket, time
+held = []
+for kind, where in ((socket.SOCK_STREAM, ("127.0.0.1", {0})), (socket.SOCK_STREAM, ("127.0.0.1", {1})), (socket.SOCK_DGRAM, ("127.0.0.1", {2}))):
+    held.append(socket.socket(socket.AF_INET, kind))
+    held[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held[-1].bind(where)
+held += [socket.socket(socket.AF_INET6), socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)]
+held[3].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+held[3].bind(("::1", {0}))
+held[4].bind("{3}")
+held[5].bind(chr(0) + "{4}")
+for each in held[:2] + held[3:]:
+    each.listen()
+other = socket.create_connection(("127.0.0.1", {0}))
+if os.fork() == 0:
+    time.sleep(1000)
+time.sleep(1000)
+"""
+
+
+@test("status lists on what each service listens, listed or not, over every protocol, once, and what of it user code may reach",
+      needs=("moat",), timeout=60)
+def listening(session):
+    first, path, name = 9871, f"/run/itest-listen-{os.getpid()}.sock", f"itest-listen-{os.getpid()}"
+    script = os.path.join(session.scratch, "listener.py")
+    with open(script, "w", encoding="ascii") as file:
+        file.write(LISTENER.format(first, first + 1, first + 2, path, name))
+    agent = moatd.Moatd(session.build, f"itest-listen-{os.getpid()}", f"[service idle]\ncommand = /bin/sleep 1000\n[service web]\n"
+                        f"command = {places.PYTHON} {script}\nport = {first}\nreachable = {first + 1}\nreachable = @{name}\n",
+                        "require" if session.vm else "best-effort")
+    closed = "guarded" if session.vm else "not guarded"
+    expected = [("tcp", "127.0.0.1", first, closed), ("tcp", "127.0.0.1", first + 1, "reachable"), ("tcp", "::1", first, closed),
+                ("udp", "127.0.0.1", first + 2, closed), ("unix", path, None, closed), ("unix", "@" + name, None, "reachable")]
+    try:
+        agent.start(60 * session.patience)
+
+        def found():
+            return [(each["service"], each["protocol"], each["address"], each.get("port"), each["access"])
+                    for each in agent.api().get("/v1/status")["listening"]]
+        procs.wait_until(lambda: len(found()) == len(expected), 20, lambda: f"{found()}")
+        assert sorted(found(), key=str) == sorted((("web", *each) for each in expected), key=str), found()
+        said = subprocess.run([os.path.join(session.build, "moat"), "status"], capture_output=True, text=True, check=False,
+                              env={"MOAT_SOCKET": agent.socket, "PATH": "/usr/bin"}, timeout=60)
+        assert any(line.split() == ["web", "unix", "@" + name, "-", "reachable"] for line in said.stdout.splitlines()), said
+        assert any(line.split() == ["web", "tcp", "127.0.0.1", str(first), *closed.split()] for line in said.stdout.splitlines()), said
+    finally:
+        agent.stop()
+        agent.remove_files()
+        if os.path.exists(path):
+            os.unlink(path)

@@ -5,6 +5,7 @@
 
 #include "agent/config/config.h"
 #include "agent/config/value.h"
+#include "agent/enforce/enforce.h"
 #include "agent/enforce/probe.h"
 #include "agent/agent.h"
 #include "base/log.h"
@@ -19,6 +20,7 @@ static const char usage[] =
 	"       moatd --port PORT[/udp]... [--directory DIR] [--enforce MODE] [--keep-pins]\n"
 	"             -- COMMAND [ARG]...\n"
 	"       moatd --check [--json]\n"
+	"       moatd --cleanup [-c FILE]\n"
 	"\n"
 	"Starts and protects the services of a configuration file (" DEFAULT_FILE "),\n"
 	"or one service given on the command line, whose ports are guarded.\n"
@@ -34,6 +36,7 @@ static const char usage[] =
 	"      --config-test  check the configuration and start nothing\n"
 	"      --check        tell what this kernel offers and start nothing\n"
 	"      --json         ... as JSON\n"
+	"      --cleanup      remove the kernel programs that agents which are gone have left in force\n"
 	"  -V, --version      print the version\n"
 	"  -h, --help         print this\n";
 
@@ -42,7 +45,7 @@ struct options {
 	char **ports;
 	char **command; /* NULL: none */
 	const char *enforce;
-	bool keep_pins, config_test, check, json;
+	bool keep_pins, config_test, check, json, cleanup;
 };
 
 enum {
@@ -53,6 +56,7 @@ enum {
 	OPT_CONFIG_TEST,
 	OPT_CHECK,
 	OPT_JSON,
+	OPT_CLEANUP,
 };
 
 static const struct option long_options[] = {
@@ -64,6 +68,7 @@ static const struct option long_options[] = {
 	{ "config-test", no_argument, NULL, OPT_CONFIG_TEST },
 	{ "check", no_argument, NULL, OPT_CHECK },
 	{ "json", no_argument, NULL, OPT_JSON },
+	{ "cleanup", no_argument, NULL, OPT_CLEANUP },
 	{ "version", no_argument, NULL, 'V' },
 	{ "help", no_argument, NULL, 'h' },
 	{ 0 },
@@ -107,6 +112,9 @@ static int parse_options(int argc, char **argv, struct options *o)
 		case OPT_JSON:
 			o->json = true;
 			break;
+		case OPT_CLEANUP:
+			o->cleanup = true;
+			break;
 		case 'V':
 			puts("moatd " MOAT_VERSION);
 			return EXIT_SUCCESS;
@@ -127,6 +135,8 @@ static int parse_options(int argc, char **argv, struct options *o)
 		return complain("--port needs a command behind --");
 	if (!o->command && o->directory)
 		return complain("--directory needs a command behind --");
+	if (o->cleanup && o->command)
+		return complain("--cleanup takes no command");
 	if (o->json && !o->check)
 		return complain("--json goes with --check");
 	return -1;
@@ -203,6 +213,25 @@ static void warn_of_capabilities(const struct config *config)
 	}
 }
 
+static void say_removed(const char *instance)
+{
+	printf("removed what instance %s had left\n", instance);
+}
+
+/* --cleanup. The exit status. */
+static int clean_up(const struct options *o)
+{
+	CLEANUP(config_freep) struct config *config = NULL;
+	struct failure f = { 0 };
+	int r = o->file ? config_load(o->file, &config, &f) : 0;
+
+	if (r == 0)
+		r = enforce_clean(config ? config->pin_dir : CONFIG_PIN_DIR, say_removed, &f);
+	if (r < 0)
+		log_error("%s", f.msg);
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 int main(int argc, char **argv)
 {
 	CLEANUP(config_freep) struct config *config = NULL;
@@ -223,6 +252,8 @@ int main(int argc, char **argv)
 		strv_free(o.ports);
 		return status;
 	}
+	if (o.cleanup)
+		return clean_up(&o);
 	if (o.check) {
 		strv_free(o.ports);
 		probe_run(&probes, true);

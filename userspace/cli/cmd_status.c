@@ -92,6 +92,29 @@ static void print_unguarded(const json_t *root)
 	}
 }
 
+static void print_listening(struct cli *cli, const json_t *root)
+{
+	static const char *const titles[] = { "SERVICE", "PROTOCOL", "ADDRESS", "PORT", "USER CODE", NULL };
+	struct table table = { .titles = titles, .color = cli->color };
+	json_t *list = json_object_get(root, "listening"), *socket;
+	size_t i;
+
+	if (json_array_size(list) == 0)
+		return;
+	json_array_foreach(list, i, socket) {
+		json_int_t port = member_number(socket, "port");
+
+		table_add(&table, "%s", member_text(socket, "service"));
+		table_add(&table, "%s", member_text(socket, "protocol"));
+		table_add(&table, "%s", member_text(socket, "address"));
+		table_add(&table, port ? "%lld" : "", (long long)port);
+		table_add(&table, "%s", member_text(socket, "access"));
+	}
+	putchar('\n');
+	table_print(&table);
+	table_free(&table);
+}
+
 static void print_layers(struct cli *cli, const json_t *root, bool verbose)
 {
 	json_t *layers = json_object_get(root, "layers"), *layer, *check;
@@ -178,6 +201,7 @@ int cmd_status(struct cli *cli, int argc, char **argv)
 	print_layers(cli, root, verbose);
 	print_limits(root);
 	print_unguarded(root);
+	print_listening(cli, root);
 	print_numbers(root);
 	if (verbose)
 		print_hooks(cli, root);

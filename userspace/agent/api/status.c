@@ -236,6 +236,38 @@ static void write_execs(struct jbuf *b, const struct execs *execs)
 	jbuf_close(b, '}');
 }
 
+struct listening {
+	struct jbuf *b;
+	bool enforcing;
+};
+
+static void write_socket(const struct service_socket *socket, void *data)
+{
+	const struct listening *l = data;
+	struct jbuf *b = l->b;
+
+	jbuf_open(b, '{');
+	jbuf_add_text(b, "service", socket->service);
+	jbuf_add_text(b, "protocol", socket->protocol);
+	api_write_output(b, "address", socket->address, strlen(socket->address));
+	if (socket->port)
+		jbuf_add_unsigned(b, "port", socket->port);
+	jbuf_add_text(b, "access", socket->reachable ? "reachable" :
+				   l->enforcing	     ? "guarded" :
+						       "not guarded");
+	jbuf_close(b, '}');
+}
+
+/* What the control plane's services listen on, listed in the configuration or not. */
+static void write_listening(struct jbuf *b, const struct agent *agent)
+{
+	struct listening l = { b, enforcing(agent->enforce) };
+
+	jbuf_add_open(b, "listening", '[');
+	(void)services_for_each_socket(agent->services, write_socket, &l);
+	jbuf_close(b, ']');
+}
+
 enum MHD_Result api_status_get(struct api_request *r)
 {
 	struct agent *agent = r->api->agent;
@@ -259,6 +291,7 @@ enum MHD_Result api_status_get(struct api_request *r)
 	jbuf_add_bool(b, "memoryEvents", cgroups_have_memory(agent->cgroups));
 	write_limits(b, agent);
 	write_unguarded(b, agent);
+	write_listening(b, agent);
 	write_counters(b, agent->enforce);
 	write_execs(b, agent->execs);
 	jbuf_add_unsigned(b, "connections", r->api->n_peers);

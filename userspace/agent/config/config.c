@@ -8,7 +8,6 @@
 #include "agent/config/value.h"
 
 #define DEFAULT_STATE_DIR "/run/moat"
-#define DEFAULT_PIN_DIR "/sys/fs/bpf/moat"
 #define SOCKET_NAME "moat.sock"
 
 static const struct config_choice enforce_names[] = {
@@ -166,7 +165,7 @@ static struct config *config_new(void)
 	config->session_idle = CONFIG_SESSION_IDLE;
 	config->shm_size = 64ull << 20;
 	config->instance = strdup("default");
-	config->pin_dir = strdup(DEFAULT_PIN_DIR);
+	config->pin_dir = strdup(CONFIG_PIN_DIR);
 	for (size_t i = 0; i < ARRAY_LEN(reach_default) && r == 0; i++)
 		r = strv_append(&config->reach, reach_default[i]);
 	if (r < 0 || !config->instance || !config->pin_dir || !config_add_context(config, CONFIG_DEFAULT_CONTEXT, 0)) {

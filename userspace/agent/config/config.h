@@ -19,6 +19,7 @@
 #define CONFIG_SESSION_IDLE 86400u /* seconds */
 #define CONFIG_START_TIMEOUT 60u /* seconds */
 #define CONFIG_DEVICES_MAX 64u
+#define CONFIG_PIN_DIR "/sys/fs/bpf/moat" /* unless the file says otherwise */
 #define CONFIG_HIDE_MAX 256u /* of moat and all services together */
 #define CONFIG_SHOW_MAX 16u  /* per context */
 #define CONFIG_SOCKETS_MAX 256u /* names of unix sockets, of a service or of [moat] */

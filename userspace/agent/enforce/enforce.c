@@ -98,6 +98,9 @@ static int attach(struct enforce *e, const struct config *config, struct failure
 	int r = moat_bpf__attach(e->bpf);
 
 	(void)config;
+	if (r == -E2BIG)
+		return fail(f, EINVAL, "the kernel has no place left for another agent's programs: at a hook it has 38, "
+			    "and each enforcing agent of this kernel takes one (moatd --check counts them)");
 	return r < 0 ? fail(f, -r, "cannot attach the BPF LSM programs (%s)", libbpf_said) : 0;
 }
 

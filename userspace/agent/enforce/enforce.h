@@ -25,6 +25,12 @@ struct enforce;
 int enforce_open(const struct config *config, const char *obstacle, struct enforce **ret,
 		 struct failure *f);
 
+/*
+ * Removes what agents that are gone, by SIGKILL or with keep_pins, have pinned in pin_dir: with it their programs
+ * stop deciding. removed is told each instance. 0 or -errno.
+ */
+int enforce_clean(const char *pin_dir, void (*removed)(const char *instance), struct failure *f);
+
 /* Unpins unless keep_pins (enforcement then goes on without the agent), frees everything. */
 void enforce_close(struct enforce *e, bool keep_pins);
 

@@ -209,6 +209,51 @@ int enforce_lock(struct enforce *e, const struct config *config, struct failure 
 	return 0;
 }
 
+/* The pins of one instance, unless an agent of it lives. 1: removed, 0: left, or -errno. */
+static int clean_one(const char *pin_dir, const char *instance)
+{
+	char dir[PIN_PATH_MAX], lock[PIN_PATH_MAX];
+	FD_OWNED int held = -EBADF;
+
+	snprintf(dir, sizeof(dir), "%s/%s", pin_dir, instance);
+	snprintf(lock, sizeof(lock), "%s/%s_lock", pin_dir, instance);
+	do
+		held = lock_directory(lock);
+	while (held == -EAGAIN);
+	if (held < 0)
+		return held == -EBUSY ? 0 : held;
+	remove_pins(dir);
+	rmdir(lock);
+	return access(dir, F_OK) < 0 && errno == ENOENT ? 1 : -ENOTEMPTY;
+}
+
+int enforce_clean(const char *pin_dir, void (*removed)(const char *instance), struct failure *f)
+{
+	struct dirent *entry;
+	DIR *d;
+	int r = 0;
+
+	if (!is_bpffs(pin_dir))
+		return access(pin_dir, F_OK) < 0 && errno == ENOENT ?
+			       0 : fail(f, EINVAL, "%s is not on a bpffs", pin_dir);
+	d = opendir(pin_dir);
+	if (!d)
+		return fail(f, errno, "cannot read %s", pin_dir);
+	while (r >= 0 && (entry = readdir(d))) {
+		/* "NAME_lock", "NAME_new": no instance has such a name. */
+		if (entry->d_name[0] == '.' || strchr(entry->d_name, '_'))
+			continue;
+		r = clean_one(pin_dir, entry->d_name);
+		if (r > 0)
+			removed(entry->d_name);
+		else if (r < 0)
+			fail(f, -r, "cannot remove the pins in %s/%s", pin_dir, entry->d_name);
+	}
+	closedir(d);
+	(void)rmdir(pin_dir); /* fails where something is left in it */
+	return r < 0 ? r : 0;
+}
+
 int enforce_adopt(struct enforce *e, const struct config *config, struct failure *f)
 {
 	struct bpf_object_skeleton *s = e->bpf->skeleton;

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/landlock.h>
 #include <linux/magic.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -17,6 +18,8 @@
 #include "agent/cgroup/file.h"
 #include "agent/cgroup/find.h"
 #include "agent/enforce/probes.h"
+
+#define PROBE_CGROUP "moat-probe"
 
 /* Each returns whether it is there and fills detail. */
 typedef bool (*probe_fn)(struct probe_result *p);
@@ -108,11 +111,34 @@ static bool try_cgroup(const struct cgroup_place *place, const char *name, struc
 	return false;
 }
 
+/*
+ * One name for all, so that what a probe that was killed has left is the next one's. Nobody removes it while
+ * the lock is held. 0 or -errno.
+ */
+static int open_probe_cgroup(const struct cgroup_place *place, int *ret_lock)
+{
+	for (int i = 0; i < 100; i++) {
+		FD_OWNED int lock = -EBADF;
+
+		if (mkdirat(place->dir, PROBE_CGROUP, 0700) < 0 && errno != EEXIST)
+			return -errno;
+		lock = openat(place->dir, PROBE_CGROUP, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (lock < 0 && errno != ENOENT)
+			return -errno;
+		if (lock >= 0 && flock(lock, LOCK_SH | LOCK_NB) == 0 &&
+		    faccessat(lock, "cgroup.procs", F_OK, 0) == 0) {
+			*ret_lock = take_fd(&lock);
+			return 0;
+		}
+	}
+	return -EBUSY;
+}
+
 static bool probe_cgroup(struct probe_result *p)
 {
 	CLEANUP(cgroup_place_close) struct cgroup_place place = CGROUP_PLACE_NONE;
 	struct failure f = { 0 };
-	char name[32];
+	FD_OWNED int lock = -EBADF;
 	bool ok;
 	int r;
 
@@ -121,13 +147,15 @@ static bool probe_cgroup(struct probe_result *p)
 		FOUND(p, "%.*s", (int)sizeof(p->detail) - 1, f.msg);
 		return false;
 	}
-	snprintf(name, sizeof(name), "moat-probe-%d", getpid());
-	if (mkdirat(place.dir, name, 0700) < 0) {
-		FOUND(p, "cannot make a cgroup in %.120s: %s", place.path, strerror(errno));
+	r = open_probe_cgroup(&place, &lock);
+	if (r < 0) {
+		FOUND(p, "cannot make a cgroup in %.120s: %s", place.path, strerror(-r));
 		return false;
 	}
-	ok = try_cgroup(&place, name, p);
-	(void)unlinkat(place.dir, name, AT_REMOVEDIR);
+	ok = try_cgroup(&place, PROBE_CGROUP, p);
+	/* Unless another one looks at it still: he removes it. */
+	if (flock(lock, LOCK_EX | LOCK_NB) == 0)
+		(void)unlinkat(place.dir, PROBE_CGROUP, AT_REMOVEDIR);
 	if (ok)
 		FOUND(p, "cgroup2 with cgroup.kill at %.200s", place.path);
 	return ok;

@@ -62,6 +62,20 @@ void services_stop(struct services *services, void (*on_stopped)(void *data), vo
 void services_free(struct services *services);
 void services_for_each(struct services *services,
 		       void (*fn)(const struct service_info *info, void *data), void *data);
+/* A socket of a service that others can reach, where the kernel does not guard it. */
+struct service_socket {
+	const char *service;  /* its name */
+	const char *protocol; /* "tcp", "udp", "unix": static */
+	char address[112];    /* a number; of a unix socket its path, or @NAME; "": it has none */
+	uint16_t port;
+	bool reachable;       /* the configuration opens it to user code */
+};
+typedef void (*service_socket_fn)(const struct service_socket *socket, void *data);
+
+/* Each that listens, or is bound for datagrams, now. 0, or -errno of the first kind that the kernel does not
+ * tell; the others have been listed. */
+int services_for_each_socket(struct services *services, service_socket_fn fn, void *data);
+
 /* "ready", "backoff", …: static. */
 const char *service_state_name(enum service_state state);
 

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * On what services listen. Whose a socket is, /proc/PID/fd says by its inode; which of them listen,
+ * and where, sock_diag(7).
+ */
+#include "agent/service/internal.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
+#include <linux/unix_diag.h>
+
+#define STATE_LISTEN 10 /* enum in net/tcp_states.h */
+#define STATE_CLOSE 7   /* a bound UDP socket that is not connected */
+#define OWNED_MAX 16384u /* sockets of all services; of more the rest is not looked at */
+#define PROCS_MAX (1u << 20)
+
+struct owned {
+	uint32_t inode;
+	const struct service *service;
+};
+
+struct look {
+	struct owned *owned;
+	size_t n;
+	int family, protocol;
+	service_socket_fn fn;
+	void *data;
+};
+
+static void add_process(struct look *l, const struct service *s, pid_t pid)
+{
+	char path[32], link[64];
+	struct dirent *entry;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	while (dir && l->n < OWNED_MAX && (entry = readdir(dir))) {
+		ssize_t n = readlinkat(dirfd(dir), entry->d_name, link, sizeof(link) - 1);
+		uint32_t inode;
+
+		if (n <= 0)
+			continue;
+		link[n] = '\0';
+		if (sscanf(link, "socket:[%u]", &inode) == 1)
+			l->owned[l->n++] = (struct owned){ inode, s };
+	}
+	if (dir)
+		closedir(dir);
+}
+
+static void add_service(struct look *l, const struct service *s)
+{
+	PTR_OWNED char *pids = NULL;
+	char *save = NULL;
+
+	if (!s->cgroup || read_file_at(cgroup_fd(s->cgroup), "cgroup.procs", PROCS_MAX, &pids, NULL) < 0)
+		return;
+	for (char *p = strtok_r(pids, "\n", &save); p; p = strtok_r(NULL, "\n", &save))
+		add_process(l, s, atoi(p));
+}
+
+static const struct service *owner_of(struct look *l, uint32_t inode)
+{
+	for (size_t i = 0; i < l->n; i++)
+		if (l->owned[i].inode == inode) {
+			const struct service *s = l->owned[i].service;
+
+			l->owned[i] = l->owned[--l->n]; /* told once, however many have it open */
+			return s;
+		}
+	return NULL;
+}
+
+static bool is_open_port(const struct config_service *c, uint16_t port)
+{
+	for (size_t i = 0; i < c->n_open; i++)
+		if (c->open[i].port == port)
+			return true;
+	for (size_t i = 0; i < c->n_ports; i++)
+		if (c->ports[i].port == port)
+			return c->reachable;
+	return false;
+}
+
+static void take_inet(struct look *l, const struct nlmsghdr *m)
+{
+	const struct inet_diag_msg *d = NLMSG_DATA(m);
+	struct service_socket socket = { .protocol = l->protocol == IPPROTO_UDP ? "udp" : "tcp",
+					 .port = ntohs(d->id.idiag_sport) };
+	const struct service *s;
+
+	if (m->nlmsg_len < NLMSG_LENGTH(sizeof(*d)) || !(s = owner_of(l, d->idiag_inode)))
+		return;
+	socket.service = s->info.config->name;
+	socket.reachable = is_open_port(s->info.config, socket.port);
+	inet_ntop(l->family, d->id.idiag_src, socket.address, sizeof(socket.address));
+	l->fn(&socket, l->data);
+}
+
+static bool is_open_name(const struct config_service *c, const char *name)
+{
+	for (char *const *p = c->open_sockets; p && *p; p++)
+		if (strcmp(*p, name) == 0)
+			return true;
+	return false;
+}
+
+static void take_unix(struct look *l, const struct nlmsghdr *m)
+{
+	const struct unix_diag_msg *d = NLMSG_DATA(m);
+	struct service_socket socket = { .protocol = "unix" };
+	int left = (int)(m->nlmsg_len - NLMSG_LENGTH(sizeof(*d)));
+	const struct service *s;
+
+	if (m->nlmsg_len < NLMSG_LENGTH(sizeof(*d)) || !(s = owner_of(l, d->udiag_ino)))
+		return;
+	for (const struct rtattr *a = (const void *)(d + 1); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
+		size_t n = RTA_PAYLOAD(a);
+
+		if (a->rta_type != UNIX_DIAG_NAME || n == 0 || n >= sizeof(socket.address))
+			continue;
+		memcpy(socket.address, RTA_DATA(a), n);
+		if (socket.address[0] == '\0')
+			socket.address[0] = '@';
+	}
+	socket.service = s->info.config->name;
+	socket.reachable = is_open_name(s->info.config, socket.address);
+	l->fn(&socket, l->data);
+}
+
+/* One datagram of the answer. 1: more to come, 0: the end, -errno. */
+static int take_answer(struct look *l, const void *data, size_t n)
+{
+	const struct nlmsghdr *m = data;
+
+	for (unsigned left = (unsigned)n; NLMSG_OK(m, left); m = NLMSG_NEXT(m, left)) {
+		if (m->nlmsg_type == NLMSG_DONE)
+			return 0;
+		if (m->nlmsg_type == NLMSG_ERROR)
+			return -EOPNOTSUPP; /* no such diagnosis in this kernel */
+		if (m->nlmsg_type != SOCK_DIAG_BY_FAMILY)
+			continue;
+		if (l->family == AF_UNIX)
+			take_unix(l, m);
+		else
+			take_inet(l, m);
+	}
+	return 1;
+}
+
+static int ask(struct look *l)
+{
+	struct {
+		struct nlmsghdr head;
+		union {
+			struct inet_diag_req_v2 inet;
+			struct unix_diag_req local;
+		};
+	} request = { .head = { .nlmsg_type = SOCK_DIAG_BY_FAMILY,
+				.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP } };
+	FD_OWNED int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	_Alignas(struct nlmsghdr) char answer[32768];
+	int r = 1;
+
+	if (l->family == AF_UNIX)
+		request.local = (struct unix_diag_req){ .sdiag_family = AF_UNIX,
+							.udiag_states = 1u << STATE_LISTEN,
+							.udiag_show = UDIAG_SHOW_NAME };
+	else
+		request.inet = (struct inet_diag_req_v2){
+			.sdiag_family = (uint8_t)l->family,
+			.sdiag_protocol = (uint8_t)l->protocol,
+			.idiag_states = 1u << (l->protocol == IPPROTO_UDP ? STATE_CLOSE : STATE_LISTEN),
+		};
+	request.head.nlmsg_len = (uint32_t)(NLMSG_LENGTH(0) + (l->family == AF_UNIX ?
+								       sizeof(request.local) :
+								       sizeof(request.inet)));
+	if (fd < 0 || send(fd, &request, request.head.nlmsg_len, 0) < 0)
+		return -errno;
+	/* The kernel answers inside send(2) and recv(2): there is always something to be read. */
+	while (r > 0) {
+		ssize_t n = recv(fd, answer, sizeof(answer), MSG_DONTWAIT);
+
+		r = n < 0 ? -errno : take_answer(l, answer, (size_t)n);
+	}
+	return r;
+}
+
+int services_for_each_socket(struct services *services, service_socket_fn fn, void *data)
+{
+	static const struct {
+		int family, protocol;
+	} kinds[] = { { AF_INET, IPPROTO_TCP }, { AF_INET6, IPPROTO_TCP }, { AF_INET, IPPROTO_UDP },
+		      { AF_INET6, IPPROTO_UDP }, { AF_UNIX, 0 } };
+	PTR_OWNED struct owned *owned = calloc(OWNED_MAX, sizeof(*owned));
+	struct look l = { .owned = owned, .fn = fn, .data = data };
+	int r = 0;
+
+	if (!owned)
+		return -ENOMEM;
+	for (size_t i = 0; i < services->n; i++)
+		add_service(&l, &services->list[i]);
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		int one;
+
+		l.family = kinds[i].family;
+		l.protocol = kinds[i].protocol;
+		one = ask(&l);
+		r = r < 0 ? r : one;
+	}
+	return r;
+}
