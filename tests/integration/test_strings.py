@@ -19,7 +19,7 @@ from lib import places  # noqa: E402
 from lib.strings import Strings  # noqa: E402
 from lib.tap import Skip, test  # noqa: E402
 
-COUNT = 10_000
+COUNT = 2_000  # more by hand, with other seeds: see above
 SHELL = "/usr/bin/dash"
 
 
