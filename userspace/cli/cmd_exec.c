@@ -185,8 +185,19 @@ static int result_status(const json_t *result)
 	return (int)member_number(result, "exitCode");
 }
 
+static void print_warnings(const json_t *result)
+{
+	const json_t *warnings = json_object_get(result, "warnings"), *each;
+	size_t i;
+
+	json_array_foreach(warnings, i, each)
+		complain(member_text(each, "code"), "a substitution is not performed: from byte %lld on it is text",
+			 (long long)member_number(each, "offset"));
+}
+
 static int on_start(struct session *s, const json_t *event)
 {
+	print_warnings(event);
 	snprintf(s->id, sizeof(s->id), "%s", member_text(event, "id"));
 	s->deadline_ns = 0;
 	if (s->signal)
@@ -265,14 +276,16 @@ static int run_call(struct session *s, const struct exec_options *o, const char 
 	root = answer_decode(response.body, response.len);
 	if (!root)
 		return agent_failed(-EPROTO);
+	if (!s->cli->json)
+		print_warnings(root);
 	if (!printed_json(s->cli, root))
 		puts(member_text(root, "id"));
 	return o->detach ? 0 : result_status(root);
 }
 
-int cmd_exec(struct cli *cli, int argc, char **argv)
+static int run_options(struct cli *cli, int argc, char **argv, bool run)
 {
-	struct exec_options options = { 0 };
+	struct exec_options options = { .run = run };
 	struct session s = { .cli = cli, .status = -1, .signals = -EBADF };
 	char *body = NULL;
 	sigset_t set;
@@ -304,4 +317,14 @@ int cmd_exec(struct cli *cli, int argc, char **argv)
 		free_wiped(body, strlen(body));
 	moat_disconnect(s.client);
 	return status;
+}
+
+int cmd_exec(struct cli *cli, int argc, char **argv)
+{
+	return run_options(cli, argc, argv, false);
+}
+
+int cmd_run(struct cli *cli, int argc, char **argv)
+{
+	return run_options(cli, argc, argv, true);
 }

@@ -20,6 +20,7 @@
 #include "init/raw.h"
 
 #define REPORT_FD INIT_SOCKET_FD /* in the child, which has no use for the socket */
+#define PROGRAM_FD (REPORT_FD + 1) /* until it is executed */
 #define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin"
 
 /* Tries one program; returns true when the search must end. *err is what the search would answer. */
@@ -107,7 +108,10 @@ static long child_descriptors(const struct spawn_request *r, int *report)
 	if (e < 0)
 		return e;
 	*report = REPORT_FD;
-	return raw(SYS_close_range, REPORT_FD + 1, ~0u, 0);
+	if (r->program < 0)
+		return raw(SYS_close_range, REPORT_FD + 1, ~0u, 0);
+	e = raw(SYS_dup3, r->program, PROGRAM_FD, O_CLOEXEC);
+	return e < 0 ? e : raw(SYS_close_range, PROGRAM_FD + 1, ~0u, 0);
 }
 
 /* No handler was ever installed and none is ignored, so only the mask needs a reset. */
@@ -241,7 +245,8 @@ _Noreturn void child_main(const struct spawn_request *r, int report)
 	told.err = (int)-child_prepare(r, &report, &step);
 	if (!told.err) {
 		step = INIT_STEP_EXEC;
-		told.err = exec_search(r);
+		told.err = r->program < 0 ? exec_search(r) :
+					    (int)-raw(SYS_execveat, PROGRAM_FD, "", r->argv, r->env, AT_EMPTY_PATH);
 	}
 	told.step = step;
 	raw(SYS_write, report, &told, sizeof(told));

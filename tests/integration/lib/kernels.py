@@ -20,6 +20,7 @@ TABLE = [
     ("api_flood", "*", NATIVE, "HTTP, limits of connections and deadlines are the agent's own code, and a machine that is not "
                                "emulated can flood it"),
     ("api", "*", ONE, "requests, answers and streams are made by the agent alone"),
+    ("run", "*", ONE, "strings are read by the agent and evaluated by moat-run, which asks the kernel what shells ask"),
     ("cli", "*", ONE, "the command line speaks HTTP; it asks no kernel"),
     ("cli_exec", "*", ONE, "the same"),
     ("metrics", "*", ONE, "what is counted in userspace, and how it is written; the counters of the hooks need lsm"),

@@ -16,7 +16,7 @@
 
 struct exec_body {
 	char **argv, **env;
-	const char *context, *cwd, *stdin_encoding;
+	const char *command, *context, *cwd, *stdin_encoding;
 	struct json_blob input;
 	uint64_t timeout_ms;
 	bool isolated, wait;
@@ -25,7 +25,8 @@ struct exec_body {
 #define FIELD(name, kind, member) name, kind, offsetof(struct exec_body, member)
 
 static const struct json_field exec_fields[] = {
-	{ FIELD("argv", JSON_KIND_TEXTS, argv), .mandatory = true, .min = 1, .max = ARGV_MAX },
+	{ FIELD("argv", JSON_KIND_TEXTS, argv), .min = 1, .max = ARGV_MAX },
+	{ FIELD("command", JSON_KIND_TEXT, command), .max = COMMAND_LENGTH_MAX },
 	{ FIELD("context", JSON_KIND_TEXT, context), .min = 1, .max = 64 },
 	{ FIELD("env", JSON_KIND_ENV, env), .max = ENV_MAX },
 	{ FIELD("cwd", JSON_KIND_TEXT, cwd), .min = 1, .max = PATH_MAX - 1 },
@@ -40,7 +41,15 @@ static int check_body(const struct exec_body *body, bool stream, struct refusal 
 {
 	const char *field = NULL, *text = NULL;
 
-	if (!body->argv[0][0]) {
+	if (!body->argv && !body->command) {
+		refuse(error, MOAT_E_MISSING_FIELD, "argv is missing; or command, a string");
+		snprintf(error->field, sizeof(error->field), "argv");
+		return -EINVAL;
+	}
+	if (body->argv && body->command) {
+		field = "command";
+		text = "must not stand beside argv";
+	} else if (body->argv && !body->argv[0][0]) {
 		field = "argv[0]";
 		text = "must not be empty";
 	} else if (body->cwd && body->cwd[0] != '/') {
@@ -134,12 +143,14 @@ static void on_started(struct exec_observer *o, struct exec *exec)
 		jbuf_add_text(&r->reply, "context", info.context);
 		jbuf_add_signed(&r->reply, "pid", info.pid);
 		jbuf_add_time(&r->reply, "startedAt", info.started_unix_ms);
+		api_write_warnings(&r->reply, &r->warnings);
 		stream_event_end(r);
 		api_resume(r);
 	} else if (!r->wait) {
 		jbuf_open(&r->reply, '{');
 		jbuf_add_text(&r->reply, "id", info.id);
 		jbuf_add_text(&r->reply, "context", info.context);
+		api_write_warnings(&r->reply, &r->warnings);
 		jbuf_close(&r->reply, '}');
 		r->status = 202;
 		api_exec_detach(r);
@@ -211,6 +222,7 @@ static void on_ended(struct exec_observer *o, struct exec *exec)
 	} else {
 		jbuf_open(&r->reply, '{');
 		api_write_result(&r->reply, &info, API_OUTPUT_HERE, r->pieces);
+		api_write_warnings(&r->reply, &r->warnings);
 		jbuf_close(&r->reply, '}');
 		r->status = 200;
 	}
@@ -258,6 +270,7 @@ static int start(struct api_request *r, const struct exec_body *body)
 {
 	struct exec_request request = {
 		.argv = body->argv,
+		.command = body->command,
 		.context = body->context,
 		.env = body->env,
 		.isolated = body->isolated,
@@ -282,6 +295,7 @@ static int start(struct api_request *r, const struct exec_body *body)
 enum MHD_Result api_exec_handle(struct api_request *r)
 {
 	struct exec_body body = { .wait = true };
+	bool refused = false;
 	json_t *root;
 	int result;
 
@@ -292,13 +306,17 @@ enum MHD_Result api_exec_handle(struct api_request *r)
 		r->streaming = wants_stream(r);
 		r->wait = body.wait;
 		result = check_body(&body, r->streaming, &r->error);
-		if (result == 0)
+		if (result == 0 && body.command)
+			refused = !api_string_accept(r, body.command);
+		if (result == 0 && !refused)
 			result = start(r, &body);
 		json_release(exec_fields, ARRAY_LEN(exec_fields), &body);
 	}
 	json_decref(root);
-	if (result < 0)
-		return api_refuse(r);
+	if (refused)
+		r->streaming = false;
+	if (result < 0 || refused)
+		return refused ? api_respond(r, r->status) : api_refuse(r);
 	api_suspend(r);
 	return MHD_YES;
 }

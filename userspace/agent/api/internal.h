@@ -24,6 +24,7 @@
 #include <microhttpd.h>
 
 #include "agent/api/api.h"
+#include "command/command.h"
 #include "json/json.h"
 #include "base/list.h"
 
@@ -120,6 +121,7 @@ struct api_request {
 	/* POST /v1/exec */
 	struct exec_observer observer;
 	struct exec *exec; /* while observed */
+	struct command_warnings warnings; /* of its command string */
 	bool wait;
 	bool paused;
 	uint64_t sequence;
@@ -182,6 +184,12 @@ void api_detach(struct api_request *r);
 /* The route, with r->id filled; or NULL with r->error, and r->allow for METHOD_NOT_ALLOWED. */
 const struct api_route *api_route_find(struct api_request *r, const char *method,
 				       const char *path);
+
+/* ---- string.c ---- */
+/* Whether the language takes the command string; if not, r->reply says why and api_respond() sends it. */
+bool api_string_accept(struct api_request *r, const char *text);
+/* "warnings": [ … ], where there are any. */
+void api_write_warnings(struct jbuf *b, const struct command_warnings *warnings);
 
 enum MHD_Result api_exec_handle(struct api_request *r);
 void api_exec_detach(struct api_request *r);

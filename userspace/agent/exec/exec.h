@@ -30,7 +30,8 @@ struct exec;
 
 /* A decoded request. Borrowed by exec_start(), which copies what it keeps. */
 struct exec_request {
-	char *const *argv;    /* at least one, argv[0] not empty */
+	char *const *argv;    /* at least one, argv[0] not empty; NULL: command */
+	const char *command;  /* a string that command_parse() takes; evaluated by moat-run */
 	const char *context;  /* NULL: "default" */
 	char *const *env;     /* KEY=VALUE; non-empty: runs in secure */
 	bool isolated;        /* runs in secure even without env */
@@ -68,7 +69,8 @@ struct exec_info {
 	uint64_t number;       /* the label's exec */
 	enum exec_state state;
 	const char *context, *ns;
-	char *const *argv;
+	char *const *argv;     /* of a command string: moat-run's own */
+	const char *command;   /* the string as it was sent; NULL: it was an argv */
 	bool own_env;          /* its request had an env: what its arguments hold may be secret */
 	pid_t pid;             /* in its namespace; 0 while starting */
 	bool background;       /* ENDED, but children of it still run */

@@ -75,6 +75,7 @@ void exec_get_info(struct exec *x, struct exec_info *ret)
 		.context = x->context->config->name,
 		.ns = namespace_name(x->ns),
 		.argv = x->argv,
+		.command = x->is_string ? x->argv[1] : NULL,
 		.own_env = x->own_env,
 		.pid = x->pid,
 		.background = x->background,

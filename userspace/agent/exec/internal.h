@@ -24,6 +24,7 @@ struct execs {
 	struct contexts *contexts;
 	struct namespaces *namespaces;
 	bool closing, walking;
+	int runner;      /* moat-run; -EBADF: it was not there when the agent started */
 	int spare[2][2]; /* pipes for the next command: our end, its end; -EBADF: none */
 
 	struct list all;   /* in the order started */
@@ -70,6 +71,7 @@ struct exec {
 	size_t env_size;
 	char **argv;
 	size_t argv_size;
+	bool is_string; /* argv[1] is the command string */
 	int stdin_fd; /* -EBADF: /dev/null */
 	struct exec_pipe out[2];
 

@@ -26,7 +26,7 @@ int exec_describe_errno(struct refusal *e, int err)
 
 static int check_request(const struct exec_request *request, struct refusal *e)
 {
-	if (!request->argv || !request->argv[0] || !request->argv[0][0])
+	if (!request->command && (!request->argv || !request->argv[0] || !request->argv[0][0]))
 		return refuse_value(e, "argv", "argv needs at least a command, which is not empty");
 	for (char *const *kv = request->env; kv && *kv; kv++)
 		if ((*kv)[0] == '=' || !strchr(*kv, '='))
@@ -75,6 +75,7 @@ static void fill_spawn(struct exec *x, const struct context *c)
 		.env = x->env,
 		.cwd = x->cwd,
 		.cgroup_fd = -EBADF,
+		.program = x->is_string ? x->execs->runner : -EBADF,
 		.capabilities = c->config->capabilities,
 		.no_new_privs = c->config->no_new_privs,
 		.own_tmp = c->config->own_tmp,
@@ -106,10 +107,12 @@ static struct exec *exec_new(struct execs *execs)
 static int copy_request(struct exec *x, const struct exec_request *request)
 {
 	const struct context *c = x->context;
+	char *const string[] = { (char *)"moat-run", (char *)request->command, NULL };
 	bool own = namespace_kind(x->ns) == CONTEXT_SECURE;
 	int r;
 
-	r = context_env_build(NULL, request->argv, &x->argv, &x->argv_size);
+	x->is_string = request->command;
+	r = context_env_build(NULL, x->is_string ? string : request->argv, &x->argv, &x->argv_size);
 	if (r == 0)
 		r = context_env_build(c->env[own], request->env, &x->env, &x->env_size);
 	if (r < 0)
@@ -174,6 +177,9 @@ int exec_start(struct execs *execs, const struct exec_request *request,
 	r = check_request(request, e);
 	if (r < 0)
 		return r;
+	if (request->command && execs->runner < 0)
+		return refuse(e, MOAT_E_INTERNAL, "moat-run was not there when the agent started: "
+			      "no command strings");
 	c = context_find(execs->contexts, name);
 	if (!c)
 		return refuse(e, MOAT_E_NO_SUCH_CONTEXT, "no context %.64s", name);

@@ -8,7 +8,10 @@
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -16,40 +19,87 @@
 #include "init/protocol.h"
 
 #define PROGRAM "moat-init"
+#define RUNNER "moat-run"
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010u
+#endif
 
 /*
  * Beside the agent's own program in a build, below the same prefix where it is installed, wherever that is; the
  * prefix of the build comes last.
  */
-static const char *const places[] = { PROGRAM, "../libexec/moat/" PROGRAM };
+static const char *const places[] = { "", "../libexec/moat/" };
 
-/* Opened once: the program that runs is the one that was there when the agent started. */
-static int open_program(struct failure *f)
+static int find_program(const char *name, int flags, struct failure *f)
 {
-	static int program = -1;
+	int program = -1;
 	char path[PATH_MAX], self[PATH_MAX];
 	ssize_t n;
 
-	if (program >= 0)
-		return program;
 	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	if (n < 0)
 		return fail(f, errno, "cannot tell where the agent's program is");
 	self[n] = '\0';
 	dirname(self);
 	for (size_t i = 0; i < ARRAY_LEN(places) && program < 0; i++) {
-		if (snprintf(path, sizeof(path), "%s/%s", self, places[i]) >= (int)sizeof(path))
-			return fail(f, ENAMETOOLONG, "cannot find " PROGRAM);
-		program = open(path, O_PATH | O_CLOEXEC);
+		if (snprintf(path, sizeof(path), "%s/%s%s", self, places[i], name) >= (int)sizeof(path))
+			return fail(f, ENAMETOOLONG, "cannot find %s", name);
+		program = open(path, flags | O_CLOEXEC);
 		if (program < 0 && errno != ENOENT)
 			return fail(f, errno, "cannot open %s", path);
 	}
+	if (program < 0) {
+		snprintf(path, sizeof(path), MOAT_LIBEXEC "/%s", name);
+		program = open(path, flags | O_CLOEXEC);
+	}
 	if (program < 0)
-		program = open(MOAT_LIBEXEC "/" PROGRAM, O_PATH | O_CLOEXEC);
-	if (program < 0)
-		return fail(f, errno, "cannot find " PROGRAM ": not in %s, beside it in "
-			    "../libexec/moat, nor in " MOAT_LIBEXEC, self);
+		return fail(f, errno, "cannot find %s: not in %s, beside it in "
+			    "../libexec/moat, nor in " MOAT_LIBEXEC, name, self);
 	return program;
+}
+
+/* Opened once: the program that runs is the one that was there when the agent started. */
+static int open_program(struct failure *f)
+{
+	static int program = -1;
+
+	if (program < 0)
+		program = find_program(PROGRAM, O_PATH, f);
+	return program;
+}
+
+static int copy_sealed(int file, const char *name, int *ret_fd)
+{
+	FD_OWNED int copy = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+	ssize_t n = 1;
+
+	if (copy < 0 && errno == EINVAL) /* before 6.3 all could be executed */
+		copy = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (copy < 0)
+		return -errno;
+	while (n > 0)
+		n = sendfile(copy, file, NULL, 1 << 20);
+	if (n < 0 || fchmod(copy, 0555) < 0 ||
+	    fcntl(copy, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		return -errno;
+	*ret_fd = take_fd(&copy);
+	return 0;
+}
+
+int namespace_open_runner(int *ret_fd, struct failure *f)
+{
+	FD_OWNED int file = find_program(RUNNER, O_RDONLY, f);
+	int r;
+
+	if (file < 0)
+		return file;
+	r = copy_sealed(file, RUNNER, ret_fd);
+	if (r == -EACCES) {
+		*ret_fd = find_program(RUNNER, O_PATH, f);
+		return *ret_fd < 0 ? *ret_fd : 0;
+	}
+	return r < 0 ? fail(f, -r, "cannot copy " RUNNER " into memory") : 0;
 }
 
 int namespace_program(char ret_path[PATH_MAX], struct failure *f)

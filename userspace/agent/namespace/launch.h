@@ -19,6 +19,12 @@ int namespace_launch(bool shared_pid, int cgroup_fd, struct process *ret_init, i
 /* The two ends of a connection to a moat-init, with buffers for a whole packet. 0 or -errno. */
 int namespace_make_socket(int ret_ends[2], struct failure *f);
 
+/*
+ * moat-run, to be executed by descriptor: a sealed copy in memory, which nobody can write to, whatever becomes of
+ * the file; where the machine executes no such copies (vm.memfd_noexec) the file itself. 0 or -errno.
+ */
+int namespace_open_runner(int *ret_fd, struct failure *f);
+
 /* Where the moat-init is that this agent starts. 0 or -errno. */
 int namespace_program(char ret_path[PATH_MAX], struct failure *f);
 
