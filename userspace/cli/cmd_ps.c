@@ -33,7 +33,7 @@ static void add_row(struct table *t, const json_t *process)
 					   sizeof(age)));
 	if (json_is_true(json_object_get(process, "timedOut")))
 		table_add(t, "timeout");
-	else if (json_is_integer(json_object_get(process, "exitCode")))
+	else if (!*signal && json_is_integer(json_object_get(process, "exitCode")))
 		table_add(t, "%lld", (long long)member_number(process, "exitCode"));
 	else
 		table_add(t, "%s", signal);

@@ -7,8 +7,8 @@ static void write_status(struct jbuf *b, const struct exec_info *info)
 	bool ended = info->state == EXEC_ENDED;
 	char name[24];
 
-	if (ended && !info->signal)
-		jbuf_add_signed(b, "exitCode", info->exit_code);
+	if (ended)
+		jbuf_add_signed(b, "exitCode", info->signal ? 128 + info->signal : info->exit_code);
 	else
 		jbuf_add_null(b, "exitCode");
 	jbuf_add_text(b, "signal", ended && info->signal ?
