@@ -9,7 +9,6 @@
 #include <sys/wait.h>
 
 #include "agent/exec/internal.h"
-#include "agent/namespace/launch.h"
 #include "base/held.h"
 #include "base/log.h"
 
@@ -471,16 +470,6 @@ void exec_on_exit(struct namespace *ns, const struct init_reply *reply, void *da
 
 /* --- The module ---------------------------------------------------------------------------- */
 
-/* Without it everything works but command strings. */
-static void open_runner(struct execs *execs)
-{
-	struct failure f = { 0 };
-
-	execs->runner = -EBADF;
-	if (namespace_open_runner(&execs->runner, &f) < 0)
-		log_warning("no command strings: %s", f.msg);
-}
-
 int execs_open(const struct config *config, struct enforce *enforce, struct cgroups *cgroups,
 	       struct loop *loop, struct execs **ret, struct failure *f)
 {
@@ -498,7 +487,7 @@ int execs_open(const struct config *config, struct enforce *enforce, struct cgro
 		execs->spare[i][0] = execs->spare[i][1] = -EBADF;
 	list_init(&execs->all);
 	list_init(&execs->ended);
-	open_runner(execs);
+	exec_open_runner(execs);
 	r = exec_ids_open(execs);
 	if (r == 0)
 		r = contexts_open(config, execs->first_number, &execs->contexts);

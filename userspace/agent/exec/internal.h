@@ -93,6 +93,8 @@ struct exec {
 
 /* start.c: describes -errno from within the agent, before anything runs. Returns -EINVAL. */
 int exec_describe_errno(struct refusal *e, int err);
+/* start.c: once; without moat-run everything works but command strings. */
+void exec_open_runner(struct execs *execs);
 
 /* space.c: the cgroups of contexts. 0 or -errno. */
 int exec_spaces_open(struct execs *execs, struct failure *f);

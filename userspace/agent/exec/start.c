@@ -3,7 +3,9 @@
 #include <time.h>
 
 #include "agent/exec/internal.h"
+#include "agent/namespace/launch.h"
 #include "base/held.h"
+#include "base/log.h"
 
 static int refuse_value(struct refusal *e, const char *field, const char *message)
 {
@@ -22,6 +24,15 @@ int exec_describe_errno(struct refusal *e, int err)
 		refuse(e, MOAT_E_INTERNAL, "cannot prepare the command: %s", strerror(-err));
 	e->err = -err;
 	return -EINVAL;
+}
+
+void exec_open_runner(struct execs *execs)
+{
+	struct failure f = { 0 };
+
+	execs->runner = -EBADF;
+	if (namespace_open_runner(&execs->runner, &f) < 0)
+		log_warning("no command strings: %s", f.msg);
 }
 
 static int check_request(const struct exec_request *request, struct refusal *e)
