@@ -4,7 +4,8 @@
  * that the command line gives for it. One table; the enum, the server and the client come from it.
  *
  * An error body is {"code": NAME, "message": text, "details": {…}}; details is optional and holds,
- * where known, "errno" (number), "step" (see userspace/init/protocol.h), "field", "offset", "limit".
+ * where known, "errno" (number), "step" (see userspace/init/protocol.h), "field", "offset", "limit"; of a command
+ * string that is refused "construct", "offset", "line", "column", "excerpt", "hint" and "retry" (see moat-run(7)).
  */
 #ifndef MOAT_ERRORS_H
 #define MOAT_ERRORS_H
@@ -15,6 +16,8 @@
 	X(UNKNOWN_FIELD, 400, 125)     /* details.field */                                         \
 	X(MISSING_FIELD, 400, 125)     /* details.field */                                         \
 	X(BAD_VALUE, 400, 125)         /* details.field */                                         \
+	X(SYNTAX_ERROR, 400, 125)      /* a command string that no shell reads either */           \
+	X(UNSUPPORTED_SYNTAX, 400, 125) /* one that goes beyond the language of moat-run(7) */     \
 	X(FORBIDDEN, 403, 125)         /* the peer is user code */                                 \
 	X(NOT_FOUND, 404, 125)         /* no such route */                                         \
 	X(NO_SUCH_CONTEXT, 404, 125)                                                               \

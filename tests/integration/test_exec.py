@@ -119,7 +119,7 @@ def all_capabilities(session):
 @test("a signal that ends a command is named", needs=("moat",))
 def ended_by_signal(session):
     result = session.exec("/bin/sh", "-c", "kill -SEGV $$")
-    assert result.exit is None and result.signal == "SIGSEGV", result
+    assert result.exit == 128 + 11 and result.signal == "SIGSEGV", result
 
 
 ABORTS = r"""

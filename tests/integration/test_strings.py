@@ -1,3 +1,4 @@
+#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """
 moat-run by itself: what it makes of strings, beside dash. By hand, with more of them:

@@ -21,6 +21,10 @@ static int add_programs(char ***paths, struct failure *f)
 	r = strv_append(paths, path);
 	if (r == 0)
 		r = strv_append(paths, self);
+	/* moat-run lies beside moat-init. */
+	snprintf(strrchr(path, '/') + 1, sizeof("moat-init"), "moat-run");
+	if (r == 0 && access(path, F_OK) == 0)
+		r = strv_append(paths, path);
 	*strrchr(self, '/') = '\0';
 	for (size_t i = 0; i < ARRAY_LEN(cli_places) && r == 0; i++) {
 		if (snprintf(path, sizeof(path), "%s/%s", self, cli_places[i]) >= (int)sizeof(path))

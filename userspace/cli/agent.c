@@ -117,6 +117,21 @@ json_int_t member_number(const json_t *object, const char *key)
 	return json_integer_value(json_object_get(object, key));
 }
 
+/* Of a command string: where, and what to do instead. */
+static void print_hint(const json_t *details)
+{
+	const char *hint = member_text(details, "hint"), *excerpt = member_text(details, "excerpt");
+
+	if (errors_as_json || !*hint)
+		return;
+	if (*excerpt) {
+		fputs("  ", stderr);
+		fprint_safe(stderr, excerpt);
+		fputs("\n", stderr);
+	}
+	fprintf(stderr, "%s\n", hint);
+}
+
 int agent_refused(const struct moat_response *response)
 {
 	json_t *root JSON_OWNED = answer_decode(response->body, response->len);
@@ -125,6 +140,7 @@ int agent_refused(const struct moat_response *response)
 	if (!*code)
 		return complain("PROTOCOL_ERROR", "the agent answered with HTTP status %d", response->status);
 	print_error(code, member_text(root, "message"));
+	print_hint(json_object_get(root, "details"));
 	return moat_exit_status(code);
 }
 
@@ -166,6 +182,8 @@ void print_warnings(const json_t *answer)
 
 	json_array_foreach(json_object_get(answer, "warnings"), i, warning) {
 		fputs("moat: warning: ", stderr);
+		if (json_object_get(warning, "offset"))
+			fprintf(stderr, "byte %lld", (long long)member_number(warning, "offset"));
 		fprint_safe(stderr, member_text(warning, "name"));
 		fputs(": ", stderr);
 		fprint_safe(stderr, member_text(warning, "message"));

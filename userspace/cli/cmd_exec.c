@@ -273,9 +273,9 @@ static int run_call(struct session *s, const struct exec_options *o, const char 
 	return o->detach ? 0 : result_status(root);
 }
 
-int cmd_exec(struct cli *cli, int argc, char **argv)
+static int run_options(struct cli *cli, int argc, char **argv, bool run)
 {
-	struct exec_options options = { 0 };
+	struct exec_options options = { .run = run };
 	struct session s = { .cli = cli, .status = -1, .signals = -EBADF };
 	char *body = NULL;
 	sigset_t set;
@@ -307,4 +307,14 @@ int cmd_exec(struct cli *cli, int argc, char **argv)
 		free_wiped(body, strlen(body));
 	moat_disconnect(s.client);
 	return status;
+}
+
+int cmd_exec(struct cli *cli, int argc, char **argv)
+{
+	return run_options(cli, argc, argv, false);
+}
+
+int cmd_run(struct cli *cli, int argc, char **argv)
+{
+	return run_options(cli, argc, argv, true);
 }

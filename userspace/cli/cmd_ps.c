@@ -14,6 +14,7 @@ static void add_row(struct table *t, const json_t *process)
 	char age[24], line[256] = "";
 	size_t i, used = 0;
 
+	snprintf(line, sizeof(line), "%s", member_text(process, "command"));
 	json_array_foreach(argv, i, word) {
 		const char *text = json_string_value(word);
 
@@ -32,7 +33,7 @@ static void add_row(struct table *t, const json_t *process)
 					   sizeof(age)));
 	if (json_is_true(json_object_get(process, "timedOut")))
 		table_add(t, "timeout");
-	else if (json_is_integer(json_object_get(process, "exitCode")))
+	else if (!*signal && json_is_integer(json_object_get(process, "exitCode")))
 		table_add(t, "%lld", (long long)member_number(process, "exitCode"));
 	else
 		table_add(t, "%s", signal);

@@ -36,6 +36,16 @@ const char help_exec[] =
 	"Ctrl-C sends the command SIGINT; a second one kills it with all its children, as\n"
 	"does SIGTERM.\n";
 
+const char help_run[] =
+	"usage: moat run [options] [--] STRING\n\n"
+	"Runs a command string under moat, as one would type it into a shell, and exits with\n"
+	"its status. There is no shell: moat itself reads the string and starts what is in it.\n"
+	"What is not part of the language is refused before anything runs. See moat-run(7).\n\n"
+	"  moat run 'cd app && npm test 2>&1 | tail -5 > log'\n\n"
+	"The options are those of moat exec; see moat exec --help.\n";
+
+static const char *own_name = "exec"; /* of the command, for what is said about its usage */
+
 enum { OPTION_SECURE = OPTION_COMMAND, OPTION_TIMEOUT, OPTION_NO_ISOLATION, OPTION_SESSION };
 
 static int parse_option(struct exec_options *o, int option)
@@ -64,10 +74,10 @@ static int parse_option(struct exec_options *o, int option)
 		return 0;
 	case OPTION_TIMEOUT:
 		if (parse_duration(optarg, &o->timeout_ms) < 0)
-			return usage_error("exec", "not a time: %s (500ms, 30s, 5m, 2h)", optarg);
+			return usage_error(own_name, "not a time: %s (500ms, 30s, 5m, 2h)", optarg);
 		return 0;
 	default:
-		return option_env("exec", option, o->env);
+		return option_env(own_name, option, o->env);
 	}
 }
 
@@ -89,10 +99,11 @@ bool exec_options_parse(struct cli *cli, int argc, char **argv, struct exec_opti
 	};
 	int option, r;
 
+	own_name = ret->run ? "run" : "exec";
 	ret->env = json_object();
 	while ((option = getopt_long(argc, argv, "+hc:e:E:C:id", options, NULL)) != -1) {
 		r = parse_option(ret, option);
-		if (r < 0 && option_common(cli, "exec", option, ret_status))
+		if (r < 0 && option_common(cli, own_name, option, ret_status))
 			continue;
 		if (r == 0)
 			continue;
@@ -101,12 +112,13 @@ bool exec_options_parse(struct cli *cli, int argc, char **argv, struct exec_opti
 		return false;
 	}
 	if (ret->secure && ret->no_isolation) {
-		*ret_status = usage_error("exec", "--secure and --no-isolation exclude each other");
+		*ret_status = usage_error(own_name, "--secure and --no-isolation exclude each other");
 		return false;
 	}
 	ret->argv = argv + optind;
-	if (!*ret->argv) {
-		*ret_status = usage_error("exec", "which command?");
+	if (!*ret->argv || (ret->run && ret->argv[1])) {
+		*ret_status = usage_error(own_name, *ret->argv ? "one string: quote it for the shell that you type it into" :
+								 "which command?");
 		return false;
 	}
 	return true;
@@ -168,15 +180,22 @@ static int add_text(json_t *body, const char *key, const char *text)
 	if (!text)
 		return 0;
 	if (!utf8_valid(text, strlen(text)))
-		return usage_error("exec", "%s must be UTF-8", key);
+		return usage_error(own_name, "%s must be UTF-8", key);
 	return json_object_set_new(body, key, json_string(text)) < 0 ?
 		       complain("OUT_OF_MEMORY", "out of memory") : 0;
+}
+
+static int add_string(json_t *body, const char *text)
+{
+	if (!utf8_valid(text, strlen(text)))
+		return complain("USAGE", "the string is not UTF-8");
+	return json_object_set_new(body, "command", json_string(text)) < 0 ? complain("OUT_OF_MEMORY", "out of memory") : 0;
 }
 
 int exec_options_body(const struct exec_options *o, char **ret_body)
 {
 	json_t *body JSON_OWNED = json_object();
-	int status = add_argv(body, o->argv);
+	int status = o->run ? add_string(body, o->argv[0]) : add_argv(body, o->argv);
 
 	if (status)
 		return status;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The options of `moat exec` as the body of POST /v1/exec (exec_request.c). */
+/* The options of `moat exec` and `moat run` as the body of POST /v1/exec (exec_request.c). */
 #ifndef MOAT_CLI_EXEC_REQUEST_H
 #define MOAT_CLI_EXEC_REQUEST_H
 
@@ -13,6 +13,7 @@ struct exec_options {
 	bool secure, no_isolation, input, detach;
 	uint64_t timeout_ms; /* 0: none */
 	char **argv;         /* borrowed */
+	bool run;            /* set before they are parsed: argv is one command string */
 };
 
 /* Parses the arguments. False when the command must return *ret_status. */

@@ -101,6 +101,7 @@ static bool gather_lines(struct parser *p, struct builder *b, size_t start, size
 			 bool strip)
 {
 	const char *text = p->text + start;
+	bool begins = true; /* a line */
 
 	for (size_t i = 0; !quoted && i < n; i++)
 		if (text[i] == '$' || text[i] == '`' || text[i] == '\\')
@@ -109,10 +110,12 @@ static bool gather_lines(struct parser *p, struct builder *b, size_t start, size
 		n--;
 	if (!strip)
 		return gather(p, b, text, n, true);
-	for (size_t i = 0; i < n; i++)
-		if (!(text[i] == '\t' && (i == 0 || text[i - 1] == '\n' || text[i - 1] == '\t')) &&
-		    !gather(p, b, text + i, 1, true))
+	for (size_t i = 0; i < n; i++) {
+		begins = begins && text[i] == '\t';
+		if (!begins && !gather(p, b, text + i, 1, true))
 			return false;
+		begins = begins || text[i] == '\n';
+	}
 	return true;
 }
 

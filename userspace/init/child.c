@@ -20,6 +20,7 @@
 #include "init/raw.h"
 
 #define REPORT_FD INIT_SOCKET_FD /* in the child, which has no use for the socket */
+#define PROGRAM_FD (REPORT_FD + 1) /* until it is executed */
 
 /* Tries one program; returns true when the search must end. *err is what the search would answer. */
 static bool try_exec(const char *path, const struct spawn_request *r, int *err)
@@ -134,7 +135,10 @@ static long child_descriptors(const struct spawn_request *r, int *report)
 	if (e < 0)
 		return e;
 	*report = REPORT_FD;
-	return raw(SYS_close_range, REPORT_FD + 1, ~0u, 0);
+	if (r->program < 0)
+		return raw(SYS_close_range, REPORT_FD + 1, ~0u, 0);
+	e = raw(SYS_dup3, r->program, PROGRAM_FD, O_CLOEXEC);
+	return e < 0 ? e : raw(SYS_close_range, PROGRAM_FD + 1, ~0u, 0);
 }
 
 /* No handler was ever installed and none is ignored, so only the mask needs a reset. */
@@ -269,8 +273,10 @@ _Noreturn void child_main(const struct spawn_request *r, int report)
 	told.step = step;
 	if (!told.err) {
 		told.step = INIT_STEP_EXEC;
-		told.err = exec_search(r, false, NULL);
-		if (told.err == ENOENT)
+		told.err = r->program < 0 ? exec_search(r, false, NULL) :
+					    (int)-raw(SYS_execveat, PROGRAM_FD, "", r->argv, r->env,
+						      AT_EMPTY_PATH);
+		if (told.err == ENOENT && r->program < 0)
 			exec_search(r, true, &told);
 	}
 	raw(SYS_write, report, &told, sizeof(told));

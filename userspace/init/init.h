@@ -124,6 +124,7 @@ struct spawn_request {
 	char **argv, **env;
 	int stdio[3]; /* each above INIT_SOCKET_FD; [0] may be -EBADF: /dev/null */
 	int cgroup_fd; /* -EBADF: stay */
+	int program; /* -EBADF: argv[0] is looked for */
 	uint64_t capabilities;
 	uint64_t bounding_drop; /* filled by spawn_command() */
 	bool no_new_privs;

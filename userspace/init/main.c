@@ -22,7 +22,8 @@
 #include "base/standard_fds.h"
 #include "init/init.h"
 
-#define SPAWN_FDS 4
+#define SPAWN_FDS 4      /* and a fifth, the program */
+#define SPAWN_FDS_MAX 5
 #define REAP_MAX 256   /* exits handled before the socket gets its turn */
 #define KEEP_MAX 65536 /* bytes of buffer that stay resident between requests */
 
@@ -61,14 +62,14 @@ static void wipe(size_t len, size_t n_strings)
 }
 
 /*
- * Receives one packet with up to SPAWN_FDS descriptors. Returns its length, 0 at the end.
+ * Receives one packet with up to SPAWN_FDS_MAX descriptors. Returns its length, 0 at the end.
  * Descriptors come out above signal_fd, and are all closed by drop_fds().
  */
-static size_t receive(int fds[SPAWN_FDS], size_t *ret_n_fds)
+static size_t receive(int fds[SPAWN_FDS_MAX], size_t *ret_n_fds)
 {
 	union {
 		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int) * SPAWN_FDS)];
+		char space[CMSG_SPACE(sizeof(int) * SPAWN_FDS_MAX)];
 	} control;
 	struct iovec iov = { packet, sizeof(packet) };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
@@ -133,7 +134,8 @@ static void handle_spawn(size_t len, const int *fds, size_t n_fds)
 	pid_t pid = 0;
 	int r, report;
 
-	if (len < sizeof(*m) || m->strings_len != len - sizeof(*m) || n_fds != SPAWN_FDS ||
+	if (len < sizeof(*m) || m->strings_len != len - sizeof(*m) ||
+	    m->by_descriptor > 1 || n_fds != SPAWN_FDS + m->by_descriptor ||
 	    m->argc < 1 || m->argc > INIT_STRINGS_MAX || m->envc > INIT_STRINGS_MAX ||
 	    !split(packet + sizeof(*m), m->strings_len, m->argc, n_strings))
 		die();
@@ -143,11 +145,12 @@ static void handle_spawn(size_t len, const int *fds, size_t n_fds)
 		.env = strings + m->argc + 2,
 		.stdio = { m->null_stdin ? -EBADF : fds[0], fds[1], fds[2] },
 		.cgroup_fd = m->in_cgroup ? fds[3] : -EBADF,
+		.program = m->by_descriptor ? fds[4] : -EBADF,
 		.capabilities = m->capabilities,
 		.no_new_privs = m->no_new_privs,
 		.own_tmp = m->own_tmp,
 	};
-	for (int i = 0; i < SPAWN_FDS; i++)
+	for (size_t i = 0; i < n_fds; i++)
 		if (fds[i] <= signal_fd)
 			die();
 	if (children_full() || starts_full()) {
@@ -286,7 +289,7 @@ static void handle_clone(size_t len, const int *fds, size_t n_fds)
 
 static void handle_packet(void)
 {
-	int fds[SPAWN_FDS];
+	int fds[SPAWN_FDS_MAX];
 	size_t n_fds, len = receive(fds, &n_fds);
 	uint32_t type;
 
@@ -394,7 +397,7 @@ static int setup(enum init_step *step)
 {
 	const struct init_setup *m = (const void *)packet;
 	const char *names = packet + sizeof(*m);
-	int fds[SPAWN_FDS], r;
+	int fds[SPAWN_FDS_MAX], r;
 	size_t n_fds, len = receive(fds, &n_fds);
 
 	*step = INIT_STEP_REQUEST;

@@ -35,7 +35,7 @@ class Strings:
         return "".join(" " + self.word() for _ in range(self.random.randrange(4)))
 
     def redirection(self):
-        return self.random.choice(["> .out", ">> .out", "2>&1", "2> .err", "< b.t", "> d/.f", "2>/dev/null", "< missing-file", "<> .rw", ">&2 2>&-", "3>&1 >&3",
+        return self.random.choice(["> .out", ">> .out", "2>&1", "2> .err", "< b.t", "> d/.f", "2>/dev/null", "< missing-file", "<> .rw", ">&2", "3>&1 >&3",
                                    ">| .out"])
 
     def document(self):
@@ -57,8 +57,9 @@ class Strings:
             return f"exit {self.one('', '3', '$?')}"
         if kind < 0.33:
             return "command " + self.one("true", "false", "echo x", "-v cat", "-v no-such-program", "-v cd")
-        prefix = f"{self.random.choice(NAMES[:2])}={self.random.choice(VALUES)} " if self.chance(0.08) else ""
         program = self.random.choice(PROGRAMS)
+        # Behind a special builtin the assignment stays, in dash.
+        prefix = f"{self.random.choice(NAMES[:2])}={self.random.choice(VALUES)} " if program != ":" and self.chance(0.08) else ""
         text = prefix + program + ("" if "|" in program or program in ("pwd",) else self.words())
         # A special builtin whose redirection fails ends dash.
         return text + (f" {self.redirection()}" if program != ":" and self.chance(0.25) else "")

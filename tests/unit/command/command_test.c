@@ -71,6 +71,7 @@ static const struct {
 	{ "x '$(a) `b`'", "x '$(a) `b`'; " },
 	{ "git commit -m \"$(cat <<'E'\nOne\n\nTwo $(x) \"q\"\nE\n)\"", "git commit -m 'One\n\nTwo $(x) \"q\"'; " },
 	{ "A=$(cat <<'E'\none\n\nE\n) x", "A='one' x; " },
+	{ "x \"$(cat <<-E\n\t\ta\t\tb\n\tc\n\tE\n)\"", "x 'a\t\tb\nc'; " },
 	{ "x \"a $(cat <<E\none\nE\n) b\"", "x 'a one b'; " },
 	{ "set -euo pipefail; set +x", "set -euo pipefail; set +x; " },
 	{ "cd -; cd -P x; pwd -P; export A=b C; unset -v A", "cd -; cd -P x; pwd -P; export A=b C; unset -v A; " },

@@ -199,6 +199,24 @@ static void failed_steps_are_named_and_leave_no_child(void **state)
 	expect(INIT_EXITED, 4);
 }
 
+/* What argv[0] names is of no meaning then; and nothing of it stays open. */
+static void a_program_is_executed_by_its_descriptor(void **state)
+{
+	FD_OWNED int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	FD_OWNED int program = open("/bin/sh", O_PATH | O_CLOEXEC);
+	size_t n = build(1, "/", ARGV("/bin/false", "-c", "exec 2>/dev/null; echo >&4 || exit 7"), ARGV(NULL));
+
+	(void)state;
+	((struct init_spawn *)packet)->by_descriptor = 1;
+	send_raw(packet, n, (int[]){ null, null, null, null, program }, 5);
+	expect(INIT_SPAWNED, 1);
+	assert_int_equal(WEXITSTATUS(expect(INIT_EXITED, 1).status), 7);
+	n = build(2, "/", ARGV("/bin/true"), ARGV(NULL));
+	((struct init_spawn *)packet)->by_descriptor = 1;
+	send_raw(packet, n, (int[]){ null, null, null, null, null }, 5);
+	assert_int_equal(expect(INIT_SPAWN_FAILED, 2).step, INIT_STEP_EXEC);
+}
+
 static void many_children_are_each_reported_once(void **state)
 {
 	enum { MANY = 500 };
@@ -328,6 +346,11 @@ static void malformed_packets_end_it(void **state)
 	check_malformed(packet, n, fds, 5);
 	check_malformed(packet, n, NULL, 0);
 	check_malformed(packet, n - 1, fds, 4);
+	m->by_descriptor = 1;
+	check_malformed(packet, n, fds, 4);
+	m->by_descriptor = 2;
+	check_malformed(packet, n, fds, 5);
+	m->by_descriptor = 0;
 	m->argc++;
 	check_malformed(packet, n, fds, 4);
 	m->argc = 0;
@@ -649,6 +672,7 @@ int main(int argc, char **argv)
 #define ALONE(name) cmocka_unit_test_teardown(name, close_any)
 	const struct CMUnitTest tests[] = {
 		WITH_PEER(spawned_always_comes_before_exited),
+		WITH_PEER(a_program_is_executed_by_its_descriptor),
 		WITH_PEER(failed_steps_are_named_and_leave_no_child),
 		WITH_PEER(many_children_are_each_reported_once),
 		WITH_PEER(orphans_are_reaped_and_not_reported),

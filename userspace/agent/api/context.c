@@ -66,7 +66,7 @@ enum MHD_Result api_context_get(struct api_request *r)
 
 /* --- Secrets -------------------------------------------------------------------------------- */
 
-void api_write_warnings(struct jbuf *b, char *const *names)
+void api_write_warnings(struct jbuf *b, char *const *names, const struct command_warnings *string)
 {
 	jbuf_add_open(b, "warnings", '[');
 	for (; names && *names; names++) {
@@ -76,6 +76,13 @@ void api_write_warnings(struct jbuf *b, char *const *names)
 		jbuf_add_text(b, "message",
 			      "by its name a secret: every command of the context can read it; give it to a "
 			      "command alone, in env");
+		jbuf_close(b, '}');
+	}
+	for (size_t i = 0; string && i < string->n && i < COMMAND_WARNINGS_MAX; i++) {
+		jbuf_open(b, '{');
+		jbuf_add_text(b, "code", "SUBSTITUTION_NOT_PERFORMED");
+		jbuf_add_unsigned(b, "offset", string->offsets[i]);
+		jbuf_add_text(b, "message", "a substitution is not performed: from here on it is text");
 		jbuf_close(b, '}');
 	}
 	jbuf_close(b, ']');
@@ -116,7 +123,7 @@ static enum MHD_Result tell(struct api_request *r, const struct context *c, char
 	api_record_secrets(r->api, c->name, secrets);
 	jbuf_open(&r->reply, '{');
 	write_whole(c, &r->reply);
-	api_write_warnings(&r->reply, secrets);
+	api_write_warnings(&r->reply, secrets, NULL);
 	jbuf_close(&r->reply, '}');
 	return api_respond(r, status);
 }

@@ -16,7 +16,7 @@
 
 struct exec_body {
 	char **argv, **env;
-	const char *context, *session, *cwd, *stdin_encoding;
+	const char *command, *context, *session, *cwd, *stdin_encoding;
 	struct json_blob input;
 	uint64_t timeout_ms;
 	bool isolated, shared, wait; /* shared: isolated is there, and false */
@@ -25,7 +25,8 @@ struct exec_body {
 #define FIELD(name, kind, member) name, kind, offsetof(struct exec_body, member)
 
 static const struct json_field exec_fields[] = {
-	{ FIELD("argv", JSON_KIND_TEXTS, argv), .mandatory = true, .min = 1, .max = ARGV_MAX },
+	{ FIELD("argv", JSON_KIND_TEXTS, argv), .min = 1, .max = ARGV_MAX },
+	{ FIELD("command", JSON_KIND_TEXT, command), .max = COMMAND_LENGTH_MAX },
 	{ FIELD("context", JSON_KIND_TEXT, context), .min = 1, .max = 64 },
 	{ FIELD("session", JSON_KIND_TEXT, session), .min = 1, .max = EXEC_SESSION_MAX },
 	{ FIELD("env", JSON_KIND_ENV, env), .max = ENV_MAX },
@@ -41,7 +42,15 @@ static int check_body(const struct exec_body *body, bool stream, struct refusal 
 {
 	const char *field = NULL, *text = NULL;
 
-	if (!body->argv[0][0]) {
+	if (!body->argv && !body->command) {
+		refuse(error, MOAT_E_MISSING_FIELD, "argv is missing; or command, a string");
+		snprintf(error->field, sizeof(error->field), "argv");
+		return -EINVAL;
+	}
+	if (body->argv && body->command) {
+		field = "command";
+		text = "must not stand beside argv";
+	} else if (body->argv && !body->argv[0][0]) {
 		field = "argv[0]";
 		text = "must not be empty";
 	} else if (body->cwd && body->cwd[0] != '/') {
@@ -124,8 +133,8 @@ static void stream_event_end(struct api_request *r)
 
 static void write_warnings(struct api_request *r)
 {
-	if (r->secrets)
-		api_write_warnings(&r->reply, r->secrets);
+	if (r->secrets || r->warnings.n > 0)
+		api_write_warnings(&r->reply, r->secrets, &r->warnings);
 }
 
 static void on_started(struct exec_observer *o, struct exec *exec)
@@ -270,6 +279,7 @@ static int start(struct api_request *r, const struct exec_body *body)
 {
 	struct exec_request request = {
 		.argv = body->argv,
+		.command = body->command,
 		.context = body->context,
 		.env = body->env,
 		.session = body->session,
@@ -309,6 +319,7 @@ static int find_secrets(struct api_request *r, const json_t *root)
 enum MHD_Result api_exec_handle(struct api_request *r)
 {
 	struct exec_body body = { .wait = true };
+	bool refused = false;
 	json_t *root;
 	int result;
 
@@ -322,13 +333,17 @@ enum MHD_Result api_exec_handle(struct api_request *r)
 		result = check_body(&body, r->streaming, &r->error);
 		if (result == 0 && body.shared)
 			result = find_secrets(r, root);
-		if (result == 0)
+		if (result == 0 && body.command)
+			refused = !api_string_accept(r, body.command);
+		if (result == 0 && !refused)
 			result = start(r, &body);
 		json_release(exec_fields, ARRAY_LEN(exec_fields), &body);
 	}
 	json_decref(root);
-	if (result < 0)
-		return api_refuse(r);
+	if (refused)
+		r->streaming = false;
+	if (result < 0 || refused)
+		return refused ? api_respond(r, r->status) : api_refuse(r);
 	api_suspend(r);
 	return MHD_YES;
 }

@@ -25,6 +25,7 @@
 #include <microhttpd.h>
 
 #include "agent/api/api.h"
+#include "command/command.h"
 #include "json/json.h"
 #include "base/list.h"
 
@@ -123,6 +124,7 @@ struct api_request {
 	/* POST /v1/exec */
 	struct exec_observer observer;
 	struct exec *exec; /* while observed */
+	struct command_warnings warnings; /* of its command string */
 	bool wait;
 	bool paused;
 	uint64_t sequence;
@@ -193,6 +195,10 @@ void api_detach(struct api_request *r);
 const struct api_route *api_route_find(struct api_request *r, const char *method,
 				       const char *path);
 
+/* ---- string.c ---- */
+/* Whether the language takes the command string; if not, r->reply says why and api_respond() sends it. */
+bool api_string_accept(struct api_request *r, const char *text);
+
 enum MHD_Result api_exec_handle(struct api_request *r);
 void api_exec_detach(struct api_request *r);
 enum MHD_Result api_processes_list(struct api_request *r);
@@ -229,8 +235,8 @@ void api_write_result(struct jbuf *b, const struct exec_info *info, enum api_out
 int api_find_secrets(const json_t *env, char ***ret_names);
 /* Records them: all commands of the context can read them. */
 void api_record_secrets(struct api *api, const char *context, char *const *names);
-/* "warnings": […], of these names. */
-void api_write_warnings(struct jbuf *b, char *const *names);
+/* "warnings": […], of these names, and of a command string; either may be NULL. */
+void api_write_warnings(struct jbuf *b, char *const *names, const struct command_warnings *string);
 
 /* ---- answer.c ---- */
 /* Counts what the request holds now; see base/held.h. */

@@ -7,8 +7,8 @@ static void write_status(struct jbuf *b, const struct exec_info *info)
 	bool ended = info->state == EXEC_ENDED;
 	char name[24];
 
-	if (ended && !info->signal)
-		jbuf_add_signed(b, "exitCode", info->exit_code);
+	if (ended)
+		jbuf_add_signed(b, "exitCode", info->signal ? 128 + info->signal : info->exit_code);
 	else
 		jbuf_add_null(b, "exitCode");
 	jbuf_add_text(b, "signal", ended && info->signal ?
@@ -87,12 +87,27 @@ static void write_argv(struct jbuf *b, const struct exec_info *info)
 	jbuf_add_unsigned(b, "argc", n);
 }
 
+/* In the place of argv: the string as it was sent, never what its words became. Cut at a character. */
+static void write_command(struct jbuf *b, const char *command)
+{
+	size_t n = strlen(command);
+
+	if (n > ARGV_SHOWN_MAX)
+		n = ARGV_SHOWN_MAX - utf8_partial_tail(command, ARGV_SHOWN_MAX);
+	jbuf_add_null(b, "argv");
+	jbuf_key(b, "command");
+	jbuf_text_n(b, command, n);
+}
+
 /* What a process is, beside its result. */
 static void write_process(struct jbuf *b, const struct exec_info *info)
 {
 	jbuf_add_text(b, "state", state_name(info));
 	jbuf_add_text(b, "namespace", info->ns);
-	write_argv(b, info);
+	if (info->command)
+		write_command(b, info->command);
+	else
+		write_argv(b, info);
 	jbuf_add_signed(b, "pid", info->pid);
 	jbuf_add_unsigned(b, "number", info->number);
 	jbuf_add_time(b, "startedAt", info->started_unix_ms);

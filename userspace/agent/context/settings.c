@@ -6,7 +6,7 @@
 
 /* The base environment, whole. Which HOME, says build_env(). */
 static const char *const base_env[] = {
-	"PATH=" DEFAULT_PATH,
+	("PATH=" DEFAULT_PATH),
 	"HOME=/root",
 	"USER=root",
 	"LANG=C.UTF-8",

@@ -73,7 +73,6 @@ bool probe_privileges(struct probe_result *p)
 /* Whether oom_score_adj can be lowered, for the order in which the kernel kills. */
 bool probe_oom_order(struct probe_result *p)
 {
-	PTR_OWNED char *text = NULL;
 	cap_t caps = cap_get_proc();
 	bool ok = has(caps, CAP_SYS_RESOURCE);
 

@@ -452,6 +452,7 @@ int execs_open(const struct config *config, struct enforce *enforce, struct cgro
 	list_init(&execs->all);
 	list_init(&execs->ended);
 	list_init(&execs->idle_sessions);
+	exec_open_runner(execs);
 	r = exec_ids_open(execs);
 	if (r == 0)
 		r = contexts_open(config, execs->first_number, &execs->contexts);
@@ -518,5 +519,6 @@ void execs_close(struct execs *execs)
 		close_fd(&execs->spare[i][0]);
 		close_fd(&execs->spare[i][1]);
 	}
+	close_fd(&execs->runner);
 	free(execs);
 }

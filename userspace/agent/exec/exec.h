@@ -38,7 +38,8 @@ enum exec_isolation {
 
 /* A decoded request. Borrowed by exec_start(), which copies what it keeps. */
 struct exec_request {
-	char *const *argv;    /* at least one, argv[0] not empty */
+	char *const *argv;    /* at least one, argv[0] not empty; NULL: command */
+	const char *command;  /* a string that command_parse() takes; evaluated by moat-run */
 	const char *context;  /* NULL: "default", or that of the session */
 	const char *session;  /* its context is made if it is not there; NULL: none. Not with context */
 	char *const *env;     /* KEY=VALUE */
@@ -78,7 +79,8 @@ struct exec_info {
 	enum exec_state state;
 	const char *context, *ns;
 	bool created;          /* it made its context */
-	char *const *argv;
+	char *const *argv;     /* of a command string: moat-run's own */
+	const char *command;   /* the string as it was sent; NULL: it was an argv */
 	bool own_env;          /* its request had an env: what its arguments hold may be secret */
 	pid_t pid;             /* in its namespace; 0 while starting */
 	bool background;       /* ENDED, but children of it still run */

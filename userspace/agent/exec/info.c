@@ -73,6 +73,7 @@ void exec_get_info(struct exec *x, struct exec_info *ret)
 		.ns = namespace_name(x->ns),
 		.created = x->created,
 		.argv = x->argv,
+		.command = x->is_string ? x->argv[1] : NULL,
 		.own_env = x->own_env,
 		.pid = x->pid,
 		.background = x->background,

@@ -28,6 +28,7 @@ struct execs {
 	void (*on_session_expired)(const char *context, void *data);
 	void *session_data;
 	bool closing, walking;
+	int runner;      /* moat-run; -EBADF: it was not there when the agent started */
 	int spare[2][2]; /* pipes for the next command: our end, its end; -EBADF: none */
 
 	struct list all;   /* in the order started */
@@ -76,6 +77,7 @@ struct exec {
 	size_t env_size;
 	char **argv;
 	size_t argv_size;
+	bool is_string; /* argv[1] is the command string */
 	int stdin_fd; /* -EBADF: /dev/null */
 	struct exec_pipe out[2];
 
@@ -95,6 +97,9 @@ struct exec {
 	uint64_t started_ns, ended_ns, started_unix_ms;
 	uint64_t user_usec, system_usec, max_rss_kib;
 };
+
+/* start.c: once; without moat-run everything works but command strings. */
+void exec_open_runner(struct execs *execs);
 
 /* failure.c */
 

@@ -3,7 +3,10 @@
 #include <time.h>
 
 #include "agent/exec/internal.h"
+#include "agent/namespace/program.h"
+#include "agent/namespace/program.h"
 #include "base/held.h"
+#include "base/log.h"
 
 static int refuse_value(struct refusal *e, const char *field, const char *message)
 {
@@ -12,9 +15,18 @@ static int refuse_value(struct refusal *e, const char *field, const char *messag
 	return -EINVAL;
 }
 
+void exec_open_runner(struct execs *execs)
+{
+	struct failure f = { 0 };
+
+	execs->runner = namespace_open_runner(&f);
+	if (execs->runner < 0)
+		log_warning("no command strings: %s", f.msg);
+}
+
 static int check_request(const struct exec_request *request, struct refusal *e)
 {
-	if (!request->argv || !request->argv[0] || !request->argv[0][0])
+	if (!request->command && (!request->argv || !request->argv[0] || !request->argv[0][0]))
 		return refuse_value(e, "argv", "argv needs at least a command, which is not empty");
 	for (char *const *kv = request->env; kv && *kv; kv++)
 		if (!env_entry_valid(*kv))
@@ -70,6 +82,7 @@ static void fill_spawn(struct exec *x, const struct context *c)
 		.env = x->env,
 		.cwd = x->cwd,
 		.cgroup_fd = -EBADF,
+		.program = x->is_string ? x->execs->runner : -EBADF,
 		.capabilities = values->capabilities,
 		.no_new_privs = values->no_new_privs,
 		.own_tmp = values->own_tmp,
@@ -100,10 +113,12 @@ static struct exec *exec_new(struct execs *execs)
 static int copy_request(struct exec *x, const struct exec_request *request)
 {
 	const struct context *c = x->context;
+	char *const string[] = { (char *)"moat-run", (char *)request->command, NULL };
 	bool own = namespace_kind(x->ns) == CONTEXT_SECURE;
 	int r;
 
-	r = context_env_build(NULL, request->argv, &x->argv, &x->argv_size);
+	x->is_string = request->command;
+	r = context_env_build(NULL, x->is_string ? string : request->argv, &x->argv, &x->argv_size);
 	if (r == 0)
 		r = context_env_build(c->settings->env[own], request->env, &x->env,
 				      &x->env_size);

@@ -6,7 +6,10 @@
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -93,7 +96,7 @@ int namespace_launch(bool shared_pid, int cgroup_fd, struct process *ret_init, i
 	/* System V shared memory, message queues and the host name are not user code's either. */
 	uint64_t flags = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS |
 			 (shared_pid ? 0 : CLONE_NEWPID) | CLONE_CLEAR_SIGHAND;
-	int ends[2] = { -EBADF, -EBADF }, program = namespace_open_program(f);
+	int ends[2] = { -EBADF, -EBADF }, program = namespace_open_init(f);
 	FD_OWNED int ours = -EBADF;
 	FD_OWNED int theirs = -EBADF;
 	int r;

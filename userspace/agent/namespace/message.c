@@ -7,6 +7,8 @@
 /* One packet at a time, and wiped after each: it holds environments. */
 static char packet[INIT_PACKET_MAX] __attribute__((aligned(16)));
 
+#define SEND_FDS_MAX 5u
+
 /* --- Sending ------------------------------------------------------------------------------- */
 
 static size_t put(size_t at, const char *s)
@@ -42,6 +44,7 @@ static size_t build_spawn(const struct namespace *ns, const struct namespace_spa
 		.in_cgroup = s->cgroup_fd >= 0,
 		.null_stdin = s->stdio[0] < 0,
 		.own_tmp = ns->own && s->own_tmp,
+		.by_descriptor = s->program >= 0,
 	};
 	at = put(at, s->cwd);
 	for (char *const *a = s->argv; *a; a++, m->argc++)
@@ -52,12 +55,12 @@ static size_t build_spawn(const struct namespace *ns, const struct namespace_spa
 	return at;
 }
 
-/* 0 or -errno of sendmsg(2). n_fds is at most 4. */
+/* 0 or -errno of sendmsg(2). */
 static int send_packet(int socket, size_t len, const int *fds, size_t n_fds)
 {
 	union {
 		struct cmsghdr align;
-		char space[CMSG_SPACE(4 * sizeof(int))];
+		char space[CMSG_SPACE(SEND_FDS_MAX * sizeof(int))];
 	} control = { 0 };
 	struct iovec iov = { packet, len };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
@@ -66,7 +69,7 @@ static int send_packet(int socket, size_t len, const int *fds, size_t n_fds)
 		struct cmsghdr *c;
 
 		msg.msg_control = &control;
-		msg.msg_controllen = sizeof(control);
+		msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
 		c = CMSG_FIRSTHDR(&msg);
 		c->cmsg_level = SOL_SOCKET;
 		c->cmsg_type = SCM_RIGHTS;
@@ -79,8 +82,8 @@ static int send_packet(int socket, size_t len, const int *fds, size_t n_fds)
 int namespace_send_spawn(struct namespace *ns, const struct namespace_spawn *s)
 {
 	int out = s->stdio[1]; /* also what fills the place of a descriptor that is not there */
-	const int fds[4] = { s->stdio[0] >= 0 ? s->stdio[0] : out, out, s->stdio[2],
-			     s->cgroup_fd >= 0 ? s->cgroup_fd : out };
+	const int fds[SEND_FDS_MAX] = { s->stdio[0] >= 0 ? s->stdio[0] : out, out, s->stdio[2],
+					s->cgroup_fd >= 0 ? s->cgroup_fd : out, s->program };
 	size_t len;
 	int r;
 
@@ -88,7 +91,7 @@ int namespace_send_spawn(struct namespace *ns, const struct namespace_spawn *s)
 	if (r < 0)
 		return r;
 	len = build_spawn(ns, s);
-	r = send_packet(ns->socket, len, fds, 4);
+	r = send_packet(ns->socket, len, fds, s->program >= 0 ? 5 : 4);
 	explicit_bzero(packet, len);
 	return r;
 }

@@ -45,6 +45,7 @@ struct namespace_spawn {
 	int stdio[3];             /* borrowed; may be closed after on_spawned. [0] may be -EBADF:
 				   * the /dev/null of the namespace */
 	int cgroup_fd;            /* borrowed; -EBADF: none */
+	int program;              /* borrowed: executed in the place of argv[0]; -EBADF: argv[0] is looked for */
 	uint64_t capabilities;
 	bool no_new_privs;
 	bool own_tmp; /* in a namespace with own: /tmp as well */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The moat-init that is started, read once: a copy in memory, sealed. Whoever may write the file changes nothing of
+ * The moat-init and the moat-run that are started, each read once: a copy in memory, sealed. Whoever may write the file changes nothing of
  * what runs, or will, while this agent lives; nor by /proc/PID/exe of what has run.
  */
 #include "agent/namespace/program.h"
@@ -17,19 +17,24 @@
 #ifndef MFD_EXEC /* 6.3 */
 #define MFD_EXEC 0x0010U
 #endif
-#define PROGRAM "moat-init"
 #define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+
+struct program {
+	const char *name;
+	int sealed; /* -1: not yet */
+	char place[PATH_MAX];
+};
+
+static struct program init = { "moat-init", -1, "" };
+static struct program runner = { "moat-run", -1, "" };
 
 /*
  * Beside the agent's own program in a build, below the same prefix where it is installed, wherever that is; the
  * prefix of the build comes last.
  */
-static const char *const places[] = { PROGRAM, "../libexec/moat/" PROGRAM };
+static const char *const places[] = { "", "../libexec/moat/" };
 
-static int sealed = -1;
-static char place[PATH_MAX];
-
-static int find(int *ret_file, struct failure *f)
+static int find(struct program *p, int *ret_file, struct failure *f)
 {
 	char path[PATH_MAX], self[PATH_MAX];
 	FD_OWNED int file = -EBADF;
@@ -41,22 +46,24 @@ static int find(int *ret_file, struct failure *f)
 	self[n] = '\0';
 	dirname(self);
 	for (size_t i = 0; i < ARRAY_LEN(places) && file < 0; i++) {
-		if (snprintf(path, sizeof(path), "%s/%s", self, places[i]) >= (int)sizeof(path))
-			return fail(f, ENAMETOOLONG, "cannot find " PROGRAM);
+		if (snprintf(path, sizeof(path), "%s/%s%s", self, places[i], p->name) >=
+		    (int)sizeof(path))
+			return fail(f, ENAMETOOLONG, "cannot find %s", p->name);
 		file = open(path, O_RDONLY | O_CLOEXEC);
 		if (file < 0 && errno != ENOENT)
 			return fail(f, errno, "cannot open %s", path);
 	}
+	snprintf(path, sizeof(path), MOAT_LIBEXEC "/%s", p->name);
 	if (file < 0)
-		file = open(MOAT_LIBEXEC "/" PROGRAM, O_RDONLY | O_CLOEXEC);
+		file = open(path, O_RDONLY | O_CLOEXEC);
 	if (file < 0)
-		return fail(f, errno, "cannot find " PROGRAM ": not in %s, beside it in "
-			    "../libexec/moat, nor in " MOAT_LIBEXEC, self);
+		return fail(f, errno, "cannot find %s: not in %s, beside it in ../libexec/moat, nor in "
+			    MOAT_LIBEXEC, p->name, self);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
-	n = readlink(path, place, sizeof(place) - 1);
+	n = readlink(path, p->place, sizeof(p->place) - 1);
 	if (n < 0)
-		return fail(f, errno, "cannot tell where " PROGRAM " is");
-	place[n] = '\0';
+		return fail(f, errno, "cannot tell where %s is", p->name);
+	p->place[n] = '\0';
 	*ret_file = take_fd(&file);
 	return 0;
 }
@@ -73,13 +80,13 @@ static int copy(int from, int to)
 	return st.st_size > 0 ? 0 : -ENOEXEC;
 }
 
-static int copy_to_memfd(int file, int *ret_copy)
+static int copy_to_memfd(const struct program *p, int file, int *ret_copy)
 {
-	FD_OWNED int fd = memfd_create(PROGRAM, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+	FD_OWNED int fd = memfd_create(p->name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
 	int r;
 
 	if (fd < 0 && errno == EINVAL) /* where every memfd can be executed, and the flag is not known */
-		fd = memfd_create(PROGRAM, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		fd = memfd_create(p->name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return -errno;
 	r = copy(file, fd);
@@ -91,7 +98,7 @@ static int copy_to_memfd(int file, int *ret_copy)
 }
 
 /* Where no memfd may be executed (vm.memfd_noexec = 2): in a file system that is mounted nowhere, and read-only. */
-static int copy_to_tmpfs(int file, int *ret_copy)
+static int copy_to_tmpfs(const struct program *p, int file, int *ret_copy)
 {
 	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
 	FD_OWNED int fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
@@ -103,7 +110,7 @@ static int copy_to_tmpfs(int file, int *ret_copy)
 		return -errno;
 	root = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
 	if (root >= 0)
-		fd = openat(root, PROGRAM, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0700);
+		fd = openat(root, p->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
 	if (fd < 0)
 		return -errno;
 	r = copy(file, fd);
@@ -112,35 +119,45 @@ static int copy_to_tmpfs(int file, int *ret_copy)
 		r = -errno;
 	if (r < 0)
 		return r;
-	fd = openat(root, PROGRAM, O_PATH | O_CLOEXEC);
+	fd = openat(root, p->name, O_PATH | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	*ret_copy = take_fd(&fd);
 	return 0;
 }
 
-int namespace_open_program(struct failure *f)
+static int open_program(struct program *p, struct failure *f)
 {
 	FD_OWNED int file = -EBADF;
 	int r;
 
-	if (sealed >= 0)
-		return sealed;
-	r = find(&file, f);
+	if (p->sealed >= 0)
+		return p->sealed;
+	r = find(p, &file, f);
 	if (r < 0)
 		return r;
-	r = copy_to_memfd(file, &sealed);
+	r = copy_to_memfd(p, file, &p->sealed);
 	if (r == -EACCES)
-		r = lseek(file, 0, SEEK_SET) < 0 ? -errno : copy_to_tmpfs(file, &sealed);
-	return r < 0 ? fail(f, -r, "cannot copy %s", place) : sealed;
+		r = lseek(file, 0, SEEK_SET) < 0 ? -errno : copy_to_tmpfs(p, file, &p->sealed);
+	return r < 0 ? fail(f, -r, "cannot copy %s", p->place) : p->sealed;
+}
+
+int namespace_open_init(struct failure *f)
+{
+	return open_program(&init, f);
+}
+
+int namespace_open_runner(struct failure *f)
+{
+	return open_program(&runner, f);
 }
 
 int namespace_program(char ret_path[PATH_MAX], struct failure *f)
 {
-	int r = namespace_open_program(f);
+	int r = open_program(&init, f);
 
 	if (r < 0)
 		return r;
-	memcpy(ret_path, place, sizeof(place));
+	memcpy(ret_path, init.place, sizeof(init.place));
 	return 0;
 }

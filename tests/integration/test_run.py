@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Command strings through the API and the command line: read before anything runs, evaluated in the context."""
+
+import time
+
+from lib import procs
+from lib.tap import test
+from test_cli_exec import start_cli
+
+
+def run(session, command, **more):
+    return post(session, "/v1/exec", dict(more, command=command), 200)
+
+
+def post(session, path, body, status):
+    reply = session.api.request("POST", path, body)
+    assert reply.status == status, reply
+    return reply.json
+
+
+def refused(session, command):
+    return post(session, "/v1/exec", {"command": command}, 400)
+
+
+@test("a command string runs in the context: list, pipeline, redirection, and the status of its last command", needs=("moat",))
+def runs(session):
+    result = run(session, "cd /tmp && echo one two | tr a-z A-Z > run-string.out; cat run-string.out; rm run-string.out; sh -c 'exit 7'")
+    assert (result["exitCode"], result["signal"], result["stdout"], result["stderr"]) == (7, None, "ONE TWO\n", ""), result
+    assert run(session, "")["exitCode"] == 0
+    result = run(session, "no-such-program || echo on; no-such-program")
+    assert (result["exitCode"], result["stdout"]) == (127, "on\n") and "no-such-program: not found" in result["stderr"], result
+    assert run(session, "sh -c 'kill -9 $$'; echo $?")["stdout"] == "137\n"
+
+
+@test("what a command string is given reaches it: stdin, cwd, variables, a time limit", needs=("moat",))
+def is_given(session):
+    assert run(session, "cat | wc -c", stdin="12345")["stdout"].strip() == "5"
+    assert run(session, "pwd", cwd="/usr")["stdout"] == "/usr\n"
+    assert run(session, 'echo "$SECRET"', env={"SECRET": "a  b"})["stdout"] == "a  b\n"
+    result = run(session, "sleep 86423 | cat", timeoutMs=300)
+    assert result["timedOut"], result
+
+
+@test("what the language refuses has not run: UNSUPPORTED_SYNTAX with the place, a hint and an argv to try", needs=("moat",))
+def unsupported(session):
+    marker = "/tmp/run-string-marker"
+    text = f"touch {marker}\nls -l; V=$(date)"
+    body = refused(session, text)
+    details = body["details"]
+    assert body["code"] == "UNSUPPORTED_SYNTAX" and details["construct"] == "command-substitution", body
+    assert (details["offset"], details["line"], details["column"], details["excerpt"]) == (text.index("$("), 2, 10, "$(date)"), body
+    assert details["hint"] and details["retry"] == {"argv": ["bash", "-c", text]}, body
+    assert run(session, f"test -e {marker}; echo $?")["stdout"] == "1\n", "the first command has run"
+    assert run(session, f"touch {marker}; test -e {marker}; echo $?; rm {marker}")["stdout"] == "0\n"
+    body = refused(session, "echo 'a")
+    assert body["code"] == "SYNTAX_ERROR" and body["details"]["offset"] == 5 and "retry" not in body["details"], body
+
+
+@test("a request has an argv or a command, and a command has its limit", needs=("moat",))
+def one_of_both(session):
+    for request, code, field in (({}, "MISSING_FIELD", "argv"), ({"argv": ["true"], "command": "true"}, "BAD_VALUE", "command"),
+                                 ({"command": 5}, "BAD_VALUE", "command"), ({"command": ":" * 131072}, "BAD_VALUE", "command")):
+        body = post(session, "/v1/exec", request, 400)
+        assert (body["code"], body["details"]["field"]) == (code, field), (request, body)
+    assert run(session, ": " + "x" * 131069)["exitCode"] == 0
+
+
+@test("a substitution in double quotes is text, and the answer says so", needs=("moat",))
+def warns(session):
+    result = run(session, 'echo "$(rm -rf /)"')
+    assert result["stdout"] == "$(rm -rf /)\n", result
+    assert result["warnings"] == [{"code": "SUBSTITUTION_NOT_PERFORMED", "offset": 6}], result
+    assert "warnings" not in run(session, "echo '$(rm -rf /)'")
+    message = "One\n\n\"Two\" $(x)"
+    result = run(session, f"printf '<%s>' \"$(cat <<'EOF'\n{message}\nEOF\n)\"")
+    assert result["stdout"] == f"<{message}>" and "warnings" not in result, result
+
+
+@test("listings show the string as it was sent, and the last program of a string has its place", needs=("moat",))
+def listed(session):
+    text = "X=86424; cd /tmp && sleep $X"
+    started = post(session, "/v1/exec", {"command": text, "wait": False}, 202)
+    path = f"/v1/processes/{started['id']}"
+    try:
+        listed = session.api.get(path)
+        assert listed["command"] == text and listed["argv"] is None, listed
+        find = "ps -eo pid=,comm= | grep -w sleep"
+        procs.wait_until(lambda: any(line.split()[0] == str(listed["pid"]) for line in run(session, find)["stdout"].splitlines()), 10,
+                         "sleep to be what moat-run was")
+        post(session, f"{path}/signal", {"signal": "TERM"}, 200)
+        procs.wait_until(lambda: session.api.get(path)["state"] == "ended", 10, "it to end")
+        assert session.api.get(path)["signal"] == "SIGTERM"
+    finally:
+        session.api.kill(started["id"])
+
+
+@test("a string leaves nothing behind in its context, and its commands in the background go on", needs=("moat",))
+def leaves_nothing(session):
+    run(session, "cd /usr; export LEFT=1; HERE=2")
+    assert run(session, "pwd; echo \"$LEFT$HERE\"")["stdout"] == run(session, "sh -c pwd")["stdout"] + "\n"
+    result = run(session, "sleep 86425 > /dev/null 2>&1 & echo $!")
+    assert run(session, f"kill {result['stdout'].strip()}; echo $?")["stdout"] == "0\n", result
+
+
+@test("moat-run is executed from memory that nobody can write to", needs=("moat",))
+def sealed(session):
+    result = run(session, "sh -c 'readlink /proc/$PPID/exe; echo x >> /proc/$PPID/exe'; true")
+    assert "moat-run" in result["stdout"] and "memfd" in result["stdout"], result
+    assert "cannot create" in result["stderr"] or "denied" in result["stderr"] or "not permitted" in result["stderr"], result
+    assert run(session, "echo still; true")["stdout"] == "still\n"
+
+
+@test("moat run takes one string and the options of moat exec, prints the hint of a refusal, and warns", needs=("moat",))
+def command_line(session):
+    def said(*arguments):
+        cli = start_cli(session, "run", *arguments)
+        out, err = cli.communicate(timeout=120)
+        return cli.returncode, out.decode(), err.decode()
+
+    assert said("echo a | cat; exit 5") == (5, "a\n", "")
+    assert said("-C", "/usr", "-e", "A=b", "pwd; echo $A") == (0, "/usr\nb\n", "")
+    status, out, err = said("for i in 1; do echo $i; done")
+    assert (status, out) == (125, "") and "UNSUPPORTED_SYNTAX" in err and "xargs" in err, err
+    status, out, err = said('echo "$(date)"')
+    assert (status, out) == (0, "$(date)\n") and "SUBSTITUTION_NOT_PERFORMED" in err, err
+    status, out, err = said("echo", "a")
+    assert status == 125 and "one string" in err, err
+    began = time.monotonic()
+    assert said("--timeout", "300ms", "sleep 86426; true")[0] == 124 and time.monotonic() - began < 60
