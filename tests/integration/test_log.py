@@ -116,6 +116,8 @@ def another_prefix(session):
         try:
             agent.start(60)
             assert agent.api().exec("/bin/echo", "there").out == "there\n"
+            refused = agent.api().request("POST", "/v1/exec", {"command": "echo there"})  # moat-run is not there
+            assert (refused.status, refused.json["code"]) == (500, "INTERNAL"), refused.json
             agent.stop()
         finally:
             agent.kill()

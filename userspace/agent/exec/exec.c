@@ -519,6 +519,5 @@ void execs_close(struct execs *execs)
 		close_fd(&execs->spare[i][0]);
 		close_fd(&execs->spare[i][1]);
 	}
-	close_fd(&execs->runner);
 	free(execs);
 }

@@ -28,7 +28,7 @@ struct execs {
 	void (*on_session_expired)(const char *context, void *data);
 	void *session_data;
 	bool closing, walking;
-	int runner;      /* moat-run; -EBADF: it was not there when the agent started */
+	int runner;      /* moat-run, borrowed; negative: it was not there when the agent started */
 	int spare[2][2]; /* pipes for the next command: our end, its end; -EBADF: none */
 
 	struct list all;   /* in the order started */

@@ -238,6 +238,8 @@ int exec_start(struct execs *execs, const struct exec_request *request,
 	int r;
 
 	r = check_request(request, e);
+	if (r == 0 && request->command && execs->runner < 0)
+		r = refuse(e, MOAT_E_INTERNAL, "moat-run was not there when the agent started: no command strings");
 	if (r == 0)
 		r = check_room(execs, e);
 	if (r == 0)
