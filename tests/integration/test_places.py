@@ -129,9 +129,9 @@ def in_sight(session):
 
 @test("a directory that cannot be guarded is refused with its line, unless the service shares it", timeout=60)
 def refused(session):
-    head = f"[moat]\ninstance = itest-places\nstate_dir = /run/itest-places\n[context c]\ndirectory = /srv/work\n[service a]\ncommand = /bin/true\n"
+    head = f"[moat]\ninstance = itest-places\nstate_dir = /run/itest-places\n[context c]\ndirectory = /srv\n[service a]\ncommand = /bin/true\n"
     for line, reason in (("directory = /", "/ contains the directory of context default (/)"),
-                         ("directory = /srv", "/srv contains the directory of context c (/srv/work)"),
+                         ("directory = /srv", "/srv contains the directory of context c (/srv)"),
                          ("env = HOME=/root", "/root contains the HOME of context default (/root)"),
                          ("directory = /var", "/var contains /var/tmp"), ("directory = /tmp", "/tmp contains /tmp")):
         status, text, path = moatd.refuse(session.build, head + line + "\n")

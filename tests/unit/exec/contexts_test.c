@@ -126,8 +126,7 @@ static void a_removed_context_ends_what_runs_in_it(void **state)
 	run_sh(&background, "brief-life", "sleep 86430 >/dev/null 2>&1 & echo started");
 	assert_int_equal(start(&shell, &(struct exec_request){ .context = "brief-life",
 							       .argv = ARGV("/bin/sleep", "86430") }), 0);
-	RUN_UNTIL(shell.started == 1);
-	assert_int_equal(count_processes("86430"), 2);
+	RUN_UNTIL(shell.started == 1 && count_processes("86430") == 2);
 	assert_int_equal(remove_context("brief-life", false, &gone), 1);
 	assert_int_equal(start(&again, &(struct exec_request){ .context = "brief-life",
 							       .argv = ARGV("/bin/true") }), -EINVAL);
