@@ -27,8 +27,8 @@ OWN_USER_NAMESPACE = ["/usr/bin/unshare", "--user", "--map-root-user"]
 LOCKED = {"mount_proc": ("EPERM", "EPERM"), "fsmount_proc": ("EPERM", "EPERM"), "move_mount_proc": ("EPERM", "EPERM"),
           "mount_proc_own": ("EPERM", "EPERM"), "connect_uncovered": ("ENOENT", "ok"), "cgroup_make": ("EROFS", "EROFS"),
           "sysctl_write": ("EROFS", "EROFS"), "sysrq_write": ("EROFS", "EROFS"), "cgroup_migrate": ("EROFS", "EROFS"),
-          "cgroup_threads_migrate": ("EROFS", "EROFS"), "cgroup_kill": ("ENOENT", "ENOENT"), "cgroup_freeze": ("ENOENT", "ENOENT"),
-          "cgroup_memory": ("ENOENT", "ENOENT"), "timers": ("EACCES", "EACCES")}
+          "cgroup_threads_migrate": ("EROFS", "EROFS"), "cgroup_kill": ("ENOENT", "EROFS"), "cgroup_freeze": ("ENOENT", "EROFS"),
+          "cgroup_memory": ("ENOENT", "EROFS"), "timers": ("EACCES", "EACCES")}
 
 # From a PID namespace in which nobody is but one's own context and moat-init: answer against one's own, where it is another
 # than in one that is shared.

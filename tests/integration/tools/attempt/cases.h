@@ -245,9 +245,9 @@ enum case_flags { NEVER = 1, ORACLE = 2, CONTROL = 4, OUTSIDE = 8 };
 	X(cgroup_migrate, "kernel", EPERM, EPERM, EPERM, 0, "open cgroup.procs for writing")       \
 	X(cgroup_threads_list, "kernel", EPERM, EPERM, EPERM, 0, "read cgroup.threads")            \
 	X(cgroup_threads_migrate, "kernel", EPERM, EPERM, EPERM, 0, "open cgroup.threads for writing") \
-	X(cgroup_kill, "kernel", EPERM, EPERM, ENOENT, 0, "open cgroup.kill of the service")        \
-	X(cgroup_freeze, "kernel", EPERM, EPERM, ENOENT, 0, "open cgroup.freeze of the service")    \
-	X(cgroup_memory, "kernel", EPERM, EPERM, ENOENT, 0, "open memory.max of the service")      \
+	X(cgroup_kill, "kernel", EPERM, EPERM, EPERM, 0, "open cgroup.kill of the service")        \
+	X(cgroup_freeze, "kernel", EPERM, EPERM, EPERM, 0, "open cgroup.freeze of the service")    \
+	X(cgroup_memory, "kernel", EPERM, EPERM, EPERM, 0, "open memory.max of the service")      \
 	X(cgroup_make, "kernel", EPERM, EPERM, EPERM, 0, "make a cgroup")                          \
 	X(cgroup_spawn, "kernel", EPERM, EPERM, EPERM, 0, "clone3(CLONE_INTO_CGROUP) into another cgroup") \
 	X(cgroup_read, "kernel", 0, 0, 0, CONTROL, "read cgroup.controllers")                      \
