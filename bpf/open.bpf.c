@@ -81,6 +81,16 @@ static __always_inline bool tells_of_others(const union name *name)
 	       is(name, (union name){ "kpagecgroup" });
 }
 
+/* Of a process: what its memory is asked for. From 6.13 or so who has CAP_PERFMON is let through without a hook
+ * (may_access_mm() in kernel/fork.c). */
+static __always_inline bool tells_of_memory(const union name *name)
+{
+	return is(name, (union name){ "environ" }) || is(name, (union name){ "auxv" }) ||
+	       is(name, (union name){ "maps" }) || is(name, (union name){ "smaps" }) ||
+	       is(name, (union name){ "smaps_rollup" }) || is(name, (union name){ "numa_maps" }) ||
+	       is(name, (union name){ "pagemap" });
+}
+
 static __always_inline bool is_cgroupfs(const struct super_block *sb)
 {
 	return sb->s_magic == CGROUP2_SUPER_MAGIC || sb->s_magic == CGROUP_SUPER_MAGIC;
@@ -118,14 +128,13 @@ int BPF_PROG(moat_file_receive, struct file *file, int ret)
 static __always_inline int open_in_proc(struct file *file, bool for_writing)
 {
 	struct inode *inode = file->f_inode;
+	union name name = read_name(BPF_CORE_READ(file, f_path.dentry, d_name.name));
 
 	if (is_kernel_file(inode)) {
-		union name name = read_name(BPF_CORE_READ(file, f_path.dentry, d_name.name));
-
 		if (for_writing || (tells_of_others(&name) && !proc_is_own(inode->i_sb->s_fs_info)))
 			return deny(MOAT_HOOK_file_open, EPERM, MOAT_OBJECT_FILE, inode->i_ino);
-	} else if (for_writing && is_about_init(inode)) {
-		return deny(MOAT_HOOK_file_open, EPERM, MOAT_OBJECT_FILE, inode->i_ino);
+	} else if ((for_writing || tells_of_memory(&name)) && is_about_init(inode)) {
+		return deny(MOAT_HOOK_file_open, for_writing ? EPERM : EACCES, MOAT_OBJECT_FILE, inode->i_ino);
 	}
 	return use_proc(MOAT_HOOK_file_open, inode->i_sb);
 }

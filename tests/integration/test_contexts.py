@@ -136,6 +136,27 @@ def first_process_unchanged(session):
         assert done.err.count("not permitted") == 3, (context, done)
 
 
+MEMORY = ("environ", "auxv", "maps", "smaps", "smaps_rollup", "numa_maps", "pagemap")
+READ_MEMORY = """
+import errno, sys
+for path in sys.argv[1:]:
+    try:
+        open(path, "rb").read(8)
+        print("ok")
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+"""
+
+
+@test("what moat-init's memory looks like no context reads, whatever its capabilities; its own it does", needs=("moat", "lsm"))
+def first_process_memory(session):
+    of_init = [f"/proc/1/{place}{name}" for place in ("", "task/1/") for name in MEMORY]
+    for context in ("default", "full"):
+        own = [f"/proc/self/{name}" for name in MEMORY]
+        done = session.exec(places.PYTHON, "-c", READ_MEMORY, *of_init, *own, context=context)
+        assert done.out.split() == ["EACCES"] * len(of_init) + ["ok"] * len(own), (context, done)
+
+
 # Receives descriptors, each in a message of its own, and says which of them came.
 RECEIVER = """
 import socket, sys
