@@ -21,12 +21,15 @@
 
 struct program {
 	const char *name;
-	int sealed; /* -1: not yet */
+	/* Run as user code, whose /proc/PID/exe leads to the one copy that all have: no seal keeps the mode, the
+	 * access list and the attributes of a memfd. */
+	bool is_user_code;
+	int copy; /* -1: not yet */
 	char place[PATH_MAX];
 };
 
-static struct program init = { "moat-init", -1, "" };
-static struct program runner = { "moat-run", -1, "" };
+static struct program init = { .name = "moat-init", .copy = -1 };
+static struct program runner = { .name = "moat-run", .is_user_code = true, .copy = -1 };
 
 /*
  * Beside the agent's own program in a build, below the same prefix where it is installed, wherever that is; the
@@ -97,7 +100,7 @@ static int copy_to_memfd(const struct program *p, int file, int *ret_copy)
 	return r;
 }
 
-/* Where no memfd may be executed (vm.memfd_noexec = 2): in a file system that is mounted nowhere, and read-only. */
+/* In a file system that is mounted nowhere, and read-only; also where no memfd may be executed (vm.memfd_noexec = 2). */
 static int copy_to_tmpfs(const struct program *p, int file, int *ret_copy)
 {
 	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
@@ -131,15 +134,15 @@ static int open_program(struct program *p, struct failure *f)
 	FD_OWNED int file = -EBADF;
 	int r;
 
-	if (p->sealed >= 0)
-		return p->sealed;
+	if (p->copy >= 0)
+		return p->copy;
 	r = find(p, &file, f);
 	if (r < 0)
 		return r;
-	r = copy_to_memfd(p, file, &p->sealed);
+	r = p->is_user_code ? -EACCES : copy_to_memfd(p, file, &p->copy);
 	if (r == -EACCES)
-		r = lseek(file, 0, SEEK_SET) < 0 ? -errno : copy_to_tmpfs(p, file, &p->sealed);
-	return r < 0 ? fail(f, -r, "cannot copy %s", p->place) : p->sealed;
+		r = lseek(file, 0, SEEK_SET) < 0 ? -errno : copy_to_tmpfs(p, file, &p->copy);
+	return r < 0 ? fail(f, -r, "cannot copy %s", p->place) : p->copy;
 }
 
 int namespace_open_init(struct failure *f)
