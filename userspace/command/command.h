@@ -100,7 +100,7 @@
 	  "Write the name of the file, or quote it.") \
 	X(CARRIAGE_RETURN, "carriage-return", U, "a carriage return outside of quotes", \
 	  "Send lines that end in a newline alone.") \
-	X(QUOTES, "quotes-in-expansion", U, "double quotes within ${…} within double quotes", \
+	X(QUOTES, "quotes-in-expansion", U, "quotes within ${…} within double quotes", \
 	  "Leave the inner quotes out.") \
 	X(JOINED, "joined-line", U, "a line is joined to the next one within a name, a number or an expansion", \
 	  "Break the line between two words.") \

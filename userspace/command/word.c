@@ -124,7 +124,7 @@ static bool parse_operator(struct parser *p, struct command_part *part, size_t s
 				ok = parse_dollar(p, &b, true, here);
 			else if (c == '`')
 				ok = literal_substitution(p, &b, here);
-			else if (c == '"' && !here)
+			else if ((c == '"' || c == '\'') && !here)
 				ok = refuse_at(p, COMMAND_C_QUOTES, p->at);
 			else if (c == '\\' && next == '\n')
 				ok = (p->at += 2) > 0;
