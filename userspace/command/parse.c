@@ -62,6 +62,17 @@ static bool parse_compound(struct parser *p, struct command *c)
 	return parse_redirections(p, c);
 }
 
+/* Where the next c is behind this place, or the end of the string: looked for once up to there. */
+static size_t find_next(const struct parser *p, char c, size_t *known)
+{
+	if (*known <= p->at) {
+		const char *found = memchr(p->text + p->at, c, p->len - p->at);
+
+		*known = found ? (size_t)(found - p->text) : p->len;
+	}
+	return *known;
+}
+
 /* How long the NAME is that an assignment begins with here, 0: none. */
 static size_t assignment_name(struct parser *p, bool *ok)
 {
@@ -75,10 +86,10 @@ static size_t assignment_name(struct parser *p, bool *ok)
 	if (peek(p, n) == '+' && peek(p, n + 1) == '=')
 		*ok = refuse_at(p, COMMAND_C_APPEND, p->at);
 	if (peek(p, n) == '[') {
-		const char *end = memchr(p->text + p->at, ']', p->len - p->at);
+		size_t end = find_next(p, ']', &p->next_bracket);
 
-		if (end && (end + 1 < p->text + p->len) && (end[1] == '=' || end[1] == '+') &&
-		    !memchr(p->text + p->at, '\n', (size_t)(end - p->text) - p->at))
+		if (end + 1 < p->len && (p->text[end + 1] == '=' || p->text[end + 1] == '+') &&
+		    find_next(p, '\n', &p->next_newline) > end)
 			*ok = refuse_at(p, COMMAND_C_ARRAY, p->at);
 	}
 	return *ok && peek(p, n) == '=' ? n : 0;

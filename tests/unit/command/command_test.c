@@ -4,6 +4,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -161,6 +162,7 @@ static const struct {
 	{ "time make", "keyword", 0 },
 	{ "A=(a b)", "array", 0 },
 	{ "A[1]=b", "array", 0 },
+	{ "a; A[1 + 2]=b", "array", 3 },
 	{ "A+=b", "append-assignment", 0 },
 	{ "IFS=: a", "special-assignment", 0 },
 	{ "export IFS=:", "special-assignment", 7 },
@@ -330,6 +332,27 @@ static void is_linear(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(pieces); i++)
 		verdict(repeated("", pieces[i], (COMMAND_LENGTH_MAX - 8) / strlen(pieces[i]), ""));
+}
+
+/* Of this process, in milliseconds; the string is freed. */
+static double parse_time(char *text)
+{
+	clock_t start = clock();
+
+	verdict(text);
+	return (double)(clock() - start) * 1000 / CLOCKS_PER_SEC;
+}
+
+/* What is looked for ahead or behind is not looked for again at each step. */
+static void looks_once(void **state)
+{
+	char *head = repeated("exit 0;", "a", 65528, "-");
+
+	(void)state;
+	assert_true(parse_time(repeated(head, "\\\nx", 21844, "")) < 200);
+	assert_true(parse_time(repeated("exit;", "a[;", 43000, "a]")) < 200);
+	assert_true(parse_time(repeated("exit;", "a[;", 43000, "\na]=")) < 200);
+	free(head);
 }
 
 /* --- Expansion -------------------------------------------------------------------------------------- */
@@ -514,6 +537,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(accepts),	  cmocka_unit_test(refuses),  cmocka_unit_test(tells_where),
 		cmocka_unit_test(warns),	  cmocka_unit_test(keeps_limits), cmocka_unit_test(is_linear),
+		cmocka_unit_test(looks_once),
 		cmocka_unit_test(expands),	  cmocka_unit_test(expansion_fails),
 		cmocka_unit_test(globs_are_limited), cmocka_unit_test(matches),
 	};
