@@ -162,6 +162,7 @@ def command_option(session):
     with bench_of(session) as bench:
         assert bench.said("O=--; command $O true; echo $?; O=-p; command $O true; echo $?") == "2\n2\n0"
         assert bench.said("O=-v; command $O cd; command $O no-such; echo $?") == "cd\n127\n0"
+        assert bench.said("A='b C=d'; command export E=$A; echo \"$E$C\"") == "b C=d\n0"
 
 
 @test("an expansion that cannot be made ends the string: ${V:?}, set -u, and words that become too long")
