@@ -75,12 +75,29 @@ static const char *strip_tabs(struct parser *p, size_t start, size_t *n)
 	return copy;
 }
 
-/* As parse_body() has it, of text that is not the string's own; offsets in warnings are those of the lines. */
+/* Where in the string a place in a copy of strip_tabs() is. */
+static size_t place_before(const char *text, size_t start, size_t place)
+{
+	size_t at = start;
+
+	for (size_t len = 0;; len++, at++) {
+		bool first = at == start || text[at - 1] == '\n';
+
+		while (first && text[at] == '\t')
+			at++;
+		if (len == place)
+			return at;
+	}
+}
+
+/* As parse_body() has it, of text that is not the string's own. */
 static struct command_word *parse_stripped(struct parser *p, size_t start, size_t n)
 {
 	const char *text = p->text, *copy = strip_tabs(p, start, &n);
 	struct command_word *word;
 	size_t at = p->at, len = p->len;
+	struct command_warnings *w = &p->tree->warnings;
+	size_t before = w->n;
 
 	if (!copy)
 		return NULL;
@@ -91,6 +108,8 @@ static struct command_word *parse_stripped(struct parser *p, size_t start, size_
 	p->text = text;
 	p->at = at;
 	p->len = len;
+	for (size_t i = before; i < w->n && i < COMMAND_WARNINGS_MAX; i++)
+		w->offsets[i] = place_before(text, start, w->offsets[i]);
 	if (!word &&
 	    p->error->construct != COMMAND_C_MEMORY) { /* where it was is not known to the byte */
 		enum command_construct construct = p->error->construct;

@@ -270,6 +270,7 @@ static void warns(void **state)
 		{ "echo \"$(date '+%F)') \" b", "echo '$(date '\\''+%F)'\\'') ' b; ", 1, 6 },
 		{ "echo \"$(a ${B} \"${C}$D\")\"; b", "echo '$(a ${B} \"${C}$D\")'; b; ", 1, 6 },
 		{ "echo \"`a` $((1+2))\"", "echo '`a` $((1+2))'; ", 2, 6 },
+		{ "cat <<-E\n\tx\n\t\t$(a) `c`\n\tE", "cat 0<<<'x\n$(a) `c`'; ", 2, 14 },
 		{ "cat <<E\n$(a $B) `c`\nE", "cat 0<<<'$(a $B) `c`'; ", 2, 8 },
 	};
 
