@@ -17,7 +17,7 @@ static bool begins(const struct parser *p, size_t at, const char *text)
 	return p->len - at >= n && memcmp(p->text + at, text, n) == 0;
 }
 
-/* Whether what a "$" begins may have quotes and parentheses of its own: all but $NAME, ${NAME} and $( */
+/* Whether what a "$" begins may have quotes and parentheses of its own: not $NAME, ${NAME}, $( */
 static bool dollar_is_opaque(const struct parser *p, size_t at, bool quoted)
 {
 	size_t end = at + 2;

@@ -348,8 +348,8 @@ static bool parse_tilde(struct parser *p, struct builder *b, bool value)
 struct word_state {
 	enum word_place place;
 	size_t start;
-	size_t name_end; /* where the name ends that it begins with, as far as it has been looked at */
-	size_t value; /* where the value begins, of NAME=VALUE; 0: it is not one */
+	size_t name_end; /* of the name that it begins with, as far as it has been looked at */
+	size_t value;    /* where the value begins, of NAME=VALUE; 0: it is not one */
 	struct braces braces;
 };
 
