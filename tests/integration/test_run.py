@@ -94,6 +94,19 @@ def listed(session):
         session.api.kill(started["id"])
 
 
+@test("of a string that is given variables of its own a listing shows nothing", needs=("moat",))
+def listed_without(session):
+    body = {"command": "P=hunter2 sleep 86425", "env": {"SECRET": "1"}, "wait": False}
+    started = post(session, "/v1/exec", body, 202)
+    try:
+        each = [one for one in session.api.get("/v1/processes")["processes"] if one["id"] == started["id"]]
+        for listed in (*each, session.api.get(f"/v1/processes/{started['id']}")):
+            assert listed["command"] is None and listed["argv"] is None and "hunter2" not in str(listed), listed
+        assert len(each) == 1, each
+    finally:
+        session.api.kill(started["id"])
+
+
 @test("a string leaves nothing behind in its context, and its commands in the background go on", needs=("moat",))
 def leaves_nothing(session):
     run(session, "cd /usr; export LEFT=1; HERE=2")

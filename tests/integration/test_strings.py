@@ -157,6 +157,14 @@ def environments(session):
         assert bench.said("E=eval; $E true") == "127", "a builtin of shells is not looked for in PATH"
 
 
+@test("command has the option -v and no other, also where a variable says so")
+def command_option(session):
+    with bench_of(session) as bench:
+        assert bench.said("O=--; command $O true; echo $?; O=-p; command $O true; echo $?") == "2\n2\n0"
+        assert bench.said("O=-v; command $O cd; command $O no-such; echo $?") == "cd\n127\n0"
+        assert bench.said("A='b C=d'; command export E=$A; echo \"$E$C\"") == "b C=d\n0"
+
+
 @test("an expansion that cannot be made ends the string: ${V:?}, set -u, and words that become too long")
 def failing_expansions(session):
     with bench_of(session) as bench:

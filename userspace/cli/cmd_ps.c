@@ -14,7 +14,10 @@ static void add_row(struct table *t, const json_t *process)
 	char age[24], line[256] = "";
 	size_t i, used = 0;
 
-	snprintf(line, sizeof(line), "%s", member_text(process, "command"));
+	if (json_is_null(json_object_get(process, "command")))
+		snprintf(line, sizeof(line), "(a string)");
+	else
+		snprintf(line, sizeof(line), "%s", member_text(process, "command"));
 	json_array_foreach(argv, i, word) {
 		const char *text = json_string_value(word);
 

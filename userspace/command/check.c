@@ -154,6 +154,19 @@ static bool check_options(struct parser *p, const struct command_word *name, con
 	return true;
 }
 
+/* "command": -v and nothing else; what "--" or "-p" is followed by would be looked for, not run. */
+static bool check_command_options(struct parser *p, const struct command_word *name)
+{
+	const struct command_word *word = name->next;
+	const char *text = word ? word_literal(p, word) : NULL;
+
+	if (text && strcmp(text, "-v") == 0) {
+		word = word->next;
+		text = word ? word_literal(p, word) : NULL;
+	}
+	return !text || text[0] != '-' || refuse_option(p, word);
+}
+
 static bool check_export(struct parser *p, const struct command_word *name)
 {
 	if (!name->next)
@@ -210,7 +223,7 @@ static bool check_builtin(struct parser *p, const struct command_word *name,
 	case COMMAND_B_UNSET:
 		return check_options(p, name, "v");
 	case COMMAND_B_COMMAND:
-		return check_options(p, name, "v");
+		return check_command_options(p, name);
 	default:
 		return true;
 	}

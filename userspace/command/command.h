@@ -100,10 +100,12 @@
 	  "Write the name of the file, or quote it.") \
 	X(CARRIAGE_RETURN, "carriage-return", U, "a carriage return outside of quotes", \
 	  "Send lines that end in a newline alone.") \
-	X(QUOTES, "quotes-in-expansion", U, "double quotes within ${…} within double quotes", \
+	X(QUOTES, "quotes-in-expansion", U, "quotes within ${…} within double quotes", \
 	  "Leave the inner quotes out.") \
 	X(JOINED, "joined-line", U, "a line is joined to the next one within a name, a number or an expansion", \
 	  "Break the line between two words.") \
+	X(JOINED_END, "joined-delimiter", U, "a line is joined to the end of a here-document, or to what becomes its end", \
+	  "Quote the delimiter, or leave out the backslash at the end of the line.") \
 	X(LENGTH, "too-long", U, "the string is longer than 131071 bytes", "Write the data to a file first.") \
 	X(WORDS, "too-many-words", U, "the string has too many words", "Send it in several parts.") \
 	X(DEPTH, "too-deep", U, "groups or expansions are nested too deeply", "Send it in several parts.") \

@@ -75,12 +75,29 @@ static const char *strip_tabs(struct parser *p, size_t start, size_t *n)
 	return copy;
 }
 
-/* As parse_body() has it, of text that is not the string's own; offsets in warnings are those of the lines. */
+/* Where in the string a place in a copy of strip_tabs() is. */
+static size_t place_before(const char *text, size_t start, size_t place)
+{
+	size_t at = start;
+
+	for (size_t len = 0;; len++, at++) {
+		bool first = at == start || text[at - 1] == '\n';
+
+		while (first && text[at] == '\t')
+			at++;
+		if (len == place)
+			return at;
+	}
+}
+
+/* As parse_body() has it, of text that is not the string's own. */
 static struct command_word *parse_stripped(struct parser *p, size_t start, size_t n)
 {
 	const char *text = p->text, *copy = strip_tabs(p, start, &n);
 	struct command_word *word;
 	size_t at = p->at, len = p->len;
+	struct command_warnings *w = &p->tree->warnings;
+	size_t before = w->n;
 
 	if (!copy)
 		return NULL;
@@ -91,6 +108,8 @@ static struct command_word *parse_stripped(struct parser *p, size_t start, size_
 	p->text = text;
 	p->at = at;
 	p->len = len;
+	for (size_t i = before; i < w->n && i < COMMAND_WARNINGS_MAX; i++)
+		w->offsets[i] = place_before(text, start, w->offsets[i]);
 	if (!word &&
 	    p->error->construct != COMMAND_C_MEMORY) { /* where it was is not known to the byte */
 		enum command_construct construct = p->error->construct;
@@ -113,6 +132,42 @@ static struct command_word *literal_lines(struct parser *p, size_t start, size_t
 	return gather(p, &b, text, n, true) && flush(p, &b, false) ? word : NULL;
 }
 
+/*
+ * Shells join lines before they look for the delimiter, where it is not quoted. The place of a
+ * backslash that joins what is before to a line that seems to be the delimiter, or lines to one
+ * that is; 0: there is none.
+ */
+static size_t find_joined(const struct parser *p, size_t start, size_t n,
+			  const struct pending *each)
+{
+	size_t length = strlen(each->delimiter), same = 0, joined = 0, end;
+	bool equal = true;
+
+	for (size_t at = start; at < start + n; at = end + 1) {
+		const char *newline = memchr(p->text + at, '\n', start + n - at);
+		size_t line = at, slashes = 0, piece;
+
+		end = newline ? (size_t)(newline - p->text) : start + n;
+		while (end - slashes > at && p->text[end - slashes - 1] == '\\')
+			slashes++;
+		while (each->strip && line < end && p->text[line] == '\t')
+			line++;
+		piece = end - line - slashes % 2;
+		equal = equal && piece <= length - same &&
+			memcmp(p->text + line, each->delimiter + same, piece) == 0;
+		same += equal ? piece : 0;
+		if (slashes % 2) {
+			joined = end - 1;
+			continue;
+		}
+		if (joined && equal && same == length)
+			return joined;
+		same = joined = 0;
+		equal = true;
+	}
+	return joined;
+}
+
 bool read_pending(struct parser *p)
 {
 	struct pending *each = p->pending;
@@ -120,11 +175,14 @@ bool read_pending(struct parser *p)
 	p->pending = NULL;
 	p->pending_end = &p->pending;
 	for (; each; each = each->next) {
-		size_t n, next, start = p->at;
+		size_t n, next, joined, start = p->at;
 		struct command_word *word;
 
 		if (!find_lines(p, start, each->delimiter, each->strip, &n, &next))
 			return refuse_at(p, COMMAND_C_HERE_DOCUMENT, each->offset);
+		joined = each->quoted ? 0 : find_joined(p, start, n, each);
+		if (joined)
+			return refuse_at(p, COMMAND_C_JOINED_END, joined);
 		if (each->quoted)
 			word = literal_lines(p, start, n, each->strip);
 		else

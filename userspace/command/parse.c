@@ -62,6 +62,17 @@ static bool parse_compound(struct parser *p, struct command *c)
 	return parse_redirections(p, c);
 }
 
+/* Where the next c is behind this place, or the end of the string: looked for once up to there. */
+static size_t find_next(const struct parser *p, char c, size_t *known)
+{
+	if (*known <= p->at) {
+		const char *found = memchr(p->text + p->at, c, p->len - p->at);
+
+		*known = found ? (size_t)(found - p->text) : p->len;
+	}
+	return *known;
+}
+
 /* How long the NAME is that an assignment begins with here, 0: none. */
 static size_t assignment_name(struct parser *p, bool *ok)
 {
@@ -75,10 +86,10 @@ static size_t assignment_name(struct parser *p, bool *ok)
 	if (peek(p, n) == '+' && peek(p, n + 1) == '=')
 		*ok = refuse_at(p, COMMAND_C_APPEND, p->at);
 	if (peek(p, n) == '[') {
-		const char *end = memchr(p->text + p->at, ']', p->len - p->at);
+		size_t end = find_next(p, ']', &p->next_bracket);
 
-		if (end && (end + 1 < p->text + p->len) && (end[1] == '=' || end[1] == '+') &&
-		    !memchr(p->text + p->at, '\n', (size_t)(end - p->text) - p->at))
+		if (end + 1 < p->len && (p->text[end + 1] == '=' || p->text[end + 1] == '+') &&
+		    find_next(p, '\n', &p->next_newline) > end)
 			*ok = refuse_at(p, COMMAND_C_ARRAY, p->at);
 	}
 	return *ok && peek(p, n) == '=' ? n : 0;
@@ -109,25 +120,6 @@ static bool parse_assignment(struct parser *p, size_t n, struct command_assignme
 	return a->value;
 }
 
-/* The first word: what it is by itself decides about the others. */
-static bool look_at_name(struct parser *p, struct command_word *word, bool *ret_strict,
-			 bool *ret_export)
-{
-	const struct command_part *part = word->parts;
-	const char *text;
-
-	if (part && !part->quoted && part->kind == COMMAND_TEXT && !part->next) {
-		enum command_construct construct = reserved_construct(part->text);
-
-		if (construct)
-			return refuse_at(p, construct, word->offset);
-	}
-	text = word_literal(p, word);
-	*ret_export = text && strcmp(text, "export") == 0;
-	*ret_strict = text && (*ret_export || strcmp(text, "cd") == 0);
-	return true;
-}
-
 /* "{NAME}>": bash puts the number of a new descriptor into the variable. */
 static bool names_descriptor(const struct parser *p, const struct command_word *word)
 {
@@ -144,8 +136,29 @@ struct simple {
 	struct command_assignment **assignments_end;
 	struct command_word **words_end;
 	struct command_redirection **redirections_end;
+	bool named; /* a word that is not "command" has been read */
 	bool strict, exports;
 };
+
+/* The first word, or the next behind "command": what it is by itself decides about the others. */
+static bool look_at_name(struct parser *p, struct simple *s, const struct command_word *word)
+{
+	const struct command_part *part = word->parts;
+	const char *text;
+
+	if (word == s->command->words && part && !part->quoted && part->kind == COMMAND_TEXT &&
+	    !part->next) {
+		enum command_construct construct = reserved_construct(part->text);
+
+		if (construct)
+			return refuse_at(p, construct, word->offset);
+	}
+	text = word_literal(p, word);
+	s->named = !text || strcmp(text, "command") != 0;
+	s->exports = text && strcmp(text, "export") == 0;
+	s->strict = text && (s->exports || strcmp(text, "cd") == 0);
+	return true;
+}
 
 static bool parse_argument(struct parser *p, struct simple *s)
 {
@@ -155,7 +168,7 @@ static bool parse_argument(struct parser *p, struct simple *s)
 
 	if (!count_word(p))
 		return false;
-	p->strict = first || s->strict;
+	p->strict = !s->named || s->strict;
 	if (s->exports) {
 		while (is_name_char(peek(p, value)))
 			value++;
@@ -171,7 +184,7 @@ static bool parse_argument(struct parser *p, struct simple *s)
 	word->whole = value;
 	*s->words_end = word;
 	s->words_end = &word->next;
-	if (first && !look_at_name(p, word, &s->strict, &s->exports))
+	if (!s->named && !look_at_name(p, s, word))
 		return false;
 	p->strict = false;
 	if (peek(p, 0) == '(')

@@ -10,9 +10,32 @@ enum command_construct substitution_kind(const struct parser *p)
 
 static size_t skip_quotes(const struct parser *p, size_t at, unsigned depth);
 
+static bool begins(const struct parser *p, size_t at, const char *text)
+{
+	size_t n = strlen(text);
+
+	return p->len - at >= n && memcmp(p->text + at, text, n) == 0;
+}
+
+/* Whether what a "$" begins may have quotes and parentheses of its own: not $NAME, ${NAME}, $( */
+static bool dollar_is_opaque(const struct parser *p, size_t at, bool quoted)
+{
+	size_t end = at + 2;
+
+	if (begins(p, at, "$[") || begins(p, at, "$\\\n"))
+		return true;
+	if (!begins(p, at, "${"))
+		return !quoted && begins(p, at, "$'");
+	while (end < p->len && is_name_char(p->text[end]))
+		end++;
+	return end >= p->len || p->text[end] != '}' ||
+	       !command_name_valid(p->text + at + 2, end - at - 2);
+}
+
 /*
  * The place behind the parenthesis that closes the one before `at`; 0: it cannot be told for sure. Quotes are
- * those of a shell. What has an end of its own is given up: comments, here-documents, case.
+ * those of a shell. What has an end of its own is given up: comments, here-documents, case, $'…', most of
+ * ${…}; joined lines as well, which may make one of them.
  */
 static size_t skip_parentheses(const struct parser *p, size_t at, unsigned depth)
 {
@@ -21,9 +44,9 @@ static size_t skip_parentheses(const struct parser *p, size_t at, unsigned depth
 	while (at && at < p->len) {
 		char c = p->text[at], before = p->text[at - 1];
 
-		if (c == '`' || (c == '<' && at + 1 < p->len && p->text[at + 1] == '<') ||
-		    (c == '#' && is_meta(before)) ||
-		    (is_meta(before) && p->len - at >= 4 && memcmp(p->text + at, "case", 4) == 0))
+		if (c == '`' || begins(p, at, "<<") || (c == '#' && is_meta(before)) ||
+		    (is_meta(before) && begins(p, at, "case")) || begins(p, at, "\\\n") ||
+		    dollar_is_opaque(p, at, false))
 			return 0;
 		if (c == '\'' || c == '"') {
 			at = skip_quotes(p, at, depth);
@@ -48,10 +71,9 @@ static size_t skip_quotes(const struct parser *p, size_t at, unsigned depth)
 	if (depth == 0)
 		return 0;
 	while (at < p->len && p->text[at] != quote) {
-		if (quote == '"' && p->text[at] == '`')
+		if (quote == '"' && (p->text[at] == '`' || dollar_is_opaque(p, at, true)))
 			return 0;
-		if (quote == '"' && p->text[at] == '$' && at + 1 < p->len &&
-		    p->text[at + 1] == '(') {
+		if (quote == '"' && begins(p, at, "$(")) {
 			at = skip_parentheses(p, at + 2, depth - 1);
 			if (at == 0)
 				return 0;

@@ -124,7 +124,7 @@ static bool parse_operator(struct parser *p, struct command_part *part, size_t s
 				ok = parse_dollar(p, &b, true, here);
 			else if (c == '`')
 				ok = literal_substitution(p, &b, here);
-			else if (c == '"' && !here)
+			else if ((c == '"' || c == '\'') && !here)
 				ok = refuse_at(p, COMMAND_C_QUOTES, p->at);
 			else if (c == '\\' && next == '\n')
 				ok = (p->at += 2) > 0;
@@ -348,7 +348,8 @@ static bool parse_tilde(struct parser *p, struct builder *b, bool value)
 struct word_state {
 	enum word_place place;
 	size_t start;
-	size_t value; /* where the value begins, of NAME=VALUE; 0: it is not one */
+	size_t name_end; /* of the name that it begins with, as far as it has been looked at */
+	size_t value;    /* where the value begins, of NAME=VALUE; 0: it is not one */
 	struct braces braces;
 };
 
@@ -363,15 +364,15 @@ static bool tilde_is_special(const struct parser *p, const struct word_state *s)
 }
 
 /* Behind the backslash of a joined line: what it joins must not become something else than it looks like. */
-static bool join_lines(struct parser *p, const struct word_state *s)
+static bool join_lines(struct parser *p, struct word_state *s)
 {
-	size_t at = s->start, end = p->at - 1;
+	size_t end = p->at - 1;
 	char next = peek(p, 1);
 
-	while (at < end && is_name_char(p->text[at]))
-		at++;
+	while (s->name_end < end && is_name_char(p->text[s->name_end]))
+		s->name_end++;
 	if (next == '~' ||
-	    ((at == end || s->braces.n) && (!is_meta(next) || next == '<' || next == '>')))
+	    ((s->name_end == end || s->braces.n) && (!is_meta(next) || next == '<' || next == '>')))
 		return refuse_at(p, COMMAND_C_JOINED, end);
 	p->at++;
 	return true;
@@ -435,7 +436,7 @@ static size_t find_value(const struct parser *p)
 struct command_word *parse_word(struct parser *p, enum word_place place)
 {
 	struct command_word *word = tree_take(p, sizeof(*word));
-	struct word_state s = { .place = place, .start = p->at };
+	struct word_state s = { .place = place, .start = p->at, .name_end = p->at };
 	struct builder b = { 0 };
 
 	if (!word)

@@ -97,6 +97,10 @@ static int builtin_command(struct run *r, char **argv)
 
 	if (!argv[1])
 		return 0;
+	if (strcmp(argv[1], "-v") != 0) { /* what a variable became; the rest has been refused */
+		complain("command: %s: not an option", argv[1]);
+		return RUN_FAILED;
+	}
 	for (argv += 2; *argv; argv++) {
 		const char *found = command_builtin_find(*argv) ? *argv :
 								  program_find(r, *argv, buf);

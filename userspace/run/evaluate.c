@@ -140,8 +140,14 @@ static void run_members(struct run *r, const struct command *first, unsigned fla
 	for (const struct command *c = first; c; c = c->next)
 		n++;
 	pids = calloc(n, sizeof(*pids));
+	if (!pids) {
+		complain("%s", strerror(ENOMEM));
+		r->ended = true;
+		r->status = RUN_FAILED;
+		return;
+	}
 	n = 0;
-	for (const struct command *c = first; c && pids; c = c->next) {
+	for (const struct command *c = first; c; c = c->next) {
 		int out[2] = { -EBADF, -EBADF };
 
 		if (c->next && open_pipe(out) < 0) {

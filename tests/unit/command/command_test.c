@@ -4,6 +4,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -66,6 +67,9 @@ static const struct {
 	{ "cat <<-E\n\ta\n\t\tb\n\tE\nx", "cat 0<<<'a\nb'; x; " },
 	{ "cat <<A <<B | x\na\nA\nb\nB\ny", "cat 0<<<'a' 0<<<'b' | x; y; " },
 	{ "cat <<E && x\na\nE", "cat 0<<<'a' && x; " },
+	{ "cat <<E\na\\\\\nE\nx", "cat 0<<<'a\\'; x; " },
+	{ "cat <<E\nE\\\nb\nE\nx", "cat 0<<<'Eb'; x; " },
+	{ "cat <<'E'\na\\\nE\nx", "cat 0<<<'a\\'; x; " },
 	{ "(cat <<E\na\nE\n)", "( cat 0<<<'a'; ); " },
 	{ "cat <<<$A", "cat 0<<<${A}; " },
 	{ "x '$(a) `b`'", "x '$(a) `b`'; " },
@@ -77,6 +81,7 @@ static const struct {
 	{ "cd -; cd -P x; pwd -P; export A=b C; unset -v A", "cd -; cd -P x; pwd -P; export A=b C; unset -v A; " },
 	{ "source $V/bin/activate && . .venv/bin/activate", "source ${V}/bin/activate && . .venv/bin/activate; " },
 	{ "command -v x; command x; wait; exit 3; : true", "command -v x; command x; wait; exit 3; : true; " },
+	{ "command if; command -v cd", "command if; command -v cd; " },
 	{ "echo if then {", "echo if then {; " },
 	{ "'if' a", "'if' a; " },
 	{ "test x = y; [ -f x ]", "test x = y; [ -f x ]; " },
@@ -111,12 +116,22 @@ static const struct {
 	{ "V=$(node -v)", "command-substitution", 2 },
 	{ "V=\"$(node -v)\"", "command-substitution", 3 },
 	{ "cd \"$(git rev-parse)\"", "command-substitution", 4 },
+	{ "command export A=\"$(x)\"", "command-substitution", 18 },
+	{ "command command cd \"$(x)\"", "command-substitution", 20 },
+	{ "command \"$(x)\"", "command-substitution", 9 },
+	{ "command export A=(b)", "array", 15 },
 	{ "export A=\"`x`\"", "command-substitution", 10 },
 	{ "\"$(which x)\" a", "command-substitution", 1 },
 	{ "echo `x`", "command-substitution", 5 },
 	{ "echo \"$(a <<E)\"", "command-substitution", 6 },
 	{ "echo \"$(a # b)\"", "command-substitution", 6 },
 	{ "echo \"$(case a in a) ;; esac)\"", "command-substitution", 6 },
+	{ "echo \"$(echo $'\\\\')\"; echo RAN; echo \"(')\"", "command-substitution", 6 },
+	{ "echo \"$(echo $'\\'')\"; echo RAN; echo \"(')\"", "command-substitution", 6 },
+	{ "echo \"$(echo ${x%)})\"", "command-substitution", 6 },
+	{ "echo \"$(echo ${x%)}\"; echo RAN; echo \")\"", "command-substitution", 6 },
+	{ "echo \"$(echo \"${x%\\\"}\")\"", "command-substitution", 6 },
+	{ "echo \"$(a <\\\n<E)\"", "command-substitution", 6 },
 	{ "echo \"`a \"b\"`\"", "command-substitution", 6 },
 	{ "x \"$(cat <<'E' | y\na\nE\n)\"", "command-substitution", 3 },
 	{ "x $(cat <<'E'\na\nE\n)", "command-substitution", 2 },
@@ -152,6 +167,7 @@ static const struct {
 	{ "time make", "keyword", 0 },
 	{ "A=(a b)", "array", 0 },
 	{ "A[1]=b", "array", 0 },
+	{ "a; A[1 + 2]=b", "array", 3 },
 	{ "A+=b", "append-assignment", 0 },
 	{ "IFS=: a", "special-assignment", 0 },
 	{ "export IFS=:", "special-assignment", 7 },
@@ -163,6 +179,11 @@ static const struct {
 	{ "set", "builtin-option", 0 },
 	{ "export -p", "builtin-option", 7 },
 	{ "unset -f a", "builtin-option", 6 },
+	{ "command -- a", "builtin-option", 8 },
+	{ "command - a", "builtin-option", 8 },
+	{ "command -p a", "builtin-option", 8 },
+	{ "command -v -- a", "builtin-option", 11 },
+	{ "command command -- a", "builtin-option", 16 },
 	{ "a 10>b", "descriptor", 2 },
 	{ "a {fd}>b", "descriptor", 2 },
 	{ "a >&file", "descriptor", 4 },
@@ -171,8 +192,16 @@ static const struct {
 	{ "a\r\nb", "carriage-return", 1 },
 	{ "a \r\n", "carriage-return", 2 },
 	{ "\"${A:-\"b\"}\"", "quotes-in-expansion", 6 },
+	{ "\"${A:-'b'}\"", "quotes-in-expansion", 6 },
 	{ "A\\\n=b", "joined-line", 1 },
 	{ "$\\\nA", "joined-line", 0 },
+	{ "cat <<E\na\\\nE\necho RAN\nE\n", "joined-delimiter", 9 },
+	{ "cat <<E\na\\\\\\\nE\nE", "joined-delimiter", 11 },
+	{ "cat <<-E\n\ta\\\n\tE\nE", "joined-delimiter", 11 },
+	{ "cat <<EOF\nE\\\nO\\\nF\necho RAN\nEOF\n", "joined-delimiter", 14 },
+	{ "cat <<EOF\nE\\\nOF\necho RAN\nEOF\n", "joined-delimiter", 11 },
+	{ "cat <<E\nE\\\n\necho RAN\nE\n", "joined-delimiter", 9 },
+	{ "cat <<-EOF\n\tE\\\n\tOF\nx\nEOF", "joined-delimiter", 13 },
 	{ "a 'b", "unterminated", 2 },
 	{ "a \"b", "unterminated", 2 },
 	{ "( a", "unterminated", 0 },
@@ -239,7 +268,9 @@ static void warns(void **state)
 		{ "echo \"$(rm -rf /)\"", "echo '$(rm -rf /)'; ", 1, 6 },
 		{ "echo \"$(cd b && rm -rf \"x; y\")\"; z", "echo '$(cd b && rm -rf \"x; y\")'; z; ", 1, 6 },
 		{ "echo \"$(date '+%F)') \" b", "echo '$(date '\\''+%F)'\\'') ' b; ", 1, 6 },
+		{ "echo \"$(a ${B} \"${C}$D\")\"; b", "echo '$(a ${B} \"${C}$D\")'; b; ", 1, 6 },
 		{ "echo \"`a` $((1+2))\"", "echo '`a` $((1+2))'; ", 2, 6 },
+		{ "cat <<-E\n\tx\n\t\t$(a) `c`\n\tE", "cat 0<<<'x\n$(a) `c`'; ", 2, 14 },
 		{ "cat <<E\n$(a $B) `c`\nE", "cat 0<<<'$(a $B) `c`'; ", 2, 8 },
 	};
 
@@ -312,6 +343,27 @@ static void is_linear(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(pieces); i++)
 		verdict(repeated("", pieces[i], (COMMAND_LENGTH_MAX - 8) / strlen(pieces[i]), ""));
+}
+
+/* Of this process, in milliseconds; the string is freed. */
+static double parse_time(char *text)
+{
+	clock_t start = clock();
+
+	verdict(text);
+	return (double)(clock() - start) * 1000 / CLOCKS_PER_SEC;
+}
+
+/* What is looked for ahead or behind is not looked for again at each step. */
+static void looks_once(void **state)
+{
+	char *head = repeated("exit 0;", "a", 65528, "-");
+
+	(void)state;
+	assert_true(parse_time(repeated(head, "\\\nx", 21844, "")) < 200);
+	assert_true(parse_time(repeated("exit;", "a[;", 43000, "a]")) < 200);
+	assert_true(parse_time(repeated("exit;", "a[;", 43000, "\na]=")) < 200);
+	free(head);
 }
 
 /* --- Expansion -------------------------------------------------------------------------------------- */
@@ -496,6 +548,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(accepts),	  cmocka_unit_test(refuses),  cmocka_unit_test(tells_where),
 		cmocka_unit_test(warns),	  cmocka_unit_test(keeps_limits), cmocka_unit_test(is_linear),
+		cmocka_unit_test(looks_once),
 		cmocka_unit_test(expands),	  cmocka_unit_test(expansion_fails),
 		cmocka_unit_test(globs_are_limited), cmocka_unit_test(matches),
 	};

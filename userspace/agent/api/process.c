@@ -87,14 +87,21 @@ static void write_argv(struct jbuf *b, const struct exec_info *info)
 	jbuf_add_unsigned(b, "argc", n);
 }
 
-/* In the place of argv: the string as it was sent, never what its words became. Cut at a character. */
-static void write_command(struct jbuf *b, const char *command)
+/*
+ * In the place of argv: the string as it was sent, never what its words became. Cut at a
+ * character. Its first word may be an assignment: beside an own env nothing of it is shown.
+ */
+static void write_command(struct jbuf *b, const char *command, bool own_env)
 {
 	size_t n = strlen(command);
 
+	jbuf_add_null(b, "argv");
+	if (own_env) {
+		jbuf_add_null(b, "command");
+		return;
+	}
 	if (n > ARGV_SHOWN_MAX)
 		n = ARGV_SHOWN_MAX - utf8_partial_tail(command, ARGV_SHOWN_MAX);
-	jbuf_add_null(b, "argv");
 	jbuf_key(b, "command");
 	jbuf_text_n(b, command, n);
 }
@@ -105,7 +112,7 @@ static void write_process(struct jbuf *b, const struct exec_info *info)
 	jbuf_add_text(b, "state", state_name(info));
 	jbuf_add_text(b, "namespace", info->ns);
 	if (info->command)
-		write_command(b, info->command);
+		write_command(b, info->command, info->own_env);
 	else
 		write_argv(b, info);
 	jbuf_add_signed(b, "pid", info->pid);

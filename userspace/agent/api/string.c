@@ -55,6 +55,7 @@ bool api_string_accept(struct api_request *r, const char *text)
 		api_write_error(&r->reply, &r->error);
 		r->status = api_error_status(r->error.code);
 	}
+	explicit_bzero(&error, sizeof(error)); /* its excerpt is of the string */
 	command_tree_free(tree);
 	return result == 0;
 }
