@@ -293,13 +293,15 @@ def cleanup(session):
     config = os.path.join(session.scratch, "clean.conf")
     with open(config, "w", encoding="ascii") as file:
         file.write(f"[moat]\npin_dir = {place}\n")
-    for each in ("dead/links", "dead/maps", "dead/programs", "dead_lock", "live/links", "live_lock"):
+    for each in ("dead/links", "dead/maps", "dead/programs", "dead_new/links", "dead_lock", "cut_new/links", "live/links",
+                 "live_new/links", "live_lock"):
         os.makedirs(os.path.join(place, each))
     lock = os.open(f"{place}/live_lock", os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert clean_up(session, ["-c", config]) == "removed what instance dead had left\n"
-        assert sorted(os.listdir(place)) == ["live", "live_lock"], os.listdir(place)
+        said = clean_up(session, ["-c", config])
+        assert sorted(said.splitlines()) == [f"removed what instance {name} had left" for name in ("cut", "dead")], said
+        assert sorted(os.listdir(place)) == ["live", "live_lock", "live_new"], os.listdir(place)
     finally:
         os.close(lock)
     assert clean_up(session, ["-c", config]) == "removed what instance live had left\n"
