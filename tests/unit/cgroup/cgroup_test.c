@@ -257,6 +257,27 @@ static void a_name_can_be_taken_again_while_the_old_one_dies(void **state)
 	cgroup_put(new);
 }
 
+static void two_of_one_name_do_not_share_a_directory(void **state)
+{
+	struct cgroup *old, *new;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(cgroup_get(t.cgroups, "service-x", &old, NULL), 0);
+	assert_int_equal(cgroup_get(t.cgroups, "service-x", &new, NULL), 0);
+	assert_true(exists("control/service-x"));
+	assert_true(exists("control/service-x.2"));
+	pid = spawn_in(new, 0);
+	assert_false(cgroup_populated(old));
+	cgroup_put(old);
+	assert_false(exists("control/service-x"));
+	run_ms(30);
+	assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
+	kill(pid, SIGTERM);
+	assert_int_equal(wait_for(pid), SIGTERM);
+	cgroup_put(new);
+}
+
 static void descendants_are_killed_and_removed_too(void **state)
 {
 	struct cgroup *g;
@@ -400,6 +421,7 @@ int main(void)
 		CGROUP_TEST(of_many_contexts_the_longest_idle_lose_it),
 		CGROUP_TEST(put_kills_what_is_left),
 		CGROUP_TEST(a_name_can_be_taken_again_while_the_old_one_dies),
+		CGROUP_TEST(two_of_one_name_do_not_share_a_directory),
 		CGROUP_TEST(descendants_are_killed_and_removed_too),
 		cmocka_unit_test_setup_teardown(opening_clears_what_a_dead_agent_left, setup_loop,
 						teardown),

@@ -165,9 +165,9 @@ static int cgroup_make(struct cgroups *c, struct cgroup_group *group, const char
 	return 0;
 }
 
-static bool is_dying(struct cgroups *c, const char *name)
+static bool has_name(struct list *list, const char *name)
 {
-	list_for_each(pos, &c->dying) {
+	list_for_each(pos, list) {
 		const struct cgroup *g = list_entry(pos, struct cgroup, link);
 
 		if (!g->group && strcmp(g->name, name) == 0)
@@ -181,8 +181,8 @@ int cgroup_get(struct cgroups *c, const char *name, struct cgroup **ret, struct 
 	char full[128];
 
 	snprintf(full, sizeof(full), "%s", name);
-	/* What its last user left in it may take its time to die. */
-	for (unsigned i = 2; is_dying(c, full); i++)
+	/* Its last user may not have put it yet, or what it left in it takes its time to die. */
+	for (unsigned i = 2; has_name(&c->dying, full) || has_name(&c->in_use, full); i++)
 		snprintf(full, sizeof(full), "%s.%u", name, i);
 	return cgroup_make(c, NULL, full, ret, f);
 }

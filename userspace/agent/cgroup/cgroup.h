@@ -77,7 +77,7 @@ int cgroup_group_add(struct cgroups *cgroups, const char *context,
  * memory were charged to it counts for all user code together from then on. */
 void cgroup_group_forget(struct cgroup_group *group);
 
-/* control/name, with a number behind it while one of that name still dies. */
+/* control/name, with a number behind it while one of that name is in use or still dies. */
 int cgroup_get(struct cgroups *cgroups, const char *name, struct cgroup **ret, struct failure *f);
 /* An empty exec cgroup of a context, from its pool if that has one. */
 int cgroup_get_exec(struct cgroups *cgroups, struct cgroup_group *group, struct cgroup **ret,
