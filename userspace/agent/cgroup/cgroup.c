@@ -23,9 +23,11 @@ int cgroups_open(const struct config *config, struct loop *loop, struct cgroups 
 		return fail(f, ENOMEM, "cannot set up cgroups");
 	c->loop = loop;
 	c->pool_max = CGROUPS_POOL_MAX;
+	c->open_max = SIZE_MAX;
 	list_init(&c->groups);
 	list_init(&c->forgotten);
 	list_init(&c->idle);
+	list_init(&c->parked);
 	list_init(&c->in_use);
 	list_init(&c->dying);
 	r = cgroup_tree_open(config, &c->tree, f);
@@ -74,12 +76,6 @@ void cgroups_close(struct cgroups *c)
 	free_groups(&c->forgotten);
 	cgroup_tree_close(&c->tree);
 	free(c);
-}
-
-void cgroups_limit_pool(struct cgroups *cgroups, size_t most)
-{
-	if (most < cgroups->pool_max)
-		cgroups->pool_max = most;
 }
 
 const char *cgroups_path(const struct cgroups *cgroups)
