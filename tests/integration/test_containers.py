@@ -129,6 +129,27 @@ def few_descriptors(session):
         agent.remove_files()
 
 
+@test("with few descriptors many sessions that idle keep nobody from being served", timeout=60)
+def idle_sessions(session):
+    session.require(not session.vm, "RLIMIT_NOFILE is the agent's own affair")
+    agent = moatd.Moatd(session.build, f"itest-idle-{os.getpid()}", "", "best-effort")
+    try:
+        agent.start(30, preexec_fn=with_files(256))
+        for i in range(90):
+            assert agent.api().exec("/bin/true", session=f"s{i}").exit == 0, i
+        assert len(os.listdir(f"/proc/{agent.pid}/fd")) < 200
+        assert agent.api().get("/v1/status")
+        running = [agent.api().start("/bin/sleep", "1000") for _ in range(12)]
+        assert agent.api().exec("/bin/echo", "here", session="s1").out == "here\n"
+        for each in running:
+            agent.api().kill(each)
+        status, left = agent.stop()
+        assert status == 0 and not left and "Too many open files" not in agent.log(), (status, left, agent.log())
+    finally:
+        agent.kill()
+        agent.remove_files()
+
+
 @test("silent connections keep neither a service from being started again nor a caller from being answered", timeout=60)
 def silent_connections(session):
     session.require(not session.vm, "RLIMIT_NOFILE is the agent's own affair")
@@ -293,13 +314,15 @@ def cleanup(session):
     config = os.path.join(session.scratch, "clean.conf")
     with open(config, "w", encoding="ascii") as file:
         file.write(f"[moat]\npin_dir = {place}\n")
-    for each in ("dead/links", "dead/maps", "dead/programs", "dead_lock", "live/links", "live_lock"):
+    for each in ("dead/links", "dead/maps", "dead/programs", "dead_new/links", "dead_lock", "cut_new/links", "live/links",
+                 "live_new/links", "live_lock"):
         os.makedirs(os.path.join(place, each))
     lock = os.open(f"{place}/live_lock", os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert clean_up(session, ["-c", config]) == "removed what instance dead had left\n"
-        assert sorted(os.listdir(place)) == ["live", "live_lock"], os.listdir(place)
+        said = clean_up(session, ["-c", config])
+        assert sorted(said.splitlines()) == [f"removed what instance {name} had left" for name in ("cut", "dead")], said
+        assert sorted(os.listdir(place)) == ["live", "live_lock", "live_new"], os.listdir(place)
     finally:
         os.close(lock)
     assert clean_up(session, ["-c", config]) == "removed what instance live had left\n"

@@ -112,6 +112,8 @@ WRONG = [  # body of POST, status, code, field
     ({"name": "w", "env": {"": "x"}}, 400, "BAD_VALUE", "env."),
     ({"name": "w", "env": {"A B": "x"}}, 400, "BAD_VALUE", "env.A B"),
     ({"name": "w", "env": {"A=B": "x"}}, 400, "BAD_VALUE", "env.A=B"),
+    ({"name": "w", "env": {"A=B": None}}, 400, "BAD_VALUE", "env.A=B"),
+    ({"name": "w", "env": {"": None}}, 400, "BAD_VALUE", "env."),
     ({"name": "w", "show": ["/srv"]}, 409, "IMMUTABLE", "show"),
     ({"name": "w", "env": {"BIG": "x" * 65536}}, 413, "ENVIRONMENT_TOO_LARGE", "env.BIG"),
 ]
@@ -230,6 +232,10 @@ def sessions(session):
         assert call(session, "DELETE", place("session-" + identifier))["removed"] is True
         assert session.exec("/bin/cat", "/dev/shm/mark", session=identifier).fields["created"] is True, "a new one of that name"
         call(session, "DELETE", place("session-" + identifier))
+    # what an answer gives as the context can be given as such, whatever its length
+    longest = session.exec("/bin/true", session="x" * 128).fields["context"]
+    assert session.exec("/bin/echo", "here", context=longest).out == "here\n"
+    call(session, "DELETE", place(longest))
     events = list(session.api.stream("/bin/true", session="streamed"))
     assert events[0]["created"] is True and events[-1]["context"] == "session-streamed", events
     call(session, "DELETE", "/v1/contexts/session-streamed")

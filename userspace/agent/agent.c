@@ -274,7 +274,8 @@ static int open_api(struct agent *agent, struct failure *f)
 	r = descriptors_share(agent->config, used, limit, &shares, f);
 	if (r < 0)
 		return r;
-	cgroups_limit_pool(agent->cgroups, shares.pool);
+	/* Each command in a context of its own has that one's group counted in its share. */
+	cgroups_limit(agent->cgroups, shares.pool, shares.execs);
 	execs_limit(agent->execs, shares.execs, shares.contexts);
 	return api_open(agent, shares.connections, &agent->api, f);
 }

@@ -14,19 +14,19 @@
 #define FOR_SERVICE 8u
 /* A launch: the socket's two ends, /dev/null, a pidfd, the program; of the template and those beneath it. */
 #define FOR_NAMESPACES (4u * 6u)
-#define SHARES 8u
+#define SHARES 16u
 
-/* Each has at least so many, and of what is left so many eighths, up to what it can use. */
+/* Each has at least so many, and of what is left so many sixteenths, up to what it can use. */
 static const struct {
 	size_t member;
-	unsigned cost, least, most, eighths;
+	unsigned cost, least, most, sixteenths;
 } table[] = {
-	{ offsetof(struct descriptors, connections), 1, 8, API_CONNECTIONS_MAX, 1 },
-	/* both outputs, stdin, the cgroup and its events */
-	{ offsetof(struct descriptors, execs), 5, 4, EXEC_RUNNING_MAX, 4 },
+	{ offsetof(struct descriptors, connections), 1, 8, API_CONNECTIONS_MAX, 2 },
+	/* both outputs, stdin, the cgroup and its events; that of its context twice, then or idle */
+	{ offsetof(struct descriptors, execs), 7, 4, EXEC_RUNNING_MAX, 9 },
 	/* the socket, a pidfd, the cgroup twice */
-	{ offsetof(struct descriptors, contexts), 4, 4, UINT_MAX, 2 },
-	{ offsetof(struct descriptors, pool), 2, 4, 256, 1 },
+	{ offsetof(struct descriptors, contexts), 4, 4, UINT_MAX, 3 },
+	{ offsetof(struct descriptors, pool), 2, 4, 256, 2 },
 };
 
 int descriptors_share(const struct config *config, unsigned used, unsigned limit,
@@ -41,7 +41,8 @@ int descriptors_share(const struct config *config, unsigned used, unsigned limit
 			    "raise the hard limit of open files (RLIMIT_NOFILE)", limit, needed);
 	ret->limit = limit;
 	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
-		unsigned more = (limit - (unsigned)needed) / SHARES * table[i].eighths / table[i].cost;
+		unsigned more =
+			(limit - (unsigned)needed) / SHARES * table[i].sixteenths / table[i].cost;
 		unsigned room = table[i].most - table[i].least;
 
 		*(unsigned *)((char *)ret + table[i].member) =

@@ -11,7 +11,7 @@
 struct descriptors {
 	unsigned limit;       /* RLIMIT_NOFILE, as far as numbers go */
 	unsigned connections; /* open at a time */
-	unsigned execs;       /* commands, running or in the background */
+	unsigned execs;       /* commands, running or in the background; open groups */
 	unsigned contexts;    /* with namespaces of their own */
 	unsigned pool;        /* cgroups kept for the next commands */
 };

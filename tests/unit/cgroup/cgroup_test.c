@@ -2,6 +2,8 @@
 /* On the real cgroup2 of this machine, in the test's own cgroup; leaves nothing there. */
 #include "cgroup/fixture.h"
 
+#include <dirent.h>
+
 static const struct config config = { .instance = (char *)"unit-cgroup-test" };
 
 static struct {
@@ -225,6 +227,51 @@ static void of_many_contexts_the_longest_idle_lose_it(void **state)
 	cgroup_put(g);
 }
 
+static unsigned open_now(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	assert_non_null(dir);
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+static void idle_contexts_hold_no_more_descriptors_than_they_may(void **state)
+{
+	static const uint64_t none[LIMIT_COUNT];
+	struct cgroup_group *group, *first = NULL;
+	struct cgroup *g, *busy[3];
+	char name[64];
+	unsigned before;
+
+	(void)state;
+	cgroups_limit(t.cgroups, 0, 3);
+	before = open_now();
+	for (int i = 0; i < 20; i++) {
+		snprintf(name, sizeof(name), "few-%d", i);
+		assert_int_equal(cgroup_group_add(t.cgroups, name, none, false, &group, NULL), 0);
+		assert_int_equal(cgroup_get_exec(t.cgroups, group, &g, NULL), 0);
+		cgroup_put(g);
+		assert_true(open_now() <= before + 2 * 3);
+		if (i < 3)
+			assert_int_equal(cgroup_get_exec(t.cgroups, group, &busy[i], NULL), 0);
+		if (i == 3)
+			first = group;
+		before += i < 3 ? 2 : 0; /* the directory of busy[i], and its events */
+	}
+	/* Three are busy: none is left open, and each can be taken again. */
+	assert_int_equal(open_now(), before + 2 * 3);
+	assert_false(exists("user/context-few-3"));
+	assert_int_equal(cgroup_get_exec(t.cgroups, first, &g, NULL), 0);
+	assert_true(exists("user/context-few-3"));
+	cgroup_put(g);
+	for (int i = 0; i < 3; i++)
+		cgroup_put(busy[i]);
+}
+
 static void put_kills_what_is_left(void **state)
 {
 	struct cgroup *g;
@@ -254,6 +301,27 @@ static void a_name_can_be_taken_again_while_the_old_one_dies(void **state)
 	assert_int_equal(waitpid(b, NULL, WNOHANG), 0);
 	kill(b, SIGTERM);
 	assert_int_equal(wait_for(b), SIGTERM);
+	cgroup_put(new);
+}
+
+static void two_of_one_name_do_not_share_a_directory(void **state)
+{
+	struct cgroup *old, *new;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(cgroup_get(t.cgroups, "service-x", &old, NULL), 0);
+	assert_int_equal(cgroup_get(t.cgroups, "service-x", &new, NULL), 0);
+	assert_true(exists("control/service-x"));
+	assert_true(exists("control/service-x.2"));
+	pid = spawn_in(new, 0);
+	assert_false(cgroup_populated(old));
+	cgroup_put(old);
+	assert_false(exists("control/service-x"));
+	run_ms(30);
+	assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
+	kill(pid, SIGTERM);
+	assert_int_equal(wait_for(pid), SIGTERM);
 	cgroup_put(new);
 }
 
@@ -398,8 +466,10 @@ int main(void)
 		CGROUP_TEST(a_killed_cgroup_is_not_used_again),
 		CGROUP_TEST(a_context_has_a_directory_when_it_runs_something),
 		CGROUP_TEST(of_many_contexts_the_longest_idle_lose_it),
+		CGROUP_TEST(idle_contexts_hold_no_more_descriptors_than_they_may),
 		CGROUP_TEST(put_kills_what_is_left),
 		CGROUP_TEST(a_name_can_be_taken_again_while_the_old_one_dies),
+		CGROUP_TEST(two_of_one_name_do_not_share_a_directory),
 		CGROUP_TEST(descendants_are_killed_and_removed_too),
 		cmocka_unit_test_setup_teardown(opening_clears_what_a_dead_agent_left, setup_loop,
 						teardown),

@@ -256,6 +256,31 @@ static void what_a_command_leaves_in_memory_stays_with_its_context(void **state)
 	cgroup_put(g);
 }
 
+static void files_in_memory_stay_charged_while_no_descriptor_is_left(void **state)
+{
+	struct config c = { .user_limits = { 100 << 20, 2000, 0 } };
+	int file = memfd_create("left", MFD_CLOEXEC);
+	struct cgroup *g;
+
+	(void)state;
+	need_base();
+	open_limited(&c);
+	cgroups_limit(t.cgroups, 0, 0);
+	assert_int_equal(cgroup_get_exec(t.cgroups, t.group, &g, NULL), 0);
+	fill_in(g, file, 8 << 20);
+	cgroup_put(g);
+	assert_true(exists("user/context-unit"));
+	assert_int_equal(cgroup_get_exec(t.cgroups, t.group, &g, NULL), 0);
+	assert_true(cgroup_files(g) >= 8 << 20);
+	cgroup_put(g);
+	assert_true(exists("user/context-unit"));
+	/* The next that idles finds it without files. */
+	close(file);
+	assert_int_equal(cgroup_get_exec(t.cgroups, t.group, &g, NULL), 0);
+	cgroup_put(g);
+	assert_false(exists("user/context-unit"));
+}
+
 /* A process in base; orphan: not a child of ours. The caller kills it. */
 static pid_t sit_in_base(bool orphan)
 {
@@ -456,6 +481,7 @@ int main(void)
 		LIMIT_TEST(a_context_has_limits_and_a_pool_of_its_own),
 		LIMIT_TEST(a_context_without_limits_has_a_share),
 		LIMIT_TEST(what_a_command_leaves_in_memory_stays_with_its_context),
+		LIMIT_TEST(files_in_memory_stay_charged_while_no_descriptor_is_left),
 		LIMIT_TEST(a_limit_that_somebody_stands_in_the_way_of_is_refused),
 		LIMIT_TEST(own_children_come_along_and_go_back),
 		LIMIT_TEST(as_pid_1_of_a_container_it_takes_everything_along),

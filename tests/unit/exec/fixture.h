@@ -8,7 +8,6 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
 #include <setjmp.h>

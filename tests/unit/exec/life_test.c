@@ -204,6 +204,23 @@ static void what_a_large_pipe_holds_is_taken_in_pieces(void **state)
 	assert_int_equal(r.seen[0], 1 << 20);
 }
 
+static void what_is_killed_waits_for_no_reader(void **state)
+{
+	OUTCOME r = { .keep_running = true };
+
+	(void)state;
+	assert_int_equal(start(&r, &(struct exec_request){ .argv = ARGV("/usr/bin/python3", "-c",
+									FILLS_A_MIB) }),
+			 0);
+	exec_pause(r.exec, true);
+	RUN_UNTIL((outcome_read(&r), r.info.output[0].total > 0));
+	run_for(100);
+	assert_int_equal(r.ended, 0);
+	assert_int_equal(exec_kill(r.exec), 0);
+	RUN_UNTIL(r.ended == 1);
+	assert_int_equal(r.info.output[0].total, 1 << 20);
+}
+
 static void unobserved_exec_goes_on(void **state)
 {
 	OUTCOME r = { 0 };
@@ -384,6 +401,7 @@ int main(void)
 		cmocka_unit_test(stopped_command_is_waited_for_and_goes_on),
 		cmocka_unit_test(paused_output_is_not_read),
 		cmocka_unit_test(what_a_large_pipe_holds_is_taken_in_pieces),
+		cmocka_unit_test(what_is_killed_waits_for_no_reader),
 		cmocka_unit_test(unobserved_exec_goes_on),
 		cmocka_unit_test(each_end_is_counted_once_by_its_result),
 		cmocka_unit_test(a_thousand_at_once_are_all_told_their_own_result),

@@ -27,7 +27,8 @@ struct exec_body {
 static const struct json_field exec_fields[] = {
 	{ FIELD("argv", JSON_KIND_TEXTS, argv), .min = 1, .max = ARGV_MAX },
 	{ FIELD("command", JSON_KIND_TEXT, command), .max = COMMAND_LENGTH_MAX },
-	{ FIELD("context", JSON_KIND_TEXT, context), .min = 1, .max = 64 },
+	{ FIELD("context", JSON_KIND_TEXT, context), .min = 1,
+	  .max = sizeof(CONFIG_SESSION_PREFIX) - 1 + EXEC_SESSION_MAX },
 	{ FIELD("session", JSON_KIND_TEXT, session), .min = 1, .max = EXEC_SESSION_MAX },
 	{ FIELD("env", JSON_KIND_ENV, env), .max = ENV_MAX },
 	{ FIELD("cwd", JSON_KIND_TEXT, cwd), .min = 1, .max = PATH_MAX - 1 },

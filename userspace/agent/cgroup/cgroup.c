@@ -23,9 +23,11 @@ int cgroups_open(const struct config *config, struct loop *loop, struct cgroups 
 		return fail(f, ENOMEM, "cannot set up cgroups");
 	c->loop = loop;
 	c->pool_max = CGROUPS_POOL_MAX;
+	c->open_max = SIZE_MAX;
 	list_init(&c->groups);
 	list_init(&c->forgotten);
 	list_init(&c->idle);
+	list_init(&c->parked);
 	list_init(&c->in_use);
 	list_init(&c->dying);
 	r = cgroup_tree_open(config, &c->tree, f);
@@ -74,12 +76,6 @@ void cgroups_close(struct cgroups *c)
 	free_groups(&c->forgotten);
 	cgroup_tree_close(&c->tree);
 	free(c);
-}
-
-void cgroups_limit_pool(struct cgroups *cgroups, size_t most)
-{
-	if (most < cgroups->pool_max)
-		cgroups->pool_max = most;
 }
 
 const char *cgroups_path(const struct cgroups *cgroups)
@@ -165,9 +161,9 @@ static int cgroup_make(struct cgroups *c, struct cgroup_group *group, const char
 	return 0;
 }
 
-static bool is_dying(struct cgroups *c, const char *name)
+static bool has_name(struct list *list, const char *name)
 {
-	list_for_each(pos, &c->dying) {
+	list_for_each(pos, list) {
 		const struct cgroup *g = list_entry(pos, struct cgroup, link);
 
 		if (!g->group && strcmp(g->name, name) == 0)
@@ -181,8 +177,8 @@ int cgroup_get(struct cgroups *c, const char *name, struct cgroup **ret, struct 
 	char full[128];
 
 	snprintf(full, sizeof(full), "%s", name);
-	/* What its last user left in it may take its time to die. */
-	for (unsigned i = 2; is_dying(c, full); i++)
+	/* Its last user may not have put it yet, or what it left in it takes its time to die. */
+	for (unsigned i = 2; has_name(&c->dying, full) || has_name(&c->in_use, full); i++)
 		snprintf(full, sizeof(full), "%s.%u", name, i);
 	return cgroup_make(c, NULL, full, ret, f);
 }

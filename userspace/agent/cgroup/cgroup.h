@@ -31,8 +31,9 @@ int cgroups_open(const struct config *config, struct loop *loop, struct cgroups 
 		 struct failure *f);
 /* Kills everything left, waits for it to be gone (bounded by 5 s each), removes the directories. */
 void cgroups_close(struct cgroups *cgroups);
-/* Keeps no more empty ones than that for the next commands. */
-void cgroups_limit_pool(struct cgroups *cgroups, size_t most);
+/* Keeps no more empty ones than pool for the next commands, and no idle group open while more than
+ * so many groups are. */
+void cgroups_limit(struct cgroups *cgroups, size_t pool, size_t groups);
 /* Directory of the instance, for people and for /v1/status. Borrowed. */
 const char *cgroups_path(const struct cgroups *cgroups);
 /* A cgroup namespace that begins there: what user code sees of cgroups. Borrowed descriptor. */
@@ -77,7 +78,7 @@ int cgroup_group_add(struct cgroups *cgroups, const char *context,
  * memory were charged to it counts for all user code together from then on. */
 void cgroup_group_forget(struct cgroup_group *group);
 
-/* control/name, with a number behind it while one of that name still dies. */
+/* control/name, with a number behind it while one of that name is in use or still dies. */
 int cgroup_get(struct cgroups *cgroups, const char *name, struct cgroup **ret, struct failure *f);
 /* An empty exec cgroup of a context, from its pool if that has one. */
 int cgroup_get_exec(struct cgroups *cgroups, struct cgroup_group *group, struct cgroup **ret,

@@ -5,7 +5,8 @@
  * one who cannot start anything.
  *
  * It has a directory from its first command on, and loses it when it has been idle longest of too
- * many, but not while files in memory are charged to it: they would be charged to nobody's limit.
+ * many. While files in memory are charged to it the directory stays, and only the descriptors go:
+ * they would be charged to nobody's limit.
  */
 #include "agent/cgroup/internal.h"
 
@@ -18,20 +19,26 @@
 #include "base/log.h"
 
 #define GROUPS_IDLE_MAX 64u
-#define GROUPS_LOOK 8u /* at so many idle ones at a time, for one without files */
 #define FILES_SMALL (64u * 1024)
 #define PIDS_LEFT 256u
 #define SHM_LEAST (1024u * 1024ull)
+
+static bool has_directory(const struct cgroup_group *g)
+{
+	return g->dir >= 0 || g->parked;
+}
 
 /* What is charged to it for tmpfs and shared memory; 0 when that cannot be told. */
 static uint64_t files_of(const struct cgroup_group *g)
 {
 	FD_OWNED int fd = -EBADF;
 	uint64_t bytes = 0;
+	char path[96];
 
-	if (g->dir < 0 || !g->cgroups->tree.have[LIMIT_MEMORY])
+	if (!has_directory(g) || !g->cgroups->tree.have[LIMIT_MEMORY])
 		return 0;
-	fd = openat(g->dir, "memory.stat", O_RDONLY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "%s/memory.stat", g->name);
+	fd = openat(g->cgroups->tree.user, path, O_RDONLY | O_CLOEXEC);
 	if (fd >= 0)
 		(void)cgroup_read_key(fd, "shmem", &bytes);
 	return bytes;
@@ -71,7 +78,7 @@ void cgroups_for_each_limits(const struct cgroups *cgroups,
 		limits.context = g->context;
 		memcpy(limits.max, g->max, sizeof(limits.max));
 		limits.files = files_of(g);
-		limits.used = g->dir >= 0;
+		limits.used = has_directory(g);
 		fn(&limits, data);
 	}
 }
@@ -175,6 +182,17 @@ static int open_readonly(struct cgroup_group *g)
 	return 0;
 }
 
+/* Or the parked ones. */
+static void leave_idle(struct cgroup_group *g)
+{
+	if (list_empty(&g->idle))
+		return;
+	list_remove(&g->idle);
+	if (!g->parked)
+		g->cgroups->n_idle--;
+	g->parked = false;
+}
+
 /* Beneath it: memory, which counts OOM kills, and what its execs are shown of their limits. */
 static int group_open(struct cgroup_group *g, struct failure *f)
 {
@@ -206,17 +224,13 @@ static int group_open(struct cgroup_group *g, struct failure *f)
 	if (r < 0) {
 		close_fd(&g->dir);
 		close_fd(&g->readonly);
-		(void)unlinkat(c->tree.user, name, AT_REMOVEDIR);
+		if (!g->parked)
+			(void)unlinkat(c->tree.user, name, AT_REMOVEDIR);
+		return r;
 	}
-	return r;
-}
-
-static void leave_idle(struct cgroup_group *g)
-{
-	if (list_empty(&g->idle))
-		return;
-	list_remove(&g->idle);
-	g->cgroups->n_idle--;
+	leave_idle(g);
+	c->n_open++;
+	return 0;
 }
 
 static void enter_idle(struct cgroup_group *g)
@@ -225,7 +239,7 @@ static void enter_idle(struct cgroup_group *g)
 	g->cgroups->n_idle++;
 }
 
-static void group_close(struct cgroup_group *g)
+static void close_dirs(struct cgroup_group *g)
 {
 	while (!list_empty(&g->pool)) {
 		struct cgroup *exec = list_entry(g->pool.next, struct cgroup, link);
@@ -235,24 +249,61 @@ static void group_close(struct cgroup_group *g)
 		g->cgroups->n_pool--;
 	}
 	leave_idle(g);
+	if (g->dir >= 0)
+		g->cgroups->n_open--;
 	close_fd(&g->dir);
 	close_fd(&g->readonly);
+}
+
+static void group_close(struct cgroup_group *g)
+{
+	close_dirs(g);
 	cgroup_remove(g->cgroups->tree.user, g->name);
 }
 
-/* One goes for each that comes, as long as there is one without files among the first. */
+static void park(struct cgroup_group *g)
+{
+	close_dirs(g);
+	g->parked = true;
+	list_append(&g->cgroups->parked, &g->idle);
+}
+
+/* One goes for each that comes. */
 static void close_idle(struct cgroups *c)
 {
-	for (unsigned i = 0; i < GROUPS_LOOK && c->n_idle > GROUPS_IDLE_MAX; i++) {
+	while (!list_empty(&c->idle) && (c->n_idle > GROUPS_IDLE_MAX || c->n_open > c->open_max)) {
 		struct cgroup_group *g = list_entry(c->idle.next, struct cgroup_group, idle);
 
-		if (files_of(g) < FILES_SMALL) {
+		if (files_of(g) < FILES_SMALL)
 			group_close(g);
-		} else {
-			leave_idle(g);
-			enter_idle(g);
-		}
+		else
+			park(g);
 	}
+}
+
+/* One at a time, whose files may be gone. */
+static void look_at_parked(struct cgroups *c)
+{
+	struct cgroup_group *g;
+
+	if (list_empty(&c->parked))
+		return;
+	g = list_entry(c->parked.next, struct cgroup_group, idle);
+	if (files_of(g) < FILES_SMALL) {
+		group_close(g);
+	} else {
+		list_remove(&g->idle);
+		list_append(&c->parked, &g->idle);
+	}
+}
+
+void cgroups_limit(struct cgroups *c, size_t pool, size_t groups)
+{
+	if (pool < c->pool_max)
+		c->pool_max = pool;
+	if (groups < c->open_max)
+		c->open_max = groups;
+	close_idle(c);
 }
 
 int cgroup_group_take(struct cgroup_group *g, struct failure *f)
@@ -263,6 +314,7 @@ int cgroup_group_take(struct cgroup_group *g, struct failure *f)
 		return r;
 	leave_idle(g);
 	g->n_busy++;
+	close_idle(g->cgroups);
 	return 0;
 }
 
@@ -276,6 +328,7 @@ void cgroup_group_put(struct cgroup_group *g)
 		return;
 	}
 	enter_idle(g);
+	look_at_parked(g->cgroups);
 	close_idle(g->cgroups);
 }
 
@@ -342,7 +395,7 @@ void cgroup_group_forget(struct cgroup_group *g)
 		list_append(&g->cgroups->forgotten, &g->link);
 		return;
 	}
-	if (g->dir >= 0)
+	if (has_directory(g))
 		group_close(g);
 	cgroup_group_free(g);
 }

@@ -14,13 +14,14 @@
 
 struct cgroup_group {
 	struct list link; /* in groups */
-	struct list idle; /* in the idle ones */
+	struct list idle; /* in the idle ones, or the parked */
 	struct cgroups *cgroups;
 	char *context;
 	char name[64];    /* of its directory */
 	bool best_effort;
 	bool forgotten;   /* its context is gone, it goes with the last of its exec cgroups */
-	int dir;          /* -EBADF: it has no directory now */
+	bool parked;      /* it has a directory, which is not open: for the files charged to it */
+	int dir;          /* -EBADF: it has no directory now, or is parked */
 	int readonly;     /* the same, see open_readonly() */
 	unsigned n_busy;  /* exec cgroups given out, or dying */
 	struct list pool; /* empty exec cgroups; only those of this context: they keep its charges */
@@ -36,6 +37,8 @@ struct cgroups {
 	uint64_t next_group;   /* behind the name of one whose context's name is none for a directory */
 	struct list idle;   /* groups with a directory and nothing in it, the longest idle first */
 	size_t n_idle;
+	struct list parked;
+	size_t n_open, open_max; /* groups whose directory is open, idle or busy */
 	size_t n_pool, pool_max; /* of all groups */
 	uint64_t shm;       /* bytes of /dev/shm given out */
 	struct list in_use; /* given out */

@@ -60,6 +60,23 @@ static int set_list(const struct config_context_key *key, const json_t *value,
 	return r;
 }
 
+/* What is not null is checked where it is decoded. */
+static int check_nulls(const struct config_context_key *key, const json_t *object,
+		       struct refusal *e)
+{
+	const char *name;
+	json_t *value;
+	char field[64];
+
+	json_object_foreach((json_t *)object, name, value) {
+		if (!json_is_null(value) || env_name_valid(name, strlen(name)))
+			continue;
+		snprintf(field, sizeof(field), "%s.%.50s", key->name, name);
+		return bad(e, field, "is not a name: it is empty or has a '='");
+	}
+	return 0;
+}
+
 /* Without what the object says null of, which is taken out here. NULL: out of memory. */
 static json_t *take_nulls(const json_t *object, struct config_context *values)
 {
@@ -89,6 +106,9 @@ static int set_env(const struct config_context_key *key, const json_t *value,
 
 	if (!json_is_object(value))
 		return bad(e, key->name, "must be an object of strings");
+	r = check_nulls(key, value, e);
+	if (r < 0)
+		return r;
 	rest = take_nulls(value, values);
 	whole = rest ? json_object() : NULL;
 	if (!whole || json_object_set_new(whole, key->name, rest) < 0) {

@@ -3,6 +3,7 @@
 #include "agent/enforce/internal.h"
 
 #include <dirent.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -212,10 +213,11 @@ int enforce_lock(struct enforce *e, const struct config *config, struct failure 
 /* The pins of one instance, unless an agent of it lives. 1: removed, 0: left, or -errno. */
 static int clean_one(const char *pin_dir, const char *instance)
 {
-	char dir[PIN_PATH_MAX], lock[PIN_PATH_MAX];
+	char dir[PIN_PATH_MAX], fresh[PIN_PATH_MAX], lock[PIN_PATH_MAX];
 	FD_OWNED int held = -EBADF;
 
 	snprintf(dir, sizeof(dir), "%s/%s", pin_dir, instance);
+	snprintf(fresh, sizeof(fresh), "%s/%s_new", pin_dir, instance);
 	snprintf(lock, sizeof(lock), "%s/%s_lock", pin_dir, instance);
 	do
 		held = lock_directory(lock);
@@ -223,12 +225,37 @@ static int clean_one(const char *pin_dir, const char *instance)
 	if (held < 0)
 		return held == -EBUSY ? 0 : held;
 	remove_pins(dir);
+	remove_pins(fresh);
 	rmdir(lock);
-	return access(dir, F_OK) < 0 && errno == ENOENT ? 1 : -ENOTEMPTY;
+	return access(dir, F_OK) < 0 && access(fresh, F_OK) < 0 && errno == ENOENT ? 1 : -ENOTEMPTY;
+}
+
+/*
+ * Whose pins the entry is, in name: "NAME", or "NAME_new" of an agent that died while it pinned.
+ * False: nobody's, as "NAME_lock"; no instance has a name with a '_'.
+ */
+static bool pins_of(const char *entry, char name[NAME_MAX + 1])
+{
+	size_t n = strcspn(entry, "_");
+
+	if (entry[0] == '.' || n == 0 || (entry[n] && strcmp(entry + n, "_new") != 0))
+		return false;
+	snprintf(name, NAME_MAX + 1, "%.*s", (int)n, entry);
+	return true;
+}
+
+/* Not when it went together with its other one. */
+static bool is_there(const char *pin_dir, const char *entry)
+{
+	char path[PIN_PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/%s", pin_dir, entry);
+	return access(path, F_OK) == 0;
 }
 
 int enforce_clean(const char *pin_dir, void (*removed)(const char *instance), struct failure *f)
 {
+	char name[NAME_MAX + 1];
 	struct dirent *entry;
 	DIR *d;
 	int r = 0;
@@ -240,14 +267,13 @@ int enforce_clean(const char *pin_dir, void (*removed)(const char *instance), st
 	if (!d)
 		return fail(f, errno, "cannot read %s", pin_dir);
 	while (r >= 0 && (entry = readdir(d))) {
-		/* "NAME_lock", "NAME_new": no instance has such a name. */
-		if (entry->d_name[0] == '.' || strchr(entry->d_name, '_'))
+		if (!pins_of(entry->d_name, name) || !is_there(pin_dir, entry->d_name))
 			continue;
-		r = clean_one(pin_dir, entry->d_name);
+		r = clean_one(pin_dir, name);
 		if (r > 0)
-			removed(entry->d_name);
+			removed(name);
 		else if (r < 0)
-			fail(f, -r, "cannot remove the pins in %s/%s", pin_dir, entry->d_name);
+			fail(f, -r, "cannot remove the pins in %s/%s", pin_dir, name);
 	}
 	closedir(d);
 	(void)rmdir(pin_dir); /* fails where something is left in it */

@@ -176,9 +176,9 @@ static void conclude(struct exec *x)
 static void drain(struct exec *x)
 {
 	x->draining = !exec_output_drain(x);
-	/* While its stream is not read it waits, as the command did. */
-	if (x->draining && (x->paused || loop_timer_set(x->execs->loop, &x->again, 0,
-							exec_on_again) == 0))
+	/* While its stream is not read it waits, as the command did; unless it was killed. */
+	if (x->draining && ((x->paused && !x->killed) ||
+			    loop_timer_set(x->execs->loop, &x->again, 0, exec_on_again) == 0))
 		return;
 	x->draining = false;
 	if (x->state == EXEC_ENDED)
@@ -267,7 +267,20 @@ static int kill_tree(struct exec *x)
 	r = cgroup_kill(x->cgroup);
 	if (r == 0 && x->state != EXEC_ENDED)
 		r = loop_timer_set(x->execs->loop, &x->timer, EXEC_KILL_GRACE_NS, exec_on_timer);
+	/* It waited for who reads its stream; should this fail, the grace period ends that. */
+	if (x->draining)
+		(void)loop_timer_set(x->execs->loop, &x->again, 0, exec_on_again);
 	return r;
+}
+
+static void give_up(struct exec *x)
+{
+	log_warning("exec %s: not gone after being killed", x->id);
+	if (!x->exited)
+		x->status = SIGKILL;
+	x->exited = true;
+	(void)cgroup_watch_empty(x->cgroup, NULL, NULL);
+	finish(x, cgroup_populated(x->cgroup));
 }
 
 /*
@@ -288,14 +301,10 @@ void exec_on_timer(struct loop_timer *timer)
 		(void)kill_tree(x);
 		return;
 	}
-	if (x->state != EXEC_RUNNING || x->draining)
-		return;
-	log_warning("exec %s: not gone after being killed", x->id);
-	if (!x->exited)
-		x->status = SIGKILL;
-	x->exited = true;
-	(void)cgroup_watch_empty(x->cgroup, NULL, NULL);
-	finish(x, cgroup_populated(x->cgroup));
+	if (x->draining)
+		drain(x);
+	else if (x->state == EXEC_RUNNING)
+		give_up(x);
 }
 
 int exec_kill(struct exec *x)

@@ -4,7 +4,6 @@
 
 #include "agent/exec/internal.h"
 #include "agent/namespace/program.h"
-#include "agent/namespace/program.h"
 #include "base/held.h"
 #include "base/log.h"
 
