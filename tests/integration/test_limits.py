@@ -229,7 +229,7 @@ def options(session):
         assert delegates() == wanted
         for fields in ({}, {"isolated": True}):
             more = "" if wanted else "nsdelegate,"
-            done = session.exec("/bin/sh", "-c", f"mount -t cgroup2 -o {more}ro none /mnt && ls -d /mnt/user", context="adm", **fields)
+            done = session.exec("/bin/sh", "-c", f"mount -t cgroup2 -o {more}ro none /mnt && ls -d /mnt/user && umount /mnt", context="adm", **fields)
             assert done.out == "/mnt/user\n", done
             assert delegates() == wanted, (wanted, fields)
     set_to(before)
