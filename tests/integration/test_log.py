@@ -132,7 +132,8 @@ def secret_names(session):
         agent.start(60)
         assert agent.api().exec("/bin/sh", "-c", "echo $DB_PASSWORD").out == "hunter2\n"
         found = [json.loads(line) for line in agent.api().request("GET", "/v1/events").body.splitlines()]
-        assert [(each["type"], each["context"], each["variable"]) for each in found] == [("secret-name", "default", "DB_PASSWORD")], found
+        named = [(each["context"], each["variable"]) for each in found if each["type"] == "secret-name"]  # not the self-test's denial
+        assert named == [("default", "DB_PASSWORD")], found
         assert agent.stop()[0] == 0
         assert "DB_PASSWORD" in agent.log() and "hunter2" not in agent.log(), agent.log()
     finally:
