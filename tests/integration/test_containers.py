@@ -102,6 +102,14 @@ def needed_files(session):
     return int(found[1])
 
 
+def end_in_order(agent, running):
+    """Kills these commands and stops the agent, which had descriptors enough for all that it did."""
+    for each in running:
+        agent.api().kill(each)
+    status, left = agent.stop()
+    assert status == 0 and not left and "Too many open files" not in agent.log(), (status, left, agent.log())
+
+
 @test("with too few descriptors the start is refused, with the number that is needed; with that number all can be done", timeout=60)
 def few_descriptors(session):
     session.require(not session.vm, "RLIMIT_NOFILE is the agent's own affair; the kernel programs take some more")
@@ -120,10 +128,7 @@ def few_descriptors(session):
         except unixhttp.Refused as error:
             refused = error.code
         assert refused == "TOO_MANY_PROCESSES", (refused, len(running))
-        for each in running:
-            agent.api().kill(each)
-        status, left = agent.stop()
-        assert status == 0 and not left and "Too many open files" not in agent.log(), (status, left, agent.log())
+        end_in_order(agent, running)
     finally:
         agent.kill()
         agent.remove_files()
@@ -141,10 +146,7 @@ def idle_sessions(session):
         assert agent.api().get("/v1/status")
         running = [agent.api().start("/bin/sleep", "1000") for _ in range(12)]
         assert agent.api().exec("/bin/echo", "here", session="s1").out == "here\n"
-        for each in running:
-            agent.api().kill(each)
-        status, left = agent.stop()
-        assert status == 0 and not left and "Too many open files" not in agent.log(), (status, left, agent.log())
+        end_in_order(agent, running)
     finally:
         agent.kill()
         agent.remove_files()
