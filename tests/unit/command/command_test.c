@@ -168,6 +168,7 @@ static const struct {
 	{ "A=(a b)", "array", 0 },
 	{ "A[1]=b", "array", 0 },
 	{ "a; A[1 + 2]=b", "array", 3 },
+	{ "A[1\n2]=b", "array", 0 },
 	{ "A+=b", "append-assignment", 0 },
 	{ "IFS=: a", "special-assignment", 0 },
 	{ "export IFS=:", "special-assignment", 7 },
