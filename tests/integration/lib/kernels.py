@@ -22,6 +22,7 @@ TABLE = [
     ("api", "*", ONE, "requests, answers and streams are made by the agent alone"),
     ("context_life", "*", ONE, "contexts are data of the agent's; that they are kept apart needs lsm and runs everywhere"),
     ("run", "*", ONE, "strings are read by the agent and evaluated by moat-run, which asks the kernel what shells ask"),
+    ("state", "*", ONE, "what a string hands back is data between two programs; who may take it from a process needs lsm elsewhere"),
     ("cli", "*", ONE, "the command line speaks HTTP; it asks no kernel"),
     ("cli_context", "*", ONE, "the same"),
     ("cli_exec", "*", ONE, "the same"),
