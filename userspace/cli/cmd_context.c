@@ -314,8 +314,8 @@ int cmd_context(struct cli *cli, int argc, char **argv)
 	static const struct {
 		const char *name;
 		int (*run)(struct cli *cli, const struct options *o);
-	} actions[] = { { "list", list }, { "create", create }, { "show", show }, { "set", set },
-		      { "reset-state", reset_state }, { "rm", rm } };
+	} actions[] = { { "list", list }, { "create", create },           { "show", show },
+			{ "set", set },   { "reset-state", reset_state }, { "rm", rm } };
 	CLEANUP(options_free) struct options o = { 0 };
 	int status;
 
@@ -328,5 +328,6 @@ int cmd_context(struct cli *cli, int argc, char **argv)
 		o.n_names--;
 		return actions[i].run(cli, &o);
 	}
-	return usage_error("context", "what is to be done: list, create, show, set, reset-state or rm?");
+	return usage_error("context",
+			   "what is to be done: list, create, show, set, reset-state or rm?");
 }

@@ -22,7 +22,7 @@
 #include "base/standard_fds.h"
 #include "init/init.h"
 
-#define SPAWN_FDS 4      /* and a fifth, the program, and what it is given */
+#define SPAWN_FDS 4 /* and a fifth, the program, and what it is given */
 #define SPAWN_FDS_MAX (5 + INIT_GIVEN_MAX)
 #define REAP_MAX 256   /* exits handled before the socket gets its turn */
 #define KEEP_MAX 65536 /* bytes of buffer that stay resident between requests */
@@ -134,10 +134,10 @@ static void handle_spawn(size_t len, const int *fds, size_t n_fds)
 	pid_t pid = 0;
 	int r, report;
 
-	if (len < sizeof(*m) || m->strings_len != len - sizeof(*m) ||
-	    m->by_descriptor > 1 || m->n_given > (m->by_descriptor ? INIT_GIVEN_MAX : 0) ||
-	    n_fds != SPAWN_FDS + m->by_descriptor + m->n_given ||
-	    m->argc < 1 || m->argc > INIT_STRINGS_MAX || m->envc > INIT_STRINGS_MAX ||
+	if (len < sizeof(*m) || m->strings_len != len - sizeof(*m) || m->by_descriptor > 1 ||
+	    m->n_given > (m->by_descriptor ? INIT_GIVEN_MAX : 0) ||
+	    n_fds != SPAWN_FDS + m->by_descriptor + m->n_given || m->argc < 1 ||
+	    m->argc > INIT_STRINGS_MAX || m->envc > INIT_STRINGS_MAX ||
 	    !split(packet + sizeof(*m), m->strings_len, m->argc, n_strings))
 		die();
 	request = (struct spawn_request){
@@ -153,7 +153,8 @@ static void handle_spawn(size_t len, const int *fds, size_t n_fds)
 		.own_tmp = m->own_tmp,
 	};
 	for (size_t i = 0; i < n_fds; i++)
-		if (fds[i] <= signal_fd || (i > SPAWN_FDS && fds[i] < INIT_GIVEN_FD + (int)INIT_GIVEN_MAX))
+		if (fds[i] <= signal_fd ||
+		    (i > SPAWN_FDS && fds[i] < INIT_GIVEN_FD + (int)INIT_GIVEN_MAX))
 			die();
 	if (children_full() || starts_full()) {
 		step = INIT_STEP_MEMORY;

@@ -40,7 +40,8 @@ static int builtin_export(struct run *r, char **argv)
 static int builtin_unset(struct run *r, char **argv)
 {
 	for (argv++; *argv; argv++)
-		if (strcmp(*argv, "-v") != 0 && strcmp(*argv, "--") != 0 && variable_unset(r, *argv) < 0)
+		if (strcmp(*argv, "-v") != 0 && strcmp(*argv, "--") != 0 &&
+		    variable_unset(r, *argv) < 0)
 			return RUN_FAILED;
 	return 0;
 }

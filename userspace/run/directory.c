@@ -178,7 +178,8 @@ int builtin_source(struct run *r, char **argv)
 		complain("%s: not of a virtual environment (it has no pyvenv.cfg)", argv[1]);
 		return 1;
 	}
-	if (!variable_get(r, RUN_OLD_PATH) && variable_set(r, RUN_OLD_PATH, path ? path : "", 0) < 0)
+	if (!variable_get(r, RUN_OLD_PATH) &&
+	    variable_set(r, RUN_OLD_PATH, path ? path : "", 0) < 0)
 		return RUN_FAILED;
 	if (variable_unset(r, "PYTHONHOME") < 0 || variable_set(r, "VIRTUAL_ENV", file, 1) < 0 ||
 	    variable_set(r, "PATH", search, 1) < 0)

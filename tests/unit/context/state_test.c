@@ -30,7 +30,8 @@ static struct context *context_of(void **state)
 }
 
 /* Entries stand beside each other, each with its NUL; the last one's is that of the literal. */
-static enum context_state_fate apply_as(void **state, const char *entries, size_t n, struct run_packet head)
+static enum context_state_fate apply_as(void **state, const char *entries, size_t n,
+					struct run_packet head)
 {
 	char *packet = malloc(sizeof(head) + n);
 	enum context_state_fate fate;
@@ -52,7 +53,7 @@ static struct run_packet head_of(const char *entries, size_t n)
 	return head;
 }
 
-#define APPLY(state, entries) \
+#define APPLY(state, entries)                                                                      \
 	apply_as(state, entries, sizeof(entries), head_of(entries, sizeof(entries)))
 
 static char *text_of(const struct context *c)
@@ -82,8 +83,10 @@ static void a_packet_changes_the_names_that_are_in_it(void **state)
 	assert_state(state, "{\"directory\":\"/srv\",\"env\":{\"A\":\"1\",\"C\":null},"
 			    "\"variables\":{\"B\":\"2\"},\"unset\":[\"SET\"]}");
 	assert_int_equal(APPLY(state, "uA\0xB=3\0xSET=\0xAA=="), CONTEXT_STATE_TAKEN);
-	assert_state(state, "{\"directory\":\"/srv\",\"env\":{\"AA\":\"=\",\"B\":\"3\",\"C\":null,\"SET\":\"\"},"
-			    "\"variables\":{},\"unset\":[]}");
+	assert_state(
+		state,
+		"{\"directory\":\"/srv\",\"env\":{\"AA\":\"=\",\"B\":\"3\",\"C\":null,\"SET\":\"\"},"
+		"\"variables\":{},\"unset\":[]}");
 	assert_true(*contexts_state_total(*state) > 0);
 	assert_true(context_state_reset(*state, context_of(state)));
 	assert_false(context_state_reset(*state, context_of(state)));
@@ -96,7 +99,8 @@ static void an_environment_has_settings_below_state(void **state)
 	char **env = NULL;
 	size_t size;
 
-	assert_int_equal(APPLY(state, "xSET=3\0uOTHER\0xNEW=4\0vHERE=5\0xUNSET"), CONTEXT_STATE_TAKEN);
+	assert_int_equal(APPLY(state, "xSET=3\0uOTHER\0xNEW=4\0vHERE=5\0xUNSET"),
+			 CONTEXT_STATE_TAKEN);
 	assert_int_equal(context_state_env(context_of(state), &env, &size), 0);
 	assert_string_equal(env_get(env, "SET"), "3");
 	assert_null(env_get(env, "OTHER"));
@@ -139,10 +143,12 @@ static void what_is_no_packet_changes_nothing(void **state)
 	bad[3].len--;
 	bad[4].says = 77;
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
-		assert_int_equal(apply_as(state, good, sizeof(good), bad[i]), CONTEXT_STATE_NOT_RETURNED);
+		assert_int_equal(apply_as(state, good, sizeof(good), bad[i]),
+				 CONTEXT_STATE_NOT_RETURNED);
 	assert_int_equal(apply_as(state, good, sizeof(good) - 1, head_of(good, sizeof(good) - 1)),
 			 CONTEXT_STATE_NOT_RETURNED); /* no NUL at the end */
-	assert_int_equal(context_state_apply(*state, context_of(state), &head, 7), CONTEXT_STATE_NOT_RETURNED);
+	assert_int_equal(context_state_apply(*state, context_of(state), &head, 7),
+			 CONTEXT_STATE_NOT_RETURNED);
 	assert_int_equal(APPLY(state, "dsrv"), CONTEXT_STATE_NOT_RETURNED);
 	assert_int_equal(APPLY(state, "d"), CONTEXT_STATE_NOT_RETURNED);
 	assert_int_equal(APPLY(state, "d/a\0d/b"), CONTEXT_STATE_NOT_RETURNED);
@@ -154,18 +160,21 @@ static void what_is_no_packet_changes_nothing(void **state)
 	assert_int_equal(APPLY(state, "vA"), CONTEXT_STATE_NOT_RETURNED);
 	assert_int_equal(APPLY(state, "uA=1"), CONTEXT_STATE_NOT_RETURNED);
 	assert_int_equal(APPLY(state, "xA=1\0x B=1"), CONTEXT_STATE_NOT_RETURNED);
-	assert_state(state, "{\"directory\":null,\"env\":{\"KEPT\":\"1\"},\"variables\":{},\"unset\":[]}");
+	assert_state(state,
+		     "{\"directory\":null,\"env\":{\"KEPT\":\"1\"},\"variables\":{},\"unset\":[]}");
 	assert_int_equal(apply_as(state, good, sizeof(good), head), CONTEXT_STATE_TAKEN);
 }
 
 static void of_a_name_that_comes_twice_the_last_is_taken(void **state)
 {
 	assert_int_equal(APPLY(state, "xA=1\0vA=2\0xB=1\0uB\0uB"), CONTEXT_STATE_TAKEN);
-	assert_state(state, "{\"directory\":null,\"env\":{},\"variables\":{\"A\":\"2\"},\"unset\":[]}");
+	assert_state(state,
+		     "{\"directory\":null,\"env\":{},\"variables\":{\"A\":\"2\"},\"unset\":[]}");
 }
 
 /* n variables of size bytes each, with letter and NUL. */
-static enum context_state_fate apply_many(void **state, const char *prefix, unsigned n, unsigned size)
+static enum context_state_fate apply_many(void **state, const char *prefix, unsigned n,
+					  unsigned size)
 {
 	char *entries = calloc(n, size), name[32];
 	enum context_state_fate fate;
@@ -188,9 +197,11 @@ static void a_state_has_limits_and_is_taken_whole_or_not_at_all(void **state)
 	assert_int_equal(apply_many(state, "N", RUN_STATE_NAMES_MAX, 12), CONTEXT_STATE_TAKEN);
 	assert_int_equal(APPLY(state, "xN1=other"), CONTEXT_STATE_TAKEN);
 	assert_int_equal(APPLY(state, "xMORE=1"), CONTEXT_STATE_TOO_LARGE);
-	assert_int_equal(apply_many(state, "M", RUN_STATE_NAMES_MAX + 1, 12), CONTEXT_STATE_NOT_RETURNED);
+	assert_int_equal(apply_many(state, "M", RUN_STATE_NAMES_MAX + 1, 12),
+			 CONTEXT_STATE_NOT_RETURNED);
 	assert_true(context_state_reset(*state, context_of(state)));
-	assert_int_equal(apply_many(state, "B", RUN_STATE_BYTES_MAX / 4096, 4096), CONTEXT_STATE_TAKEN);
+	assert_int_equal(apply_many(state, "B", RUN_STATE_BYTES_MAX / 4096, 4096),
+			 CONTEXT_STATE_TAKEN);
 	assert_int_equal(APPLY(state, "xA=1"), CONTEXT_STATE_TOO_LARGE);
 	assert_int_equal(APPLY(state, "xB1=1"), CONTEXT_STATE_TAKEN);
 	assert_int_equal(APPLY(state, "xA=1"), CONTEXT_STATE_TAKEN);

@@ -82,8 +82,10 @@ static void write_fate(struct jbuf *b, enum context_state_fate fate)
 		return;
 	jbuf_open(b, '{');
 	jbuf_add_text(b, "code", large ? "STATE_TOO_LARGE" : "STATE_NOT_RETURNED");
-	jbuf_add_text(b, "message", large ? "what the string changed was not taken: its context's state would be too large" :
-					    "the string did not come to hand back what it changed: its context is as before");
+	jbuf_add_text(
+		b, "message",
+		large ? "what the string changed was not taken: its context's state would be too large" :
+			"the string did not come to hand back what it changed: its context is as before");
 	jbuf_close(b, '}');
 }
 

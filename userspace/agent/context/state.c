@@ -6,7 +6,7 @@
 /* Entries as they come: a letter, and NAME=VALUE or NAME; wiped when they go. */
 struct context_state {
 	char *directory; /* NULL: never left */
-	char **entries; /* by name, each once */
+	char **entries;  /* by name, each once */
 	size_t bytes;
 };
 
@@ -133,11 +133,13 @@ static int keep(const struct context *c, struct ranked *all, size_t n, struct co
 }
 
 /* The old ones that the packet does not name, and the packet's. 0, -ENOMEM, or -E2BIG. */
-static int merge(const struct context *c, const struct run_packet *head, const char *entries, struct context_state *s)
+static int merge(const struct context *c, const struct run_packet *head, const char *entries,
+		 struct context_state *s)
 {
 	const struct context_state *old = c->state;
 	const char *directory = old ? old->directory : NULL;
-	struct ranked *all PTR_OWNED = calloc((old ? strv_len(old->entries) : 0) + head->count, sizeof(*all));
+	struct ranked *all PTR_OWNED =
+		calloc((old ? strv_len(old->entries) : 0) + head->count, sizeof(*all));
 	size_t n = 0, names, bytes = 0;
 
 	if (!all)
@@ -161,7 +163,8 @@ static int merge(const struct context *c, const struct run_packet *head, const c
 }
 
 /* Takes s over, or frees it. */
-static enum context_state_fate put(struct contexts *contexts, struct context *c, struct context_state *s)
+static enum context_state_fate put(struct contexts *contexts, struct context *c,
+				   struct context_state *s)
 {
 	size_t *total = contexts_state_total(contexts), old = c->state ? c->state->bytes : 0;
 
@@ -175,8 +178,8 @@ static enum context_state_fate put(struct contexts *contexts, struct context *c,
 	return CONTEXT_STATE_TAKEN;
 }
 
-enum context_state_fate context_state_apply(struct contexts *contexts, struct context *c, const void *packet,
-					    size_t n)
+enum context_state_fate context_state_apply(struct contexts *contexts, struct context *c,
+					    const void *packet, size_t n)
 {
 	struct run_packet head;
 	struct context_state *s;
@@ -255,8 +258,8 @@ static bool is_unseen(const char *entry)
 	return entry[0] == RUN_VARIABLE || (entry[0] == RUN_EXPORTED && !strchr(entry, '='));
 }
 
-int context_state_entries(const struct context *c, const char *directory, bool with_state, char **ret,
-			  size_t *ret_n)
+int context_state_entries(const struct context *c, const char *directory, bool with_state,
+			  char **ret, size_t *ret_n)
 {
 	char *const *entries = with_state && c->state ? c->state->entries : NULL;
 	size_t size = strlen(directory) + 2;
@@ -293,7 +296,8 @@ static void write_bytes(struct jbuf *b, const char *text)
 }
 
 /* An object of the variables of one kind; null: that would be exported, if it were set. */
-static void write_variables(const struct context_state *s, const char *key, enum run_entry kind, struct jbuf *b)
+static void write_variables(const struct context_state *s, const char *key, enum run_entry kind,
+			    struct jbuf *b)
 {
 	jbuf_add_open(b, key, '{');
 	for (char *const *e = s ? s->entries : NULL; e && *e; e++) {

@@ -25,8 +25,8 @@ enum context_state_fate {
  * Changes the state by the packet of a command string, whole or not at all: each name that is in it, and none that
  * is not. packet is run_packet and what follows it, n bytes in all, from an adversary.
  */
-enum context_state_fate context_state_apply(struct contexts *contexts, struct context *c, const void *packet,
-					    size_t n);
+enum context_state_fate context_state_apply(struct contexts *contexts, struct context *c,
+					    const void *packet, size_t n);
 /* Whether there was any. */
 bool context_state_reset(struct contexts *contexts, struct context *c);
 
@@ -38,8 +38,8 @@ int context_state_env(const struct context *c, char ***ret_vector, size_t *ret_s
  * Entries of run/protocol.h for a command string: where it starts, and with_state what an environment cannot hold.
  * Free *ret with free_wiped(). 0 or -ENOMEM.
  */
-int context_state_entries(const struct context *c, const char *directory, bool with_state, char **ret,
-			  size_t *ret_n);
+int context_state_entries(const struct context *c, const char *directory, bool with_state,
+			  char **ret, size_t *ret_n);
 
 /* {"directory", "env", "variables", "unset"} */
 void context_write_state(const struct context *c, struct jbuf *b);

@@ -23,7 +23,7 @@
 #define EXEC_RUNNING_MAX 4096u
 #define EXEC_ENDED_MAX 256u
 #define EXEC_OUTPUT_DEFAULT (1024u * 1024) /* kept per stream, the first bytes */
-#define EXEC_COMMAND_SHOWN 4100u /* bytes of a command string that are kept */
+#define EXEC_COMMAND_SHOWN 4100u           /* bytes of a command string that are kept */
 #define EXEC_SESSION_MAX 128u /* bytes of the id of a session */
 #define EXEC_TIMEOUT_MAX_MS (7ull * 24 * 3600 * 1000)
 
@@ -81,7 +81,8 @@ struct exec_info {
 	const char *context, *ns;
 	bool created;          /* it made its context */
 	char *const *argv;     /* of a command string: moat-run's own */
-	const char *command;   /* the first EXEC_COMMAND_SHOWN bytes of the string as it was sent; NULL: it was an argv */
+	const char *
+		command; /* the first EXEC_COMMAND_SHOWN bytes of the string as it was sent; NULL: it was an argv */
 	enum context_state_fate state_fate; /* ENDED: of what the string changed */
 	bool own_env;          /* its request had an env: what its arguments hold may be secret */
 	pid_t pid;             /* in its namespace; 0 while starting */

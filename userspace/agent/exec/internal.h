@@ -62,7 +62,7 @@ struct exec_string {
 	char *text;    /* until it executes; counted as held */
 	char *entries; /* what goes with it, see run/protocol.h */
 	size_t len, entries_len;
-	bool wants_state; /* what it changes is the context's */
+	bool wants_state;      /* what it changes is the context's */
 	int file, end, socket; /* for moat-run both; ours */
 	enum context_state_fate fate;
 };
@@ -125,7 +125,8 @@ void exec_describe_failure(struct refusal *e, const struct exec *x, int err, enu
 void exec_string_init(struct exec *x);
 /* Takes what is needed of it along; directory: where it starts. Whether it sees the context's
  * state, and changes it. 0 or -errno. */
-int exec_string_copy(struct exec *x, const char *text, const char *directory, bool sees, bool changes);
+int exec_string_copy(struct exec *x, const char *text, const char *directory, bool sees,
+		     bool changes);
 /* Its turn has come; it has executed; it has ended, and what it changed is the context's; it is forgotten. */
 int exec_string_open(struct exec *x);
 void exec_string_started(struct exec *x);

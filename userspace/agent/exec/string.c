@@ -35,14 +35,16 @@ static void forget_text(struct exec_string *s)
 	s->entries = NULL;
 }
 
-int exec_string_copy(struct exec *x, const char *text, const char *directory, bool sees, bool changes)
+int exec_string_copy(struct exec *x, const char *text, const char *directory, bool sees,
+		     bool changes)
 {
 	struct exec_string *s = &x->string;
 	size_t n = strlen(text);
 
 	s->wants_state = changes;
 	s->shown = strndup(text, EXEC_COMMAND_SHOWN);
-	if (!s->shown || context_state_entries(x->context, directory, sees, &s->entries, &s->entries_len) < 0)
+	if (!s->shown ||
+	    context_state_entries(x->context, directory, sees, &s->entries, &s->entries_len) < 0)
 		return -ENOMEM;
 	if (!held_take(n))
 		return -ENOBUFS;
@@ -58,8 +60,10 @@ int exec_string_copy(struct exec *x, const char *text, const char *directory, bo
 
 static int new_file(void)
 {
-	static bool plain; /* a kernel that does not know the flag, without which it would be asked each time */
-	int fd = plain ? -1 : memfd_create("string", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+	static bool
+		plain; /* a kernel that does not know the flag, without which it would be asked each time */
+	int fd = plain ? -1 :
+			 memfd_create("string", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
 
 	plain = plain || (fd < 0 && errno == EINVAL);
 	if (plain)
@@ -75,7 +79,9 @@ static int write_input(int fd, const struct exec_string *s)
 		.variables_len = (uint32_t)s->entries_len,
 		.string_len = (uint32_t)s->len,
 	};
-	struct iovec parts[] = { { &head, sizeof(head) }, { s->entries, s->entries_len }, { s->text, s->len } };
+	struct iovec parts[] = { { &head, sizeof(head) },
+				 { s->entries, s->entries_len },
+				 { s->text, s->len } };
 	ssize_t n = pwritev(fd, parts, ARRAY_LEN(parts), 0); /* it is read from its beginning */
 
 	if (n != (ssize_t)(sizeof(head) + s->entries_len + s->len))

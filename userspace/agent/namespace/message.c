@@ -83,9 +83,13 @@ static int send_packet(int socket, size_t len, const int *fds, size_t n_fds)
 int namespace_send_spawn(struct namespace *ns, const struct namespace_spawn *s)
 {
 	int out = s->stdio[1]; /* also what fills the place of a descriptor that is not there */
-	const int fds[SEND_FDS_MAX] = { s->stdio[0] >= 0 ? s->stdio[0] : out, out, s->stdio[2],
-					s->cgroup_fd >= 0 ? s->cgroup_fd : out, s->program,
-					s->given[0], s->given[1] };
+	const int fds[SEND_FDS_MAX] = { s->stdio[0] >= 0 ? s->stdio[0] : out,
+					out,
+					s->stdio[2],
+					s->cgroup_fd >= 0 ? s->cgroup_fd : out,
+					s->program,
+					s->given[0],
+					s->given[1] };
 	size_t len, n;
 	int r;
 
