@@ -132,10 +132,10 @@ static void stream_event_end(struct api_request *r)
 	jbuf_newline(&r->reply);
 }
 
-static void write_warnings(struct api_request *r)
+static void write_warnings(struct api_request *r, enum context_state_fate fate)
 {
-	if (r->secrets || r->warnings.n > 0)
-		api_write_warnings(&r->reply, r->secrets, &r->warnings);
+	if (r->secrets || r->warnings.n > 0 || api_warns_of(fate))
+		api_write_warnings(&r->reply, r->secrets, &r->warnings, fate);
 }
 
 static void on_started(struct exec_observer *o, struct exec *exec)
@@ -152,7 +152,7 @@ static void on_started(struct exec_observer *o, struct exec *exec)
 		jbuf_add_bool(&r->reply, "created", info.created);
 		jbuf_add_signed(&r->reply, "pid", info.pid);
 		jbuf_add_time(&r->reply, "startedAt", info.started_unix_ms);
-		write_warnings(r);
+		write_warnings(r, CONTEXT_STATE_UNASKED);
 		stream_event_end(r);
 		api_resume(r);
 	} else if (!r->wait) {
@@ -160,7 +160,7 @@ static void on_started(struct exec_observer *o, struct exec *exec)
 		jbuf_add_text(&r->reply, "id", info.id);
 		jbuf_add_text(&r->reply, "context", info.context);
 		jbuf_add_bool(&r->reply, "created", info.created);
-		write_warnings(r);
+		write_warnings(r, CONTEXT_STATE_UNASKED);
 		jbuf_close(&r->reply, '}');
 		r->status = 202;
 		api_exec_detach(r);
@@ -227,12 +227,14 @@ static void on_ended(struct exec_observer *o, struct exec *exec)
 			text_flush(&r->text[i], emitters[i], r);
 		stream_event(r, "exit");
 		api_write_result(&r->reply, &info, API_OUTPUT_SENT, NULL);
+		if (api_warns_of(info.state_fate))
+			api_write_warnings(&r->reply, NULL, NULL, info.state_fate);
 		stream_event_end(r);
 		r->stream_ended = true;
 	} else {
 		jbuf_open(&r->reply, '{');
 		api_write_result(&r->reply, &info, API_OUTPUT_HERE, r->pieces);
-		write_warnings(r);
+		write_warnings(r, info.state_fate);
 		jbuf_close(&r->reply, '}');
 		r->status = 200;
 	}

@@ -209,6 +209,7 @@ enum MHD_Result api_contexts_list(struct api_request *r);
 enum MHD_Result api_context_create(struct api_request *r);
 enum MHD_Result api_context_get(struct api_request *r);
 enum MHD_Result api_context_patch(struct api_request *r);
+enum MHD_Result api_context_reset(struct api_request *r);
 enum MHD_Result api_context_remove(struct api_request *r);
 void api_context_detach(struct api_request *r);
 enum MHD_Result api_services_list(struct api_request *r);
@@ -235,8 +236,10 @@ void api_write_result(struct jbuf *b, const struct exec_info *info, enum api_out
 int api_find_secrets(const json_t *env, char ***ret_names);
 /* Records them: all commands of the context can read them. */
 void api_record_secrets(struct api *api, const char *context, char *const *names);
-/* "warnings": […], of these names, and of a command string; either may be NULL. */
-void api_write_warnings(struct jbuf *b, char *const *names, const struct command_warnings *string);
+/* "warnings": […], of these names, and of a command string; either may be NULL; and of the state. */
+void api_write_warnings(struct jbuf *b, char *const *names, const struct command_warnings *string,
+			enum context_state_fate fate);
+bool api_warns_of(enum context_state_fate fate);
 
 /* ---- answer.c ---- */
 /* Counts what the request holds now; see base/held.h. */

@@ -18,6 +18,7 @@ static const struct api_route routes[] = {
 	{ "GET", "/v1/contexts/{id}", NULL, false, api_context_get },
 	{ "PATCH", "/v1/contexts/{id}", NULL, false, api_context_patch },
 	{ "DELETE", "/v1/contexts/{id}", remove_query, true, api_context_remove },
+	{ "DELETE", "/v1/contexts/{id}/state", NULL, false, api_context_reset },
 	{ "GET", "/v1/services", NULL, false, api_services_list },
 	{ "GET", "/v1/status", NULL, false, api_status_get },
 	{ "GET", "/v1/health", health_query, false, api_health_get },

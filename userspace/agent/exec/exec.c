@@ -29,6 +29,7 @@ static void release(struct exec *x)
 	loop_timer_cancel(x->execs->loop, &x->timer);
 	loop_timer_cancel(x->execs->loop, &x->again);
 	exec_output_close(x);
+	exec_string_close(x);
 	wipe_env(x);
 	free_ptr(&x->cwd);
 	if (x->cgroup)
@@ -72,6 +73,7 @@ void exec_free(struct exec *x)
 	for (int i = 0; i < 2; i++)
 		exec_block_unref(take_ptr(x->out[i].block));
 	free_wiped(x->argv, x->argv_size);
+	exec_string_free(x);
 	free(x);
 }
 
@@ -229,6 +231,7 @@ static void command_ended(struct exec *x)
 	bool left = cgroup_populated(x->cgroup);
 
 	x->exited = true;
+	exec_string_ended(x);
 	if (!left) {
 		finish(x, false);
 	} else if (x->killed || namespace_kind(x->ns) == CONTEXT_SECURE) {
@@ -386,6 +389,7 @@ void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step
 	struct exec_observer *o = x->observer;
 
 	wipe_env(x);
+	exec_string_started(x);
 	if (err) {
 		spawn_failed(x, err, step);
 		return;

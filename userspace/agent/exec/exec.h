@@ -15,7 +15,7 @@
 
 #include <sys/types.h>
 
-#include "agent/context/context.h"
+#include "agent/context/state.h"
 #include "base/histogram.h"
 #include "agent/namespace/namespace.h"
 #include "base/refusal.h"
@@ -23,6 +23,7 @@
 #define EXEC_RUNNING_MAX 4096u
 #define EXEC_ENDED_MAX 256u
 #define EXEC_OUTPUT_DEFAULT (1024u * 1024) /* kept per stream, the first bytes */
+#define EXEC_COMMAND_SHOWN 4100u           /* bytes of a command string that are kept */
 #define EXEC_SESSION_MAX 128u /* bytes of the id of a session */
 #define EXEC_TIMEOUT_MAX_MS (7ull * 24 * 3600 * 1000)
 
@@ -80,7 +81,9 @@ struct exec_info {
 	const char *context, *ns;
 	bool created;          /* it made its context */
 	char *const *argv;     /* of a command string: moat-run's own */
-	const char *command;   /* the string as it was sent; NULL: it was an argv */
+	const char *
+		command; /* the first EXEC_COMMAND_SHOWN bytes of the string as it was sent; NULL: it was an argv */
+	enum context_state_fate state_fate; /* ENDED: of what the string changed */
 	bool own_env;          /* its request had an env: what its arguments hold may be secret */
 	pid_t pid;             /* in its namespace; 0 while starting */
 	bool background;       /* ENDED, but children of it still run */
@@ -153,6 +156,9 @@ int execs_context_add(struct execs *execs, const char *name, const struct config
 		      struct context **ret, struct refusal *e);
 int execs_context_change(struct execs *execs, struct context *c, const struct config_context *values,
 			 struct refusal *e);
+
+/* Forgets what the commands of a context left of their directory and variables; whether there was anything. */
+bool execs_context_reset(struct execs *execs, struct context *c);
 
 /* Whether it is one: UTF-8 without control characters, at most EXEC_SESSION_MAX bytes. */
 bool exec_session_id_valid(const char *id);

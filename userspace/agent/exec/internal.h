@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of the exec module share: start.c (requests), exec.c (life cycle),
- * failure.c (why not), contexts.c (how they come and go), output.c (pipes and capture), info.c (what can be asked). */
+ * failure.c (why not), string.c (command strings), contexts.c (how they come and go), output.c (pipes and capture), info.c (what can be asked). */
 #ifndef MOAT_EXEC_INTERNAL_H
 #define MOAT_EXEC_INTERNAL_H
 
-#include "agent/context/context.h"
+#include "agent/context/state.h"
 #include "agent/exec/exec.h"
 #include "base/list.h"
 
@@ -56,6 +56,17 @@ struct exec_pipe {
 	uint64_t total;
 };
 
+/* Of a command string. */
+struct exec_string {
+	char *shown;   /* its beginning, for listings */
+	char *text;    /* until it executes; counted as held */
+	char *entries; /* what goes with it, see run/protocol.h */
+	size_t len, entries_len;
+	bool wants_state;      /* what it changes is the context's */
+	int file, end, socket; /* for moat-run both; ours */
+	enum context_state_fate fate;
+};
+
 struct exec {
 	struct list link, ended_link;
 	struct list in_context; /* in context->execs */
@@ -73,11 +84,13 @@ struct exec {
 
 	struct namespace_spawn spawn; /* valid while STARTING */
 	char *cwd;
+	bool in_state; /* cwd is where an earlier command of the context went */
 	char **env;
 	size_t env_size;
 	char **argv;
 	size_t argv_size;
-	bool is_string; /* argv[1] is the command string */
+	bool is_string;
+	struct exec_string string;
 	int stdin_fd; /* -EBADF: /dev/null */
 	struct exec_pipe out[2];
 
@@ -107,6 +120,19 @@ void exec_open_runner(struct execs *execs);
 int exec_describe_errno(struct refusal *e, int err);
 /* Of what moat-init, or the namespace, says. err: positive. */
 void exec_describe_failure(struct refusal *e, const struct exec *x, int err, enum init_step step);
+
+/* string.c */
+void exec_string_init(struct exec *x);
+/* Takes what is needed of it along; directory: where it starts. Whether it sees the context's
+ * state, and changes it. 0 or -errno. */
+int exec_string_copy(struct exec *x, const char *text, const char *directory, bool sees,
+		     bool changes);
+/* Its turn has come; it has executed; it has ended, and what it changed is the context's; it is forgotten. */
+int exec_string_open(struct exec *x);
+void exec_string_started(struct exec *x);
+void exec_string_ended(struct exec *x);
+void exec_string_close(struct exec *x);
+void exec_string_free(struct exec *x);
 
 /* contexts.c */
 

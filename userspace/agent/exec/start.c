@@ -56,12 +56,16 @@ static int prepare_spawn(struct namespace_spawn *spawn)
 		r = cgroup_get_exec(x->execs->cgroups, x->context->group, &x->cgroup, &f);
 	if (r == 0 && x->out[1].fd < 0)
 		r = exec_output_open(x);
+	if (r == 0 && x->is_string)
+		r = exec_string_open(x);
 	if (r < 0)
 		return r;
 	spawn->stdio[0] = x->stdin_fd;
 	spawn->stdio[1] = x->out[EXEC_STDOUT].child_end;
 	spawn->stdio[2] = x->out[EXEC_STDERR].child_end;
 	spawn->cgroup_fd = cgroup_fd(x->cgroup);
+	spawn->given[0] = x->string.file;
+	spawn->given[1] = x->string.end;
 	return 0;
 }
 
@@ -82,6 +86,7 @@ static void fill_spawn(struct exec *x, const struct context *c)
 		.cwd = x->cwd,
 		.cgroup_fd = -EBADF,
 		.program = x->is_string ? x->execs->runner : -EBADF,
+		.given = { -EBADF, -EBADF },
 		.capabilities = values->capabilities,
 		.no_new_privs = values->no_new_privs,
 		.own_tmp = values->own_tmp,
@@ -100,6 +105,7 @@ static struct exec *exec_new(struct execs *execs)
 	x->started_ns = now_ns();
 	x->execs = execs;
 	x->stdin_fd = -EBADF;
+	exec_string_init(x);
 	for (int i = 0; i < 2; i++)
 		x->out[i].fd = x->out[i].child_end = x->out[i].source.fd = -EBADF;
 	list_init(&x->link);
@@ -108,24 +114,48 @@ static struct exec *exec_new(struct execs *execs)
 	return x;
 }
 
+/* Settings, the state where the command sees it, and its own. 0 or -ENOMEM. */
+static int copy_env(struct exec *x, char *const *over, bool own, bool sees_state)
+{
+	const struct context *c = x->context;
+	char **base = NULL;
+	size_t size = 0;
+	int r;
+
+	if (!sees_state || !c->state)
+		return context_env_build(c->settings->env[own], over, &x->env, &x->env_size);
+	r = context_state_env(c, &base, &size);
+	if (r == 0)
+		r = context_env_build(base, over, &x->env, &x->env_size);
+	free_wiped(base, size);
+	return r;
+}
+
 /* Copies all a command needs; on failure the caller frees x. 0 or -errno. */
 static int copy_request(struct exec *x, const struct exec_request *request)
 {
+	static char *const string[] = { (char *)"moat-run", NULL };
 	const struct context *c = x->context;
-	char *const string[] = { (char *)"moat-run", (char *)request->command, NULL };
 	bool own = namespace_kind(x->ns) == CONTEXT_SECURE;
+	const char *directory = request->cwd;
 	int r;
 
 	x->is_string = request->command;
 	r = context_env_build(NULL, x->is_string ? string : request->argv, &x->argv, &x->argv_size);
 	if (r == 0)
-		r = context_env_build(c->settings->env[own], request->env, &x->env,
-				      &x->env_size);
+		r = copy_env(x, request->env, own, !own);
 	if (r < 0)
 		return r;
-	x->cwd = strdup(request->cwd ? request->cwd : c->settings->directory[own]);
+	if (!directory && !own)
+		directory = context_state_directory(c);
+	x->in_state = !request->cwd && directory;
+	x->cwd = strdup(directory ? directory : c->settings->directory[own]);
 	if (!x->cwd)
 		return -ENOMEM;
+	if (x->is_string)
+		r = exec_string_copy(x, request->command, x->cwd, !own, !own && !x->own_env);
+	if (r < 0)
+		return r;
 	return request->stdin_data ?
 		       exec_stdin_open(x, request->stdin_data, request->stdin_len) : 0;
 }
