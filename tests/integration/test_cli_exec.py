@@ -183,7 +183,8 @@ def every_byte(session):
     for name, data in outputs().items():
         with open(path, "wb") as file:
             file.write(data)
-        kept = data[:1 << 20]
+        head = (1 << 20) // 12 * 3
+        kept = data if len(data) <= 1 << 20 else data[:head] + data[head - (1 << 20):]
         for script, key in (("exec cat $0", "stdout"), ("exec cat $0 >&2", "stderr")):
             argv = ["exec", "--", "/bin/sh", "-c", script, path]
             assert getattr(run_moat(session, *argv), key) == data, (name, key)

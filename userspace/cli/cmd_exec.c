@@ -206,8 +206,13 @@ static int on_event(struct session *s, const char *line, size_t len)
 		return on_output(s, event, STDOUT_FILENO);
 	if (strcmp(type, "stderr") == 0)
 		return on_output(s, event, STDERR_FILENO);
-	if (strcmp(type, "exit") != 0)
+	if (!event || !*type)
 		return -EPROTO;
+	if (strcmp(type, "gap") == 0)
+		complain("OUTPUT_LOST", "%lld bytes of its output are lost",
+			 (long long)member_number(event, "lost"));
+	if (strcmp(type, "exit") != 0)
+		return 0;
 	s->status = result_status(event);
 	return 0;
 }

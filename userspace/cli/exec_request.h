@@ -5,11 +5,12 @@
 
 #include "cli/cli.h"
 
+#define EXEC_SLOW_MS (7 * 24 * 3600 * 1000) /* the most that the agent takes */
 #define EXEC_STDIN_MAX (1024u * 1024) /* a request may be twice as large: room for base64 */
 
 struct exec_options {
 	json_t *env; /* object; owned */
-	const char *context, *session, *directory;
+	const char *context, *session, *directory, *id;
 	bool secure, no_isolation, input, detach;
 	uint64_t timeout_ms; /* 0: none */
 	char **argv;         /* borrowed */

@@ -20,6 +20,7 @@ TABLE = [
     ("api_flood", "*", NATIVE, "HTTP, limits of connections and deadlines are the agent's own code, and a machine that is not "
                                "emulated can flood it"),
     ("api", "*", ONE, "requests, answers and streams are made by the agent alone"),
+    ("process", "*", ONE, "ids, streams and what is kept of them are the agent's own work"),
     ("context_life", "*", ONE, "contexts are data of the agent's; that they are kept apart needs lsm and runs everywhere"),
     ("run", "*", ONE, "strings are read by the agent and evaluated by moat-run, which asks the kernel what shells ask"),
     ("cli", "*", ONE, "the command line speaks HTTP; it asks no kernel"),

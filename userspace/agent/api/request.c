@@ -128,7 +128,7 @@ static ssize_t on_stream_read(void *cls, uint64_t position, char *buf, size_t ma
 		return MHD_CONTENT_READER_END_WITH_ERROR;
 	if (api_stream_pending(r) == 0) {
 		r->reply.len = r->sent = 0;
-		if (r->reply.capacity > API_STREAM_LOW || held_scarce())
+		if (r->reply.capacity > API_STREAM_BATCH || held_scarce())
 			jbuf_free(&r->reply);
 		api_count_held(r);
 		if (r->refill)
@@ -144,11 +144,7 @@ static ssize_t on_stream_read(void *cls, uint64_t position, char *buf, size_t ma
 	n = n < max ? n : max;
 	memcpy(buf, r->reply.data + r->sent, n);
 	r->sent += n;
-	if (r->paused && r->exec &&
-	    api_stream_pending(r) < (held_scarce() ? 1 : API_STREAM_LOW)) {
-		r->paused = false;
-		exec_pause(r->exec, false);
-	}
+	r->progress_ns = now_ns();
 	return (ssize_t)n;
 }
 
@@ -199,6 +195,7 @@ void api_resume(struct api_request *r)
 void api_detach(struct api_request *r)
 {
 	api_exec_detach(r);
+	api_stream_detach(r);
 	api_events_detach(r);
 	api_context_detach(r);
 }

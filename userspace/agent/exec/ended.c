@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Results of execs that have ended, as long as there is room for them. */
+#include "agent/exec/internal.h"
+#include "base/held.h"
+
+static size_t kept(const struct exec *x)
+{
+	return capture_kept(&x->out[0].kept) + capture_kept(&x->out[1].kept);
+}
+
+static struct exec *oldest(struct execs *execs, bool of_client)
+{
+	return list_entry(execs->ended[of_client].next, struct exec, ended_link);
+}
+
+/* The newest ended execs stay; also less, when their output is much. */
+void execs_evict(struct execs *execs)
+{
+	if (execs->walking)
+		return;
+	while (execs->n_ended[0] > EXEC_ENDED_MAX)
+		exec_free(oldest(execs, 0));
+	while (execs->n_ended[1] > EXEC_ENDED_CLAIMED_MAX)
+		exec_free(oldest(execs, 1));
+	/* Those that somebody wants to ask for by an id of his own go last. */
+	while ((execs->n_ended[0] > 1 || execs->n_ended[1] > 1) &&
+	       (execs->kept_ended > EXECS_OUTPUT_ENDED_MAX || execs->kept_ended > held_max() / 4))
+		exec_free(oldest(execs, execs->n_ended[0] <= 1));
+}
+
+void execs_make_room(struct execs *execs, size_t n, const struct exec *x)
+{
+	if (execs->walking)
+		return;
+	for (int i = 0; i < 2; i++) {
+		list_for_each_safe(pos, &execs->ended[i]) {
+			struct exec *old = list_entry(pos, struct exec, ended_link);
+
+			if (n <= held_max() && held_used() <= held_max() - n && !held_scarce())
+				return;
+			if (old != x)
+				exec_free(old);
+		}
+	}
+}
+
+void exec_ended_add(struct exec *x)
+{
+	struct execs *execs = x->execs;
+
+	execs->n_ended[x->of_client]++;
+	execs->kept_ended += kept(x);
+	list_append(&execs->ended[x->of_client], &x->ended_link);
+	execs_evict(execs);
+}
+
+void exec_ended_remove(struct exec *x)
+{
+	if (list_empty(&x->ended_link))
+		return;
+	x->execs->n_ended[x->of_client]--;
+	x->execs->kept_ended -= kept(x);
+	list_remove(&x->ended_link);
+}
