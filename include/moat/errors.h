@@ -4,7 +4,7 @@
  * that the command line gives for it. One table; the enum, the server and the client come from it.
  *
  * An error body is {"code": NAME, "message": text, "details": {…}}; details is optional and holds,
- * where known, "errno" (number), "step" (see userspace/init/protocol.h), "field", "offset", "limit", "exitCode"; of a command
+ * where known, "errno" (number), "step" (see userspace/init/protocol.h), "field", "offset", "limit", "expected", "exitCode"; of a command
  * string that is refused "construct", "offset", "line", "column", "excerpt", "hint" and "retry" (see moat-run(7)).
  */
 #ifndef MOAT_ERRORS_H
@@ -35,6 +35,8 @@
 	X(ID_TAKEN, 409, 125)          /* of a process: by a request that was another one */       \
 	X(AGENT_RESTARTED, 409,                                                                    \
 	  125)                   /* the instance that a request names is gone; nothing has run */  \
+	X(WRONG_OFFSET, 409, 125)      /* of stdin: bytes before it are missing; details.expected */ \
+	X(STDIN_CLOSED, 409, 125)      /* or nobody reads it any more, or it was never open */     \
 	X(RESULT_GONE, 410, 125) /* the request was sent before; details.exitCode */               \
 	X(BODY_TOO_LARGE, 413, 125)        /* details.limit, bytes */                              \
 	X(ARGUMENTS_TOO_LARGE, 413, 125)   /* argv + env; details.limit, bytes */                  \

@@ -3,8 +3,11 @@
 
 import base64
 import contextlib
+import hashlib
+import http.client
 import json
 import os
+import random
 import subprocess
 import threading
 import time
@@ -288,3 +291,106 @@ def command_line(session):
     assert (ran.returncode, ran.stdout) == (0, b"early\n"), ran
     end(session, identifier)
     assert moat(session, "logs", "-f", "--since", "-1", name).returncode == 125
+
+
+# Raw bytes, and standard input
+
+def write(session, identifier, data, query="", **options):
+    return session.api.request("POST", f"/v1/processes/{identifier}/stdin?{query}", data, **options)
+
+
+@test("the bytes of a stream come as they are, live and later, from any byte on; one that is lost is refused", needs=("moat",), timeout=60)
+def raw(session):
+    identifier = session.api.start(places.PYTHON, "-c", "import os, time\nfor n in range(256): os.write(1, bytes(range(256)) * 8)\n"
+                                   "time.sleep(0.3); os.write(2, b'err'); os.write(1, b'end')")
+    data = bytes(range(256)) * 2048 + b"end"
+    assert session.api.request("GET", f"/v1/processes/{identifier}/stdout").body == data
+    assert session.api.request("GET", f"/v1/processes/{identifier}/stdout?since={len(data) - 4}").body == b"\xffend"
+    assert session.api.request("GET", f"/v1/processes/{identifier}/stderr?follow=false").body == b"err"
+    large = session.exec("/usr/bin/head", "-c", "5000000", "/dev/zero").id
+    reply = session.api.request("GET", f"/v1/processes/{large}/stdout?since=1000000")
+    assert code(reply) == (410, "RESULT_GONE"), reply
+    first = reply.json["details"]["expected"]
+    assert len(session.api.request("GET", f"/v1/processes/{large}/stdout?since={first}").body) == 5000000 - first
+    try:
+        session.api.request("GET", f"/v1/processes/{large}/stdout")
+        raise AssertionError("an answer with a hole ended well")
+    except http.client.IncompleteRead as cut:
+        assert 200000 < len(cut.partial) < 300000
+    reply = session.api.request("GET", f"/v1/processes/{identifier}/stdout?since=99999999")
+    assert code(reply) == (400, "BAD_VALUE"), reply
+
+
+@test("what is written to stdin is read in its order; bytes that were written are left out, missing ones refused", needs=("moat",))
+def stdin(session):
+    identifier = session.api.start("/bin/cat", stdinOpen=True)
+    assert write(session, identifier, b"one").json == {"id": identifier, "accepted": 3, "offset": 3, "closed": False}
+    assert write(session, identifier, b"onetwo", "offset=0").json["offset"] == 6
+    assert write(session, identifier, b"two", "offset=3").json == {"id": identifier, "accepted": 3, "offset": 6, "closed": False}
+    reply = write(session, identifier, b"x", "offset=7")
+    assert code(reply) == (409, "WRONG_OFFSET") and reply.json["details"]["expected"] == 6, reply
+    procs.wait_until(lambda: session.api.process(identifier)["stdout"] == "onetwo", 10, "it to be read")
+    assert write(session, identifier, b"\0\xff", "offset=6&close").json["closed"] is True
+    ended = procs.wait_until(lambda: (p := session.api.process(identifier))["state"] == "ended" and p, 10, "its end")
+    assert base64.b64decode(ended["stdout"]) == b"onetwo\0\xff" and ended["exitCode"] == 0, ended
+    assert code(write(session, identifier, b"x")) == (409, "STDIN_CLOSED")
+    other = session.api.start("/bin/sleep", "86454")
+    assert code(write(session, other, b"x")) == (409, "STDIN_CLOSED")
+    end(session, other)
+    assert code(session.api.request("POST", "/v1/exec", {"argv": ["/bin/cat"], "stdin": "x", "stdinOpen": True})) == (400, "BAD_VALUE")
+
+
+@test("a full pipe holds up who writes to it, and nobody else; 100 MB come through, each byte once", needs=("moat",), timeout=120)
+def stdin_full(session):
+    slow = session.api.start("/bin/sleep", "86457", stdinOpen=True)
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(write(session, slow, bytes(1 << 20))))
+    thread.start()
+    data = random.Random(5).randbytes(1 << 20)
+    sums = session.api.start("/usr/bin/sha256sum", stdinOpen=True)
+    connection = unixhttp.Connection(session.agent.socket, 600)
+    for number in range(100):
+        connection.request("PUT", f"/v1/processes/{sums}/stdin?offset={number << 20}" + ("&close" if number == 99 else ""), body=data)
+        assert json.loads(connection.getresponse().read())["offset"] == (number + 1) << 20
+    connection.close()
+    ended = procs.wait_until(lambda: (p := session.api.process(sums))["state"] == "ended" and p, 60, "its end")
+    assert ended["stdout"].split()[0] == hashlib.sha256(data * 100).hexdigest(), ended
+    assert not answers, "a pipe of 64 KiB took a MiB"
+    end(session, slow)
+    thread.join(60)
+    assert code(answers[0]) == (409, "STDIN_CLOSED") and answers[0].json["details"]["expected"] == 65536, answers
+
+
+@test("who goes away while his bytes wait leaves what was written, and the next one goes on there", needs=("moat",))
+def stdin_abandoned(session):
+    script = "import os, sys, time; os.read(0, 1); os.write(1, b'r'); n = 1\nwhile not os.path.exists(sys.argv[1]): time.sleep(0.05)\n" \
+             "while piece := os.read(0, 65536): n += len(piece)\nprint(n)"
+    go = f"{session.scratch}/{fresh('go')}"
+    identifier = session.api.start(places.PYTHON, "-uc", script, go, stdinOpen=True)
+    connection = unixhttp.Connection(session.agent.socket, 60)
+    connection.request("POST", f"/v1/processes/{identifier}/stdin?offset=0", body=bytes(500000))
+    procs.wait_until(lambda: session.api.process(identifier)["stdout"] == "r", 20, "the first byte")
+    connection.close()
+    reply = procs.wait_until(lambda: (a := write(session, identifier, b"", "offset=99999999")).json["details"]["expected"] and a, 20, "an answer")
+    assert reply.json["details"]["expected"] < 500000, reply
+    with open(go, "w", encoding="ascii"):
+        pass
+    assert write(session, identifier, bytes(500000), "offset=0&close").json["offset"] == 500000
+    procs.wait_until(lambda: session.api.process(identifier)["stdout"] == "r500000\n", 20, "all of it")
+
+
+@test("moat exec -i sends stdin as it comes, more than fits into a request, while output comes back", needs=("moat",), timeout=60)
+def exec_stdin(session):
+    data = random.Random(6).randbytes(5 << 20)
+    ran = moat(session, "exec", "-i", "--", "/bin/cat", input=data)
+    assert ran.returncode == 0 and ran.stdout == data, (ran.returncode, len(ran.stdout), ran.stderr)
+    environment = {"PATH": "/usr/bin:/bin", "MOAT_SOCKET": session.agent.socket}
+    with subprocess.Popen([os.path.join(session.build, "moat"), "exec", "-i", "--", "/bin/cat"], env=environment, bufsize=0,
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as cli:
+        for line in (b"one\n", b"two\n"):
+            cli.stdin.write(line)
+            assert cli.stdout.readline() == line
+        cli.stdin.close()
+        assert cli.wait(60) == 0
+    ran = moat(session, "exec", "-i", "--", "/bin/true", input=data)
+    assert ran.returncode == 0 and not ran.stderr, ran

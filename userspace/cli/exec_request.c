@@ -29,7 +29,8 @@ const char help_exec[] =
 	"      --no-isolation    run among the others of the context also with variables, which\n"
 	"                        they can then read: for configuration, not for secrets\n"
 	"      --timeout TIME    kill it and all its children after TIME: 500ms, 30s, 5m, 2h\n"
-	"  -i, --stdin           send it what is on stdin (read to its end, at most 1 MiB)\n"
+	"  -i, --stdin           send it what is on stdin, as it comes (with --detach and --json\n"
+	"                        read to its end first, at most 1 MiB)\n"
 	"  -d, --detach          do not wait; print its id\n"
 	"      --json            print the result as JSON, when it has ended\n"
 	"      --socket PATH     the socket of moatd\n\n"
@@ -230,7 +231,9 @@ int exec_options_body(const struct exec_options *o, char **ret_body)
 		json_object_set_new(body, "wait", json_false());
 	else /* who reads us decides how fast, as in any pipeline */
 		json_object_set_new(body, "slowMs", json_integer(EXEC_SLOW_MS));
-	if (o->input) {
+	if (o->input_live) {
+		json_object_set_new(body, "stdinOpen", json_true());
+	} else if (o->input) {
 		status = add_stdin(body);
 		if (status)
 			return status;

@@ -12,6 +12,7 @@ struct exec_options {
 	json_t *env; /* object; owned */
 	const char *context, *session, *directory, *id;
 	bool secure, no_isolation, input, detach;
+	bool input_live; /* set before the body is made: stdin is sent as it comes */
 	uint64_t timeout_ms; /* 0: none */
 	char **argv;         /* borrowed */
 	bool run;            /* set before they are parsed: argv is one command string */

@@ -20,7 +20,7 @@ struct exec_body {
 	struct json_blob input;
 	const char *id, *instance, *on_slow;
 	uint64_t timeout_ms, beat_ms, slow_ms;
-	bool isolated, shared, wait; /* shared: isolated is there, and false */
+	bool stdin_open, isolated, shared, wait; /* shared: isolated is there, and false */
 };
 
 #define FIELD(name, kind, member) name, kind, offsetof(struct exec_body, member)
@@ -35,6 +35,7 @@ static const struct json_field exec_fields[] = {
 	{ FIELD("cwd", JSON_KIND_TEXT, cwd), .min = 1, .max = PATH_MAX - 1 },
 	{ FIELD("stdin", JSON_KIND_BLOB, input) },
 	{ FIELD("stdinEncoding", JSON_KIND_TEXT, stdin_encoding), .only = "base64" },
+	{ FIELD("stdinOpen", JSON_KIND_BOOL, stdin_open) },
 	{ FIELD("timeoutMs", JSON_KIND_NUMBER, timeout_ms), .min = 1, .max = EXEC_TIMEOUT_MAX_MS },
 	{ FIELD("isolated", JSON_KIND_BOOL, isolated) },
 	{ FIELD("wait", JSON_KIND_BOOL, wait) },
@@ -67,6 +68,9 @@ static int check_body(const struct exec_body *body, bool stream, struct refusal 
 	} else if (body->stdin_encoding && !body->input.data) {
 		field = "stdinEncoding";
 		text = "needs stdin";
+	} else if (body->stdin_open && body->input.data) {
+		field = "stdinOpen";
+		text = "must not stand beside stdin";
 	} else if (body->id && !exec_id_valid(body->id)) {
 		field = "id";
 		text = "must be of A-Z a-z 0-9 . _ - and not begin as x1";
@@ -204,7 +208,7 @@ void api_exec_detach(struct api_request *r)
 	if (!exec)
 		return;
 	/* Who gave up before the first line does not know its id, and could not end it. */
-	if (r->streaming && r->sequence == 0 && !r->retry)
+	if (r->streaming && r->starter && r->sequence == 0 && !r->retry)
 		(void)exec_kill(exec);
 	exec_unobserve(exec, &r->observer);
 }
@@ -280,6 +284,7 @@ static int start(struct api_request *r, const struct exec_body *body)
 			     body->shared   ? EXEC_NOT_ISOLATED :
 					      EXEC_ISOLATED_BY_ENV,
 		.cwd = body->cwd,
+		.stdin_open = body->stdin_open,
 		.timeout_ms = body->timeout_ms,
 		.id = body->id,
 		.body = r->body,
@@ -303,6 +308,7 @@ static int start(struct api_request *r, const struct exec_body *body)
 	if (result == 0) {
 		struct exec_info info;
 
+		r->starter = true;
 		r->exec = exec;
 		exec_get_info(exec, &info);
 		api_record_secrets(r->api, info.context, r->secrets);

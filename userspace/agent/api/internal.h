@@ -9,7 +9,9 @@
  *   answer.c   answers with output of a command
  *   exec.c     POST /v1/exec
  *   process.c  /v1/processes
+ *   stdin.c    what a process reads
  *   stream.c   what a process writes, as it comes
+ *   raw.c      the same, nothing but its bytes
  *   context.c  /v1/contexts
  *   status.c   /v1/status, /v1/services, /v1/health
  *   events.c   /v1/events
@@ -133,9 +135,15 @@ struct api_request {
 	struct exec *exec; /* while observed */
 	struct command_warnings warnings; /* of its command string */
 	bool wait;
+	bool starter; /* whose request started exec */
 	bool retry; /* of a request that was sent before */
 	uint64_t sequence;
 	char **secrets; /* names to warn of; NULL: none. Owned */
+
+	/* POST /v1/processes/{id}/stdin */
+	struct exec_write input;
+	struct exec *input_of; /* while it waits */
+	bool body_in_use; /* body stays until the answer */
 
 	/* A stream of what an exec writes, see stream.c */
 	struct exec *source; /* pinned; NULL: none */
@@ -145,6 +153,8 @@ struct api_request {
 	uint64_t sent_ns,
 		progress_ns; /* when the last line was made, and the client last took some or had taken all */
 	bool follow;
+	enum exec_stream raw; /* of which the bytes are sent as they are, from raw_at on */
+	uint64_t raw_at;
 
 	/* DELETE /v1/contexts/{id} */
 	struct context_waiter waiter;
@@ -187,8 +197,9 @@ void api_list_open(struct api_request *r, const char *name);
 enum MHD_Result api_respond_list(struct api_request *r);
 /* Answers with r->error. */
 enum MHD_Result api_refuse(struct api_request *r);
-/* Answers with an NDJSON stream of r->reply. */
+/* Answers with an NDJSON stream of r->reply, or with one of another type. */
 enum MHD_Result api_respond_stream(struct api_request *r);
+enum MHD_Result api_respond_stream_as(struct api_request *r, const char *type);
 /* The answer comes later, from the loop. Only inside route->handle. */
 void api_suspend(struct api_request *r);
 /* There is something to send now. Harmless when not suspended. */
@@ -222,6 +233,15 @@ void api_stream_detach(struct api_request *r);
 /* on_output of the observer of a stream. */
 void api_stream_on_output(struct exec_observer *o, struct exec *exec);
 enum MHD_Result api_process_events(struct api_request *r);
+/* Whether it has ended, or what is waited for of it. */
+bool api_stream_has_ended(const struct api_request *r);
+/* The query parameter "follow". 0, or -EINVAL with r->error. */
+int api_parse_follow(struct api_request *r);
+/* The end of what is followed; on_ended of its observer. */
+void api_stream_on_ended(struct exec_observer *o, struct exec *exec);
+/* raw.c */
+enum MHD_Result api_process_stdout(struct api_request *r);
+enum MHD_Result api_process_stderr(struct api_request *r);
 /* A whole number; where the text is none, or beyond max: -EINVAL with r->error. NULL: *ret is as it was. */
 int api_query_number(struct api_request *r, const char *name, uint64_t min, uint64_t max,
 		     uint64_t *ret);
@@ -235,6 +255,8 @@ void api_exec_detach(struct api_request *r);
 enum MHD_Result api_processes_list(struct api_request *r);
 enum MHD_Result api_process_get(struct api_request *r);
 enum MHD_Result api_process_kill(struct api_request *r);
+enum MHD_Result api_process_stdin(struct api_request *r);
+void api_stdin_detach(struct api_request *r);
 enum MHD_Result api_process_signal(struct api_request *r);
 enum MHD_Result api_contexts_list(struct api_request *r);
 enum MHD_Result api_context_create(struct api_request *r);

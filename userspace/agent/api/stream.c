@@ -81,7 +81,7 @@ static void write_exit(struct api_request *r)
 	r->stream_ended = true;
 }
 
-static bool has_ended(const struct api_request *r)
+bool api_stream_has_ended(const struct api_request *r)
 {
 	struct exec_info info;
 
@@ -91,7 +91,7 @@ static bool has_ended(const struct api_request *r)
 
 static void refill(struct api_request *r)
 {
-	bool ending = !r->follow || has_ended(r);
+	bool ending = !r->follow || api_stream_has_ended(r);
 	struct exec_piece piece;
 	enum exec_read kind = EXEC_READ_BYTES;
 	size_t max = held_scarce() ? sizeof(piece_data) / 16 : sizeof(piece_data);
@@ -180,7 +180,7 @@ void api_stream_detach(struct api_request *r)
 
 /* --- GET /v1/processes/{id}/events --------------------------------------------------------- */
 
-static void on_source_ended(struct exec_observer *o, struct exec *exec)
+void api_stream_on_ended(struct exec_observer *o, struct exec *exec)
 {
 	struct api_request *r = container_of(o, struct api_request, observer);
 
@@ -216,7 +216,7 @@ int api_query_number(struct api_request *r, const char *name, uint64_t min, uint
 	return 0;
 }
 
-static int parse_follow(struct api_request *r)
+int api_parse_follow(struct api_request *r)
 {
 	const char *text = api_query(r, "follow");
 
@@ -233,7 +233,7 @@ enum MHD_Result api_process_events(struct api_request *r)
 	uint64_t beat_ms = API_BEAT_MS;
 	struct exec_info info;
 
-	if (!exec || parse_follow(r) < 0 ||
+	if (!exec || api_parse_follow(r) < 0 ||
 	    api_query_number(r, "since", 0, INT64_MAX, &r->reader.at) < 0 ||
 	    api_query_number(r, "beatMs", API_BEAT_MIN_MS, API_BEAT_MAX_MS, &beat_ms) < 0)
 		return api_refuse(r);
@@ -246,12 +246,12 @@ enum MHD_Result api_process_events(struct api_request *r)
 	r->reader.known = r->reader.at == 0;
 	r->beat_ns = beat_ms * NSEC_PER_MSEC;
 	r->observer.on_output = api_stream_on_output;
-	r->observer.on_ended = on_source_ended;
+	r->observer.on_ended = api_stream_on_ended;
 	api_line(r, "start");
 	api_write_start(r, &info);
 	api_line_end(r);
 	api_stream_open(r, exec);
-	if (!has_ended(r)) {
+	if (!api_stream_has_ended(r)) {
 		r->exec = exec;
 		exec_observe(exec, &r->observer);
 	}

@@ -13,6 +13,18 @@ static struct exec *oldest(struct execs *execs, bool of_client)
 	return list_entry(execs->ended[of_client].next, struct exec, ended_link);
 }
 
+/* Of two or more the one that ended first. */
+static struct exec *oldest_of_all(struct execs *execs)
+{
+	struct exec *first;
+
+	for (int i = 0; i < 2; i++)
+		if (execs->n_ended[!i] == 0)
+			return oldest(execs, i);
+	first = oldest(execs, false);
+	return first->nth_ended < oldest(execs, true)->nth_ended ? first : oldest(execs, true);
+}
+
 /* The newest ended execs stay; also less, when their output is much. */
 void execs_evict(struct execs *execs)
 {
@@ -22,10 +34,9 @@ void execs_evict(struct execs *execs)
 		exec_free(oldest(execs, 0));
 	while (execs->n_ended[1] > EXEC_ENDED_CLAIMED_MAX)
 		exec_free(oldest(execs, 1));
-	/* Those that somebody wants to ask for by an id of his own go last. */
-	while ((execs->n_ended[0] > 1 || execs->n_ended[1] > 1) &&
+	while (execs->n_ended[0] + execs->n_ended[1] > 1 &&
 	       (execs->kept_ended > EXECS_OUTPUT_ENDED_MAX || execs->kept_ended > held_max() / 4))
-		exec_free(oldest(execs, execs->n_ended[0] <= 1));
+		exec_free(oldest_of_all(execs));
 }
 
 void execs_make_room(struct execs *execs, size_t n, const struct exec *x)
@@ -48,6 +59,7 @@ void exec_ended_add(struct exec *x)
 {
 	struct execs *execs = x->execs;
 
+	x->nth_ended = ++execs->last_ended;
 	execs->n_ended[x->of_client]++;
 	execs->kept_ended += kept(x);
 	list_append(&execs->ended[x->of_client], &x->ended_link);

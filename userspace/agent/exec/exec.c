@@ -28,6 +28,7 @@ static void release(struct exec *x)
 {
 	loop_timer_cancel(x->execs->loop, &x->timer);
 	loop_timer_cancel(x->execs->loop, &x->again);
+	exec_input_close(x);
 	exec_output_close(x);
 	wipe_env(x);
 	free_ptr(&x->cwd);
@@ -380,6 +381,7 @@ void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step
 	x->timed_out |= spawn->late;
 	x->killed |= spawn->late;
 	exec_output_started(x);
+	exec_input_started(x);
 	exec_output_spare(x->execs);
 	if (x->killed)
 		(void)kill_tree(x);

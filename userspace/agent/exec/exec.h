@@ -53,6 +53,7 @@ struct exec_request {
 	const char *cwd;      /* NULL: the context's directory */
 	const void *stdin_data; /* NULL: /dev/null */
 	size_t stdin_len;
+	bool stdin_open;      /* stdin is written with exec_write_input(); not with stdin_data */
 	uint64_t timeout_ms;  /* 0: none */
 	const char *id;       /* chosen by the client; NULL: none */
 	const void *body;     /* with id: what it came with, so that a retry is known as one */
@@ -165,6 +166,8 @@ enum exec_read exec_read(struct exec *exec, struct exec_reader *r, char *buf, si
 			 struct exec_piece *ret);
 void exec_reader_take(struct exec *exec, struct exec_reader *r, const struct exec_piece *piece,
 		      size_t n);
+/* Copies what lies at *offset of one stream; where that is lost, *offset is moved to what follows. Returns how much. */
+size_t exec_read_stream(const struct exec *exec, enum exec_stream stream, uint64_t *offset, char *buf, size_t max);
 /* Bytes of both streams so far. */
 uint64_t exec_written(const struct exec *exec);
 
@@ -186,6 +189,25 @@ void exec_get_info(struct exec *exec, struct exec_info *ret_info);
 void exec_get_output(struct exec *exec, struct exec_info *ret_info);
 /* Newest last: execs that run, have background children, or ended lately. */
 void execs_for_each(struct execs *execs, void (*fn)(struct exec *exec, void *data), void *data);
+
+/* Bytes for standard input, embedded in what they come from; they must stay where they are until on_done. */
+struct exec_write {
+	struct list link; /* internal, as is placed */
+	bool placed;
+	const char *data;
+	size_t n, done;      /* done: written or left out, being there already */
+	uint64_t offset;     /* with has_offset: bytes of stdin before them. In on_done: of all so far */
+	bool has_offset;
+	bool close;          /* the end of stdin comes behind them */
+	/* 0; -ERANGE: bytes before them are missing; -EPIPE: nobody reads it (any more). May come before
+	 * exec_write_input() returns. */
+	void (*on_done)(struct exec_write *w, int err);
+};
+
+/* 0; -EPIPE: it is not open, or not any more; -EOPNOTSUPP: a terminal's cannot be closed. Then on_done is not called. */
+int exec_write_input(struct exec *exec, struct exec_write *w);
+/* What is written of it stays written; on_done is not called. */
+void exec_cancel_input(struct exec *exec, struct exec_write *w);
 
 /* A signal to the command's process group. -ESRCH when it has ended. */
 int exec_signal(struct exec *exec, int signal);

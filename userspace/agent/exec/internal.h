@@ -38,6 +38,7 @@ struct execs {
 	size_t n_active;   /* in all, but not in ended */
 	unsigned running_max;
 	size_t n_ended[2];
+	uint64_t last_ended;
 	size_t kept_ended; /* bytes of captured output */
 	struct exec *buckets[EXEC_BUCKETS];
 	uint64_t first_number; /* of this agent; ids count from it */
@@ -88,6 +89,13 @@ struct exec {
 	size_t argv_size;
 	bool is_string; /* argv[1] is the command string */
 	int stdin_fd; /* -EBADF: /dev/null */
+	bool is_terminal;
+	struct {
+		int fd; /* our end, non-blocking; -EBADF: closed, or there is none */
+		struct loop_source source;
+		struct list writes;
+		uint64_t written;
+	} input;
 	struct exec_pipe out[2];
 
 	enum exec_state state;
@@ -100,6 +108,7 @@ struct exec {
 	bool timed_out;
 	bool own_env; /* the request had one */
 	bool of_client; /* its id */
+	uint64_t nth_ended;
 	bool created; /* its context was made for it */
 	int status, oom_killed;
 	uint64_t oom_files; /* what files in memory took of its context when it was short of it */
@@ -179,6 +188,11 @@ void exec_ended_remove(struct exec *x);
 void execs_evict(struct execs *execs);
 /* Forgets the oldest results, until n bytes more can be held or none is left; x stays. */
 void execs_make_room(struct execs *execs, size_t n, const struct exec *x);
+
+/* input.c */
+int exec_input_open(struct exec *x);
+void exec_input_started(struct exec *x);
+void exec_input_close(struct exec *x);
 
 /* output.c */
 int exec_stdin_open(struct exec *x, const void *data, size_t n);

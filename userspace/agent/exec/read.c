@@ -179,6 +179,17 @@ void exec_reader_take(struct exec *x, struct exec_reader *r, const struct exec_p
 		exec_output_resume(x);
 }
 
+size_t exec_read_stream(const struct exec *x, enum exec_stream stream, uint64_t *offset, char *buf, size_t max)
+{
+	const char *data;
+	size_t n = capture_get(&x->out[stream].kept, offset, &data);
+
+	n = n < max ? n : max;
+	if (n)
+		memcpy(buf, data, n);
+	return n;
+}
+
 /* --- Who watches --------------------------------------------------------------------------- */
 
 void exec_observe(struct exec *x, struct exec_observer *o)

@@ -106,6 +106,8 @@ static struct exec *exec_new(struct execs *execs)
 	for (int i = 0; i < 2; i++)
 		x->out[i].fd = x->out[i].child_end = x->out[i].source.fd = -EBADF;
 	list_init(&x->observers);
+	list_init(&x->input.writes);
+	x->input.fd = x->input.source.fd = -EBADF;
 	list_init(&x->link);
 	list_init(&x->ended_link);
 	list_init(&x->in_context);
@@ -130,6 +132,8 @@ static int copy_request(struct exec *x, const struct exec_request *request)
 	x->cwd = strdup(request->cwd ? request->cwd : c->settings->directory[own]);
 	if (!x->cwd)
 		return -ENOMEM;
+	if (request->stdin_open)
+		return exec_input_open(x);
 	return request->stdin_data ?
 		       exec_stdin_open(x, request->stdin_data, request->stdin_len) : 0;
 }
