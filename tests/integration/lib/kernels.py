@@ -40,6 +40,7 @@ TABLE = [
     ("namespaces", "*", OLDEST, "namespaces, System V and POSIX objects are older than 6.1; mounts that a mark guards need lsm"),
     ("surroundings", "*", OLDEST, "the same"),
     ("state", "*", NATIVE, "what a string hands back is data between two programs; who may take it from a process needs lsm elsewhere"),
+    ("process", "*", NATIVE, "ids, streams and what is kept of them are the agent's own work"),
     ("containers", "*", ONE, "what a container lacks is asked by calls that are older than 6.1, and refused by capabilities and seccomp"),
     ("bench", "hooks", ONE, "it is shown that the benchmark runs; the hooks that it asks are test_attempts', on every kernel"),
     ("credentials", "wiped output_wiped", ONE, "the agent's own memory"),

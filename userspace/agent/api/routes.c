@@ -3,6 +3,12 @@
 
 static const char *const events_query[] = { "since", "follow", NULL };
 
+static const char *const process_events_query[] = { "since", "follow", "beatMs", NULL };
+
+static const char *const raw_query[] = { "since", "follow", NULL };
+
+static const char *const stdin_query[] = { "offset", "close?", NULL };
+
 static const char *const health_query[] = { "ready?", "service", NULL };
 
 static const char *const remove_query[] = { "keep", NULL };
@@ -12,6 +18,11 @@ static const struct api_route routes[] = {
 	{ "GET", "/v1/processes", NULL, false, api_processes_list },
 	{ "GET", "/v1/processes/{id}", NULL, false, api_process_get },
 	{ "DELETE", "/v1/processes/{id}", NULL, false, api_process_kill },
+	{ "GET", "/v1/processes/{id}/events", process_events_query, true, api_process_events },
+	{ "GET", "/v1/processes/{id}/stdout", raw_query, true, api_process_stdout },
+	{ "GET", "/v1/processes/{id}/stderr", raw_query, true, api_process_stderr },
+	{ "POST", "/v1/processes/{id}/stdin", stdin_query, true, api_process_stdin },
+	{ "PUT", "/v1/processes/{id}/stdin", stdin_query, true, api_process_stdin },
 	{ "POST", "/v1/processes/{id}/signal", NULL, false, api_process_signal },
 	{ "GET", "/v1/contexts", NULL, false, api_contexts_list },
 	{ "POST", "/v1/contexts", NULL, false, api_context_create },

@@ -32,6 +32,9 @@ static int check_request(const struct exec_request *request, struct refusal *e)
 			return refuse_value(e, "env", "the name of a variable is empty or has a '='");
 	if (request->cwd && request->cwd[0] != '/')
 		return refuse_value(e, "cwd", "cwd is not an absolute path");
+	if (request->id && !exec_id_valid(request->id))
+		return refuse_value(e, "id",
+				    "id must be 1 to 64 of A-Z a-z 0-9 . _ - and not begin as x1");
 	if (request->session && !exec_session_id_valid(request->session))
 		return refuse_value(e, "session",
 				    "session must be 1 to 128 bytes of UTF-8 without control characters");
@@ -108,6 +111,9 @@ static struct exec *exec_new(struct execs *execs)
 	exec_string_init(x);
 	for (int i = 0; i < 2; i++)
 		x->out[i].fd = x->out[i].child_end = x->out[i].source.fd = -EBADF;
+	list_init(&x->observers);
+	list_init(&x->input.writes);
+	x->input.fd = x->input.source.fd = -EBADF;
 	list_init(&x->link);
 	list_init(&x->ended_link);
 	list_init(&x->in_context);
@@ -156,6 +162,8 @@ static int copy_request(struct exec *x, const struct exec_request *request)
 		r = exec_string_copy(x, request->command, x->cwd, !own, !own && !x->own_env);
 	if (r < 0)
 		return r;
+	if (request->stdin_open)
+		return exec_input_open(x);
 	return request->stdin_data ?
 		       exec_stdin_open(x, request->stdin_data, request->stdin_len) : 0;
 }
@@ -239,21 +247,27 @@ static int start_in(struct execs *execs, struct context *c, const struct exec_re
 	if (!x)
 		return exec_describe_errno(e, -ENOMEM);
 	x->context = c;
-	x->observer = observer;
 	x->own_env = own_env;
 	x->ns = namespaces_of(execs->namespaces, c->place, &c->settings->values, c->show, apart, c->own);
 	x->number = ++execs->last_number;
 	exec_id_make(execs, x->number, x->id);
+	x->of_client = request->id;
 	r = x->ns ? copy_request(x, request) : -ENOMEM;
-	if (r < 0) {
+	if (r < 0)
 		r = exec_describe_errno(e, r);
-	} else {
+	else
+		r = exec_claim(x, request, e);
+	if (r == 0) {
 		fill_spawn(x, c);
 		r = submit(x, request->timeout_ms, e);
 	}
 	if (r < 0) {
 		exec_free(x);
 		return r;
+	}
+	if (observer) {
+		x->held = observer->held;
+		exec_observe(x, observer);
 	}
 	*ret = x;
 	return 0;
