@@ -9,6 +9,7 @@
  *   answer.c   answers with output of a command
  *   exec.c     POST /v1/exec
  *   process.c  /v1/processes
+ *   wait.c     for its end, or for what it writes
  *   stdin.c    what a process reads
  *   stream.c   what a process writes, as it comes
  *   raw.c      the same, nothing but its bytes
@@ -156,6 +157,8 @@ struct api_request {
 	enum exec_stream raw; /* of which the bytes are sent as they are, from raw_at on */
 	uint64_t raw_at;
 
+	struct api_wait *waiting; /* see wait.c; NULL: none */
+
 	/* DELETE /v1/contexts/{id} */
 	struct context_waiter waiter;
 
@@ -255,6 +258,8 @@ void api_exec_detach(struct api_request *r);
 enum MHD_Result api_processes_list(struct api_request *r);
 enum MHD_Result api_process_get(struct api_request *r);
 enum MHD_Result api_process_kill(struct api_request *r);
+enum MHD_Result api_process_wait(struct api_request *r);
+void api_wait_detach(struct api_request *r);
 enum MHD_Result api_process_stdin(struct api_request *r);
 void api_stdin_detach(struct api_request *r);
 enum MHD_Result api_process_signal(struct api_request *r);
@@ -280,6 +285,7 @@ void api_events_detach(struct api_request *r);
 enum api_output { API_OUTPUT_HERE, API_OUTPUT_SENT, API_OUTPUT_ELSEWHERE };
 
 struct exec *api_process_find(struct api_request *r);
+const char *api_state_name(const struct exec_info *info);
 /* The members of a result, without the braces. pieces: with API_OUTPUT_HERE. */
 void api_write_result(struct jbuf *b, const struct exec_info *info, enum api_output output,
 		      struct api_piece pieces[2]);

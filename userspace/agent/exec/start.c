@@ -252,6 +252,8 @@ static int start_in(struct execs *execs, struct context *c, const struct exec_re
 	x->number = ++execs->last_number;
 	exec_id_make(execs, x->number, x->id);
 	x->of_client = request->id;
+	x->kill_signal = request->kill_signal;
+	x->kill_after_ns = request->kill_after_ms * NSEC_PER_MSEC;
 	r = x->ns ? copy_request(x, request) : -ENOMEM;
 	if (r < 0)
 		r = exec_describe_errno(e, r);
