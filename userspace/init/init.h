@@ -47,9 +47,21 @@ int setup_process(bool shared_pid, uint64_t capabilities, enum init_step *ret_st
 /*
  * The last of set-up: nothing of the agent's view stays open, and of the capabilities only those
  * that the commands may get, and what is needed to end them (CAP_KILL), to take others from them
- * (CAP_SETPCAP) and, with own, to make and change namespaces (CAP_SYS_ADMIN, CAP_SYS_CHROOT).
+ * (CAP_SETPCAP), to filter their system calls, if there are filters (CAP_SYS_ADMIN), and, with own, to make and change
+ * namespaces (CAP_SYS_ADMIN, CAP_SYS_CHROOT).
  */
 int setup_drop(uint64_t capabilities, bool own, enum init_step *ret_step);
+
+/* --- filters.c ----------------------------------------------------------------------------- */
+
+struct sock_fprog;
+
+/* Keeps the filters that follow one another at bytes, for this process and those that it becomes. 0 or -EPROTO. */
+int filters_keep(const char *bytes, const uint32_t len[INIT_FILTERS]);
+bool filters_any(void);
+/* Of a spawn: number is that of init_spawn. NULL: none; so filters_valid() has to be asked first. */
+bool filters_valid(uint32_t number);
+const struct sock_fprog *filters_get(uint32_t number);
 
 /* --- mounts.c ------------------------------------------------------------------------------ */
 
@@ -129,6 +141,7 @@ struct spawn_request {
 	uint64_t bounding_drop; /* filled by spawn_command() */
 	bool no_new_privs;
 	bool own_tmp; /* a /tmp of its own, where it has surroundings of its own */
+	const struct sock_fprog *filter; /* NULL: none */
 };
 
 /* What comes out of the pipe of a child that does not get as far as execve. */

@@ -134,9 +134,9 @@ static void handle_spawn(size_t len, const int *fds, size_t n_fds)
 	pid_t pid = 0;
 	int r, report;
 
-	if (len < sizeof(*m) || m->strings_len != len - sizeof(*m) ||
-	    m->by_descriptor > 1 || n_fds != SPAWN_FDS + m->by_descriptor ||
-	    m->argc < 1 || m->argc > INIT_STRINGS_MAX || m->envc > INIT_STRINGS_MAX ||
+	if (len < sizeof(*m) || m->strings_len != len - sizeof(*m) || m->by_descriptor > 1 ||
+	    n_fds != SPAWN_FDS + m->by_descriptor || m->argc < 1 || m->argc > INIT_STRINGS_MAX ||
+	    m->envc > INIT_STRINGS_MAX || !filters_valid(m->filter) ||
 	    !split(packet + sizeof(*m), m->strings_len, m->argc, n_strings))
 		die();
 	request = (struct spawn_request){
@@ -149,6 +149,7 @@ static void handle_spawn(size_t len, const int *fds, size_t n_fds)
 		.capabilities = m->capabilities,
 		.no_new_privs = m->no_new_privs,
 		.own_tmp = m->own_tmp,
+		.filter = filters_get(m->filter),
 	};
 	for (size_t i = 0; i < n_fds; i++)
 		if (fds[i] <= signal_fd)
@@ -393,15 +394,30 @@ static _Noreturn void serve(void)
 	}
 }
 
+/* Takes the filters off the end of a set-up of len bytes. Returns what is before them; 0: it is none. */
+static size_t setup_filters(size_t len)
+{
+	const struct init_setup *m = (const void *)packet;
+	size_t filters = 0;
+
+	if (len < sizeof(*m) || m->type != INIT_SETUP)
+		return 0;
+	for (unsigned i = 0; i < INIT_FILTERS; i++)
+		filters += m->filter_len[i];
+	if (len - sizeof(*m) < filters || filters_keep(packet + len - filters, m->filter_len) < 0)
+		return 0;
+	return len - filters;
+}
+
 static int setup(enum init_step *step)
 {
 	const struct init_setup *m = (const void *)packet;
 	const char *names = packet + sizeof(*m);
 	int fds[SPAWN_FDS_MAX], r;
-	size_t n_fds, len = receive(fds, &n_fds);
+	size_t n_fds, len = setup_filters(receive(fds, &n_fds));
 
 	*step = INIT_STEP_REQUEST;
-	if (len < sizeof(*m) || m->type != INIT_SETUP || n_fds != 1 || fds[0] <= INIT_SOCKET_FD || m->shm_size == 0 ||
+	if (len == 0 || n_fds != 1 || fds[0] <= INIT_SOCKET_FD || m->shm_size == 0 ||
 	    m->n_devices > INIT_DEVICES_MAX ||
 	    !are_strings(sizeof(*m), len, m->strings_len, (size_t)m->n_hidden + m->n_devices))
 		return -EPROTO;

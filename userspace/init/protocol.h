@@ -42,6 +42,8 @@
 /* The control plane's directory in the root of that cgroup namespace, which is covered. */
 #define INIT_CGROUP_CONTROL "control"
 #define INIT_DEVICES_MAX 64u
+#define INIT_FILTERS 2u
+#define INIT_FILTER_MAX (1024u * 8) /* bytes: of so many instructions of struct sock_filter */
 
 /* Where a set-up or a spawn failed; the names are what clients see in details.step. */
 #define INIT_STEPS(X)                                                                             \
@@ -64,6 +66,7 @@
 	X(SURROUNDINGS, "surroundings")                                                           \
 	X(DIRECTORY, "directory")                                                                 \
 	X(NO_NEW_PRIVS, "no-new-privs")                                                           \
+	X(FILTER, "seccomp")                                                                      \
 	X(CAPABILITIES, "capabilities")                                                           \
 	X(EXEC, "exec")                                                                           \
 	X(INTERPRETER, "interpreter")
@@ -106,7 +109,8 @@ enum init_message {
  * INIT_SETUP, with a descriptor of the cgroup namespace to be in; followed by n_hidden NUL-terminated
  * absolute paths: directories and files that must not be seen inside (an empty read-only tmpfs, or
  * /dev/null, is mounted over each); and by n_devices names beneath /dev of devices that are to be in
- * /dev inside.
+ * /dev inside; and, after strings_len bytes of these, by filters of system calls for struct sock_fprog, of
+ * filter_len bytes each.
  */
 struct init_setup {
 	uint32_t type;
@@ -122,6 +126,7 @@ struct init_setup {
 	uint32_t n_devices;
 	uint32_t may_lack; /* 1: what is to be hidden and not there needs no cover, also when it comes;
 			    * else it is a failure */
+	uint32_t filter_len[INIT_FILTERS]; /* 0: there is none */
 };
 
 /* INIT_CLONE; followed by n_shown NUL-terminated absolute paths: covers of the template's that go. */
@@ -162,7 +167,7 @@ struct init_spawn {
 	uint32_t null_stdin; /* 1: the first descriptor is a placeholder, stdin is /dev/null inside */
 	uint32_t own_tmp; /* 1: with a /tmp of its own, where surroundings are */
 	uint32_t by_descriptor;
-	uint32_t pad;
+	uint32_t filter; /* 1 + which of the filters of INIT_SETUP it has; 0: none */
 };
 
 struct init_signal {

@@ -481,7 +481,8 @@ int setup_drop(uint64_t capabilities, bool own, enum init_step *ret_step)
 		return r;
 	*ret_step = INIT_STEP_CAPABILITIES;
 	capabilities |= 1ull << CAP_KILL | 1ull << CAP_SETPCAP |
-			(own ? 1ull << CAP_SYS_ADMIN | 1ull << CAP_SYS_CHROOT : 0);
+			(own || filters_any() ? 1ull << CAP_SYS_ADMIN : 0) |
+			(own ? 1ull << CAP_SYS_CHROOT : 0);
 	have = cap_get_proc();
 	keep = cap_init();
 	if (!have || !keep)

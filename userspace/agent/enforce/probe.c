@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/landlock.h>
 #include <linux/magic.h>
+#include <linux/seccomp.h>
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -196,6 +197,18 @@ static bool probe_landlock(struct probe_result *p)
 	return abi > 0;
 }
 
+static bool probe_seccomp(struct probe_result *p)
+{
+	uint32_t action = SECCOMP_RET_ERRNO;
+	bool ok = syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
+
+	if (ok)
+		FOUND(p, "system calls can be filtered");
+	else
+		FOUND(p, "system calls cannot be filtered: %s", strerror(errno));
+	return ok;
+}
+
 static bool probe_no_new_privs(struct probe_result *p)
 {
 	bool ok = prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) >= 0;
@@ -228,6 +241,7 @@ static const struct {
 	{ "cgroup-kill", "cgroup", ALWAYS, false, probe_cgroup },
 	{ "cgroup-limits", "cgroup", NOT_NEEDED, false, probe_limits },
 	{ "oom-order", "cgroup", NOT_NEEDED, false, probe_oom_order },
+	{ "seccomp", "seccomp", NOT_NEEDED, false, probe_seccomp },
 	{ "landlock", "landlock", NOT_NEEDED, false, probe_landlock },
 };
 

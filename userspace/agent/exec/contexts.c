@@ -139,6 +139,11 @@ int execs_context_add(struct execs *execs, const char *name, const struct config
 	return r;
 }
 
+const struct layers *execs_layers(const struct execs *execs)
+{
+	return namespaces_layers(execs->namespaces);
+}
+
 struct contexts *execs_contexts(struct execs *execs)
 {
 	return execs->contexts;

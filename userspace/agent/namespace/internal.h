@@ -83,6 +83,7 @@ struct namespaces {
 	struct loop *loop;
 	struct hidden_files hidden;
 	char **devices; /* names beneath /dev, see devices.c */
+	struct layers *layers;
 	uint64_t capabilities; /* of all contexts together */
 	namespace_exit_fn on_exit;
 	void *data;

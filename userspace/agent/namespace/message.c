@@ -31,6 +31,16 @@ size_t namespace_strings_size(const struct namespace_spawn *s)
 	return n;
 }
 
+/* As init_spawn has it. */
+static uint32_t filter_of(const struct namespace *ns, const struct namespace_spawn *s)
+{
+	enum seccomp_class class = seccomp_class_of(s->capabilities);
+	size_t len;
+
+	(void)layers_filter(ns->set->layers, class, &len);
+	return s->unfiltered || len == 0 ? 0 : 1 + (uint32_t) class;
+}
+
 static size_t build_spawn(const struct namespace *ns, const struct namespace_spawn *s)
 {
 	struct init_spawn *m = (void *)packet;
@@ -45,6 +55,7 @@ static size_t build_spawn(const struct namespace *ns, const struct namespace_spa
 		.null_stdin = s->stdio[0] < 0,
 		.own_tmp = ns->own && s->own_tmp,
 		.by_descriptor = s->program >= 0,
+		.filter = filter_of(ns, s),
 	};
 	at = put(at, s->cwd);
 	for (char *const *a = s->argv; *a; a++, m->argc++)
@@ -135,6 +146,25 @@ int namespace_send_ask(struct namespace *ns, uint64_t exec)
 	return send(ns->socket, &m, sizeof(m), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
+_Static_assert((unsigned)SECCOMP_CLASSES == INIT_FILTERS, "moat-init keeps one for each class");
+
+/* 0 or -E2BIG. */
+static int put_filters(const struct namespace *ns, size_t *at, uint32_t ret_len[INIT_FILTERS])
+{
+	for (unsigned i = 0; i < INIT_FILTERS; i++) {
+		size_t len;
+		const void *bytes = layers_filter(ns->set->layers, i, &len);
+
+		if (len > INIT_FILTER_MAX || len > sizeof(packet) - *at)
+			return -E2BIG;
+		if (len)
+			memcpy(packet + *at, bytes, len);
+		*at += len;
+		ret_len[i] = (uint32_t)len;
+	}
+	return 0;
+}
+
 int namespace_send_setup(struct namespace *ns)
 {
 	const struct hidden_files *hidden = &ns->set->hidden;
@@ -159,7 +189,8 @@ int namespace_send_setup(struct namespace *ns)
 	if (r < 0)
 		return r;
 	m->strings_len = (uint32_t)(at - sizeof(*m));
-	return send_packet(ns->socket, at, &view, 1);
+	r = put_filters(ns, &at, m->filter_len);
+	return r < 0 ? r : send_packet(ns->socket, at, &view, 1);
 }
 
 int namespace_send_clone(struct namespace *template, const struct namespace *ns, int socket)

@@ -228,6 +228,11 @@ struct namespace *namespaces_of(struct namespaces *set, const char *place,
 	return own[secure];
 }
 
+const struct layers *namespaces_layers(const struct namespaces *set)
+{
+	return set->layers;
+}
+
 bool namespaces_can(const struct namespaces *set, const struct config_context *c)
 {
 	const struct namespace *secure = set->secure[c->shared_pid];
@@ -363,7 +368,9 @@ int namespaces_open(const struct config *config, struct enforce *enforce, struct
 	set->living_max = SIZE_MAX;
 	for (size_t i = 0; i < config->n_contexts; i++)
 		set->capabilities |= config->contexts[i].capabilities;
-	r = hidden_files_find(config, &set->hidden, f);
+	r = layers_open(enforce, &set->layers, f);
+	if (r == 0)
+		r = hidden_files_find(config, &set->hidden, f);
 	if (r == 0)
 		r = namespace_find_devices(config, &set->devices, f);
 	if (r == 0)
@@ -407,5 +414,6 @@ void namespaces_free(struct namespaces *set)
 	loop_timer_cancel(set->loop, &set->idle_timer);
 	hidden_files_free(&set->hidden);
 	strv_free(set->devices);
+	layers_close(set->layers);
 	free(set);
 }
