@@ -79,3 +79,116 @@ def ping(session):
     without_lsm(session)
     for kind in ("SOCK_RAW", "SOCK_DGRAM"):
         assert errno_of(session, f"socket.socket(socket.AF_INET, socket.{kind}, {socket.IPPROTO_ICMP})") == "ok", kind
+
+
+# Landlock
+
+def scoped(session):
+    without_lsm(session)
+    layer = session.status()["layers"]["landlock"]
+    session.require(layer["state"] == "active", "this kernel has no Landlock")
+    session.require("signals" in layer["checks"][0]["detail"], "this kernel's Landlock has no scopes")
+
+
+def kill(pid, signal=0):
+    return f"import os; os.kill({pid}, {signal})"
+
+
+@contextlib.contextmanager
+def sleeper(session, **fields):
+    """A command that sleeps, as user code sees it: (id, pid in its own PID namespace)."""
+    started = session.api.start("/bin/sleep", "600", **fields)
+    try:
+        yield started, session.api.process(started)["pid"]
+    finally:
+        session.api.request("DELETE", f"/v1/processes/{started}")
+
+
+@test("commands of one context reach each other: signals, /proc, ptrace", needs=("moat",))
+def together(session):
+    scoped(session)
+    for context in ("default", "modest", "full"):
+        with sleeper(session, context=context) as (_, pid):
+            assert errno_of(session, kill(pid), context=context) == "ok", context
+            assert errno_of(session, f"open('/proc/{pid}/environ').read()", context=context) == "ok", context
+            assert errno_of(session, kill(pid, 9), context=context) == "ok", context
+
+
+@test("with pid = shared user code signals nobody outside of its context: service, agent, moat-init, another context", needs=("moat", "http"))
+def apart(session):
+    scoped(session)
+    with sleeper(session, context="other") as (_, stranger):
+        targets = [pid for _, pid in session.targets()] + [stranger]
+        for context in ("modest", "shared", "sealed-shared"):
+            for pid in targets:
+                assert errno_of(session, kill(pid), context=context) == "EPERM", (context, pid)
+                assert errno_of(session, kill(pid, 9), context=context) == "EPERM", (context, pid)
+        assert session.exec("/bin/kill", "-0", str(stranger), context="other").exit == 0
+
+
+@test("two secure execs in one PID namespace neither signal each other nor read each other's environment", needs=("moat",))
+def secure_apart(session):
+    scoped(session)
+    for context in ("default", "modest"):
+        with sleeper(session, context=context, env={"SECRET": "1"}) as (_, pid):
+            fields = {"context": context, "env": {"SECRET": "2"}}
+            assert errno_of(session, kill(pid), **fields) == "EPERM", context
+            assert errno_of(session, f"open('/proc/{pid}/environ')", **fields) == "ENOENT", context
+            assert errno_of(session, "open('/proc/self/environ')", **fields) == "ok", context
+
+
+@test("an abstract unix socket of a service is not reached, one of the user's own is", needs=("moat", "http"))
+def abstract_sockets(session):
+    scoped(session)
+    own = "s = socket.socket(socket.AF_UNIX); s.bind('\\0moat-own'); s.listen(); socket.socket(socket.AF_UNIX).connect('\\0moat-own')"
+    for context in ("default", "modest", "full"):
+        assert errno_of(session, f"socket.socket(socket.AF_UNIX).connect('\\0{session.instance}')", context=context) == "EPERM", context
+        assert errno_of(session, own, context=context) == "ok", context
+
+
+@test("user code that kills everything that it can harms its own context alone, and the next command runs", needs=("moat", "http"))
+def kills_all(session):
+    scoped(session)
+    before = [*session.targets(), *namespaces(session).items()]
+    with sleeper(session, context="other") as (kept, _):
+        for context in ("default", "modest"):
+            with sleeper(session, context=context) as (gone, _):
+                assert errno_of(session, kill(-1, 9), context=context) == "ok", context
+                assert session.api.process(gone)["signal"] == "SIGKILL", context
+            for _ in range(2):
+                assert session.exec("/bin/echo", "again", context=context).out == "again\n", context
+            with sleeper(session, context=context) as (_, pid):
+                assert errno_of(session, kill(pid), context=context) == "ok", context
+        assert session.api.process(kept)["state"] == "running"
+    assert [*session.targets(), *namespaces(session).items()] == before
+
+
+def namespaces(session):
+    return {each["name"]: each["pid"] for each in session.api.get("/v1/status")["namespaces"] if not each["name"].startswith("context-")}
+
+
+@test("what commands are cloned from can be killed by them, but not read or traced", needs=("moat",))
+def keeper(session):
+    scoped(session)
+    find = "pid = [p for p in os.listdir('/proc') if p.isdigit() and open(f'/proc/{p}/comm').read() == 'moat-keeper\\n'][0]"
+    for call, answer in ((f"import os; {find}; open(f'/proc/{{pid}}/environ')", "EACCES"),
+                         (f"import os; {find}; open(f'/proc/{{pid}}/mem', 'r+b')", "EACCES"),
+                         (f"import os; {find}; os.kill(int(pid), 9)", "ok")):
+        assert errno_of(session, call) == answer, call
+    assert session.exec("/bin/echo", "again").out == "again\n"
+
+
+@test("a request as large as may be reaches a command", needs=("moat",))
+def large(session):
+    without_lsm(session)
+    text = "x" * 120000
+    assert session.exec("/usr/bin/printf", "%s", text).out == text
+    assert len(session.exec("/usr/bin/printf", "%s", text, text).out) == 240000
+
+
+@test("no command has CAP_PERFMON, by which it would read who is in another domain", needs=("moat",))
+def no_perfmon(session):
+    scoped(session)
+    for context in ("full", "shared", "sealed"):
+        bounding = int(session.exec("/bin/sed", "-n", "s/^CapBnd:\\t//p", "/proc/self/status", context=context).out, 16)
+        assert not bounding >> 38 & 1 and bounding >> 21 & 1, (context, hex(bounding))

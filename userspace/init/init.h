@@ -47,10 +47,11 @@ int setup_process(bool shared_pid, uint64_t capabilities, enum init_step *ret_st
 /*
  * The last of set-up: nothing of the agent's view stays open, and of the capabilities only those
  * that the commands may get, and what is needed to end them (CAP_KILL), to take others from them
- * (CAP_SETPCAP), to filter their system calls, if there are filters (CAP_SYS_ADMIN), and, with own, to make and change
- * namespaces (CAP_SYS_ADMIN, CAP_SYS_CHROOT).
+ * (CAP_SETPCAP), to filter their system calls and to put them into domains (CAP_SYS_ADMIN; where they may trace
+ * processes it is only had by one that a domain keeps from them), and, with own, to make and change namespaces
+ * (CAP_SYS_ADMIN, CAP_SYS_CHROOT).
  */
-int setup_drop(uint64_t capabilities, bool own, enum init_step *ret_step);
+int setup_drop(uint64_t capabilities, bool own, bool domain, enum init_step *ret_step);
 
 /* --- filters.c ----------------------------------------------------------------------------- */
 
@@ -142,6 +143,7 @@ struct spawn_request {
 	bool no_new_privs;
 	bool own_tmp; /* a /tmp of its own, where it has surroundings of its own */
 	const struct sock_fprog *filter; /* NULL: none */
+	bool own_domain; /* goes into a domain of Landlock by itself; filled by spawn_command() */
 };
 
 /* What comes out of the pipe of a child that does not get as far as execve. */
@@ -160,6 +162,9 @@ int spawn_init(void);
  */
 int spawn_command(struct spawn_request *request, pid_t *ret_pid, int *ret_report,
 		  enum init_step *ret_step);
+
+/* In the keeper: a child of its parent's, with report as its end of the pipe. Its pid, or -errno. */
+int spawn_sibling(struct spawn_request *request, int report);
 
 /* --- child.c ------------------------------------------------------------------------------- */
 
@@ -183,6 +188,36 @@ size_t starts_poll(struct pollfd *fds);
 void starts_look(const struct pollfd *fds, size_t n, start_fn on_started);
 /* Of a child that is dead: nothing more comes, so it is settled now if it was not. */
 void starts_settle(pid_t pid, start_fn on_started);
+
+/* --- packet.c ------------------------------------------------------------------------------- */
+
+#define PACKET_FDS_MAX 5
+
+extern char packet[INIT_PACKET_MAX];
+
+void packet_open(void);
+/*
+ * Receives one packet with up to PACKET_FDS_MAX descriptors, each above all that were open. Returns its length; 0 at
+ * the end, and of what makes no sense.
+ */
+size_t packet_receive(int fds[PACKET_FDS_MAX], size_t *ret_n_fds);
+void packet_drop_fds(const int *fds, size_t n);
+/* Of the packet, an INIT_SPAWN; false: it is none. *ret points into it. */
+bool packet_spawn(size_t len, const int *fds, size_t n_fds, struct spawn_request *ret);
+/* Overwrites a request of len bytes: it held environment values. */
+void packet_wipe(size_t len);
+
+/* --- keeper.c ------------------------------------------------------------------------------- */
+
+/* capabilities: of the commands. The ruleset is at INIT_RULESET_FD, unless kind is INIT_DOMAIN_NONE. */
+void keeper_open(enum init_domain kind, uint64_t capabilities);
+/* Whether commands are to be cloned by the keeper; whether each goes into a domain by itself. */
+bool keeper_wanted(void);
+bool keeper_domain_each(void);
+/* As spawn_command(), of the packet as it was received. */
+int keeper_spawn(size_t len, const int *fds, size_t n_fds, pid_t *ret_pid, int *ret_report, enum init_step *ret_step);
+/* Of a child that was reaped: whether it was the keeper. */
+bool keeper_ended(pid_t pid);
 
 /* --- children.c ---------------------------------------------------------------------------- */
 

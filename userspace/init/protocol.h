@@ -3,7 +3,7 @@
  * moatd <-> moat-init, over one SOCK_SEQPACKET socketpair per namespace; one message per packet.
  *
  *   moatd                         moat-init (descriptor INIT_SOCKET_FD)
- *   INIT_SETUP + 1 fd     ->
+ *   INIT_SETUP + 1, 2 fds ->
  *                         <-      INIT_READY      or INIT_FAILED {step, errno} and it exits
  *   INIT_SPAWN + 4, 5 fds ->
  *                         <-      INIT_SPAWNED {exec, pid}  or INIT_SPAWN_FAILED {exec, step, errno}
@@ -11,7 +11,7 @@
  *                         <-      INIT_CLONED {exec}        what came before it has been dealt with
  *   INIT_SIGNAL           ->                                     (no reply; a gone process is no error)
  *                         <-      INIT_EXITED {exec, status, rusage}      for each spawned command
- *   INIT_CLONE + 1 fd     ->                                     to the template, which runs no commands
+ *   INIT_CLONE + 1, 2 fds ->                                     to the template, which runs no commands
  *                         <-      INIT_CLONE_DONE {pid} + pidfd  or INIT_CLONE_FAILED {step, errno}
  *   (socket closed)       ->      moat-init kills what is left and exits 0
  *
@@ -34,6 +34,7 @@
 #include <sys/resource.h>
 
 #define INIT_SOCKET_FD 3
+#define INIT_RULESET_FD 4 /* of Landlock, where there are domains */
 /* Whole packet. Also the limit of argv plus environment, announced to API clients. */
 #define INIT_PACKET_MAX (256u * 1024)
 #define INIT_STRINGS_MAX (INIT_PACKET_MAX - 4096u)
@@ -59,6 +60,7 @@
 	X(IPC, "ipc")                                                                             \
 	X(SIGNALS, "signals")                                                                     \
 	X(SUBREAPER, "subreaper")                                                                 \
+	X(DOMAIN, "landlock")                                                                     \
 	X(CLONE, "clone")                                                                         \
 	X(SESSION, "session")                                                                     \
 	X(STDIO, "stdio")                                                                         \
@@ -105,8 +107,16 @@ enum init_message {
 	INIT_CLONE_FAILED,
 };
 
+/* Which domain of Landlock commands are in. */
+enum init_domain {
+	INIT_DOMAIN_NONE,
+	INIT_DOMAIN_EACH,   /* each one of its own */
+	INIT_DOMAIN_COMMON, /* all one, for as long as no command kills what holds it (init/keeper.c) */
+};
+
 /*
- * INIT_SETUP, with a descriptor of the cgroup namespace to be in; followed by n_hidden NUL-terminated
+ * INIT_SETUP, with a descriptor of the cgroup namespace to be in, and where there are domains another one of the ruleset
+ * (landlock_create_ruleset(2)); followed by n_hidden NUL-terminated
  * absolute paths: directories and files that must not be seen inside (an empty read-only tmpfs, or
  * /dev/null, is mounted over each); and by n_devices names beneath /dev of devices that are to be in
  * /dev inside; and, after strings_len bytes of these, by filters of system calls for struct sock_fprog, of
@@ -127,6 +137,8 @@ struct init_setup {
 	uint32_t may_lack; /* 1: what is to be hidden and not there needs no cover, also when it comes;
 			    * else it is a failure */
 	uint32_t filter_len[INIT_FILTERS]; /* 0: there is none */
+	uint32_t domain;                   /* enum init_domain */
+	uint32_t pad;
 };
 
 /* INIT_CLONE; followed by n_shown NUL-terminated absolute paths: covers of the template's that go. */
@@ -137,6 +149,8 @@ struct init_clone {
 	uint64_t shm_size;
 	uint32_t n_shown;
 	uint32_t strings_len;
+	uint32_t domain; /* enum init_domain; then the ruleset is a second descriptor */
+	uint32_t pad;
 };
 
 /*

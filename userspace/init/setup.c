@@ -469,7 +469,7 @@ static int forget_stdio(void)
 	return 0;
 }
 
-int setup_drop(uint64_t capabilities, bool own, enum init_step *ret_step)
+int setup_drop(uint64_t capabilities, bool own, bool domain, enum init_step *ret_step)
 {
 	cap_flag_value_t value;
 	cap_t have, keep;
@@ -481,7 +481,8 @@ int setup_drop(uint64_t capabilities, bool own, enum init_step *ret_step)
 		return r;
 	*ret_step = INIT_STEP_CAPABILITIES;
 	capabilities |= 1ull << CAP_KILL | 1ull << CAP_SETPCAP |
-			(own || filters_any() ? 1ull << CAP_SYS_ADMIN : 0) |
+			(own || domain || (filters_any() && !(capabilities & 1ull << CAP_SYS_PTRACE)) ?
+				 1ull << CAP_SYS_ADMIN : 0) |
 			(own ? 1ull << CAP_SYS_CHROOT : 0);
 	have = cap_get_proc();
 	keep = cap_init();

@@ -53,6 +53,8 @@ static void write_check(struct jbuf *b, const struct probe_result *result)
 /* Of those that take the place of the kernel programs; 0: another one. */
 static unsigned layer_of(const char *name)
 {
+	if (strcmp(name, "landlock") == 0)
+		return LAYER_LANDLOCK;
 	return strcmp(name, "seccomp") == 0 ? LAYER_SECCOMP : 0;
 }
 

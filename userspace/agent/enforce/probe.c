@@ -191,10 +191,13 @@ static bool probe_landlock(struct probe_result *p)
 	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 
 	if (abi < 0)
-		FOUND(p, "not available: %s", strerror(errno));
+		FOUND(p, "not available: %s", errno == EOPNOTSUPP ? "built in, but not in the list of lsm=" : strerror(errno));
+	else if (abi < 2)
+		FOUND(p, "ABI %ld: too old, renames to other directories would be refused", abi);
 	else
-		FOUND(p, "ABI %ld (not used by moat yet)", abi);
-	return abi > 0;
+		FOUND(p, "ABI %ld keeps user code from tracing others%s", abi,
+		      abi < 6 ? ", not from signalling them (Linux 6.12)" : ", from signals to them and from abstract sockets");
+	return abi >= 2;
 }
 
 static bool probe_seccomp(struct probe_result *p)

@@ -20,11 +20,16 @@ static int give_group(struct execs *execs, struct context *c, struct failure *f)
 				execs->config->enforce == ENFORCE_BEST_EFFORT, &c->group, f);
 }
 
-/* Where the kernel refuses nothing, covers are all there is. */
+/* Where the kernel programs refuse nothing: what no other layer keeps from the context. */
 static void warn_of_covers(const struct context *c)
 {
-	if (c->settings->values.capabilities & 1ull << CAP_SYS_ADMIN)
-		log_warning("context %s can see what is hidden: it has CAP_SYS_ADMIN, and the kernel enforces nothing",
+	const struct config_context *values = &c->settings->values;
+
+	if (values->capabilities & 1ull << CAP_SYS_ADMIN)
+		log_warning("context %s can see what is hidden%s: it has CAP_SYS_ADMIN, and the kernel enforces nothing",
+			    c->name, values->shared_pid ? ", and read what services and other contexts keep in memory" : "");
+	else if (values->capabilities & 1ull << CAP_PERFMON)
+		log_warning("context %s does without CAP_PERFMON, by which it would read what others keep in memory",
 			    c->name);
 }
 

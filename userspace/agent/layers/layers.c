@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/layers/internal.h"
 
+#include <linux/capability.h>
+
 #include "base/log.h"
 
 struct layers {
 	unsigned active;
-	char reason[128]; /* of seccomp */
 	struct filter filters[SECCOMP_CLASSES];
+	int ruleset;
 };
 
 static int open_seccomp(struct layers *layers, struct failure *f)
@@ -14,9 +16,7 @@ static int open_seccomp(struct layers *layers, struct failure *f)
 	int r = seccomp_probe();
 
 	if (r < 0) {
-		snprintf(layers->reason, sizeof(layers->reason), "the kernel takes no filters: %s",
-			 strerror(-r));
-		log_warning("system calls are not filtered: %s", layers->reason);
+		log_warning("system calls are not filtered: the kernel takes no filters: %s", strerror(-r));
 		return 0;
 	}
 	for (unsigned i = 0; i < SECCOMP_CLASSES && r == 0; i++)
@@ -27,6 +27,21 @@ static int open_seccomp(struct layers *layers, struct failure *f)
 	return 0;
 }
 
+static int open_landlock(struct layers *layers, struct failure *f)
+{
+	int abi = landlock_abi(), r = abi < 0 ? abi : landlock_make_ruleset(abi, &layers->ruleset);
+
+	/* Not built in, not in the list of lsm=, too old. */
+	if (r == -ENOSYS || r == -EOPNOTSUPP) {
+		log_warning("user code is not confined: no Landlock, or a too old one");
+		return 0;
+	}
+	if (r < 0)
+		return fail(f, -r, "cannot make the ruleset of Landlock");
+	layers->active |= LAYER_LANDLOCK | (abi >= LANDLOCK_SCOPES ? LAYER_LANDLOCK_SCOPES : 0);
+	return 0;
+}
+
 int layers_open(struct enforce *e, struct layers **ret, struct failure *f)
 {
 	struct layers *layers = calloc(1, sizeof(*layers));
@@ -34,7 +49,10 @@ int layers_open(struct enforce *e, struct layers **ret, struct failure *f)
 
 	if (!layers)
 		return fail(f, ENOMEM, "layers");
+	layers->ruleset = -EBADF;
 	r = enforce_active(e) ? 0 : open_seccomp(layers, f);
+	if (r == 0 && !enforce_active(e))
+		r = open_landlock(layers, f);
 	if (r < 0) {
 		layers_close(layers);
 		return r;
@@ -49,6 +67,7 @@ void layers_close(struct layers *layers)
 		return;
 	for (unsigned i = 0; i < SECCOMP_CLASSES; i++)
 		free(layers->filters[i].bytes);
+	close_fd(&layers->ruleset);
 	free(layers);
 }
 
@@ -57,9 +76,21 @@ unsigned layers_active(const struct layers *layers)
 	return layers->active;
 }
 
-const char *layers_reason(const struct layers *layers, enum layer layer)
+int layers_ruleset(const struct layers *layers)
 {
-	return layers->active & layer ? "" : layers->reason;
+	return layers->ruleset;
+}
+
+bool layers_can_confine(const struct layers *layers, uint64_t capabilities)
+{
+	if (!(layers->active & LAYER_LANDLOCK))
+		return false;
+	return layers->active & LAYER_LANDLOCK_SCOPES || !(capabilities & 1ull << CAP_SYS_ADMIN);
+}
+
+uint64_t layers_withheld(const struct layers *layers)
+{
+	return layers->active & LAYER_LANDLOCK ? 1ull << CAP_PERFMON : 0;
 }
 
 const void *layers_filter(const struct layers *layers, enum seccomp_class class, size_t *ret_len)

@@ -14,6 +14,8 @@ struct layers;
 /* The layers that this kernel offers besides the kernel programs; a set of bits. */
 enum layer {
 	LAYER_SECCOMP = 1,
+	LAYER_LANDLOCK = 2,        /* nobody outside of a context is traced */
+	LAYER_LANDLOCK_SCOPES = 4, /* nor signalled, nor reached at an abstract unix socket */
 };
 
 /* Classes of capabilities: what a filter leaves to whom. */
@@ -30,8 +32,6 @@ void layers_close(struct layers *layers);
 
 /* Bits of enum layer: what is applied. */
 unsigned layers_active(const struct layers *layers);
-/* Why a layer is not; "" when it is active or the kernel programs take its place. Borrowed. */
-const char *layers_reason(const struct layers *layers, enum layer layer);
 
 /* --- seccomp.c ----------------------------------------------------------------------------------- */
 
@@ -40,5 +40,18 @@ enum seccomp_class seccomp_class_of(uint64_t capabilities);
 const void *layers_filter(const struct layers *layers, enum seccomp_class class, size_t *ret_len);
 /* What filters refuse, one after the other: its name, its errno, and why. false at the end of the table. */
 bool seccomp_refused(size_t index, const char **ret_name, int *ret_err, const char **ret_why);
+
+/* --- landlock.c ---------------------------------------------------------------------------------- */
+
+#define LANDLOCK_SCOPES 6 /* the first ABI that has them */
+
+/* The ruleset of which domains are made, -EBADF where there is none. Borrowed. */
+int layers_ruleset(const struct layers *layers);
+/* Whether commands with these capabilities can be in a domain of it, and do what they could without. */
+bool layers_can_confine(const struct layers *layers, uint64_t capabilities);
+/* What stays out of the bounding set of user code: with CAP_PERFMON it would read the memory of all, domain or not. */
+uint64_t layers_withheld(const struct layers *layers);
+/* Which ABI, or since which erratum, gives what; false at the end of the table. */
+bool landlock_abi_at(size_t index, int *ret_abi, unsigned *ret_erratum, const char **ret_gives);
 
 #endif

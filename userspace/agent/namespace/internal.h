@@ -43,7 +43,7 @@ struct namespace {
 	bool forgotten;  /* and nobody knows it: freed as soon as there is none */
 	bool own;        /* each command in mount, IPC and UTS namespaces of its own */
 	bool shared_pid;
-	uint64_t capabilities;
+	uint64_t capabilities; /* as the contexts have them */
 	uint64_t shm_size; /* bytes of cgroups_shm_take(), while there is a moat-init; 0: none */
 	struct enforce *enforce;
 	struct loop *loop;

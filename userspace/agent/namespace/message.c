@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The messages to a moat-init; see init/protocol.h. */
+#include <linux/capability.h>
 #include <sys/socket.h>
 
 #include "agent/namespace/internal.h"
@@ -38,7 +39,10 @@ static uint32_t filter_of(const struct namespace *ns, const struct namespace_spa
 	size_t len;
 
 	(void)layers_filter(ns->set->layers, class, &len);
-	return s->unfiltered || len == 0 ? 0 : 1 + (uint32_t) class;
+	/* Who holds CAP_SYS_ADMIN to install it would be traced, see setup_drop(). */
+	if (!ns->own && !s->no_new_privs && class != SECCOMP_ADMIN && ns->capabilities & 1ull << CAP_SYS_PTRACE)
+		return 0;
+	return s->unfiltered || len == 0 ? 0 : 1 + (uint32_t)class;
 }
 
 static size_t build_spawn(const struct namespace *ns, const struct namespace_spawn *s)
@@ -165,16 +169,31 @@ static int put_filters(const struct namespace *ns, size_t *at, uint32_t ret_len[
 	return 0;
 }
 
+/* Of the commands there, and so of moat-init's. */
+static uint64_t rights(const struct namespace *ns)
+{
+	return ns->capabilities & ~layers_withheld(ns->set->layers);
+}
+
+/* In which domains its commands are. */
+static enum init_domain domain_of(const struct namespace *ns)
+{
+	if (ns->template || !layers_can_confine(ns->set->layers, ns->capabilities))
+		return INIT_DOMAIN_NONE;
+	return ns->own ? INIT_DOMAIN_EACH : INIT_DOMAIN_COMMON;
+}
+
 int namespace_send_setup(struct namespace *ns)
 {
 	const struct hidden_files *hidden = &ns->set->hidden;
 	struct init_setup *m = (void *)packet;
-	int view = cgroups_view(ns->cgroups), r = 0;
+	int fds[] = { cgroups_view(ns->cgroups), layers_ruleset(ns->set->layers) }, r = 0;
+	enum init_domain domain = domain_of(ns);
 	size_t at = sizeof(*m);
 
 	*m = (struct init_setup){ .type = INIT_SETUP, .shared_pid = ns->shared_pid,
-				  .capabilities = ns->capabilities, .shm_size = ns->shm_size,
-				  .own = ns->own, .template = ns->template,
+				  .capabilities = rights(ns), .shm_size = ns->shm_size,
+				  .own = ns->own, .template = ns->template, .domain = domain,
 				  .may_lack = enforce_active(ns->enforce) &&
 					      enforce_mode(ns->enforce) == MOAT_MODE_ENFORCE };
 	for (char **p = hidden->own; p && *p && r == 0; p++, m->n_hidden++)
@@ -190,7 +209,7 @@ int namespace_send_setup(struct namespace *ns)
 		return r;
 	m->strings_len = (uint32_t)(at - sizeof(*m));
 	r = put_filters(ns, &at, m->filter_len);
-	return r < 0 ? r : send_packet(ns->socket, at, &view, 1);
+	return r < 0 ? r : send_packet(ns->socket, at, fds, domain ? 2 : 1);
 }
 
 int namespace_send_clone(struct namespace *template, const struct namespace *ns, int socket)
@@ -199,13 +218,16 @@ int namespace_send_clone(struct namespace *template, const struct namespace *ns,
 	static const struct moat_label init = { .role = MOAT_ROLE_INIT };
 	const struct hidden_files *hidden = &ns->set->hidden;
 	struct init_clone *m = (void *)packet;
+	int fds[] = { socket, layers_ruleset(ns->set->layers) };
+	enum init_domain domain = domain_of(ns);
 	size_t at = sizeof(*m);
 	int r = enforce_announce(template->enforce, template->init.pidfd, &init);
 
 	if (r < 0)
 		return r;
 	*m = (struct init_clone){ .type = INIT_CLONE, .shared_pid = ns->shared_pid,
-				  .capabilities = ns->capabilities, .shm_size = ns->shm_size };
+				  .capabilities = rights(ns), .shm_size = ns->shm_size,
+				  .domain = domain };
 	for (size_t i = 0; hidden->names && hidden->names[i] && r == 0; i++)
 		if (config_is_shown(ns->show, hidden->names[i])) {
 			r = put_path(&at, hidden->paths[i]);
@@ -214,5 +236,5 @@ int namespace_send_clone(struct namespace *template, const struct namespace *ns,
 	if (r < 0)
 		return r;
 	m->strings_len = (uint32_t)(at - sizeof(*m));
-	return send_packet(template->socket, at, &socket, 1);
+	return send_packet(template->socket, at, fds, domain ? 2 : 1);
 }
