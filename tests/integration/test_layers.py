@@ -3,6 +3,7 @@
 
 import contextlib
 import errno
+import os
 import socket
 
 from lib import places
@@ -56,6 +57,8 @@ def unfiltered(session):
     with made(session, "unfiltered", seccomp="off") as name:
         assert session.exec("/bin/grep", "^Seccomp:", "/proc/self/status", context=name).out.split() == ["Seccomp:", "0"]
         assert errno_of(session, call, context=name) == "ok"
+        assert errno_of(session, call, context=name, env={"A": "b"}) == "ok"
+    assert errno_of(session, call, env={"A": "b"}) == "EPERM"
     assert errno_of(session, call) == "EPERM"
     assert errno_of(session, "socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 0)") == "ok"
 
@@ -192,3 +195,37 @@ def no_perfmon(session):
     for context in ("full", "shared", "sealed"):
         bounding = int(session.exec("/bin/sed", "-n", "s/^CapBnd:\\t//p", "/proc/self/status", context=context).out, 16)
         assert not bounding >> 38 & 1 and bounding >> 21 & 1, (context, hex(bounding))
+
+
+# Mounts
+
+@test("what a service protects is read-only for user code, does not move, and what is beside it is as before", needs=("moat", "http"))
+def protected(session):
+    without_lsm(session)
+    tree, above = session.tree, session.tree.rpartition("/")[0]
+    for fields in ({}, {"context": "modest"}, {"env": {"A": "b"}}, {"context": "plain"}):
+        for call, answer in ((f"open('{tree}/file', 'r+')", "EROFS"), (f"open('{tree}/new', 'w')", "EROFS"),
+                             (f"open('{session.single}', 'r+')", "EROFS"), (f"__import__('os').unlink('{session.single}')", "EBUSY"),
+                             (f"__import__('os').unlink('{tree}/file')", "EROFS"), (f"__import__('os').rename('{tree}', '{tree}2')", "EBUSY"),
+                             (f"__import__('os').rename('{above}', '{above}2')", "EBUSY"),
+                             (f"__import__('os').rename('{session.scratch}', '{session.scratch}2')", "EBUSY"),
+                             (f"open('{os.path.join(session.build, 'moat')}', 'r+')", "EROFS"),
+                             (f"open('{tree}/file').read()", "ok"), (f"open('{above}/beside', 'w')", "ok"),
+                             (f"__import__('os').rename('{above}/beside', '{above}/beside2')", "ok"),
+                             (f"__import__('os').unlink('{above}/beside2')", "ok")):
+            assert errno_of(session, call, **fields) == answer, (fields, call)
+    with open(f"{tree}/file", "r+", encoding="ascii"):
+        pass  # the control plane still may
+
+
+@test("what the control plane writes into a protected directory is seen by user code, and read-only as well", needs=("moat", "http"))
+def protected_later(session):
+    without_lsm(session)
+    path = f"{session.tree}/sub/later"
+    with open(path, "w", encoding="ascii") as file:
+        file.write("later")
+    try:
+        assert python(session, f"print(open('{path}').read())") == "later"
+        assert errno_of(session, f"open('{path}', 'r+')") == "EROFS"
+    finally:
+        os.unlink(path)

@@ -10,7 +10,6 @@
 #include <limits.h>
 #include <linux/capability.h>
 #include <linux/openat2.h>
-#include <linux/seccomp.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -255,11 +254,6 @@ static long child_prepare(const struct spawn_request *r, int *report, enum init_
 		return e;
 	*step = INIT_STEP_NO_NEW_PRIVS;
 	e = r->no_new_privs ? raw(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1) : 0;
-	if (e < 0)
-		return e;
-	/* Before the capabilities go: without no_new_privs it takes CAP_SYS_ADMIN. Nothing below is refused by it. */
-	*step = INIT_STEP_FILTER;
-	e = r->filter ? raw(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, r->filter) : 0;
 	if (e < 0)
 		return e;
 	*step = INIT_STEP_CAPABILITIES;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The filters of system calls: the agent has made them, this only keeps them. */
 #include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/syscall.h>
 
 #include "init/init.h"
 
@@ -22,20 +24,11 @@ int filters_keep(const char *bytes, const uint32_t len[INIT_FILTERS])
 	return 0;
 }
 
-bool filters_any(void)
+int filters_apply(uint32_t number)
 {
-	for (unsigned i = 0; i < INIT_FILTERS; i++)
-		if (filters[i].len)
-			return true;
-	return false;
-}
-
-bool filters_valid(uint32_t number)
-{
-	return number == 0 || (number <= INIT_FILTERS && filters[number - 1].len > 0);
-}
-
-const struct sock_fprog *filters_get(uint32_t number)
-{
-	return number ? &filters[number - 1] : NULL;
+	if (number == 0)
+		return 0;
+	if (number > INIT_FILTERS || filters[number - 1].len == 0)
+		return -EPROTO;
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filters[number - 1]) < 0 ? -errno : 0;
 }

@@ -47,22 +47,17 @@ int setup_process(bool shared_pid, uint64_t capabilities, enum init_step *ret_st
 /*
  * The last of set-up: nothing of the agent's view stays open, and of the capabilities only those
  * that the commands may get, and what is needed to end them (CAP_KILL), to take others from them
- * (CAP_SETPCAP), to filter their system calls and to put them into domains (CAP_SYS_ADMIN; where they may trace
- * processes it is only had by one that a domain keeps from them), and, with own, to make and change namespaces
+ * (CAP_SETPCAP), with domain to put them into one (CAP_SYS_ADMIN) and, with own, to make and change namespaces
  * (CAP_SYS_ADMIN, CAP_SYS_CHROOT).
  */
 int setup_drop(uint64_t capabilities, bool own, bool domain, enum init_step *ret_step);
 
 /* --- filters.c ----------------------------------------------------------------------------- */
 
-struct sock_fprog;
-
 /* Keeps the filters that follow one another at bytes, for this process and those that it becomes. 0 or -EPROTO. */
 int filters_keep(const char *bytes, const uint32_t len[INIT_FILTERS]);
-bool filters_any(void);
-/* Of a spawn: number is that of init_spawn. NULL: none; so filters_valid() has to be asked first. */
-bool filters_valid(uint32_t number);
-const struct sock_fprog *filters_get(uint32_t number);
+/* On this process and all that come of it; number as of init_setup. While there is CAP_SYS_ADMIN. 0 or -errno. */
+int filters_apply(uint32_t number);
 
 /* --- mounts.c ------------------------------------------------------------------------------ */
 
@@ -92,6 +87,11 @@ int mounts_make_readonly(int proc_fd);
 /* Where cgroup2 is mounted, /sys/fs/cgroup if it is there as well; the caller frees it. 0 or -errno; -ENOENT:
  * nowhere. */
 int mounts_find_cgroup(int proc_fd, char **ret_place);
+
+/* --- protect.c ------------------------------------------------------------------------------ */
+
+/* n paths as of init_setup, NUL-terminated, each before what is beneath it. 0 or -errno. */
+int protect_paths(const char *paths, size_t n);
 
 /* --- clone.c ------------------------------------------------------------------------------- */
 
@@ -142,7 +142,6 @@ struct spawn_request {
 	uint64_t bounding_drop; /* filled by spawn_command() */
 	bool no_new_privs;
 	bool own_tmp; /* a /tmp of its own, where it has surroundings of its own */
-	const struct sock_fprog *filter; /* NULL: none */
 	bool own_domain; /* goes into a domain of Landlock by itself; filled by spawn_command() */
 };
 
@@ -155,6 +154,8 @@ struct spawn_report {
 
 /* Once, before the first spawn: what there is to give. 0 or -errno. */
 int spawn_init(void);
+/* What the filter of system calls knows our clone3(2) by. */
+void spawn_set_secret(const uint64_t secret[INIT_SECRET]);
 /*
  * Makes the child and returns; it goes on by itself. The pipe *ret_report, which the caller closes,
  * ends with execve or with the child's death, or has a spawn_report in it. On failure returns

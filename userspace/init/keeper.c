@@ -73,14 +73,14 @@ static size_t take(int fds[KEEPER_FDS_MAX], size_t *ret_n_fds)
 	return got == len ? got : 0;
 }
 
-/* What a command might get by taking this process over is not more than what it has, where it can do that. */
+/* It took that to get into the domain. A command that may trace could take this process over. */
 static int drop_admin(void)
 {
 	static const cap_value_t admin[] = { CAP_SYS_ADMIN };
 	cap_t caps;
 	int r = 0;
 
-	if (!(rights & 1ull << CAP_SYS_PTRACE) || rights & 1ull << CAP_SYS_ADMIN)
+	if (rights & 1ull << CAP_SYS_ADMIN)
 		return 0;
 	caps = cap_get_proc();
 	if (!caps)

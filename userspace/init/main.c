@@ -147,6 +147,10 @@ static _Noreturn void begin_as_clone(const struct init_clone *m, int socket, int
 				     m->shm_size, &step);
 	if (r == 0)
 		r = setup_own_process(m->shared_pid, m->capabilities, &step);
+	if (r == 0) {
+		step = INIT_STEP_FILTER;
+		r = filters_apply(m->filter);
+	}
 	if (r == 0)
 		r = setup_drop(m->capabilities, false, m->domain, &step);
 	if (r == 0)
@@ -338,9 +342,10 @@ static int setup(enum init_step *step)
 	*step = INIT_STEP_REQUEST;
 	if (len == 0 || m->domain > INIT_DOMAIN_COMMON || n_fds != 1u + (m->domain != INIT_DOMAIN_NONE) ||
 	    fds[0] <= INIT_SOCKET_FD || m->shm_size == 0 || m->n_devices > INIT_DEVICES_MAX ||
-	    !are_strings(sizeof(*m), len, m->strings_len, (size_t)m->n_hidden + m->n_devices))
+	    !are_strings(sizeof(*m), len, m->strings_len, (size_t)m->n_hidden + m->n_devices + m->n_protected))
 		return -EPROTO;
 	is_template = m->template;
+	spawn_set_secret(m->secret);
 	r = setup_process(m->shared_pid, m->capabilities, step);
 	if (r == 0) {
 		*step = INIT_STEP_CGROUPFS;
@@ -358,6 +363,10 @@ static int setup(enum init_step *step)
 		r = setup_mounts(m, step);
 	if (r == 0 && m->own)
 		r = own_open(m->shm_size); /* the last step was MASK, of the same kind */
+	if (r == 0) {
+		*step = INIT_STEP_FILTER;
+		r = filters_apply(m->filter);
+	}
 	if (r == 0 && !is_template) /* what is cloned from it may get any capability of a context */
 		r = setup_drop(m->capabilities, m->own, m->domain, step);
 	return r < 0 || is_template ? r : spawn_init();

@@ -92,7 +92,7 @@ bool packet_spawn(size_t len, const int *fds, size_t n_fds, struct spawn_request
 
 	if (len < sizeof(*m) || m->strings_len != len - sizeof(*m) || m->by_descriptor > 1 ||
 	    n_fds != SPAWN_FDS + m->by_descriptor || m->argc < 1 || m->argc > INIT_STRINGS_MAX ||
-	    m->envc > INIT_STRINGS_MAX || !filters_valid(m->filter))
+	    m->envc > INIT_STRINGS_MAX)
 		return false;
 	n_strings = 1 + (size_t)m->argc + m->envc;
 	if (!split(packet + sizeof(*m), m->strings_len, m->argc, n_strings))
@@ -107,7 +107,6 @@ bool packet_spawn(size_t len, const int *fds, size_t n_fds, struct spawn_request
 		.capabilities = m->capabilities,
 		.no_new_privs = m->no_new_privs,
 		.own_tmp = m->own_tmp,
-		.filter = filters_get(m->filter),
 	};
 	return true;
 }

@@ -44,6 +44,7 @@
 #define INIT_CGROUP_CONTROL "control"
 #define INIT_DEVICES_MAX 64u
 #define INIT_FILTERS 2u
+#define INIT_SECRET 2
 #define INIT_FILTER_MAX (1024u * 8) /* bytes: of so many instructions of struct sock_filter */
 
 /* Where a set-up or a spawn failed; the names are what clients see in details.step. */
@@ -55,6 +56,7 @@
 	X(PROC, "mount-proc")                                                                     \
 	X(MASK, "mask-paths")                                                                     \
 	X(READONLY, "read-only-paths")                                                            \
+	X(PROTECT, "protected-paths")                                                             \
 	X(CGROUPFS, "cgroupfs")                                                                   \
 	X(DEV, "dev")                                                                             \
 	X(IPC, "ipc")                                                                             \
@@ -107,6 +109,9 @@ enum init_message {
 	INIT_CLONE_FAILED,
 };
 
+#define INIT_PROTECT_READONLY 'r'
+#define INIT_PROTECT_PINNED 'p'
+
 /* Which domain of Landlock commands are in. */
 enum init_domain {
 	INIT_DOMAIN_NONE,
@@ -119,7 +124,8 @@ enum init_domain {
  * (landlock_create_ruleset(2)); followed by n_hidden NUL-terminated
  * absolute paths: directories and files that must not be seen inside (an empty read-only tmpfs, or
  * /dev/null, is mounted over each); and by n_devices names beneath /dev of devices that are to be in
- * /dev inside; and, after strings_len bytes of these, by filters of system calls for struct sock_fprog, of
+ * /dev inside; and by n_protected paths behind a letter: INIT_PROTECT_READONLY, with all beneath it, or
+ * INIT_PROTECT_PINNED, so that it is not moved; and, after strings_len bytes of these, by filters of system calls for struct sock_fprog, of
  * filter_len bytes each.
  */
 struct init_setup {
@@ -137,7 +143,10 @@ struct init_setup {
 	uint32_t may_lack; /* 1: what is to be hidden and not there needs no cover, also when it comes;
 			    * else it is a failure */
 	uint32_t filter_len[INIT_FILTERS]; /* 0: there is none */
+	uint64_t secret[INIT_SECRET]; /* by which filters know moat-init's clone3(2) */
 	uint32_t domain;                   /* enum init_domain */
+	uint32_t n_protected;
+	uint32_t filter; /* 1 + which of the filters moat-init takes itself, and its commands from it; 0: none */
 	uint32_t pad;
 };
 
@@ -150,7 +159,7 @@ struct init_clone {
 	uint32_t n_shown;
 	uint32_t strings_len;
 	uint32_t domain; /* enum init_domain; then the ruleset is a second descriptor */
-	uint32_t pad;
+	uint32_t filter; /* as of init_setup, whose filters they are */
 };
 
 /*
@@ -181,7 +190,7 @@ struct init_spawn {
 	uint32_t null_stdin; /* 1: the first descriptor is a placeholder, stdin is /dev/null inside */
 	uint32_t own_tmp; /* 1: with a /tmp of its own, where surroundings are */
 	uint32_t by_descriptor;
-	uint32_t filter; /* 1 + which of the filters of INIT_SETUP it has; 0: none */
+	uint32_t pad;
 };
 
 struct init_signal {

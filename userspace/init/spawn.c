@@ -19,6 +19,13 @@
 static uint64_t held;     /* capabilities we have to give */
 static uint64_t bounding; /* what our bounding set has, and so each child's at first */
 
+static uint64_t secret[INIT_SECRET];
+
+void spawn_set_secret(const uint64_t given[INIT_SECRET])
+{
+	memcpy(secret, given, sizeof(secret));
+}
+
 int spawn_init(void)
 {
 	cap_t caps = cap_get_proc();
@@ -50,7 +57,7 @@ static int clone_child(struct spawn_request *request, uint64_t flags, int exit_s
 	/* A container may hold fewer capabilities than the default set names: give what there is. */
 	request->capabilities &= held;
 	request->bounding_drop = bounding & ~request->capabilities;
-	pid = syscall(SYS_clone3, &args, sizeof(args));
+	pid = syscall(SYS_clone3, &args, sizeof(args), secret[0], secret[1]);
 	if (pid == 0)
 		child_main(request, report);
 	return pid < 0 ? -errno : (int)pid;

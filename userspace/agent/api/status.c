@@ -53,9 +53,15 @@ static void write_check(struct jbuf *b, const struct probe_result *result)
 /* Of those that take the place of the kernel programs; 0: another one. */
 static unsigned layer_of(const char *name)
 {
-	if (strcmp(name, "landlock") == 0)
-		return LAYER_LANDLOCK;
-	return strcmp(name, "seccomp") == 0 ? LAYER_SECCOMP : 0;
+	static const struct {
+		const char *name;
+		unsigned layer;
+	} layers[] = { { "mounts", LAYER_MOUNTS }, { "seccomp", LAYER_SECCOMP }, { "landlock", LAYER_LANDLOCK } };
+
+	for (size_t i = 0; i < ARRAY_LEN(layers); i++)
+		if (strcmp(name, layers[i].name) == 0)
+			return layers[i].layer;
+	return 0;
 }
 
 /*

@@ -200,6 +200,19 @@ static bool probe_landlock(struct probe_result *p)
 	return abi >= 2;
 }
 
+static bool probe_mounts(struct probe_result *p)
+{
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
+	FD_OWNED int root = detached_mount("tmpfs", NULL, NULL);
+	bool ok = root >= 0 && mount_setattr(root, "", AT_EMPTY_PATH, &attr, sizeof(attr)) == 0;
+
+	if (ok)
+		FOUND(p, "what user code is not to change can be mounted read-only for it");
+	else
+		FOUND(p, "no read-only mounts: %s", strerror(errno));
+	return ok;
+}
+
 static bool probe_seccomp(struct probe_result *p)
 {
 	uint32_t action = SECCOMP_RET_ERRNO;
@@ -244,6 +257,7 @@ static const struct {
 	{ "cgroup-kill", "cgroup", ALWAYS, false, probe_cgroup },
 	{ "cgroup-limits", "cgroup", NOT_NEEDED, false, probe_limits },
 	{ "oom-order", "cgroup", NOT_NEEDED, false, probe_oom_order },
+	{ "read-only", "mounts", NOT_NEEDED, false, probe_mounts },
 	{ "seccomp", "seccomp", NOT_NEEDED, false, probe_seccomp },
 	{ "landlock", "landlock", NOT_NEEDED, false, probe_landlock },
 };

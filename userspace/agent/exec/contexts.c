@@ -26,7 +26,7 @@ static void warn_of_covers(const struct context *c)
 	const struct config_context *values = &c->settings->values;
 
 	if (values->capabilities & 1ull << CAP_SYS_ADMIN)
-		log_warning("context %s can see what is hidden%s: it has CAP_SYS_ADMIN, and the kernel enforces nothing",
+		log_warning("context %s can see what is hidden, change what is protected%s: it has CAP_SYS_ADMIN, and the kernel enforces nothing",
 			    c->name, values->shared_pid ? ", and read what services and other contexts keep in memory" : "");
 	else if (values->capabilities & 1ull << CAP_PERFMON)
 		log_warning("context %s does without CAP_PERFMON, by which it would read what others keep in memory",

@@ -85,7 +85,6 @@ static void fill_spawn(struct exec *x, const struct context *c)
 		.capabilities = values->capabilities,
 		.no_new_privs = values->no_new_privs,
 		.own_tmp = values->own_tmp,
-		.unfiltered = values->no_seccomp,
 		.prepare = prepare_spawn,
 		.on_spawned = exec_on_spawned,
 	};

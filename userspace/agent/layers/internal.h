@@ -9,8 +9,8 @@ struct filter {
 	size_t len;
 };
 
-/* The filter of a class for struct sock_fprog; the caller frees ret->bytes. 0 or -errno. */
-int seccomp_build(enum seccomp_class class, struct filter *ret);
+/* A filter for struct sock_fprog; the caller frees ret->bytes. 0 or -errno. */
+int seccomp_build(enum seccomp_filter filter, const uint64_t secret[SECCOMP_SECRET], struct filter *ret);
 /* Whether this kernel takes filters. 0 or -errno. */
 int seccomp_probe(void);
 

@@ -2,12 +2,14 @@
 #include "agent/layers/internal.h"
 
 #include <linux/capability.h>
+#include <sys/random.h>
 
 #include "base/log.h"
 
 struct layers {
 	unsigned active;
-	struct filter filters[SECCOMP_CLASSES];
+	struct filter filters[SECCOMP_FILTERS];
+	uint64_t secret[SECCOMP_SECRET];
 	int ruleset;
 };
 
@@ -19,8 +21,10 @@ static int open_seccomp(struct layers *layers, struct failure *f)
 		log_warning("system calls are not filtered: the kernel takes no filters: %s", strerror(-r));
 		return 0;
 	}
-	for (unsigned i = 0; i < SECCOMP_CLASSES && r == 0; i++)
-		r = seccomp_build(i, &layers->filters[i]);
+	if (getrandom(layers->secret, sizeof(layers->secret), 0) != sizeof(layers->secret))
+		return fail(f, EIO, "no random numbers");
+	for (unsigned i = 0; i < SECCOMP_FILTERS && r == 0; i++)
+		r = seccomp_build(i, layers->secret, &layers->filters[i]);
 	if (r < 0)
 		return fail(f, -r, "cannot build the filters of system calls");
 	layers->active |= LAYER_SECCOMP;
@@ -51,8 +55,10 @@ int layers_open(struct enforce *e, struct layers **ret, struct failure *f)
 		return fail(f, ENOMEM, "layers");
 	layers->ruleset = -EBADF;
 	r = enforce_active(e) ? 0 : open_seccomp(layers, f);
-	if (r == 0 && !enforce_active(e))
+	if (r == 0 && !enforce_active(e)) {
+		layers->active |= LAYER_MOUNTS;
 		r = open_landlock(layers, f);
+	}
 	if (r < 0) {
 		layers_close(layers);
 		return r;
@@ -65,15 +71,21 @@ void layers_close(struct layers *layers)
 {
 	if (!layers)
 		return;
-	for (unsigned i = 0; i < SECCOMP_CLASSES; i++)
+	for (unsigned i = 0; i < SECCOMP_FILTERS; i++)
 		free(layers->filters[i].bytes);
 	close_fd(&layers->ruleset);
+	explicit_bzero(layers->secret, sizeof(layers->secret));
 	free(layers);
 }
 
 unsigned layers_active(const struct layers *layers)
 {
 	return layers->active;
+}
+
+const uint64_t *layers_secret(const struct layers *layers)
+{
+	return layers->secret;
 }
 
 int layers_ruleset(const struct layers *layers)
@@ -93,8 +105,8 @@ uint64_t layers_withheld(const struct layers *layers)
 	return layers->active & LAYER_LANDLOCK ? 1ull << CAP_PERFMON : 0;
 }
 
-const void *layers_filter(const struct layers *layers, enum seccomp_class class, size_t *ret_len)
+const void *layers_filter(const struct layers *layers, enum seccomp_filter filter, size_t *ret_len)
 {
-	*ret_len = layers->filters[class].len;
-	return layers->filters[class].bytes;
+	*ret_len = layers->filters[filter].len;
+	return layers->filters[filter].bytes;
 }

@@ -16,14 +16,21 @@ enum layer {
 	LAYER_SECCOMP = 1,
 	LAYER_LANDLOCK = 2,        /* nobody outside of a context is traced */
 	LAYER_LANDLOCK_SCOPES = 4, /* nor signalled, nor reached at an abstract unix socket */
+	LAYER_MOUNTS = 8,          /* protected paths are mounted read-only; everywhere where the kernel programs are not */
 };
 
-/* Classes of capabilities: what a filter leaves to whom. */
-enum seccomp_class {
-	SECCOMP_DEFAULT, /* without CAP_SYS_ADMIN */
-	SECCOMP_ADMIN,
-	SECCOMP_CLASSES,
+/*
+ * The filters of system calls. For the kernel to take one in takes a tenth of a start, so moat-init does it once, and commands
+ * inherit it. What moat-init needs itself and they are not to have, clone3(2), is told apart by a secret in two of the
+ * arguments that the kernel does not look at.
+ */
+enum seccomp_filter {
+	SECCOMP_DEFAULT, /* for commands without CAP_SYS_ADMIN */
+	SECCOMP_ADMIN,   /* for all others */
+	SECCOMP_FILTERS,
 };
+
+#define SECCOMP_SECRET 2 /* of so many numbers */
 
 /* Makes what the layers need; nothing where e enforces. 0 or -errno. */
 int layers_open(struct enforce *e, struct layers **ret, struct failure *f);
@@ -35,9 +42,10 @@ unsigned layers_active(const struct layers *layers);
 
 /* --- seccomp.c ----------------------------------------------------------------------------------- */
 
-enum seccomp_class seccomp_class_of(uint64_t capabilities);
-/* The filter of a class, an array of struct sock_filter; *ret_len is its size in bytes, 0 where there is none. Borrowed. */
-const void *layers_filter(const struct layers *layers, enum seccomp_class class, size_t *ret_len);
+/* A filter, an array of struct sock_filter; *ret_len is its size in bytes, 0 where there is none. Borrowed. */
+const void *layers_filter(const struct layers *layers, enum seccomp_filter filter, size_t *ret_len);
+/* What moat-init gives clone3(2) as its third and fourth argument. Borrowed. */
+const uint64_t *layers_secret(const struct layers *layers);
 /* What filters refuse, one after the other: its name, its errno, and why. false at the end of the table. */
 bool seccomp_refused(size_t index, const char **ret_name, int *ret_err, const char **ret_why);
 

@@ -7,7 +7,6 @@
  * A filter sees numbers, no memory: nothing here judges an address, a path or a message.
  */
 #include <asm/ioctls.h>
-#include <linux/capability.h>
 #include <linux/fanotify.h>
 #include <linux/in.h>
 #include <linux/in6.h>
@@ -67,7 +66,7 @@ static const char holding[] = "holds up whoever opens a file or meets the fault"
 static const char events[] = "tells of processes and devices of the whole machine";
 
 static const struct rule rules[] = {
-	{ "clone3", SCMP_SYS(clone3), ENOSYS, true, { { 0 } }, control_tree },
+	{ "clone3", SCMP_SYS(clone3), ENOSYS, true, { { 0 } }, control_tree }, /* unless it is moat-init's */
 	CALL(io_uring_setup, ENOSYS, ring),
 	FAMILY(AF_PACKET, packets),
 	WHEN(socket, EPERM, packets, IS(0, AF_INET), HAS(1, SOCKET_TYPE, SOCK_PACKET)), /* the same by an old name */
@@ -142,11 +141,6 @@ bool seccomp_refused(size_t index, const char **ret_name, int *ret_err, const ch
 	return true;
 }
 
-enum seccomp_class seccomp_class_of(uint64_t capabilities)
-{
-	return capabilities & 1ull << CAP_SYS_ADMIN ? SECCOMP_ADMIN : SECCOMP_DEFAULT;
-}
-
 int seccomp_probe(void)
 {
 	uint32_t action = SECCOMP_RET_ERRNO;
@@ -202,14 +196,30 @@ static int add(scmp_filter_ctx *ctx, const struct rule *rule)
 	return seccomp_rule_add_array(ctx, SCMP_ACT_ERRNO((uint16_t)rule->err), rule->call, n, rule->args);
 }
 
-int seccomp_build(enum seccomp_class class, struct filter *ret)
+/* Where one of its numbers is missing. */
+static int add_with_secret(scmp_filter_ctx *ctx, const struct rule *rule, const uint64_t secret[SECCOMP_SECRET])
+{
+	struct rule one = *rule;
+	int r = 0;
+
+	for (unsigned i = 0; i < SECCOMP_SECRET && r == 0; i++) {
+		one.args[0] = SCMP_CMP64(2 + i, SCMP_CMP_NE, secret[i]);
+		r = add(ctx, &one);
+	}
+	return r;
+}
+
+int seccomp_build(enum seccomp_filter filter, const uint64_t secret[SECCOMP_SECRET], struct filter *ret)
 {
 	scmp_filter_ctx *ctx = seccomp_init(SCMP_ACT_ALLOW);
 	int r = ctx ? set_up(ctx) : -ENOMEM;
 
-	for (size_t i = 0; i < ARRAY_LEN(rules) && r == 0; i++)
-		if (!(rules[i].admin && class == SECCOMP_ADMIN))
+	for (size_t i = 0; i < ARRAY_LEN(rules) && r == 0; i++) {
+		if (!rules[i].admin)
 			r = add(ctx, &rules[i]);
+		else if (filter == SECCOMP_DEFAULT)
+			r = add_with_secret(ctx, &rules[i], secret);
+	}
 	if (r == 0)
 		r = export(ctx, ret);
 	seccomp_release(ctx);

@@ -32,17 +32,12 @@ size_t namespace_strings_size(const struct namespace_spawn *s)
 	return n;
 }
 
-/* As init_spawn has it. */
-static uint32_t filter_of(const struct namespace *ns, const struct namespace_spawn *s)
+/* As init_setup has it. */
+static uint32_t filter_of(const struct namespace *ns)
 {
-	enum seccomp_class class = seccomp_class_of(s->capabilities);
-	size_t len;
-
-	(void)layers_filter(ns->set->layers, class, &len);
-	/* Who holds CAP_SYS_ADMIN to install it would be traced, see setup_drop(). */
-	if (!ns->own && !s->no_new_privs && class != SECCOMP_ADMIN && ns->capabilities & 1ull << CAP_SYS_PTRACE)
+	if (!(layers_active(ns->set->layers) & LAYER_SECCOMP) || ns->unfiltered || ns->template)
 		return 0;
-	return s->unfiltered || len == 0 ? 0 : 1 + (uint32_t)class;
+	return 1 + (ns->capabilities & 1ull << CAP_SYS_ADMIN ? SECCOMP_ADMIN : SECCOMP_DEFAULT);
 }
 
 static size_t build_spawn(const struct namespace *ns, const struct namespace_spawn *s)
@@ -59,7 +54,6 @@ static size_t build_spawn(const struct namespace *ns, const struct namespace_spa
 		.null_stdin = s->stdio[0] < 0,
 		.own_tmp = ns->own && s->own_tmp,
 		.by_descriptor = s->program >= 0,
-		.filter = filter_of(ns, s),
 	};
 	at = put(at, s->cwd);
 	for (char *const *a = s->argv; *a; a++, m->argc++)
@@ -150,7 +144,7 @@ int namespace_send_ask(struct namespace *ns, uint64_t exec)
 	return send(ns->socket, &m, sizeof(m), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-_Static_assert((unsigned)SECCOMP_CLASSES == INIT_FILTERS, "moat-init keeps one for each class");
+_Static_assert((unsigned)SECCOMP_FILTERS == INIT_FILTERS && SECCOMP_SECRET == INIT_SECRET, "moat-init keeps all");
 
 /* 0 or -E2BIG. */
 static int put_filters(const struct namespace *ns, size_t *at, uint32_t ret_len[INIT_FILTERS])
@@ -194,6 +188,7 @@ int namespace_send_setup(struct namespace *ns)
 	*m = (struct init_setup){ .type = INIT_SETUP, .shared_pid = ns->shared_pid,
 				  .capabilities = rights(ns), .shm_size = ns->shm_size,
 				  .own = ns->own, .template = ns->template, .domain = domain,
+				  .filter = filter_of(ns),
 				  .may_lack = enforce_active(ns->enforce) &&
 					      enforce_mode(ns->enforce) == MOAT_MODE_ENFORCE };
 	for (char **p = hidden->own; p && *p && r == 0; p++, m->n_hidden++)
@@ -205,11 +200,17 @@ int namespace_send_setup(struct namespace *ns)
 		}
 	for (char **p = ns->set->devices; p && *p && r == 0; p++, m->n_devices++)
 		r = put_path(&at, *p);
+	for (char **p = ns->set->protected; p && *p && r == 0; p++, m->n_protected++)
+		r = put_path(&at, *p);
 	if (r < 0)
 		return r;
 	m->strings_len = (uint32_t)(at - sizeof(*m));
+	memcpy(m->secret, layers_secret(ns->set->layers), sizeof(m->secret));
 	r = put_filters(ns, &at, m->filter_len);
-	return r < 0 ? r : send_packet(ns->socket, at, fds, domain ? 2 : 1);
+	if (r == 0)
+		r = send_packet(ns->socket, at, fds, domain ? 2 : 1);
+	explicit_bzero(m->secret, sizeof(m->secret));
+	return r;
 }
 
 int namespace_send_clone(struct namespace *template, const struct namespace *ns, int socket)
@@ -227,7 +228,8 @@ int namespace_send_clone(struct namespace *template, const struct namespace *ns,
 		return r;
 	*m = (struct init_clone){ .type = INIT_CLONE, .shared_pid = ns->shared_pid,
 				  .capabilities = rights(ns), .shm_size = ns->shm_size,
-				  .domain = domain };
+				  .domain = domain,
+				  .filter = filter_of(ns) };
 	for (size_t i = 0; hidden->names && hidden->names[i] && r == 0; i++)
 		if (config_is_shown(ns->show, hidden->names[i])) {
 			r = put_path(&at, hidden->paths[i]);

@@ -50,7 +50,6 @@ struct namespace_spawn {
 	uint64_t capabilities;
 	bool no_new_privs;
 	bool own_tmp; /* in a namespace with own: /tmp as well */
-	bool unfiltered; /* without the filter of system calls, where there is one */
 	char missing[INIT_TEXT_MAX + 1]; /* on_spawned at step INTERPRETER: its name, if that is known */
 	/* Called when its turn has come, right before it is sent; may be NULL. Takes what a waiting
 	 * command does without (stdio, cgroup_fd), so that a thousand of them cost little. On -errno
