@@ -35,7 +35,7 @@ BPF_CFLAGS = -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_$(subst aarch64,arm64,$
             -Iinclude -idirafter /usr/include/$(shell $(CC) -print-multiarch) -Wall -Wextra -Werror \
             -Wno-unused-parameter $(SAME_BYTES) -MMD -MP
 
-AGENT_LIBS := -lmicrohttpd -ljansson -linih -lbpf -lelf -lz -lcap
+AGENT_LIBS := -lmicrohttpd -ljansson -linih -lbpf -lelf -lz -lcap -lseccomp
 INIT_LIBS  := -lcap
 CLI_LIBS   := -ljansson
 
@@ -126,7 +126,7 @@ $(O)/tests/bench/hook_bench: SANFLAGS =
 # What the Debian packages are for: building; the integration tests' tools and control planes;
 # booting other kernels. bun comes from npm, kernels from apt without being installed (vmtest/fetch).
 DEPS_BUILD := gcc make pkg-config clang bpftool libc6-dev libbpf-dev libelf-dev zlib1g-dev libcap-dev \
-              libmicrohttpd-dev libjansson-dev libinih-dev
+              libmicrohttpd-dev libjansson-dev libinih-dev libseccomp-dev
 DEPS_TEST  := libcmocka-dev libclang-rt-dev python3 e2fsprogs kmod mount procps psmisc netcat-openbsd curl iproute2 \
               util-linux strace gdb btrfs-progs git bubblewrap python3-pip jupyter-server python3-prometheus-client
 DEPS_DEMO  := python3 procps

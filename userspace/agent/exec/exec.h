@@ -124,6 +124,8 @@ struct exec_observer {
 
 int execs_open(const struct config *config, struct enforce *enforce, struct cgroups *cgroups,
 	       struct loop *loop, struct execs **ret, struct failure *f);
+/* What is applied to commands beside the kernel programs. Borrowed. */
+const struct layers *execs_layers(const struct execs *execs);
 /* At most so many commands at a time (and EXEC_RUNNING_MAX), and so many contexts with namespaces of
  * their own. */
 void execs_limit(struct execs *execs, unsigned running, unsigned contexts);
