@@ -25,6 +25,8 @@ TABLE = [
     ("cli", "*", ONE, "the command line speaks HTTP; it asks no kernel"),
     ("cli_context", "*", ONE, "the same"),
     ("cli_exec", "*", ONE, "the same"),
+    ("clients", "*", NATIVE, "they speak HTTP over a unix socket; what they are answered is each module's"),
+    ("clients", "shielded", ONE, "they ask the agent whether it enforces; that it does, the tests of credentials show on every kernel"),
     ("metrics", "*", ONE, "what is counted in userspace, and how it is written; the counters of the hooks need lsm"),
     ("log", "*", ONE, "where the agent's own words go, its signals and its files: all of it decided in userspace"),
     ("services", "*", ONE, "supervision is the agent's own; of the kernel it asks pidfds, sockets and cgroups, as in 6.1"),
