@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+import zipfile
 
 from lib import cutting, moatd, places, procs
 from lib.session import ports
@@ -20,6 +21,7 @@ from lib.tap import test
 
 CASES = os.path.join(places.HERE, "clients")
 CLIENTS = os.path.join(places.SOURCE, "userspace/clients")
+PYTHON_CLIENT = os.path.join(CLIENTS, "python")
 NODE_CLIENT = os.path.join(CLIENTS, "node/lib/index.js")
 names = (f"cl{os.getpid()}-{n}" for n in itertools.count())
 DIGESTS = {"DIGEST-BINARY": bytes(range(256)) * 20000, "DIGEST-TEXT": "aä€😀".encode() * 500000}
@@ -98,14 +100,14 @@ def kill_left(session):
             session.api.request("DELETE", f"/v1/processes/{each['id']}")
 
 
-def run_cases(session, *argv, only=""):
+def run_cases(session, *argv, only="", **environment):
     """Runs the table with a client. only: what is in the names of those that are run."""
     cases = [each for each in table(session) if only in each["name"]]
     with sockets(session) as found:
         path = os.path.join(session.scratch, f"{next(names)}.json")
         with open(path, "w", encoding="utf-8") as file:
             json.dump({"cases": cases, "sockets": found}, file)
-        said = [json.loads(line) for line in program(session, [*argv, path], seconds=120).stdout.splitlines()]
+        said = [json.loads(line) for line in program(session, [*argv, path], seconds=120, **environment).stdout.splitlines()]
     kill_left(session)
     assert [each["name"] for each in said] == [each["name"] for each in cases], said
     wrong = [f"{case['name']}: step {i + 1}{what}" for case, answer in zip(cases, said)
@@ -115,8 +117,10 @@ def run_cases(session, *argv, only=""):
 
 @test("where the kernel enforces, the clients run secrets shielded, and say so", needs=("moat", "lsm"), timeout=120)
 def shielded(session):
+    secrets = {"only": "whether secrets are shielded"}
     for path in node_programs(session).values():
-        run_cases(session, path, f"{CASES}/cases.mjs", NODE_CLIENT, only="whether secrets are shielded")
+        run_cases(session, path, f"{CASES}/cases.mjs", NODE_CLIENT, **secrets)
+    run_cases(session, places.PYTHON, "-B", f"{CASES}/cases.py", "sync", **secrets, PYTHONPATH=PYTHON_CLIENT)
 
 
 @test("in a template of the Node client each value is exactly one word, or is refused", needs=("moat",), timeout=60)
@@ -153,27 +157,65 @@ def declarations(session):
     assert "measures is declared and is not there" in said and "onOutput is there and is not declared" in said, said
 
 
-def install(session):
-    """The Node client as its users get it: packed, and installed into a directory of its own, without a network."""
-    if "node-package" not in session.memory:
+def packed(session):
+    """The packages, as make clients makes them, by the ends of their names."""
+    if "packages" not in session.memory:
         node_programs(session)
+        place = os.path.join(session.scratch, "packages")
+        done = subprocess.run(["make", "-C", places.SOURCE, f"O={place}", "clients"], check=False, capture_output=True, text=True,
+                              timeout=120 * procs.SLACK)
+        assert done.returncode == 0, done
+        session.memory["packages"] = {os.path.splitext(name)[1]: f"{place}/clients/{name}" for name in os.listdir(f"{place}/clients")}
+        assert set(session.memory["packages"]) == {".tgz", ".whl"}, session.memory["packages"]
+    return session.memory["packages"]
+
+
+def install(session):
+    """The Node client as its users get it: installed into a directory of its own, without a network."""
+    if "node-package" not in session.memory:
+        package_file = packed(session)[".tgz"]
         place = os.path.join(session.scratch, "node-package")
         os.mkdir(place)
-        packed = subprocess.run(["npm", "pack", "--offline", "--silent", "--pack-destination", place, f"{CLIENTS}/node"], check=True, cwd=place,
-                                capture_output=True, text=True, timeout=60 * procs.SLACK).stdout.strip()
-        subprocess.run(["npm", "install", "--offline", "--silent", "--no-audit", "--no-fund", f"./{packed}"], check=True, cwd=place,
+        subprocess.run(["npm", "install", "--offline", "--silent", "--no-audit", "--no-fund", package_file], check=True, cwd=place,
                        timeout=60 * procs.SLACK)
-        session.memory["node-package"] = place, packed
+        session.memory["node-package"] = place, package_file
     return session.memory["node-package"]
+
+
+def installed_python(session):
+    """The same for the Python client: what PYTHONPATH has to be."""
+    if "python-package" not in session.memory:
+        place = os.path.join(session.scratch, "python-package")
+        subprocess.run([places.PYTHON, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--no-index", "--no-deps",
+                        "--root-user-action=ignore", "--target", place, packed(session)[".whl"]], check=True, timeout=60 * procs.SLACK)
+        session.memory["python-package"] = place
+    return session.memory["python-package"]
+
+
+def in_source(name):
+    return {os.path.relpath(os.path.join(folder, each), f"{CLIENTS}/{name}") for folder, _, found in os.walk(f"{CLIENTS}/{name}")
+            if not folder.endswith("__pycache__") for each in found}
+
+
+@test("the Python package has what is needed and nothing more, and needs no other; all clients have moat's version", needs=("moat",), timeout=60)
+def python_package(session):
+    place = installed_python(session)
+    with zipfile.ZipFile(packed(session)[".whl"]) as wheel:
+        files = {each for each in wheel.namelist() if ".dist-info/" not in each}
+        metadata = next(wheel.read(each).decode() for each in wheel.namelist() if each.endswith("/METADATA"))
+    wanted = {each for each in in_source("python") if each.startswith("moat_client/")}
+    assert files == wanted and "Requires-Dist" not in metadata, (files ^ wanted, metadata)
+    assert not [each for each in os.listdir(place) if not each.startswith("moat_client")], os.listdir(place)
+    version = session.api.get("/v1/status")["version"]
+    assert f"\nVersion: {version}\n" in metadata and f"-{version}." in packed(session)[".tgz"], (version, metadata, packed(session))
 
 
 @test("npm pack has what is needed and nothing more, and the package needs no other", needs=("moat",), timeout=60)
 def package(session):
-    place, packed = install(session)
-    with tarfile.open(f"{place}/{packed}") as tar:
+    place, package_file = install(session)
+    with tarfile.open(package_file) as tar:
         files = {each.removeprefix("package/") for each in tar.getnames()}
-    source = {os.path.relpath(os.path.join(folder, name), f"{CLIENTS}/node") for folder, _, found in os.walk(f"{CLIENTS}/node") for name in found}
-    assert files == source, files ^ source
+    assert files == in_source("node"), files ^ in_source("node")
     with open(f"{place}/package-lock.json", encoding="utf-8") as file:
         assert set(json.load(file)["packages"]) == {"", "node_modules/moat-client"}
 
@@ -220,8 +262,8 @@ def example_deploy(session):
 
 
 def same(text, lines):
-    """Whether they are these lines, whatever the numbers in them."""
-    return [re.sub(r"\d+", "N", each) for each in text.splitlines()] == [re.sub(r"\d+", "N", each) for each in lines]
+    """Whether they are these lines, whatever the numbers in them; true is True in Python."""
+    return [re.sub(r"\d+", "N", each) for each in text.lower().splitlines()] == [re.sub(r"\d+", "N", each) for each in lines]
 
 
 @test("example of the Node client: a dev server is started, waited for, ended and started again", needs=("moat",), timeout=60)
@@ -230,3 +272,58 @@ def example_server(session):
         (port,) = ports(8391)
         said = example(session, path, "server", str(port)).stdout.splitlines()
         assert said == ["up: 200", "asked by a command of its context: 200", "ended by SIGTERM", "up again: 200", "killed: SIGKILL"], said
+
+
+@test("the Python client, installed from its package, passes the shared cases", needs=("moat", "http"), timeout=120)
+def python_cases(session):
+    run_cases(session, places.PYTHON, f"{CASES}/cases.py", "sync", PYTHONPATH=installed_python(session))
+
+
+@test("the Python client, installed from its package, passes the shared cases with asyncio", needs=("moat", "http"), timeout=120)
+def asyncio_cases(session):
+    run_cases(session, places.PYTHON, f"{CASES}/cases.py", "async", PYTHONPATH=installed_python(session))
+
+
+def python_check(session, name):
+    done = program(session, [places.PYTHON, "-W", "default", f"{CASES}/python.py", name], PYTHONPATH=installed_python(session))
+    assert done.stderr == "", done.stderr  # no resource was left open, no exception unseen
+
+
+@test("the Python client is typed, and its two halves have the same methods", needs=("moat",), timeout=60)
+def python_typed(session):
+    python_check(session, "typed")
+
+
+@test("text that Python has decoded from bytes goes as those bytes; what is no text is refused", needs=("moat",), timeout=60)
+def python_bytes(session):
+    python_check(session, "bytes")
+
+
+@test("a Cancellation, an interrupt and a cancelled task end the whole tree, or keep it from starting", needs=("moat",), timeout=60)
+def python_cancelled(session):
+    python_check(session, "cancelled")
+    python_check(session, "cancelled_tasks")
+
+
+@test("who reads slowly with the Python client holds the command back; a hundred tasks at once are no trouble", needs=("moat",), timeout=60)
+def python_readers(session):
+    python_check(session, "readers")
+    python_check(session, "many_tasks")
+
+
+def python_example(session, name, *arguments, **more):
+    return program(session, [places.PYTHON, f"{PYTHON_CLIENT}/examples/{name}.py", *arguments], PYTHONPATH=installed_python(session), **more)
+
+
+@test("examples of the Python client: an agent, a deploy with a token, a dev server", needs=("moat",), timeout=60)
+def python_examples(session):
+    said = python_example(session, "agent").stdout.splitlines()
+    assert said[0].startswith("attempt 1: status 1: NameError") and said[1:] == ["attempt 2: 3.0"], said
+    if not session.enforced:
+        refused = python_example(session, "deploy", status=1, DEPLOY_TOKEN="tok-5b2e")
+        assert refused.stdout == "" and session.status()["enforcement"]["reason"] in refused.stderr, refused
+    arguments = [] if session.enforced else ["--unshielded"]
+    assert same(python_example(session, "deploy", *arguments, DEPLOY_TOKEN="tok-5b2e").stdout, DEPLOYED)
+    (port,) = ports(8392)
+    said = python_example(session, "server", str(port)).stdout.splitlines()
+    assert said == ["asked by a command of its context: 200", "ended by SIGTERM", "up again", "killed: SIGKILL"], said
