@@ -5,6 +5,7 @@ a case and tells what came of each; here it is compared with what the case says.
 """
 
 import contextlib
+import fnmatch
 import hashlib
 import itertools
 import json
@@ -327,3 +328,33 @@ def python_examples(session):
     (port,) = ports(8392)
     said = python_example(session, "server", str(port)).stdout.splitlines()
     assert said == ["asked by a command of its context: 200", "ended by SIGTERM", "up again", "killed: SIGKILL"], said
+
+
+def blocks(path, language):
+    with open(os.path.join(places.SOURCE, path), encoding="utf-8") as file:
+        return re.findall(rf"^```{language}\n(.*?)^```$", file.read(), re.M | re.S)
+
+
+def check_hello(session, argv, text, suffix, place, **environment):
+    """Runs the program of a README from a directory of its own, with a port that is free here."""
+    (port,) = ports(3000)
+    path = os.path.join(place, f"hello{suffix}")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text.replace("3000", str(port)).replace('"dev"', f'"{next(names)}"'))
+    said = program(session, [*argv, path], **environment).stdout
+    wanted = ["IT'S; RM -RF ~\nCI=1\n", "2 ls: cannot access 'nothing-here'", "stdout bytes or text", "UNSUPPORTED_SYNTAX Send one command for each"]
+    assert all(each in said for each in wanted) and said.rstrip().lower().endswith("true"), said
+    assert ("deployed" in said) == session.enforced, said
+
+
+@test("what the README tells a newcomer to write in Node, Bun and Python does what it says there", needs=("moat",), timeout=60)
+def newcomer(session):
+    (shell,), (script,), (python,) = (blocks("README.md", language) for language in ("shell", "js", "python"))
+    assert blocks("userspace/clients/node/README.md", "js") == [script] and blocks("userspace/clients/python/README.md", "python") == [python]
+    lines = [line.split("#")[0].split() for line in shell.splitlines()]
+    assert [line[:2] for line in lines] == [["make", "clients"], ["npm", "install"], ["pip", "install"]], lines
+    for line, package_file in zip(lines[1:], (packed(session)[".tgz"], packed(session)[".whl"]), strict=True):
+        assert fnmatch.fnmatchcase(f"build/clients/{os.path.basename(package_file)}", line[2]), (line, package_file)
+    for path in node_programs(session).values():
+        check_hello(session, [path], script, ".mjs", install(session)[0])
+    check_hello(session, [places.PYTHON], python, ".py", session.scratch, PYTHONPATH=installed_python(session))
