@@ -125,6 +125,7 @@ struct spawn_request {
 	int stdio[3]; /* each above INIT_SOCKET_FD; [0] may be -EBADF: /dev/null */
 	int cgroup_fd; /* -EBADF: stay */
 	int program; /* -EBADF: argv[0] is looked for */
+	int given[INIT_GIVEN_MAX]; /* each above the places it goes to; -EBADF: none */
 	uint64_t capabilities;
 	uint64_t bounding_drop; /* filled by spawn_command() */
 	bool no_new_privs;

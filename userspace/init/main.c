@@ -22,8 +22,8 @@
 #include "base/standard_fds.h"
 #include "init/init.h"
 
-#define SPAWN_FDS 4      /* and a fifth, the program */
-#define SPAWN_FDS_MAX 5
+#define SPAWN_FDS 4 /* and a fifth, the program, and what it is given */
+#define SPAWN_FDS_MAX (5 + INIT_GIVEN_MAX)
 #define REAP_MAX 256   /* exits handled before the socket gets its turn */
 #define KEEP_MAX 65536 /* bytes of buffer that stay resident between requests */
 
@@ -134,9 +134,10 @@ static void handle_spawn(size_t len, const int *fds, size_t n_fds)
 	pid_t pid = 0;
 	int r, report;
 
-	if (len < sizeof(*m) || m->strings_len != len - sizeof(*m) ||
-	    m->by_descriptor > 1 || n_fds != SPAWN_FDS + m->by_descriptor ||
-	    m->argc < 1 || m->argc > INIT_STRINGS_MAX || m->envc > INIT_STRINGS_MAX ||
+	if (len < sizeof(*m) || m->strings_len != len - sizeof(*m) || m->by_descriptor > 1 ||
+	    m->n_given > (m->by_descriptor ? INIT_GIVEN_MAX : 0) ||
+	    n_fds != SPAWN_FDS + m->by_descriptor + m->n_given || m->argc < 1 ||
+	    m->argc > INIT_STRINGS_MAX || m->envc > INIT_STRINGS_MAX ||
 	    !split(packet + sizeof(*m), m->strings_len, m->argc, n_strings))
 		die();
 	request = (struct spawn_request){
@@ -146,12 +147,14 @@ static void handle_spawn(size_t len, const int *fds, size_t n_fds)
 		.stdio = { m->null_stdin ? -EBADF : fds[0], fds[1], fds[2] },
 		.cgroup_fd = m->in_cgroup ? fds[3] : -EBADF,
 		.program = m->by_descriptor ? fds[4] : -EBADF,
+		.given = { m->n_given > 0 ? fds[5] : -EBADF, m->n_given > 1 ? fds[6] : -EBADF },
 		.capabilities = m->capabilities,
 		.no_new_privs = m->no_new_privs,
 		.own_tmp = m->own_tmp,
 	};
 	for (size_t i = 0; i < n_fds; i++)
-		if (fds[i] <= signal_fd)
+		if (fds[i] <= signal_fd ||
+		    (i > SPAWN_FDS && fds[i] < INIT_GIVEN_FD + (int)INIT_GIVEN_MAX))
 			die();
 	if (children_full() || starts_full()) {
 		step = INIT_STEP_MEMORY;

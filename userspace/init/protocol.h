@@ -5,7 +5,7 @@
  *   moatd                         moat-init (descriptor INIT_SOCKET_FD)
  *   INIT_SETUP + 1 fd     ->
  *                         <-      INIT_READY      or INIT_FAILED {step, errno} and it exits
- *   INIT_SPAWN + 4, 5 fds ->
+ *   INIT_SPAWN + 4..7 fds ->
  *                         <-      INIT_SPAWNED {exec, pid}  or INIT_SPAWN_FAILED {exec, step, errno}
  *   INIT_ASK {exec}       ->
  *                         <-      INIT_CLONED {exec}        what came before it has been dealt with
@@ -38,6 +38,8 @@
 #define INIT_PACKET_MAX (256u * 1024)
 #define INIT_STRINGS_MAX (INIT_PACKET_MAX - 4096u)
 #define INIT_STARTS_MAX 256u
+#define INIT_GIVEN_FD 5
+#define INIT_GIVEN_MAX 2u
 #define INIT_TEXT_MAX 64u
 /* The control plane's directory in the root of that cgroup namespace, which is covered. */
 #define INIT_CGROUP_CONTROL "control"
@@ -146,7 +148,8 @@ struct init_clone {
 /*
  * INIT_SPAWN; followed by cwd, argv[0..argc), env[0..envc) as NUL-terminated strings.
  * Descriptors by SCM_RIGHTS: stdin, stdout, stderr, cgroup directory, and with by_descriptor a fifth:
- * the program, which is then executed in the place of argv[0], whatever any path leads to.
+ * the program, which is then executed in the place of argv[0], whatever any path leads to; then n_given
+ * more, which it finds open from INIT_GIVEN_FD on.
  * When argv[0] has no '/', it is looked for in PATH of the given environment (or DEFAULT_PATH), inside
  * the namespace; there is no fallback to a shell.
  */
@@ -162,7 +165,7 @@ struct init_spawn {
 	uint32_t null_stdin; /* 1: the first descriptor is a placeholder, stdin is /dev/null inside */
 	uint32_t own_tmp; /* 1: with a /tmp of its own, where surroundings are */
 	uint32_t by_descriptor;
-	uint32_t pad;
+	uint32_t n_given; /* with by_descriptor only */
 };
 
 struct init_signal {

@@ -32,8 +32,8 @@ void api_write_result(struct jbuf *b, const struct exec_info *info, enum api_out
 	jbuf_add_text(b, "id", info->id);
 	write_status(b, info);
 	if (output == API_OUTPUT_HERE) {
-		api_defer_output(b, "stdout", out, running || out->total > out->kept, &pieces[0]);
-		api_defer_output(b, "stderr", err, running || err->total > err->kept, &pieces[1]);
+		api_defer_output(b, "stdout", out, running, &pieces[0]);
+		api_defer_output(b, "stderr", err, running, &pieces[1]);
 	}
 	jbuf_add_unsigned(b, "stdoutBytes", out->total);
 	jbuf_add_unsigned(b, "stderrBytes", err->total);
@@ -142,7 +142,7 @@ enum MHD_Result api_processes_list(struct api_request *r)
 	return api_respond_list(r);
 }
 
-static struct exec *find(struct api_request *r)
+struct exec *api_process_find(struct api_request *r)
 {
 	struct exec *exec = exec_find(r->api->agent->execs, r->id);
 
@@ -153,14 +153,16 @@ static struct exec *find(struct api_request *r)
 
 enum MHD_Result api_process_get(struct api_request *r)
 {
-	struct exec *exec = find(r);
+	struct exec *exec = api_process_find(r);
 	struct exec_info info;
 
 	if (!exec)
 		return api_refuse(r);
 	exec_get_info(exec, &info);
+	exec_get_output(exec, &info);
 	jbuf_open(&r->reply, '{');
 	api_write_result(&r->reply, &info, API_OUTPUT_HERE, r->pieces);
+	jbuf_add_text(&r->reply, "instance", execs_instance(r->api->agent->execs));
 	write_process(&r->reply, &info);
 	jbuf_close(&r->reply, '}');
 	return api_respond(r, 200);
@@ -169,7 +171,7 @@ enum MHD_Result api_process_get(struct api_request *r)
 /* -ESRCH says that there was nothing left to kill, which is what the client wanted. */
 enum MHD_Result api_process_kill(struct api_request *r)
 {
-	struct exec *exec = find(r);
+	struct exec *exec = api_process_find(r);
 	int result;
 
 	if (!exec)
@@ -198,7 +200,7 @@ static const struct json_field signal_fields[] = {
 enum MHD_Result api_process_signal(struct api_request *r)
 {
 	struct signal_body body = { 0 };
-	struct exec *exec = find(r);
+	struct exec *exec = api_process_find(r);
 	char name[24];
 	json_t *root;
 	int result;

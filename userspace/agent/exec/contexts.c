@@ -256,6 +256,11 @@ int execs_context_change(struct execs *execs, struct context *c, const struct co
 	return 0;
 }
 
+bool execs_context_reset(struct execs *execs, struct context *c)
+{
+	return context_state_reset(execs->contexts, c);
+}
+
 /* --- The end ------------------------------------------------------------------------------- */
 
 static void release(struct execs *execs, struct context *c)

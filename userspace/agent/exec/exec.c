@@ -28,17 +28,14 @@ static void release(struct exec *x)
 {
 	loop_timer_cancel(x->execs->loop, &x->timer);
 	loop_timer_cancel(x->execs->loop, &x->again);
+	exec_input_close(x);
 	exec_output_close(x);
+	exec_string_close(x);
 	wipe_env(x);
 	free_ptr(&x->cwd);
 	if (x->cgroup)
 		cgroup_put(x->cgroup);
 	x->cgroup = NULL;
-}
-
-static size_t kept(const struct exec *x)
-{
-	return x->out[0].kept + x->out[1].kept;
 }
 
 /* Nothing of it is to run, or runs, any more. */
@@ -55,65 +52,55 @@ void exec_free(struct exec *x)
 	struct execs *execs = x->execs;
 	struct exec **link = &execs->buckets[x->number % EXEC_BUCKETS];
 
-	release(x);
+	if (!x->forgotten) {
+		release(x);
+		exec_claim_leave(x, exec_exit_code(x));
+	}
+	x->forgotten = true;
 	while (*link && *link != x)
 		link = &(*link)->next;
 	if (*link)
 		*link = x->next;
 	if (x->active)
 		leave(x);
-	if (!list_empty(&x->ended_link)) {
-		execs->n_ended--;
-		execs->kept_ended -= kept(x);
-	}
 	list_remove(&x->link);
-	list_remove(&x->ended_link);
+	exec_ended_remove(x);
+	list_remove(&x->observers);
+	if (x->pins)
+		return; /* somebody still reads it */
 	exec_forget_context(x);
 	for (int i = 0; i < 2; i++)
-		exec_block_unref(take_ptr(x->out[i].block));
+		capture_free(&x->out[i].kept);
+	records_free(&x->records);
 	free_wiped(x->argv, x->argv_size);
+	exec_string_free(x);
 	free(x);
 }
 
 /* --- The end ------------------------------------------------------------------------------- */
 
-/* The newest ended execs stay; also less, when their output is much. */
-static void evict(struct execs *execs)
+/* To those who wait for no more than that. */
+static void tell_ended(struct exec *x, bool tree)
 {
-	if (execs->walking)
-		return;
-	while (execs->n_ended > EXEC_ENDED_MAX ||
-	       (execs->n_ended > 1 && (execs->kept_ended > EXECS_OUTPUT_ENDED_MAX ||
-				       execs->kept_ended > held_max() / 4)))
-		exec_free(list_entry(execs->ended.next, struct exec, ended_link));
-}
+	list_for_each_safe(pos, &x->observers) {
+		struct exec_observer *o = list_entry(pos, struct exec_observer, link);
 
-void execs_make_room(struct execs *execs, size_t n, const struct exec *x)
-{
-	if (execs->walking)
-		return;
-	list_for_each_safe(pos, &execs->ended) {
-		struct exec *old = list_entry(pos, struct exec, ended_link);
-
-		if (n <= held_max() && held_used() <= held_max() - n && !held_scarce())
-			return;
-		if (old != x)
-			exec_free(old);
+		if (o->of_tree && !tree)
+			continue;
+		list_remove(&o->link);
+		if (o->on_ended)
+			o->on_ended(o, x);
 	}
 }
 
 /* No process of it is left: only the result stays. May free older ones, not x. */
 static void reclaim(struct exec *x)
 {
-	struct execs *execs = x->execs;
-
-	x->background = false;
+	x->background = x->left = false;
+	tell_ended(x, true);
 	release(x);
 	leave(x);
-	execs->n_ended++;
-	execs->kept_ended += kept(x);
-	list_append(&execs->ended, &x->ended_link);
-	evict(execs);
+	exec_ended_add(x);
 }
 
 /* Also of a command that did without what was killed. */
@@ -156,18 +143,15 @@ static bool watch_background(struct exec *x)
 /* The result is complete. */
 static void conclude(struct exec *x)
 {
-	struct exec_observer *o = x->observer;
-
 	x->oom_killed = count_oom_kills(x);
 	x->state = EXEC_ENDED;
 	x->ended_ns = now_ns();
 	counters(x)[EXECS_RUNNING]--;
 	counters(x)[result_of(x)]++;
 	x->background = x->left;
-	x->observer = NULL;
+	x->held = NULL;
 	/* First the answer, then the housekeeping. */
-	if (o && o->on_ended)
-		o->on_ended(o, x);
+	tell_ended(x, false);
 	if (!x->left || !watch_background(x))
 		reclaim(x);
 }
@@ -177,7 +161,7 @@ static void drain(struct exec *x)
 {
 	x->draining = !exec_output_drain(x);
 	/* While its stream is not read it waits, as the command did; unless it was killed. */
-	if (x->draining && ((x->paused && !x->killed) ||
+	if (x->draining && (((x->out[0].stalled || x->out[1].stalled) && !x->killed) ||
 			    loop_timer_set(x->execs->loop, &x->again, 0, exec_on_again) == 0))
 		return;
 	x->draining = false;
@@ -229,6 +213,7 @@ static void command_ended(struct exec *x)
 	bool left = cgroup_populated(x->cgroup);
 
 	x->exited = true;
+	exec_string_ended(x);
 	if (!left) {
 		finish(x, false);
 	} else if (x->killed || namespace_kind(x->ns) == CONTEXT_SECURE) {
@@ -319,25 +304,29 @@ int exec_signal(struct exec *x, int signal)
 	return namespace_signal(x->ns, x->number, signal, true);
 }
 
-void exec_unobserve(struct exec *x)
-{
-	x->observer = NULL;
-	exec_pause(x, false); /* nobody would resume it */
-}
-
 /* --- What moat-init says ------------------------------------------------------------------- */
 
 static void not_started(struct exec *x, const struct refusal *error)
 {
-	struct exec_observer *o = x->observer;
+	struct list observers = LIST_INIT(observers);
 
-	x->observer = NULL;
 	counters(x)[EXECS_RUNNING]--;
 	counters(x)[EXECS_FAILED]++;
-	/* Out of every list before the observer hears of it: it may start another one. */
+	/* Out of every list before the observers hear of it: they may start another one. */
+	while (!list_empty(&x->observers)) {
+		struct list *first = x->observers.next;
+
+		list_remove(first);
+		list_append(&observers, first);
+	}
 	exec_free(x);
-	if (o && o->on_failed)
-		o->on_failed(o, error);
+	list_for_each_safe(pos, &observers) {
+		struct exec_observer *o = list_entry(pos, struct exec_observer, link);
+
+		list_remove(&o->link);
+		if (o->on_failed)
+			o->on_failed(o, error);
+	}
 }
 
 static void spawn_failed(struct exec *x, int err, enum init_step step)
@@ -383,9 +372,9 @@ void exec_stop(struct exec *x)
 void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step, pid_t pid)
 {
 	struct exec *x = container_of(spawn, struct exec, spawn);
-	struct exec_observer *o = x->observer;
 
 	wipe_env(x);
+	exec_string_started(x);
 	if (err) {
 		spawn_failed(x, err, step);
 		return;
@@ -396,11 +385,16 @@ void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step
 	x->timed_out |= spawn->late;
 	x->killed |= spawn->late;
 	exec_output_started(x);
+	exec_input_started(x);
 	exec_output_spare(x->execs);
 	if (x->killed)
 		(void)kill_tree(x);
-	if (o && o->on_started)
-		o->on_started(o, x);
+	list_for_each_safe(pos, &x->observers) {
+		struct exec_observer *o = list_entry(pos, struct exec_observer, link);
+
+		if (o->on_started)
+			o->on_started(o, x);
+	}
 }
 
 /* Everything that ran in it is dead, or (shared PID namespace) has lost its parent. */
@@ -417,7 +411,7 @@ static void on_namespace_lost(struct execs *execs, struct namespace *ns)
 		command_ended(x);
 	}
 	execs->walking = false;
-	evict(execs);
+	execs_evict(execs);
 }
 
 void exec_on_exit(struct namespace *ns, const struct init_reply *reply, void *data)
@@ -459,10 +453,13 @@ int execs_open(const struct config *config, struct enforce *enforce, struct cgro
 	for (int i = 0; i < 2; i++)
 		execs->spare[i][0] = execs->spare[i][1] = -EBADF;
 	list_init(&execs->all);
-	list_init(&execs->ended);
+	list_init(&execs->ended[0]);
+	list_init(&execs->ended[1]);
 	list_init(&execs->idle_sessions);
 	exec_open_runner(execs);
 	r = exec_ids_open(execs);
+	if (r == 0)
+		r = exec_claims_open(execs);
 	if (r == 0)
 		r = contexts_open(config, execs->first_number, &execs->contexts);
 	if (r < 0)
@@ -524,6 +521,7 @@ void execs_close(struct execs *execs)
 	namespaces_free(execs->namespaces);
 	loop_timer_cancel(execs->loop, &execs->session_timer);
 	contexts_free(execs->contexts);
+	exec_claims_close(execs);
 	for (int i = 0; i < 2; i++) {
 		close_fd(&execs->spare[i][0]);
 		close_fd(&execs->spare[i][1]);

@@ -7,7 +7,7 @@
 /* One packet at a time, and wiped after each: it holds environments. */
 static char packet[INIT_PACKET_MAX] __attribute__((aligned(16)));
 
-#define SEND_FDS_MAX 5u
+#define SEND_FDS_MAX (5u + INIT_GIVEN_MAX)
 
 /* --- Sending ------------------------------------------------------------------------------- */
 
@@ -45,6 +45,7 @@ static size_t build_spawn(const struct namespace *ns, const struct namespace_spa
 		.null_stdin = s->stdio[0] < 0,
 		.own_tmp = ns->own && s->own_tmp,
 		.by_descriptor = s->program >= 0,
+		.n_given = s->program >= 0 ? (s->given[0] >= 0) + (s->given[1] >= 0) : 0,
 	};
 	at = put(at, s->cwd);
 	for (char *const *a = s->argv; *a; a++, m->argc++)
@@ -82,16 +83,22 @@ static int send_packet(int socket, size_t len, const int *fds, size_t n_fds)
 int namespace_send_spawn(struct namespace *ns, const struct namespace_spawn *s)
 {
 	int out = s->stdio[1]; /* also what fills the place of a descriptor that is not there */
-	const int fds[SEND_FDS_MAX] = { s->stdio[0] >= 0 ? s->stdio[0] : out, out, s->stdio[2],
-					s->cgroup_fd >= 0 ? s->cgroup_fd : out, s->program };
-	size_t len;
+	const int fds[SEND_FDS_MAX] = { s->stdio[0] >= 0 ? s->stdio[0] : out,
+					out,
+					s->stdio[2],
+					s->cgroup_fd >= 0 ? s->cgroup_fd : out,
+					s->program,
+					s->given[0],
+					s->given[1] };
+	size_t len, n;
 	int r;
 
 	r = enforce_announce(ns->enforce, ns->init.pidfd, &s->label);
 	if (r < 0)
 		return r;
 	len = build_spawn(ns, s);
-	r = send_packet(ns->socket, len, fds, s->program >= 0 ? 5 : 4);
+	n = ((const struct init_spawn *)(const void *)packet)->n_given;
+	r = send_packet(ns->socket, len, fds, s->program >= 0 ? 5 + n : 4);
 	explicit_bzero(packet, len);
 	return r;
 }

@@ -46,6 +46,7 @@ struct namespace_spawn {
 				   * the /dev/null of the namespace */
 	int cgroup_fd;            /* borrowed; -EBADF: none */
 	int program;              /* borrowed: executed in the place of argv[0]; -EBADF: argv[0] is looked for */
+	int given[INIT_GIVEN_MAX]; /* the same, for the program; -EBADF: none, nor any behind it */
 	uint64_t capabilities;
 	bool no_new_privs;
 	bool own_tmp; /* in a namespace with own: /tmp as well */
