@@ -28,6 +28,8 @@ TABLE = [
     ("cli", "*", NATIVE, "the command line speaks HTTP; it asks no kernel"),
     ("cli_context", "*", NATIVE, "the same"),
     ("cli_exec", "*", NATIVE, "the same"),
+    ("clients", "*", NATIVE, "they speak HTTP over a unix socket; what they are answered is each module's"),
+    ("clients", "shielded", ONE, "they ask the agent whether it enforces; that it does, the tests of credentials show on every kernel"),
     ("metrics", "*", NATIVE, "what is counted in userspace, and how it is written; the counters of the hooks need lsm"),
     ("log", "*", NATIVE, "where the agent's own words go, its signals and its files: all of it decided in userspace"),
     ("log", "secret_names", ONE, "with records of the kernel's beside"),
