@@ -14,6 +14,7 @@ struct refusal {
 	char field[64];     /* "" : none */
 	long long offset;   /* -1: none */
 	long long limit;    /* -1: none */
+	long long count;    /* -1: none */
 };
 
 /* The code for an errno that tells of want: of memory, descriptors, processes. The same request may

@@ -2,6 +2,8 @@
 #include <stdarg.h>
 #include <sys/prctl.h>
 
+#include "run/files/files.h"
+#include "run/files/protocol.h"
 #include "run/internal.h"
 
 extern char **environ;
@@ -36,6 +38,8 @@ int main(int argc, char **argv)
 	struct run r = { 0 };
 	int result;
 
+	if (argc == 1 && strcmp(argv[0], FILES_PROGRAM) == 0)
+		_exit(files_main());
 	prctl(PR_SET_NAME, "moat-run");
 	if (argc != 2) {
 		complain("usage: moat-run STRING");

@@ -21,6 +21,9 @@ TABLE = [
                                "emulated can flood it"),
     ("api", "*", ONE, "requests, answers and streams are made by the agent alone"),
     ("context_life", "*", ONE, "contexts are data of the agent's; that they are kept apart needs lsm and runs everywhere"),
+    ("files", "*", ONE, "moat-run asks the kernel what every program does, and openat2, which is older than 6.1; what is guarded needs "
+                        "lsm"),
+    ("files", "guarded", ONE, "the programs that refuse it are those of test_hidden and test_protect, which run on every kernel"),
     ("run", "*", ONE, "strings are read by the agent and evaluated by moat-run, which asks the kernel what shells ask"),
     ("cli", "*", ONE, "the command line speaks HTTP; it asks no kernel"),
     ("cli_context", "*", ONE, "the same"),

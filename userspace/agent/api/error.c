@@ -32,7 +32,7 @@ void api_write_error(struct jbuf *b, const struct refusal *error)
 	jbuf_add_text(b, "code", error_name(error->code));
 	jbuf_add_text(b, "message", error->message);
 	if (error->err || error->step || error->field[0] || error->offset >= 0 ||
-	    error->limit >= 0) {
+	    error->limit >= 0 || error->count >= 0) {
 		jbuf_add_open(b, "details", '{');
 		if (error->err)
 			jbuf_add_signed(b, "errno", error->err);
@@ -44,6 +44,8 @@ void api_write_error(struct jbuf *b, const struct refusal *error)
 			jbuf_add_signed(b, "offset", error->offset);
 		if (error->limit >= 0)
 			jbuf_add_signed(b, "limit", error->limit);
+		if (error->count >= 0)
+			jbuf_add_signed(b, "count", error->count);
 		jbuf_close(b, '}');
 	}
 	jbuf_close(b, '}');

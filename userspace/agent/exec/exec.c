@@ -102,7 +102,8 @@ void execs_make_room(struct execs *execs, size_t n, const struct exec *x)
 	}
 }
 
-/* No process of it is left: only the result stays. May free older ones, not x. */
+/* No process of it is left: only the result stays. May free older ones, not x; but of a request for files nothing
+ * stays. */
 static void reclaim(struct exec *x)
 {
 	struct execs *execs = x->execs;
@@ -110,6 +111,11 @@ static void reclaim(struct exec *x)
 	x->background = false;
 	release(x);
 	leave(x);
+	if (x->is_files) {
+		if (!execs->closing) /* else it is freed with all others */
+			exec_free(x);
+		return;
+	}
 	execs->n_ended++;
 	execs->kept_ended += kept(x);
 	list_append(&execs->ended, &x->ended_link);

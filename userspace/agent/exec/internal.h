@@ -78,6 +78,7 @@ struct exec {
 	char **argv;
 	size_t argv_size;
 	bool is_string; /* argv[1] is the command string */
+	bool is_files;  /* not a command: a request for files */
 	int stdin_fd; /* -EBADF: /dev/null */
 	struct exec_pipe out[2];
 

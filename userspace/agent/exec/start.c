@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From a decoded request to a spawn on its way. */
+#include <fcntl.h>
 #include <time.h>
 
 #include "agent/exec/internal.h"
 #include "agent/namespace/program.h"
 #include "base/held.h"
 #include "base/log.h"
+#include "run/files/protocol.h"
 
 static int refuse_value(struct refusal *e, const char *field, const char *message)
 {
@@ -25,6 +27,8 @@ void exec_open_runner(struct execs *execs)
 
 static int check_request(const struct exec_request *request, struct refusal *e)
 {
+	if (request->files)
+		return 0;
 	if (!request->command && (!request->argv || !request->argv[0] || !request->argv[0][0]))
 		return refuse_value(e, "argv", "argv needs at least a command, which is not empty");
 	for (char *const *kv = request->env; kv && *kv; kv++)
@@ -81,7 +85,7 @@ static void fill_spawn(struct exec *x, const struct context *c)
 		.env = x->env,
 		.cwd = x->cwd,
 		.cgroup_fd = -EBADF,
-		.program = x->is_string ? x->execs->runner : -EBADF,
+		.program = x->is_string || x->is_files ? x->execs->runner : -EBADF,
 		.capabilities = values->capabilities,
 		.no_new_privs = values->no_new_privs,
 		.own_tmp = values->own_tmp,
@@ -108,6 +112,22 @@ static struct exec *exec_new(struct execs *execs)
 	return x;
 }
 
+/* No word of a client's is in it. */
+static int copy_files_request(struct exec *x, int stdin_fd)
+{
+	static char *const argv[] = { (char *)FILES_PROGRAM, NULL };
+	int r = context_env_build(NULL, argv, &x->argv, &x->argv_size);
+
+	if (r == 0)
+		r = context_env_build(NULL, NULL, &x->env, &x->env_size);
+	x->out[EXEC_STDOUT].full = x->out[EXEC_STDERR].full = true;
+	x->cwd = strdup("/");
+	x->stdin_fd = fcntl(stdin_fd, F_DUPFD_CLOEXEC, 3);
+	if (x->stdin_fd < 0)
+		return -errno;
+	return x->cwd ? r : -ENOMEM;
+}
+
 /* Copies all a command needs; on failure the caller frees x. 0 or -errno. */
 static int copy_request(struct exec *x, const struct exec_request *request)
 {
@@ -116,6 +136,9 @@ static int copy_request(struct exec *x, const struct exec_request *request)
 	bool own = namespace_kind(x->ns) == CONTEXT_SECURE;
 	int r;
 
+	x->is_files = request->files;
+	if (x->is_files)
+		return copy_files_request(x, request->stdin_fd);
 	x->is_string = request->command;
 	r = context_env_build(NULL, x->is_string ? string : request->argv, &x->argv, &x->argv_size);
 	if (r == 0)
@@ -237,8 +260,10 @@ int exec_start(struct execs *execs, const struct exec_request *request,
 	int r;
 
 	r = check_request(request, e);
-	if (r == 0 && request->command && execs->runner < 0)
-		r = refuse(e, MOAT_E_INTERNAL, "moat-run was not there when the agent started: no command strings");
+	if (r == 0 && (request->command || request->files) && execs->runner < 0)
+		r = refuse(
+			e, MOAT_E_INTERNAL,
+			"moat-run was not there when the agent started: no command strings, no files");
 	if (r == 0)
 		r = check_room(execs, e);
 	if (r == 0)

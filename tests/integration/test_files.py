@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of a context over the API: read and written by moat-run, with the context's rights."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+import urllib.parse
+
+from lib import procs, rawhttp
+from lib.tap import test
+
+
+def place(path, context="default", **query):
+    words = {"path": path, **{name: str(value).lower() if isinstance(value, bool) else value for name, value in query.items()}}
+    return f"/v1/contexts/{context}/files?{urllib.parse.urlencode(words, quote_via=urllib.parse.quote)}"
+
+
+def get(session, path, context="default", headers=None, **query):
+    return session.api.request("GET", place(path, context, **query), headers=headers)
+
+
+def put(session, path, body, context="default", **query):
+    return session.api.request("PUT", place(path, context, **query), body)
+
+
+def post(session, path, context="default", **fields):
+    return session.api.request("POST", place(path, context), fields)
+
+
+def delete(session, path, context="default", **query):
+    return session.api.request("DELETE", place(path, context, **query))
+
+
+def code(reply):
+    assert reply.status >= 400, reply
+    return reply.json["code"]
+
+
+def content(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+@contextlib.contextmanager
+def tree(session):
+    path = tempfile.mkdtemp(prefix="files-", dir=session.scratch)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@test("a file that is written is read again, whole and in ranges", needs=("moat",))
+def write_read(session):
+    with tree(session) as base:
+        wrote = put(session, f"{base}/new/sub/a%b ü+c.txt", b"0123456789")
+        assert wrote.status == 201 and wrote.json["created"] and wrote.json["size"] == 10, wrote
+        assert wrote.json["sha256"] == hashlib.sha256(b"0123456789").hexdigest(), wrote
+        assert content(f"{base}/new/sub/a%b ü+c.txt") == b"0123456789"
+        os.rename(f"{base}/new/sub/a%b ü+c.txt", f"{base}/f")
+        for asked, status, answer in (("bytes=0-", 206, b"0123456789"), ("bytes=2-4", 206, b"234"), ("bytes=-3", 206, b"789"),
+                                      ("bytes=8-99", 206, b"89"), ("bytes=-99", 206, b"0123456789"), ("lines=1-2", 200, b"0123456789"),
+                                      ("bytes=1-2,4-5", 200, b"0123456789"), ("bytes=x", 200, b"0123456789")):
+            reply = get(session, f"{base}/f", headers={"Range": asked})
+            assert (reply.status, reply.body) == (status, answer), (asked, reply)
+        assert code(get(session, f"{base}/f", headers={"Range": "bytes=10-"})) == "RANGE_NOT_SATISFIABLE"
+        assert put(session, f"{base}/empty", b"").json["size"] == 0 and get(session, f"{base}/empty").body == b""
+
+
+@test("a file of 64 MiB goes in and out as it is, and the agent holds none of it", needs=("moat",))
+def large(session):
+    size = 64 << 20
+    with tree(session) as base:
+        block = os.urandom(1 << 20)
+        wrote = put(session, f"{base}/large", block * 64)
+        assert wrote.status == 201 and wrote.json["size"] == size, wrote
+        whole = hashlib.sha256(block * 64).hexdigest()
+        assert wrote.json["sha256"] == whole, wrote
+        reply = get(session, f"{base}/large")
+        assert reply.status == 200 and hashlib.sha256(reply.body).hexdigest() == whole
+        assert resident(session) < 64 << 20, f"{resident(session) >> 20} MiB"
+
+
+def resident(session):
+    with open(f"/proc/{session.agent.pid}/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) << 10 for line in file if line.startswith("VmRSS"))
+
+
+@test("a client that does not read holds up its own answer and nobody else's", needs=("moat",))
+def slow_reader(session):
+    with tree(session) as base:
+        with open(f"{base}/large", "wb") as file:
+            file.truncate(256 << 20)
+        with rawhttp.Raw(session) as slow:
+            slow.send(f"GET {place(base + '/large')} HTTP/1.1\r\nHost: m\r\n\r\n".encode())
+            assert b"268435456" in slow.read_head()
+            time.sleep(1)
+            assert resident(session) < 64 << 20, resident(session)
+            assert put(session, f"{base}/other", b"x").status == 201
+        rawhttp.unharmed(session)
+
+
+@test("a replaced file keeps mode and owner, and nobody ever sees half of it", needs=("moat",))
+def atomic(session):
+    with tree(session) as base:
+        path = f"{base}/f"
+        with open(path, "wb") as file:
+            file.write(b"a" * 100000)
+        os.chown(path, 1234, 5678)
+        os.chmod(path, 0o640)
+        seen, done = set(), threading.Event()
+
+        def watch():
+            while not done.is_set():
+                seen.add(content(path))
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            for letter in b"bcd":
+                assert put(session, path, bytes([letter]) * 100000).status == 200
+        finally:
+            done.set()
+            watcher.join()
+        assert seen <= {bytes([letter]) * 100000 for letter in b"abcd"}, [len(each) for each in seen]
+        now = os.stat(path)
+        assert (now.st_uid, now.st_gid, now.st_mode & 0o7777) == (1234, 5678, 0o640), now
+        assert os.listdir(base) == ["f"]
+        fresh = put(session, f"{base}/mode", b"", mode="0600").json
+        assert fresh["mode"] == "0600", fresh
+
+
+@test("in place a file stays the same one, and its other names with it", needs=("moat",))
+def in_place(session):
+    with tree(session) as base:
+        assert put(session, f"{base}/f", b"long content").status == 201
+        os.link(f"{base}/f", f"{base}/g")
+        assert put(session, f"{base}/f", b"short", atomic=False).status == 200
+        assert content(f"{base}/g") == b"short"
+        assert put(session, f"{base}/f", b"other").status == 200
+        assert content(f"{base}/g") == b"short", "by default another file takes its place"
+
+
+@test("what is appended comes behind what is there", needs=("moat",))
+def append(session):
+    with tree(session) as base:
+        assert put(session, f"{base}/log", b"one\n", append=True).status == 201
+        assert put(session, f"{base}/log", b"two\n", append=True).status == 200
+        assert content(f"{base}/log") == b"one\ntwo\n"
+
+
+@test("conditions: nothing is written over a file that must not be there, or has changed", needs=("moat",))
+def conditions(session):
+    with tree(session) as base:
+        path = f"{base}/f"
+        assert code(put(session, path, b"x", ifMatch="0" * 64)) == "NO_SUCH_FILE"
+        first = put(session, path, b"first", ifNoneMatch="*")
+        assert first.status == 201, first
+        assert code(put(session, path, b"x", ifNoneMatch="*")) == "FILE_EXISTS"
+        assert get(session, path, stat=True, hash=True).json["sha256"] == first.json["sha256"]
+        second = put(session, path, b"second", ifMatch=first.json["sha256"])
+        assert second.status == 200, second
+        reply = put(session, path, b"x", ifMatch=first.json["sha256"])
+        assert reply.status == 412 and code(reply) == "FILE_CHANGED", reply
+        assert content(path) == b"second"
+        assert code(put(session, path, b"x", ifMatch="zz")) == "BAD_VALUE"
+        assert code(post(session, path, op="replace", old="second", new="third", ifMatch=first.json["sha256"])) == "FILE_CHANGED"
+        assert post(session, path, op="replace", old="second", new="third", ifMatch=second.json["sha256"]).status == 200
+
+
+@test("a text is replaced where it is there exactly so many times", needs=("moat",))
+def replace(session):
+    with tree(session) as base:
+        path = f"{base}/f"
+        put(session, path, b"one two two three")
+        for fields, count in (({"old": "two"}, 2), ({"old": "four"}, 0), ({"old": "two", "count": 3}, 2)):
+            reply = post(session, path, op="replace", new="2", **fields)
+            assert code(reply) == "NOT_REPLACED" and reply.json["details"]["count"] == count, (fields, reply)
+        assert content(path) == b"one two two three"
+        done = post(session, path, op="replace", old="two", new="zwei", count=2)
+        assert content(path) == b"one zwei zwei three" and done.json["sha256"] == hashlib.sha256(content(path)).hexdigest(), done
+        assert post(session, path, op="replace", old="one ", new="").status == 200 and content(path) == b"zwei zwei three"
+        # across the edges of any window
+        put(session, path, b"x" * 262143 + b"needle" + b"y" * 300000 + b"needle")
+        assert post(session, path, op="replace", old="needle", new="pin", count=2).status == 200
+        assert content(path) == b"x" * 262143 + b"pin" + b"y" * 300000 + b"pin"
+        assert code(post(session, f"{base}/none", op="replace", old="a", new="b")) == "NO_SUCH_FILE"
+        assert os.listdir(base) == ["f"]
+
+
+@test("directories are made, listed and removed; names are changed", needs=("moat",))
+def names(session):
+    with tree(session) as base:
+        assert post(session, f"{base}/a/b/c", op="mkdir", mode="0700").status == 201
+        assert post(session, f"{base}/a/b/c", op="mkdir").status == 200
+        assert code(post(session, f"{base}/a/b/c", op="mkdir", mkdirs=False)) == "FILE_EXISTS"
+        assert code(post(session, f"{base}/x/y", op="mkdir", mkdirs=False)) == "NO_SUCH_FILE"
+        assert put(session, f"{base}/a/f", b"12345").status == 201
+        os.symlink("b/c", f"{base}/a/l")
+        listed = get(session, f"{base}/a", list=True).json
+        assert {(each["path"], each["type"], each.get("target")) for each in listed["entries"]} == \
+            {("b", "directory", None), ("f", "file", None), ("l", "link", "b/c")} and not listed["truncated"], listed
+        deep = get(session, base, list=True, recursive=True).json["entries"]
+        assert {each["path"] for each in deep} == {"a", "a/b", "a/b/c", "a/f", "a/l"}, deep
+        short = get(session, base, list=True, recursive=True, limit=2).json
+        assert len(short["entries"]) == 2 and short["truncated"], short
+        stat = get(session, f"{base}/a/f", stat=True).json
+        assert (stat["type"], stat["size"], stat["mode"]) == ("file", 5, "0644"), stat
+        assert get(session, f"{base}/a/l", stat=True).json["target"] == "b/c"
+        assert get(session, f"{base}/a/f", exists=True).json["exists"] and not get(session, f"{base}/a/g", exists=True).json["exists"]
+        assert not get(session, f"{base}/a/f/g", exists=True).json["exists"]
+        assert post(session, f"{base}/a/f", op="rename", to=f"{base}/n/g").status == 200 and content(f"{base}/n/g") == b"12345"
+        put(session, f"{base}/h", b"h")
+        assert code(post(session, f"{base}/h", op="rename", to=f"{base}/n/g", overwrite=False)) == "FILE_EXISTS"
+        assert post(session, f"{base}/h", op="rename", to=f"{base}/n/g").status == 200 and content(f"{base}/n/g") == b"h"
+        assert code(delete(session, f"{base}/a")) == "NOT_EMPTY"
+        gone = delete(session, f"{base}/a/l")
+        assert gone.status == 200, gone
+        assert os.path.isdir(f"{base}/a/b/c"), "of a link only itself is removed"
+        assert delete(session, f"{base}/a", recursive=True).json == {"removed": True} and not os.path.exists(f"{base}/a")
+        assert code(delete(session, f"{base}/a")) == "NO_SUCH_FILE"
+
+
+@test("a link within a removed tree is not followed", needs=("moat",))
+def remove_link(session):
+    with tree(session) as base:
+        os.makedirs(f"{base}/keep/sub")
+        os.makedirs(f"{base}/gone")
+        os.symlink(f"{base}/keep", f"{base}/gone/link")
+        assert delete(session, f"{base}/gone", recursive=True).status == 200
+        assert os.path.isdir(f"{base}/keep/sub") and os.listdir(base) == ["keep"]
+
+
+@test("what is no file has a code for each kind, and nothing of it is opened", needs=("moat",))
+def kinds(session):
+    with tree(session) as base:
+        os.mkfifo(f"{base}/fifo")
+        os.symlink("loop", f"{base}/loop")
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(f"{base}/socket")
+        put(session, f"{base}/f", b"")
+        for path, expected in ((f"{base}/fifo", "IS_A_FIFO"), (f"{base}/socket", "IS_A_SOCKET"), ("/dev/null", "IS_A_DEVICE"),
+                               (base, "IS_A_DIRECTORY"), (f"{base}/loop", "TOO_MANY_LINKS"), (f"{base}/f/g", "NOT_A_DIRECTORY"),
+                               (f"{base}/none", "NO_SUCH_FILE"), (f"{base}/{'n' * 256}", "BAD_PATH")):
+            assert code(get(session, path)) == expected, path
+            if expected not in ("NO_SUCH_FILE",):
+                assert code(put(session, path, b"x")) == expected, path
+            if expected.startswith("IS_A"):
+                assert code(put(session, path, b"x", append=True)) == expected, path
+        for path in ("/", f"{base}/..", f"{base}/."):
+            assert code(put(session, path, b"x")) == "BAD_PATH", path
+        assert code(get(session, f"{base}/f", list=True)) == "NOT_A_DIRECTORY"
+        server.close()
+
+
+@test("a link is written through, wherever in the root it leads", needs=("moat",))
+def through_link(session):
+    with tree(session) as base:
+        os.makedirs(f"{base}/d/e")
+        os.symlink("../f", f"{base}/d/relative")
+        os.symlink(f"{base}/g", f"{base}/d/absolute")
+        os.symlink("d/e", f"{base}/directory")
+        for link, real in (("d/relative", "f"), ("d/absolute", "g"), ("directory/h", "d/e/h")):
+            for text in (b"one", b"two"):
+                assert put(session, f"{base}/{link}", text).status in (200, 201)
+                assert content(f"{base}/{real}") == text and get(session, f"{base}/{link}").body == text
+        assert os.path.islink(f"{base}/d/relative") and os.path.islink(f"{base}/d/absolute")
+
+
+@test("an upload that is cut off leaves the old file whole, and nothing beside it", needs=("moat",))
+def cut_off(session):
+    with tree(session) as base:
+        path = f"{base}/f"
+        put(session, path, b"old")
+        before = rawhttp.descriptors(session)
+        for query in ({}, {"append": True}, {"atomic": False}):
+            with rawhttp.Raw(session) as raw:
+                raw.send(f"PUT {place(path, **query)} HTTP/1.1\r\nHost: m\r\nContent-Length: 10000000\r\n\r\n".encode() + b"x" * 100000)
+                time.sleep(0.3)
+        procs.wait_until(lambda: os.listdir(base) == ["f"], 10, "nothing is left beside it")
+        rawhttp.settles(session, before)
+        assert content(path) == b"old" and os.listdir(base) == ["f"]
+        rawhttp.unharmed(session)
+
+
+@test("a file system that is full leaves the old file whole, and the client learns it after it has sent all", needs=("moat",))
+def full_disk(session):
+    base = "/dev/shm/files"  # the namespace's own, which has a size
+    try:
+        assert put(session, f"{base}/f", b"old").status == 201
+        session.exec("/bin/dd", "if=/dev/zero", f"of={base}/fill", "bs=64k", "status=none")
+        for query in ({}, {"append": True}, {"atomic": False}):
+            reply = put(session, f"{base}/f", b"x" * (9 << 20), **query)
+            assert reply.status == 507 and code(reply) == "NO_SPACE", (query, reply)
+            assert get(session, f"{base}/f").body == b"old", query
+        names = {each["path"] for each in get(session, base, list=True).json["entries"]}
+        assert names == {"f", "fill"}, names
+        delete(session, f"{base}/fill")
+        assert put(session, f"{base}/f", b"x" * (9 << 20)).status == 200
+    finally:
+        delete(session, base, recursive=True)
+
+
+@test("names that are not UTF-8 come and go as they are", needs=("moat",))
+def bytes_names(session):
+    with tree(session) as base:
+        assert session.api.request("PUT", place(base) + "%2F%ff", b"x").status == 201
+        assert os.listdir(os.fsencode(base)) == [b"\xff"]
+        entry = get(session, base, list=True).json["entries"][0]
+        assert entry["path"] == "/w==" and entry["pathEncoding"] == "base64", entry
+
+
+@test("a query that is wrong is refused with the field", needs=("moat",))
+def wrong(session):
+    for method, query, expected in (
+            ("GET", "", ("MISSING_FIELD", "path")), ("GET", "path=", ("BAD_VALUE", "path")), ("GET", "path=%zz", ("BAD_VALUE", "path")),
+            ("GET", "path=a%00b", ("BAD_VALUE", "path")), ("GET", "path=/&stat&list", ("BAD_VALUE", "list")),
+            ("GET", "path=/&list&limit=0", ("BAD_VALUE", "limit")), ("GET", "path=/&list=yes", ("BAD_VALUE", "list")),
+            ("GET", "path=/&mode=1", ("UNKNOWN_FIELD", "mode")), ("PUT", "path=/tmp/x&mode=888", ("BAD_VALUE", "mode")),
+            ("PUT", "path=/tmp/x&mode=4755", ("BAD_VALUE", "mode")), ("PUT", "path=/tmp/x&ifNoneMatch=y", ("BAD_VALUE", "ifNoneMatch")),
+            ("GET", "path=" + "a" * 5000, ("BAD_VALUE", "path"))):
+        reply = session.api.request(method, f"/v1/contexts/default/files?{query}", b"x" if method == "PUT" else None)
+        assert (code(reply), reply.json["details"]["field"]) == expected, (query, reply)
+    assert code(get(session, "/", context="nobody", list=True)) == "NO_SUCH_CONTEXT"
+    for body, field in (({"op": "chmod"}, "op"), ({"op": "rename"}, "to"), ({"op": "replace", "new": ""}, "old"),
+                        ({"op": "replace", "old": "", "new": "x"}, "old"), ({}, "op")):
+        reply = session.api.request("POST", place("/tmp/x"), body)
+        assert reply.json["details"]["field"] == field, (body, reply)
+
+
+@test("a request for files is no command: it is not listed, and waits for nobody", needs=("moat",))
+def not_listed(session):
+    with tree(session) as base:
+        with open(f"{base}/large", "wb") as file:
+            file.truncate(256 << 20)
+        before = {each["id"] for each in session.api.get("/v1/processes")["processes"]}
+        with rawhttp.Raw(session) as slow:
+            slow.send(f"GET {place(base + '/large')} HTTP/1.1\r\nHost: m\r\n\r\n".encode())
+            slow.read_head()
+            assert {each["id"] for each in session.api.get("/v1/processes")["processes"]} == before
+            assert "moat-files" in session.exec("/bin/ps", "axww", "-o", "args").out, "but it is there"
+        procs.wait_until(lambda: "moat-files" not in session.exec("/bin/ps", "axww", "-o", "args").out, 10, "it ends with its client")
+        assert {each["id"] for each in session.api.get("/v1/processes")["processes"]} == \
+            before | {each["id"] for each in session.api.get("/v1/processes")["processes"] if each["state"] == "ended"}
+
+
+@test("what is hidden from the commands of a context, or protected from them, is so from its files", needs=("moat", "lsm"))
+def guarded(session):
+    name = sorted(os.listdir(session.tree))[0]
+    for context in ("default", "full"):
+        hidden = get(session, session.hidden, context=context, list=True)
+        assert code(hidden) in ("NO_SUCH_FILE", "PERMISSION_DENIED"), hidden
+        for path in (f"{session.tree}/new", session.single):
+            reply = put(session, path, b"x", context=context)
+            assert code(reply) in ("PERMISSION_DENIED", "READ_ONLY"), (path, reply)
+        assert code(delete(session, session.single, context=context)) in ("PERMISSION_DENIED", "READ_ONLY", "FILE_IN_USE")
+        assert get(session, session.tree, context=context, list=True).status == 200, name
+    with tree(session) as base:
+        assert put(session, f"{base}/f", b"x").status == 201
