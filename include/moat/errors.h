@@ -14,7 +14,7 @@
 #define MOAT_FILE_ERRORS(X)                                                                        \
 	X(BAD_PATH, 400, 125)          /* names nothing that can be made, written or removed */    \
 	X(PERMISSION_DENIED, 403, 125) /* the commands of the context may not either */            \
-	X(OUTSIDE_ROOT, 403, 125)      /* not beneath the root of the context's files */           \
+	X(OUTSIDE_WORKSPACE, 403, 125) /* not beneath the workspace of the context */              \
 	X(READ_ONLY, 403, 125)         /* the file system */                                       \
 	X(NO_SUCH_FILE, 404, 125)                                                                  \
 	X(FILE_EXISTS, 409, 125)                                                                   \

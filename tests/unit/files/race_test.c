@@ -137,7 +137,7 @@ static void a_read_never_is(void **state)
 		FD_OWNED int fd = open_regular(&j, "here/file", &st);
 
 		if (fd < 0) {
-			assert_true(j.code == MOAT_E_OUTSIDE_ROOT);
+			assert_true(j.code == MOAT_E_OUTSIDE_WORKSPACE);
 			refused++;
 			continue;
 		}
@@ -157,7 +157,7 @@ static void one_write(struct job *j, int *inside, int *refused)
 	if (r == 0)
 		r = draft_open(j, &p, &d);
 	if (r < 0) {
-		assert_true(j->code == MOAT_E_OUTSIDE_ROOT);
+		assert_true(j->code == MOAT_E_OUTSIDE_WORKSPACE);
 		(*refused)++;
 		return;
 	}

@@ -376,3 +376,19 @@ enum MHD_Result api_files_post(struct api_request *r)
 	json_decref(root);
 	return answer;
 }
+
+int api_files_prepare(struct api_request *r, enum MHD_Result (*respond)(struct api_request *r),
+		      void (*on_failed)(struct api_request *r))
+{
+	struct agent *agent = r->api->agent;
+	struct api_files *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return refuse(&r->error, MOAT_E_OUT_OF_MEMORY, "out of memory");
+	r->files = f;
+	f->request = r;
+	f->observer = api_files_observer;
+	f->respond = respond;
+	f->on_failed = on_failed;
+	return files_prepare(agent->execs, agent->loop, r->id, &f->observer, &f->files, &r->error);
+}

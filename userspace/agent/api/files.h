@@ -11,7 +11,7 @@
 #include "agent/files/files.h"
 
 /* What the answer is made of. */
-enum form { FORM_CONTENT, FORM_ENTRY, FORM_EXISTS, FORM_LIST, FORM_DONE };
+enum form { FORM_OTHER, FORM_CONTENT, FORM_ENTRY, FORM_EXISTS, FORM_LIST, FORM_DONE };
 
 struct api_files {
 	struct files *files; /* NULL: it has ended */
@@ -20,6 +20,10 @@ struct api_files {
 	struct files_ask ask;
 	enum form form;
 	char path[FILES_PATH_MAX + 1];
+
+	/* FORM_OTHER: what answers, and what goes before the error. */
+	enum MHD_Result (*respond)(struct api_request *r);
+	void (*on_failed)(struct api_request *r);
 
 	/* FORM_CONTENT: what came and is not sent yet. */
 	char *data;

@@ -51,6 +51,9 @@ static void on_entry(struct files_observer *o, const struct files_told *told)
 	struct api_request *r = f->request;
 	bool list = f->form == FORM_LIST;
 
+	if (f->form == FORM_OTHER)
+		return;
+
 	if (f->form == FORM_CONTENT) {
 		f->entry = told->entry;
 		f->partial = f->ask.flags & (FILES_RANGE | FILES_SUFFIX);
@@ -90,6 +93,8 @@ static void on_failed(struct files_observer *o, const struct refusal *e)
 		r->gone = true; /* the answer has begun: it ends too early */
 	} else {
 		r->failed = true;
+		if (f->on_failed)
+			f->on_failed(r);
 	}
 	api_resume(r);
 }
@@ -100,8 +105,9 @@ static void on_end(struct files_observer *o, const struct files_end *end)
 	struct api_request *r = f->request;
 
 	f->files = NULL;
-	if (f->form == FORM_CONTENT) {
-		r->respond = respond_content; /* where there was nothing to read it has not begun */
+	if (f->form == FORM_CONTENT || f->form == FORM_OTHER) {
+		/* where there was nothing to read it has not begun */
+		r->respond = f->form == FORM_OTHER ? f->respond : respond_content;
 		api_resume(r);
 		return;
 	}

@@ -59,6 +59,7 @@ struct api {
 	unsigned peers_max, refused_max, busy_max;
 	uint64_t answers[6]; /* by the first digit of the HTTP status */
 	bool listening, draining;
+	bool held; /* nobody is listened to yet */
 };
 
 /* One connection. Lives from accept to MHD_CONNECTION_NOTIFY_CLOSED. */
@@ -226,6 +227,10 @@ enum MHD_Result api_files_get(struct api_request *r);
 enum MHD_Result api_files_put(struct api_request *r);
 enum MHD_Result api_files_post(struct api_request *r);
 enum MHD_Result api_files_delete(struct api_request *r);
+/* Makes the workspace of context r->id: 1, respond comes then, or on_failed before the error is the answer. 0: it has none.
+ * -EINVAL with r->error. */
+int api_files_prepare(struct api_request *r, enum MHD_Result (*respond)(struct api_request *r),
+		      void (*on_failed)(struct api_request *r));
 /* Ends what it waits for; and frees it. */
 void api_files_detach(struct api_request *r);
 void api_files_free(struct api_request *r);

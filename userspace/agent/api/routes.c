@@ -21,7 +21,7 @@ static const struct api_route routes[] = {
 	{ "DELETE", "/v1/processes/{id}", NULL, false, api_process_kill },
 	{ "POST", "/v1/processes/{id}/signal", NULL, false, api_process_signal },
 	{ "GET", "/v1/contexts", NULL, false, api_contexts_list },
-	{ "POST", "/v1/contexts", NULL, false, api_context_create },
+	{ "POST", "/v1/contexts", NULL, true, api_context_create },
 	{ "GET", "/v1/contexts/{id}", NULL, false, api_context_get },
 	{ "PATCH", "/v1/contexts/{id}", NULL, false, api_context_patch },
 	{ "DELETE", "/v1/contexts/{id}", remove_query, true, api_context_remove },

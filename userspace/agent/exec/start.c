@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From a decoded request to a spawn on its way. */
 #include <fcntl.h>
+#include <limits.h>
 #include <time.h>
 
 #include "agent/exec/internal.h"
@@ -128,6 +129,37 @@ static int copy_files_request(struct exec *x, int stdin_fd)
 	return x->cwd ? r : -ENOMEM;
 }
 
+/* In a workspace PWD is in the environment, and has to be right. *ret: the caller's to free, as its strings are not. */
+static int with_pwd(const struct context *c, const struct exec_request *request, char *pwd,
+		    char ***ret)
+{
+	size_t n = strv_len(request->env);
+
+	*ret = NULL;
+	if (!request->cwd || !c->settings->values.workspace || env_get(request->env, "PWD"))
+		return 0;
+	*ret = calloc(n + 2, sizeof(**ret));
+	if (!*ret)
+		return -ENOMEM;
+	if (n)
+		memcpy(*ret, request->env, n * sizeof(**ret));
+	(*ret)[n] = pwd;
+	return 0;
+}
+
+static int build_env(struct exec *x, const struct exec_request *request, bool own)
+{
+	PTR_OWNED char **env = NULL;
+	char pwd[sizeof("PWD=") + PATH_MAX];
+	int r;
+
+	snprintf(pwd, sizeof(pwd), "PWD=%s", request->cwd ? request->cwd : "");
+	r = with_pwd(x->context, request, pwd, &env);
+	return r < 0 ? r :
+		       context_env_build(x->context->settings->env[own], env ? env : request->env,
+					 &x->env, &x->env_size);
+}
+
 /* Copies all a command needs; on failure the caller frees x. 0 or -errno. */
 static int copy_request(struct exec *x, const struct exec_request *request)
 {
@@ -142,8 +174,7 @@ static int copy_request(struct exec *x, const struct exec_request *request)
 	x->is_string = request->command;
 	r = context_env_build(NULL, x->is_string ? string : request->argv, &x->argv, &x->argv_size);
 	if (r == 0)
-		r = context_env_build(c->settings->env[own], request->env, &x->env,
-				      &x->env_size);
+		r = build_env(x, request, own);
 	if (r < 0)
 		return r;
 	x->cwd = strdup(request->cwd ? request->cwd : c->settings->directory[own]);

@@ -8,8 +8,7 @@ static const char *words(enum moat_error code)
 		const char *text;
 	} table[] = {
 		{ MOAT_E_BAD_PATH, "names nothing that can be made, written or removed" },
-		{ MOAT_E_OUTSIDE_ROOT,
-		  "is not beneath the root of the context's files, or a link leads out of it" },
+		{ MOAT_E_OUTSIDE_WORKSPACE, "leads out of the workspace of the context" },
 		{ MOAT_E_NO_SUCH_FILE, "is not there" },
 		{ MOAT_E_FILE_EXISTS, "is there already" },
 		{ MOAT_E_IS_A_DIRECTORY, "is a directory" },

@@ -351,6 +351,13 @@ static int find_places(struct execs *execs, const struct files_ask *ask, struct 
 
 	if (!c)
 		return refuse(e, MOAT_E_NO_SUCH_CONTEXT, "no context %.150s", ask->context);
+	if (ask->prepare) {
+		/* Whose root is to be made. */
+		snprintf(at->root, sizeof(at->root), "/");
+		snprintf(at->path, sizeof(at->path), "%s", ask->path);
+		to->path[0] = '\0';
+		return 0;
+	}
 	r = files_place(c->settings, "path", ask->path, at, e);
 	to->path[0] = '\0';
 	if (r == 0 && ask->to)
@@ -384,4 +391,22 @@ int files_start(struct execs *execs, struct loop *loop, const struct files_ask *
 	}
 	*ret = f;
 	return 0;
+}
+
+int files_prepare(struct execs *execs, struct loop *loop, const char *context,
+		  struct files_observer *o, struct files **ret, struct refusal *e)
+{
+	const struct context *c = context_find(execs_contexts(execs), context);
+	struct files_ask ask = { .context = context,
+				 .operation = FILES_MKDIR,
+				 .flags = FILES_PARENTS,
+				 .mode = 0755,
+				 .prepare = true };
+	int r;
+
+	if (!c || !c->settings->values.workspace)
+		return 0;
+	ask.path = c->settings->values.workspace;
+	r = files_start(execs, loop, &ask, o, ret, e);
+	return r < 0 ? r : 1;
 }

@@ -25,6 +25,7 @@ struct files_ask {
 	enum files_operation operation;
 	unsigned flags;        /* FILES_… */
 	const char *path, *to; /* absolute, or beneath the context's directory; to: of a rename */
+	bool prepare;          /* path: a workspace, beneath / and not beneath itself */
 	mode_t mode;
 	uint64_t offset, length;
 	uint32_t limit, count;
@@ -54,6 +55,10 @@ struct files_observer {
 /* 0: *ret is borrowed, until on_end, on_failed or files_cancel(). -EINVAL with *e. */
 int files_start(struct execs *execs, struct loop *loop, const struct files_ask *ask,
 		struct files_observer *o, struct files **ret, struct refusal *e);
+/* Makes the workspace of a context, and what is missing above it, if it has one: 1. 0: it has none, and o hears
+ * nothing. */
+int files_prepare(struct execs *execs, struct loop *loop, const char *context,
+		  struct files_observer *o, struct files **ret, struct refusal *e);
 /* Content of a file that is written: all n bytes, up to FILES_DATA_MAX, or none as long as on_room has not come.
  * Where the other side has closed its end all are taken, and the answer says why. */
 size_t files_send(struct files *f, const void *data, size_t n);

@@ -37,7 +37,7 @@ static int try_beneath(const struct job *j, const char *path, int flags)
 
 static int refuse_open(struct job *j, int err)
 {
-	return err == EXDEV ? refuse_job(j, MOAT_E_OUTSIDE_ROOT) : refuse_errno(j, err);
+	return err == EXDEV ? refuse_job(j, MOAT_E_OUTSIDE_WORKSPACE) : refuse_errno(j, err);
 }
 
 int open_beneath(struct job *j, const char *path, int flags)
@@ -148,7 +148,7 @@ static int follow_link(struct job *j, char path[PATH_MAX], const char *target)
 	int n;
 
 	if (*target == '/' && !j->whole)
-		return refuse_job(j, MOAT_E_OUTSIDE_ROOT);
+		return refuse_job(j, MOAT_E_OUTSIDE_WORKSPACE);
 	snprintf(parent, sizeof(parent), "%s", path);
 	n = *target == '/' || !*parent ?
 		    snprintf(path, PATH_MAX, "%s", target + strspn(target, "/")) :
