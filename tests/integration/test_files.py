@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import socket
+import subprocess
 import tempfile
 import threading
 import time
@@ -475,6 +476,41 @@ def race(session):
         session.api.kill(swapper)
         assert answers <= {b"inside", 200, "OUTSIDE_WORKSPACE"} and b"inside" in answers, answers
         assert content(f"{outside}/f") == b"outside" and sorted(os.listdir(outside)) == ["f", "work"]
+
+
+@test("moat files reads, writes, lists and edits from the command line, and its errors are those of the API", needs=("moat",))
+def command_line(session):
+    def run(*words, text=b"", status=0):
+        done = subprocess.run([f"{session.build}/moat", "--socket", session.agent.socket, "files", *words], input=text, check=False,
+                              capture_output=True, timeout=60 * session.patience)
+        assert done.returncode == status, (words, done)
+        return done.stdout if status == 0 else done.stderr
+
+    with workspace(session) as work:
+        big = os.urandom(3 << 20)
+        run("-c", "worker", "write", "-m", "600", "sub/big & ü", text=big)
+        assert content(f"{work}/sub/big & ü") == big and os.stat(f"{work}/sub/big & ü").st_mode & 0o777 == 0o600
+        assert run("-c", "worker", "read", "sub/big & ü") == big
+        run("-c", "worker", "write", "f", text=b"one")
+        run("-c", "worker", "write", "-a", "f", text=b" two")
+        assert b"(FILE_EXISTS)" in run("-c", "worker", "write", "-n", "f", text=b"x", status=125)
+        run("-c", "worker", "replace", "f", "two", "three")
+        assert run("-c", "worker", "read", f"{work}/f") == b"one three"
+        assert b"(NOT_REPLACED)" in run("-c", "worker", "replace", "f", "two", "x", status=125)
+        digest = hashlib.sha256(b"one three").hexdigest()
+        assert digest.encode() in run("-c", "worker", "stat", "f")
+        run("-c", "worker", "write", "--if-match", digest, "f", text=b"four")
+        assert b"(FILE_CHANGED)" in run("-c", "worker", "write", "--if-match", digest, "f", text=b"five", status=125)
+        run("-c", "worker", "mkdir", "d/e")
+        run("-c", "worker", "mv", "f", "d/e/g")
+        listed = run("-c", "worker", "ls", "-R").decode()
+        assert "d/e/g" in listed and "sub/big & ü" in listed and "directory" in listed, listed
+        assert b"(NOT_EMPTY)" in run("-c", "worker", "rm", "d", status=125)
+        run("-c", "worker", "rm", "-R", "d")
+        assert b"(NO_SUCH_FILE)" in run("-c", "worker", "read", "d/e/g", status=125)
+        assert b"(OUTSIDE_WORKSPACE)" in run("-c", "worker", "read", "/etc/passwd", status=125)
+        assert b"(USAGE)" in run("mv", "one", status=125)
+    assert run("read", "/etc/hostname") == content("/etc/hostname"), "context default has no workspace"
 
 
 @test("the workspaces of the configuration are made before the first command can be asked for")
