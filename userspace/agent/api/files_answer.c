@@ -181,7 +181,7 @@ static enum MHD_Result respond_content(struct api_request *r)
 /* Makes room for n bytes more; what is sent already makes some. */
 static bool reserve(struct api_files *f, size_t n)
 {
-	size_t capacity = f->capacity ? f->capacity : 2 * FILES_DATA_MAX;
+	size_t capacity = f->capacity ? f->capacity : API_ANSWER_BLOCK;
 	char *grown;
 
 	if (f->at > 0) {

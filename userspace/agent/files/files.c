@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 
 #include "agent/files/internal.h"
+#include "base/held.h"
 
 struct files {
 	struct execs *execs;
@@ -29,6 +30,7 @@ static void close_input(struct files *f)
 	loop_remove(f->loop, &f->source);
 	close_fd(&f->fd);
 	free_wiped(f->out, f->size);
+	held_give(f->size);
 	f->out = NULL;
 	f->len = f->sent = f->size = 0;
 }
@@ -54,11 +56,6 @@ static struct files_observer *finish(struct files *f, bool kill)
 	return o;
 }
 
-void files_cancel(struct files *f)
-{
-	(void)finish(f, true);
-}
-
 static void failed(struct files *f, const struct refusal *e)
 {
 	struct refusal error = *e;
@@ -80,6 +77,50 @@ static void on_stall(struct loop_timer *timer)
 static void moved(struct files *f)
 {
 	(void)loop_timer_set(f->loop, &f->stall, FILES_STALL_NS, on_stall);
+}
+
+static void no_entry(struct files_observer *o, const struct files_told *told)
+{
+	(void)o;
+	(void)told;
+}
+
+static void no_data(struct files_observer *o, const void *data, size_t n)
+{
+	(void)o;
+	(void)data;
+	(void)n;
+}
+
+static void no_room(struct files_observer *o)
+{
+	(void)o;
+}
+
+static void no_end(struct files_observer *o, const struct files_end *end)
+{
+	(void)o;
+	(void)end;
+}
+
+static void no_failure(struct files_observer *o, const struct refusal *e)
+{
+	(void)o;
+	(void)e;
+}
+
+static struct files_observer nobody = { no_entry, no_data, no_room, no_end, no_failure };
+
+void files_cancel(struct files *f)
+{
+	if (!f->started || !f->parser.sending) {
+		(void)finish(f, true);
+		return;
+	}
+	/* The end of its input, too early, has it take away what it has begun. */
+	f->observer = &nobody;
+	close_input(f);
+	moved(f);
 }
 
 /* --- To moat-run --------------------------------------------------------------------------- */
@@ -299,8 +340,11 @@ static int build_request(struct files *f, const struct files_ask *ask, const str
 			  f->len :
 			  sizeof(struct files_frame) + FILES_DATA_MAX;
 	f->out = malloc(f->size);
-	if (!f->out)
+	if (!f->out) {
+		f->size = 0;
 		return -ENOMEM;
+	}
+	held_force(f->size);
 	end = put(f->out, &r, sizeof(r));
 	end = put(end, at->root, r.root_len);
 	end = put(end, at->path, r.path_len);
