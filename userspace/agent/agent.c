@@ -262,6 +262,21 @@ static int check_descriptors(const struct config *config, struct failure *f)
 		       descriptors_share(config, used + OPENED_LATER, limit, &shares, f);
 }
 
+/* What the LSM programs would, where there are none. */
+static void guard_ports(struct agent *agent)
+{
+	enforce_guard_cgroup(agent->enforce, agent->config, cgroups_instance(agent->cgroups),
+			     cgroups_user(agent->cgroups));
+	if (enforce_active(agent->enforce))
+		return;
+	malloc_trim(0);
+	if (enforce_guards_ports(agent->enforce))
+		log_info("ports of services are guarded, by programs of user code's cgroup");
+	else
+		log_warning("ports of services are not guarded: %s",
+			    enforce_guards_reason(agent->enforce));
+}
+
 /* When all that stays open is: the rest is shared out. */
 static int open_api(struct agent *agent, struct failure *f)
 {
@@ -306,6 +321,8 @@ static int open_modules(struct run *run, struct failure *f)
 			       agent, &agent->audit, f);
 	if (r == 0)
 		r = cgroups_open(config, agent->loop, &agent->cgroups, f);
+	if (r == 0)
+		guard_ports(agent);
 	if (r == 0 && cgroups_have_memory(agent->cgroups))
 		tables_raise();
 	if (r == 0) {

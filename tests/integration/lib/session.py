@@ -74,10 +74,12 @@ class Session:
             self.missing("Bun is not installed: make deps-test")
         if "jupyter" in needs and not places.jupyter():
             self.missing("Jupyter is not installed: make deps-test")
-        if needs & {"moat", "lsm", "jupyter", "bun"}:
+        if needs & {"moat", "lsm", "ports", "jupyter", "bun"}:
             self.start()
         if "lsm" in needs:
             self.need_lsm()
+        if "ports" in needs and not self.enforced and not self.guarded_by_cgroup:
+            self.missing("nothing guards ports here: " + self.status()["layers"]["cgroup"]["reason"])
         if "bun" in needs or "http" in needs:
             self.agent.wait_ready("http", 60)
         if "jupyter" in needs:
@@ -96,6 +98,11 @@ class Session:
     @property
     def enforced(self):
         return self.status()["enforcement"]["active"]
+
+    @property
+    def guarded_by_cgroup(self):
+        """Whether programs of user code's cgroup stand in for the LSM's."""
+        return self.status()["layers"]["cgroup"]["state"] == "active"
 
     def status(self):
         if "status" not in self.memory:

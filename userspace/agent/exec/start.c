@@ -62,6 +62,7 @@ static int prepare_spawn(struct namespace_spawn *spawn)
 	spawn->stdio[1] = x->out[EXEC_STDOUT].child_end;
 	spawn->stdio[2] = x->out[EXEC_STDERR].child_end;
 	spawn->cgroup_fd = cgroup_fd(x->cgroup);
+	enforce_name_exec(x->execs->enforce, spawn->cgroup_fd, &spawn->label);
 	return 0;
 }
 

@@ -68,6 +68,7 @@ struct service_socket {
 	const char *protocol; /* "tcp", "udp", "unix": static */
 	char address[112];    /* a number; of a unix socket its path, or @NAME; "": it has none */
 	uint16_t port;
+	bool configured;      /* the port is one that the configuration guards or opens */
 	bool reachable;       /* the configuration opens it to user code */
 };
 typedef void (*service_socket_fn)(const struct service_socket *socket, void *data);
