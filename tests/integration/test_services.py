@@ -2,6 +2,7 @@
 """Services live and come back as what they were: labelled, guarded, ready."""
 
 import os
+import re
 import select
 import signal
 import socket
@@ -130,7 +131,7 @@ start_timeout = 0
             with socket.create_server(("127.0.0.1", FREE_PORT)):
                 agent.start(60 * procs.SLACK)
                 said = procs.wait_until(lambda: agent.service("waits")["lastError"], 20, "a reason")
-                assert said == f"port {FREE_PORT} is held by a process outside of moat", said
+                assert re.fullmatch(rf"port {FREE_PORT} is held by process {os.getpid()} \(.*\) outside of moat", said), said
                 time.sleep(0.3)
                 assert agent.service("waits")["state"] == "starting"
             with open(f"{directory}/go", "w", encoding="ascii"):

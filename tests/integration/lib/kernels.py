@@ -36,6 +36,7 @@ TABLE = [
     ("surroundings", "*", ENDS, "the same"),
     ("containers", "*", ONE, "what a container lacks is asked by calls that are older than 6.1, and refused by capabilities and seccomp"),
     ("guard", "*", NATIVE, "what stands in where LSM programs cannot be, as on the machine that runs the native tests; in these they are"),
+    ("handed", "*", NATIVE, "sockets that are bound, inherited and passed on by execve are older than any kernel here; who has a port, services asks"),
     ("bench", "hooks", ONE, "it is shown that the benchmark runs; the hooks that it asks are test_attempts', on every kernel"),
     ("seed", "real invisible not_found_otherwise unkillable ports_reserved credentials see_each_other", ENDS,
      "what user code sees of a real Bun and a real Jupyter; each answer of the kernel's behind it is test_attempts', on every one"),

@@ -358,6 +358,7 @@ static void write_service(const struct service_info *info, void *data)
 		jbuf_add_null(b, "pid");
 	write_ports(b, info->config);
 	jbuf_add_bool(b, "reachable", info->config->reachable);
+	jbuf_add_bool(b, "listen", info->listens);
 	jbuf_add_unsigned(b, "restarts", info->restarts);
 	jbuf_add_time(b, "since", info->since_unix_ms);
 	write_last_exit(b, info->last_status);
