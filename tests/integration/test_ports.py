@@ -102,6 +102,15 @@ def restart_gap(session):
     assert session.health()["pid"] == after["pid"]
 
 
+@test("what tries to take a port in that gap takes one that nobody guards, without moat and as user code", needs=("moat",))
+def gap_without_moat(session):
+    alone = subprocess.run([places.PYTHON, "-c", GRAB, str(FREE_PORT), "0.1"], check=True, capture_output=True, text=True)
+    assert grabbed(alone.stdout).get("taken"), alone
+    for context in CONTEXTS:
+        result = session.exec(places.PYTHON, "-c", GRAB, str(FREE_PORT), "0.1", context=context)
+        assert grabbed(result.out).get("taken"), (context, result)
+
+
 def taken(port):
     with socket.socket() as each:
         return each.connect_ex(("127.0.0.1", port)) == 0

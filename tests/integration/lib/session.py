@@ -21,7 +21,7 @@ import tempfile
 import time
 import urllib.request
 
-from lib import attempts, moatd, places, procs
+from lib import attempts, kernels, moatd, places, procs
 from lib.tap import Skip
 
 
@@ -117,7 +117,7 @@ class Session:
 
     def http_command(self):
         bun = places.bun(self.build)
-        if bun:
+        if bun and self.vm != kernels.WITHOUT_BPF:  # there time is short, and it is not about real programs
             return f"{bun} run {places.CONTROL_PLANE}/server.ts"
         return f"{places.PYTHON} {places.CONTROL_PLANE}/server.py"
 
@@ -252,7 +252,7 @@ env = CONTROL_PLANE_SECRET={SECRET}
             return
         if self.vm:
             count_pids_from(PIDS_FROM)
-        agent = moatd.Moatd(self.build, self.instance, self.sections(), "require" if self.vm else "best-effort",
+        agent = moatd.Moatd(self.build, self.instance, self.sections(), "require" if self.vm and self.vm != kernels.WITHOUT_BPF else "best-effort",
                             whole_machine=bool(self.vm), scratch=self.scratch)
         started = time.monotonic()
         try:
