@@ -210,6 +210,9 @@ bench: all tests ## exec latency beside posix_spawn, nsenter, unshare, bubblewra
 bench-loads: all tests ## what a command takes while another context does its worst (VM=6.12: in a VM)
 	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --plain --) tests/bench/loads --build $(O)
 
+bench-ports: all tests ## what guarding ports costs a socket where the kernel takes no LSM programs (VM=6.12-nobpf: in a VM)
+	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --icount --plain --) tests/bench/ports --build $(O) $(if $(VM),--rounds 15)
+
 bench-hooks: all tests ## what the kernel hooks cost an operation (VM=6.12: in a VM)
 	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --icount --plain --) tests/bench/hooks --build $(O) $(if $(VM),--rounds 12)
 
@@ -296,7 +299,7 @@ clean: ## remove what was built
 	rm -rf $(O)
 
 .PHONY: all help FORCE install-strip demo check check-all check-unit check-integration check-vm check-sanitize sanitized-tests \
-        tests fuzz bench bench-hooks bench-loads deps deps-build deps-demo deps-test deps-vm lint lint-quick format format-check coverage install uninstall \
+        tests fuzz bench bench-hooks bench-loads bench-ports deps deps-build deps-demo deps-test deps-vm lint lint-quick format format-check coverage install uninstall \
         clean compile_commands.json
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
