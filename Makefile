@@ -129,7 +129,7 @@ $(O)/tests/bench/hook_bench: SANFLAGS =
 DEPS_BUILD := gcc make pkg-config clang bpftool libc6-dev libbpf-dev libelf-dev zlib1g-dev libcap-dev \
               libmicrohttpd-dev libjansson-dev libinih-dev libseccomp-dev
 DEPS_TEST  := libcmocka-dev libclang-rt-dev python3 e2fsprogs kmod mount procps psmisc netcat-openbsd curl iproute2 \
-              util-linux strace gdb btrfs-progs git bubblewrap python3-pip python3-setuptools python3-wheel jupyter-server python3-prometheus-client
+              util-linux strace gdb btrfs-progs git bubblewrap python3-pip python3-setuptools python3-wheel jupyter-server uvicorn python3-prometheus-client
 DEPS_DEMO  := python3 procps
 DEPS_VM    := qemu-system-x86 kmod python3 debian-archive-keyring
 
@@ -210,6 +210,9 @@ bench: all tests ## exec latency beside posix_spawn, nsenter, unshare, bubblewra
 
 bench-loads: all tests ## what a command takes while another context does its worst (VM=6.12: in a VM)
 	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --plain --) tests/bench/loads --build $(O)
+
+bench-ports: all tests ## what guarding ports costs a socket where the kernel takes no LSM programs (VM=6.12-nobpf: in a VM)
+	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --icount --plain --) tests/bench/ports --build $(O) $(if $(VM),--rounds 15)
 
 bench-hooks: all tests ## what the kernel hooks cost an operation (VM=6.12: in a VM)
 	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --icount --plain --) tests/bench/hooks --build $(O) $(if $(VM),--rounds 12)
@@ -310,7 +313,7 @@ clean: ## remove what was built
 	rm -rf $(O)
 
 .PHONY: all help FORCE clients install-clients install-strip demo check check-all check-unit check-integration check-vm check-sanitize sanitized-tests \
-        tests fuzz bench bench-hooks bench-loads deps deps-build deps-demo deps-test deps-vm lint lint-quick format format-check coverage install uninstall \
+        tests fuzz bench bench-hooks bench-loads bench-ports deps deps-build deps-demo deps-test deps-vm lint lint-quick format format-check coverage install uninstall \
         clean compile_commands.json
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

@@ -73,6 +73,13 @@ static void on_all_exited(int wait_status, void *data)
 	begin_stop(data, status);
 }
 
+static void on_port_held(const char *service, uint16_t port, const char *who, void *data)
+{
+	const struct run *run = data;
+
+	audit_record_port_held(run->agent.audit, service, port, who);
+}
+
 /* The control plane is there when every service has been. */
 static void on_all_ready(void *data)
 {
@@ -256,6 +263,17 @@ static void warn_of_secrets(struct context *c, void *data)
 	}
 }
 
+/* For its ports and what looks at them, where they are to be bound by the agent. */
+static unsigned descriptors_of_ports(const struct config *config)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < config->n_services; i++)
+		if (config->services[i].listen == LISTEN_YES)
+			n += (unsigned)config->services[i].n_ports + 1;
+	return n;
+}
+
 /* Before anything is open: what is not enough by then is not, whatever the kernel programs take. */
 static int check_descriptors(const struct config *config, struct failure *f)
 {
@@ -264,7 +282,23 @@ static int check_descriptors(const struct config *config, struct failure *f)
 	int r = descriptors_count(&used, &limit);
 
 	return r < 0 ? fail(f, -r, "cannot count the open descriptors") :
-		       descriptors_share(config, used + OPENED_LATER, limit, &shares, f);
+		       descriptors_share(config, used + OPENED_LATER + descriptors_of_ports(config),
+					 limit, &shares, f);
+}
+
+/* What the LSM programs would, where there are none. */
+static void guard_ports(struct agent *agent)
+{
+	enforce_guard_cgroup(agent->enforce, agent->config, cgroups_instance(agent->cgroups),
+			     cgroups_user(agent->cgroups));
+	if (enforce_active(agent->enforce))
+		return;
+	malloc_trim(0);
+	if (enforce_guards_ports(agent->enforce))
+		log_info("ports of services are guarded, by programs of user code's cgroup");
+	else
+		log_warning("ports of services are not guarded: %s",
+			    enforce_guards_reason(agent->enforce));
 }
 
 /* When all that stays open is: the rest is shared out. */
@@ -290,7 +324,8 @@ static int open_modules(struct run *run, struct failure *f)
 	struct agent *agent = &run->agent;
 	struct config *config = agent->config;
 	const struct probe_result *obstacle = probe_obstacle(&agent->probes, true);
-	const struct services_callbacks callbacks = { on_all_exited, on_all_ready, run };
+	const struct services_callbacks callbacks = { on_all_exited, on_port_held, on_all_ready,
+						      run };
 	int r = loop_new(&agent->loop);
 
 	if (r < 0)
@@ -311,6 +346,8 @@ static int open_modules(struct run *run, struct failure *f)
 			       agent, &agent->audit, f);
 	if (r == 0)
 		r = cgroups_open(config, agent->loop, &agent->cgroups, f);
+	if (r == 0)
+		guard_ports(agent);
 	if (r == 0 && cgroups_have_memory(agent->cgroups))
 		tables_raise();
 	if (r == 0) {

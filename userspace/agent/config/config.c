@@ -118,6 +118,7 @@ void config_free(struct config *config)
 		free(s->ports);
 		strv_free_wiped(s->env);
 		free(s->directory);
+		free(s->listen_address);
 		strv_free(s->protect);
 		strv_free(s->shares);
 		free(s->open);

@@ -165,6 +165,8 @@ void config_check_service(const struct config *config, const struct config_servi
 			check_guarded(config, *path, line, e);
 	}
 	check_shares(service, e);
+	if (service->listen == LISTEN_YES && service->n_ports == 0)
+		config_error_at(e, service->listen_line, "listen: the service has no port");
 	for (size_t i = 0; i < service->n_ports; i++)
 		listed = listed || (service->ports[i].port == service->ready_port &&
 				    !service->ports[i].udp);

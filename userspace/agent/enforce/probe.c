@@ -256,6 +256,7 @@ static const struct {
 	{ "proc-hidepid", "namespaces", ALWAYS, false, probe_hidepid },
 	{ "cgroup-kill", "cgroup", ALWAYS, false, probe_cgroup },
 	{ "cgroup-limits", "cgroup", NOT_NEEDED, false, probe_limits },
+	{ "cgroup-ports", "cgroup", NOT_NEEDED, false, probe_port_programs },
 	{ "oom-order", "cgroup", NOT_NEEDED, false, probe_oom_order },
 	{ "read-only", "mounts", NOT_NEEDED, false, probe_mounts },
 	{ "seccomp", "seccomp", NOT_NEEDED, false, probe_seccomp },
@@ -349,6 +350,6 @@ int probe_print(const struct probe_report *report, bool json)
 	puts(probe_obstacle(report, false) ?
 		     "\nmoat cannot run here: see what is missing above." :
 		     "\nmoat cannot enforce on this machine: see what is missing above. With\n"
-		     "enforce = best-effort it runs with namespaces and capabilities alone.");
+		     "enforce = best-effort it runs with what else is there.");
 	return 1;
 }

@@ -33,8 +33,10 @@ static void release(struct exec *x)
 	exec_string_close(x);
 	wipe_env(x);
 	free_ptr(&x->cwd);
-	if (x->cgroup)
+	if (x->cgroup) {
+		enforce_forget_exec(x->execs->enforce, cgroup_fd(x->cgroup));
 		cgroup_put(x->cgroup);
+	}
 	x->cgroup = NULL;
 }
 

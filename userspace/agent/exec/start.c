@@ -74,6 +74,7 @@ static int prepare_spawn(struct namespace_spawn *spawn)
 	spawn->cgroup_fd = cgroup_fd(x->cgroup);
 	spawn->given[0] = x->string.file;
 	spawn->given[1] = x->string.end;
+	enforce_name_exec(x->execs->enforce, spawn->cgroup_fd, &spawn->label);
 	return 0;
 }
 
