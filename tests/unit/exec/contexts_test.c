@@ -295,6 +295,47 @@ static void capabilities_come_from_the_configuration(void **state)
 	assert_int_equal(remove_context("weak", false, &gone), 0);
 }
 
+/* CAP_SYSLOG is that of a context that is not in the agent's PID namespace, as this one is. */
+static void capabilities_are_available_whatever_pid_is(void **state)
+{
+	struct config_context values = *of_default();
+	struct gone gone = { 0 };
+	OUTCOME r = { 0 };
+
+	(void)state;
+	values.capabilities = 1ull << 34;
+	values.shared_pid = true;
+	add("logs", &values);
+	run_request(&r, &(struct exec_request){ .context = "logs", .isolation = EXEC_ISOLATED,
+						.argv = ARGV("/bin/grep", "CapEff", "/proc/self/status") });
+	assert_string_equal(r.out, "CapEff:\t0000000400000000\n");
+	assert_string_equal(r.info.ns, "secure-of-logs");
+	assert_int_equal(remove_context("logs", false, &gone), 0);
+}
+
+static void private_contexts_leave_places_for_the_others(void **state)
+{
+	struct config_context values = *of_default();
+	struct refusal e = { 0 };
+	struct gone gone = { 0 };
+	struct context *c;
+
+	(void)state;
+	values.ns = CONTEXT_PRIVATE;
+	execs_limit(fx.execs, UINT_MAX, 4); /* one is in the configuration */
+	add("keeper", &values);
+	assert_int_equal(execs_context_add(fx.execs, "another", &values, &c, &e), -EINVAL);
+	assert_int_equal(e.code, MOAT_E_TOO_MANY_CONTEXTS);
+	assert_int_equal(e.limit, 2);
+	assert_null(find("another"));
+	add_default("another"); /* not private */
+	assert_int_equal(remove_context("another", false, &gone), 0);
+	assert_int_equal(remove_context("keeper", false, &gone), 0);
+	add("another", &values);
+	assert_int_equal(remove_context("another", false, &gone), 0);
+	execs_limit(fx.execs, UINT_MAX, UINT_MAX);
+}
+
 static void a_name_that_is_no_file_name_has_a_cgroup_all_the_same(void **state)
 {
 	static const char name[] = "session-../../\xc3\xa4 x";
@@ -476,6 +517,8 @@ int main(void)
 		cmocka_unit_test(a_secure_command_ends_with_its_context_too),
 		cmocka_unit_test(default_cannot_be_removed),
 		cmocka_unit_test(capabilities_come_from_the_configuration),
+		cmocka_unit_test(capabilities_are_available_whatever_pid_is),
+		cmocka_unit_test(private_contexts_leave_places_for_the_others),
 		cmocka_unit_test(a_name_that_is_no_file_name_has_a_cgroup_all_the_same),
 		cmocka_unit_test(the_first_command_of_a_session_makes_its_context),
 		cmocka_unit_test(a_refused_command_makes_no_session),

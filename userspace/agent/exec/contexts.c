@@ -123,6 +123,27 @@ static int add(struct execs *execs, const char *name, struct context_settings *s
 	return 0;
 }
 
+static void count_private(struct context *c, void *data)
+{
+	*(size_t *)data += c->settings->values.ns == CONTEXT_PRIVATE;
+}
+
+/* Each keeps its place once it has run something: the others need some as well. */
+static int check_places(struct execs *execs, const struct config_context *values, struct refusal *e)
+{
+	size_t n = 0, max = namespaces_private_max(execs->namespaces);
+
+	if (values->ns != CONTEXT_PRIVATE)
+		return 0;
+	contexts_for_each(execs->contexts, count_private, &n);
+	if (n < max)
+		return 0;
+	refuse(e, MOAT_E_TOO_MANY_CONTEXTS,
+	       "there are %zu private contexts already, and descriptors for no more", n);
+	e->limit = (long long)max;
+	return -EINVAL;
+}
+
 int execs_context_add(struct execs *execs, const char *name, const struct config_context *values,
 		      struct context **ret, struct refusal *e)
 {
@@ -131,7 +152,9 @@ int execs_context_add(struct execs *execs, const char *name, const struct config
 
 	if (execs->closing)
 		return refuse(e, MOAT_E_SHUTTING_DOWN, "the agent stops");
-	r = make_settings(execs, values, &settings, e);
+	r = check_places(execs, values, e);
+	if (r == 0)
+		r = make_settings(execs, values, &settings, e);
 	if (r == 0)
 		r = add(execs, name, settings, ret, e);
 	if (r == 0 && !enforce_active(execs->enforce))
