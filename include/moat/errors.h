@@ -44,7 +44,7 @@
 	X(OUT_OF_MEMORY, 503, 125)                                                                 \
 	X(NAMESPACE_LOST, 503, 125)    /* its moat-init died or cannot be made; nothing has run */ \
 	X(NOT_READY, 503, 1)           /* /v1/health?ready: which service, or enforcement */       \
-	X(NOT_STARTED, 503, 124)       /* the time limit was over before it was; nothing has run */            \
+	X(NOT_STARTED, 503, 124)       /* the time limit was over, or it was killed, before; nothing has run */\
 	X(SHUTTING_DOWN, 503, 125)
 
 enum moat_error {

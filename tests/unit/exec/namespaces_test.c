@@ -232,6 +232,33 @@ static void time_limit_counts_before_anything_has_started(void **state)
 	assert_string_equal(after.out, "well\n");
 }
 
+static void what_is_killed_before_it_is_started_is_told_so(void **state)
+{
+	struct exec_request request = { .argv = ARGV("/bin/true"), .context = "bare" };
+	struct namespace *ns;
+	OUTCOME sent = { .keep_running = true };
+	OUTCOME queued = { .keep_running = true };
+	OUTCOME other = { .keep_running = true };
+	OUTCOME before = { 0 };
+
+	(void)state;
+	run_sh(&before, "bare", "true");
+	ns = find_namespace("context-bare");
+	assert_int_equal(kill(namespace_pid(ns), SIGSTOP), 0);
+	assert_int_equal(start(&sent, &request), 0);
+	assert_int_equal(start(&queued, &request), 0);
+	assert_int_equal(start(&other, &request), 0);
+	assert_int_equal(exec_kill(sent.exec), 0);
+	assert_int_equal(exec_kill(queued.exec), 0);
+	RUN_UNTIL(sent.failed == 1 && queued.failed == 1);
+	assert_int_equal(sent.error.code, MOAT_E_NOT_STARTED);
+	assert_int_equal(queued.error.code, MOAT_E_NOT_STARTED);
+	assert_non_null(strstr(queued.error.message, "was killed"));
+	assert_int_equal(kill(namespace_pid(ns), SIGCONT), 0);
+	RUN_UNTIL(other.ended == 1);
+	assert_int_equal(other.info.exit_code, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -241,6 +268,7 @@ int main(void)
 		cmocka_unit_test(namespace_of_one_context_s_secure_commands_ends_when_idle),
 		cmocka_unit_test(request_waits_for_a_namespace_in_every_state),
 		cmocka_unit_test(time_limit_counts_before_anything_has_started),
+		cmocka_unit_test(what_is_killed_before_it_is_started_is_told_so),
 		/* after these what is idle stays for long */
 		cmocka_unit_test(namespaces_of_secure_commands_take_places_as_all_do),
 		cmocka_unit_test(no_more_end_than_is_room_wanted_for),

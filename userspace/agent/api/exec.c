@@ -241,15 +241,17 @@ static void on_ended(struct exec_observer *o, struct exec *exec)
 
 void api_exec_detach(struct api_request *r)
 {
-	if (!r->exec)
+	struct exec *exec = take_ptr(r->exec);
+
+	if (!exec)
 		return;
 	if (r->paused)
-		exec_pause(r->exec, false);
+		exec_pause(exec, false);
 	r->paused = false;
+	exec_unobserve(exec);
 	/* Who gave up before the first line does not know its id, and could not end it. */
 	if (r->streaming && r->sequence == 0)
-		(void)exec_kill(r->exec);
-	exec_unobserve(take_ptr(r->exec));
+		(void)exec_kill(exec);
 }
 
 /* Decodes stdin; *ret_owned is what the caller has to wipe and free. */

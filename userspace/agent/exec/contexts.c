@@ -258,7 +258,8 @@ void exec_context_unmake(struct execs *execs, struct context *c)
 {
 	struct refusal e;
 
-	(void)execs_context_remove(execs, c, false, NULL, &e);
+	if (list_empty(&c->execs)) /* else others want it, too */
+		(void)execs_context_remove(execs, c, false, NULL, &e);
 }
 
 int execs_context_change(struct execs *execs, struct context *c, const struct config_context *values,
@@ -336,19 +337,29 @@ void exec_forget_context(struct exec *x)
 		release(x->execs, c);
 }
 
+/* One that has not been told to stop, or NULL. Asked anew each time: when one stops, others may be freed with it. */
+static struct exec *next_to_stop(struct context *c)
+{
+	list_for_each(pos, &c->execs) {
+		struct exec *x = list_entry(pos, struct exec, in_context);
+
+		if (x->active && (!x->killed || x->state == EXEC_STARTING))
+			return x;
+	}
+	return NULL;
+}
+
 int execs_context_remove(struct execs *execs, struct context *c, bool keep, struct context_waiter *w,
 			 struct refusal *e)
 {
+	struct exec *x;
+
 	if (strcmp(c->name, CONFIG_DEFAULT_CONTEXT) == 0)
 		return refuse(e, MOAT_E_IMMUTABLE, "context %s is always there", c->name);
 	c->ending = true;
 	c->n_active++; /* it is there until this is done */
-	list_for_each_safe(pos, &c->execs) {
-		struct exec *x = list_entry(pos, struct exec, in_context);
-
-		if (!keep && x->active)
-			exec_stop(x);
-	}
+	while (!keep && (x = next_to_stop(c)))
+		exec_stop(x);
 	if (--c->n_active == 0) {
 		finish(execs, c);
 		return 0;

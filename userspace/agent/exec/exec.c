@@ -262,8 +262,6 @@ static int kill_tree(struct exec *x)
 	int r;
 
 	x->killed = true;
-	if (!x->cgroup)
-		return 0; /* it waits for its turn; exec_on_spawned() does it */
 	r = cgroup_kill(x->cgroup);
 	if (r == 0 && x->state != EXEC_ENDED)
 		r = loop_timer_set(x->execs->loop, &x->timer, EXEC_KILL_GRACE_NS, exec_on_timer);
@@ -307,11 +305,6 @@ void exec_on_timer(struct loop_timer *timer)
 		give_up(x);
 }
 
-int exec_kill(struct exec *x)
-{
-	return x->state == EXEC_ENDED && !x->cgroup ? -ESRCH : kill_tree(x);
-}
-
 int exec_signal(struct exec *x, int signal)
 {
 	if (x->state != EXEC_RUNNING || x->exited)
@@ -329,13 +322,17 @@ void exec_unobserve(struct exec *x)
 
 static void not_started(struct exec *x, const struct refusal *error)
 {
+	struct context *made = x->created && !x->context->ending ? x->context : NULL;
 	struct exec_observer *o = x->observer;
+	struct execs *execs = x->execs;
 
 	x->observer = NULL;
 	counters(x)[EXECS_RUNNING]--;
 	counters(x)[EXECS_FAILED]++;
 	/* Out of every list before the observer hears of it: it may start another one. */
 	exec_free(x);
+	if (made && !execs->closing)
+		exec_context_unmake(execs, made);
 	if (o && o->on_failed)
 		o->on_failed(o, error);
 }
@@ -363,6 +360,18 @@ static void start_timed_out(struct exec *x)
 
 	refuse(&error, MOAT_E_NOT_STARTED, "the command was not started within its time limit");
 	cancel_start(x, &error);
+}
+
+int exec_kill(struct exec *x)
+{
+	struct refusal error;
+
+	if (x->state == EXEC_STARTING) {
+		refuse(&error, MOAT_E_NOT_STARTED, "the command was killed before it was started");
+		cancel_start(x, &error);
+		return 0;
+	}
+	return x->state == EXEC_ENDED && !x->cgroup ? -ESRCH : kill_tree(x);
 }
 
 void exec_stop(struct exec *x)

@@ -134,7 +134,8 @@ void execs_for_each(struct execs *execs, void (*fn)(struct exec *exec, void *dat
 
 /* A signal to the command's process group. -ESRCH when it has ended. */
 int exec_signal(struct exec *exec, int signal);
-/* SIGKILL to the whole tree, background children included. -ESRCH when nothing is left. */
+/* SIGKILL to the whole tree, background children included. -ESRCH when nothing is left. One that is still STARTING
+ * fails with NOT_STARTED before this returns, and is not to be used any more. */
 int exec_kill(struct exec *exec);
 
 /* The id of an exec by its number in labels and events, also of one that is forgotten; NULL when it is not one
