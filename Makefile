@@ -171,7 +171,7 @@ check: deps ## install what is missing, build, run the tests on all kernels (wha
 check-all: deps ## the same with every test on every kernel
 	@$(MAKE) --no-print-directory $(JOBS) DEV=1 lint-quick all tests
 	@$(MAKE) --no-print-directory $(JOBS) DEV=1 $(SANITIZED) sanitized-tests
-	@tests/check --build $(O) unit sanitize native vm
+	@MOAT_DRILL=all tests/check --build $(O) unit sanitize native vm
 
 check-unit: tests ## the unit tests alone (needs what `make deps` installs)
 	@tests/check --build $(O) unit

@@ -76,9 +76,9 @@
 	X(INTERNAL, 500, 125)                                                                      \
 	X(BUSY, 503, 125) /* no memory, descriptor or room for it now: try again */                \
 	X(OUT_OF_MEMORY, 503, 125)                                                                 \
-	X(NAMESPACE_LOST, 503, 125) /* its moat-init died or cannot be made; nothing has run */    \
-	X(NOT_READY, 503, 1)        /* /v1/health?ready: which service, or enforcement */          \
-	X(NOT_STARTED, 503, 124)    /* the time limit was over before it was; nothing has run */   \
+	X(NAMESPACE_LOST, 503, 125)    /* its moat-init died or cannot be made; nothing has run */ \
+	X(NOT_READY, 503, 1)           /* /v1/health?ready: which service, or enforcement */       \
+	X(NOT_STARTED, 503, 124)       /* the time limit was over, or it was killed, before; nothing has run */\
 	X(SHUTTING_DOWN, 503, 125)                                                                 \
 	X(FILE_TIMED_OUT, 504, 125) /* no byte of it came or went for a while */                   \
 	MOAT_FILE_ERRORS(X)

@@ -48,6 +48,22 @@ def degraded(session):
     assert "warning" in session.agent.log() and "not enforced" in session.agent.log(), session.agent.log()
 
 
+@test("the kernel's types are read for the agent and for its programs, once each, and not where the kernel loads none", needs=("moat",),
+      timeout=300)
+def types_once(session):
+    with tempfile.NamedTemporaryFile() as trace:
+        agent = moatd.Moatd(session.build, f"types-{os.getpid()}", "[service one]\ncommand = /bin/sleep 1000\n", enforce="best-effort",
+                            inside=("strace", "-D", "-qq", "-e", "trace=openat", "-o", trace.name))
+        try:
+            agent.start(100 * session.patience)
+            reads = trace.read().count(b'"/sys/kernel/btf/vmlinux"')
+            enforced = agent.api().get("/v1/status")["enforcement"]["mode"] == "enforce"
+        finally:
+            agent.kill()
+            agent.remove_files()
+    assert enforced == session.enforced and reads == (2 if enforced else 0), (enforced, reads)
+
+
 @test("moat status says whether the kernel enforces", needs=("moat",))
 def command_line_status(session):
     done = subprocess.run([os.path.join(session.build, "moat"), "status"], capture_output=True, text=True, check=False,

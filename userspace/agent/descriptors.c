@@ -20,22 +20,33 @@
 static const struct {
 	size_t member;
 	unsigned cost, least, most, sixteenths;
+	unsigned per_private; /* and more for each private context of the configuration */
 } table[] = {
 	{ offsetof(struct descriptors, connections), 1, 8, API_CONNECTIONS_MAX, 2 },
 	/* both outputs, stdin, the state's socket, the cgroup and its events; that of its context twice, then or idle */
-	{ offsetof(struct descriptors, execs), 8, 4, EXEC_RUNNING_MAX, 10 },
-	/* the socket, a pidfd, the cgroup twice */
-	{ offsetof(struct descriptors, contexts), 4, 4, UINT_MAX, 3 },
-	{ offsetof(struct descriptors, pool), 2, 4, 256, 1 },
+	{ offsetof(struct descriptors, execs), 8, 4, EXEC_RUNNING_MAX, 9 },
+	/* the socket, a pidfd, the cgroup twice; those that are private never give it back */
+	{ offsetof(struct descriptors, contexts), 4, 4, UINT_MAX, 3, .per_private = 1 },
+	{ offsetof(struct descriptors, pool), 2, 4, 256, 2 },
 };
+
+static unsigned count_private(const struct config *config)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < config->n_contexts; i++)
+		n += config->contexts[i].ns == CONTEXT_PRIVATE;
+	return n;
+}
 
 int descriptors_share(const struct config *config, unsigned used, unsigned limit,
 		      struct descriptors *ret, struct failure *f)
 {
+	unsigned n_private = count_private(config);
 	size_t needed = used + SPARE + FOR_SERVICE * config->n_services + FOR_NAMESPACES;
 
 	for (size_t i = 0; i < ARRAY_LEN(table); i++)
-		needed += (size_t)table[i].cost * table[i].least;
+		needed += (size_t)table[i].cost * (table[i].least + table[i].per_private * n_private);
 	if (needed > limit)
 		return fail(f, EMFILE, "%u descriptors are not enough for this configuration, which needs %zu: "
 			    "raise the hard limit of open files (RLIMIT_NOFILE)", limit, needed);
@@ -43,10 +54,10 @@ int descriptors_share(const struct config *config, unsigned used, unsigned limit
 	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
 		unsigned more =
 			(limit - (unsigned)needed) / SHARES * table[i].sixteenths / table[i].cost;
-		unsigned room = table[i].most - table[i].least;
+		unsigned least = table[i].least + table[i].per_private * n_private;
+		unsigned room = table[i].most - least;
 
-		*(unsigned *)((char *)ret + table[i].member) =
-			table[i].least + (more < room ? more : room);
+		*(unsigned *)((char *)ret + table[i].member) = least + (more < room ? more : room);
 	}
 	return 0;
 }

@@ -101,7 +101,7 @@ class Snapshot:
         found += [f"pins {path}" for path in (os.path.join(BPFFS, self.instance), lock_of(self.instance)) if os.path.exists(path)]
         if os.path.exists(socket):
             found.append(f"socket {socket}")
-        if read(RESERVED) != self.reserved:
+        if self.reserved is not None and read(RESERVED) != self.reserved:  # None: somebody else's are
             found.append(f"ip_local_reserved_ports is {read(RESERVED).strip()!r}, was {self.reserved.strip()!r}")
         return found
 

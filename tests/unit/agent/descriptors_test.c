@@ -61,6 +61,27 @@ static void what_is_not_enough_is_refused_with_the_number(void **state)
 			 -EMFILE);
 }
 
+static void private_contexts_have_their_places_beside_the_others(void **state)
+{
+	struct config_context contexts[20] = { { .ns = CONTEXT_USER }, { .ns = CONTEXT_SECURE } };
+	const struct config config = { .contexts = contexts, .n_contexts = ARRAY_LEN(contexts) };
+	struct failure f = { 0 };
+	struct descriptors d;
+	unsigned without = 0, with = 0;
+
+	(void)state;
+	while (descriptors_share(&config, 20, ++without, &d, NULL) < 0)
+		;
+	assert_int_equal(d.contexts, 4);
+	for (size_t i = 2; i < ARRAY_LEN(contexts); i++)
+		contexts[i].ns = CONTEXT_PRIVATE;
+	while (descriptors_share(&config, 20, ++with, &d, &f) < 0)
+		;
+	assert_int_equal(d.contexts, 18 + 4);
+	assert_int_equal(with, without + 18 * 4);
+	assert_int_equal(strtoul(strstr(f.msg, "needs ") + 6, NULL, 10), with);
+}
+
 static void what_is_open_is_counted(void **state)
 {
 	unsigned before, after, limit;
@@ -82,6 +103,7 @@ int main(void)
 		cmocka_unit_test(with_many_everybody_has_the_most),
 		cmocka_unit_test(all_shares_and_the_reserve_fit_the_limit),
 		cmocka_unit_test(what_is_not_enough_is_refused_with_the_number),
+		cmocka_unit_test(private_contexts_have_their_places_beside_the_others),
 		cmocka_unit_test(what_is_open_is_counted),
 	};
 

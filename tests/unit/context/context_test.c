@@ -138,6 +138,51 @@ static void settings_are_copies_that_are_shared(void **state)
 	assert_int_equal(*total, before);
 }
 
+static void write_settings(const struct config_context *values, char **ret)
+{
+	struct jbuf b = { 0 };
+
+	jbuf_open(&b, '{');
+	context_write_values(values, &b);
+	jbuf_close(&b, '}');
+	assert_false(b.failed);
+	*ret = strndup(b.data, b.len);
+	jbuf_free(&b);
+}
+
+/* What GET tells of one context, POST makes another one of, whatever default has. */
+static void what_is_told_of_settings_can_be_given_again(void **state)
+{
+	static char *env[] = { (char *)"A=1", NULL };
+	const struct config_context told[] = {
+		{ .capabilities = 1, .no_new_privs = true },
+		{ .ns = CONTEXT_SECURE, .shared_pid = true, .env = env, .directory = (char *)"/tmp",
+		  .home = (char *)"/root", .own_tmp = true, .careless = true,
+		  .limits = { [LIMIT_MEMORY] = 1 << 30, [LIMIT_PIDS] = CONFIG_NO_LIMIT, [LIMIT_CPU] = 1500 } },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(told); i++) {
+		PTR_OWNED char *text = NULL;
+		PTR_OWNED char *again = NULL;
+		struct config_context made;
+		struct refusal e = { 0 };
+		json_t *root;
+
+		/* the other one's are there before */
+		assert_int_equal(context_values_copy(&told[!i], &made), 0);
+		strv_free(made.env);
+		made.env = NULL;
+		write_settings(&told[i], &text);
+		assert_int_equal(json_parse(text, strlen(text), &root, &e), 0);
+		assert_int_equal(context_decode(root, false, &made, &e), 0);
+		write_settings(&made, &again);
+		assert_string_equal(again, text);
+		json_decref(root);
+		context_values_clear(&made);
+	}
+}
+
 static void ten_thousand_are_small_and_found_at_once(void **state)
 {
 	size_t before = mallinfo2().uordblks, bytes;
@@ -184,6 +229,7 @@ int main(void)
 		TEST(what_has_lost_its_name_is_found_by_its_number),
 		TEST(there_are_only_so_many),
 		TEST(settings_are_copies_that_are_shared),
+		TEST(what_is_told_of_settings_can_be_given_again),
 		TEST(ten_thousand_are_small_and_found_at_once),
 	};
 

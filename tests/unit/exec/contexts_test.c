@@ -1,81 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Contexts that come and go while the agent runs. */
-#include "fixture.h"
+#include "exec/contexts.h"
 
 #include <malloc.h>
 
 #define MANY 10000u
 #define BYTES_EACH 4096u
-
-struct gone {
-	struct context_waiter waiter;
-	int n;
-};
-
-static void on_gone(struct context_waiter *w)
-{
-	container_of(w, struct gone, waiter)->n++;
-}
-
-static struct context *find(const char *name)
-{
-	return context_find(execs_contexts(fx.execs), name);
-}
-
-static struct context *add(const char *name, const struct config_context *values)
-{
-	struct refusal e = { 0 };
-	struct context *c = NULL;
-
-	if (execs_context_add(fx.execs, name, values, &c, &e) < 0)
-		print_error("%s\n", e.message);
-	assert_non_null(c);
-	return c;
-}
-
-static const struct config_context *of_default(void)
-{
-	return &find("default")->settings->values;
-}
-
-static void add_default(const char *name)
-{
-	add(name, of_default());
-}
-
-/* 0: gone, 1: not yet. */
-static int remove_context(const char *name, bool keep, struct gone *gone)
-{
-	struct refusal e = { 0 };
-	int r;
-
-	gone->waiter.on_gone = on_gone;
-	r = execs_context_remove(fx.execs, find(name), keep, &gone->waiter, &e);
-	assert_true(r >= 0);
-	return r;
-}
-
-static bool has_dir(const char *name)
-{
-	char path[PATH_MAX];
-
-	snprintf(path, sizeof(path), "%s/user/%s", cgroups_path(fx.cgroups), name);
-	return access(path, F_OK) == 0;
-}
-
-static void match_name(struct namespace *ns, void *data)
-{
-	const char **wanted = data;
-
-	if (*wanted && strcmp(namespace_name(ns), *wanted) == 0)
-		*wanted = NULL;
-}
-
-static bool has_namespace(const char *name)
-{
-	execs_for_each_namespace(fx.execs, match_name, &name);
-	return name == NULL;
-}
 
 static void a_new_context_runs_commands_with_its_settings(void **state)
 {
@@ -245,6 +175,47 @@ static void what_is_just_being_started_is_refused(void **state)
 	assert_null(execs_context_name(fx.execs, number));
 }
 
+#ifndef MOAT_ASAN
+static bool short_of_memory;
+
+void *__libc_calloc(size_t n, size_t size);
+
+/* In the place of libc's, for all that is linked here. */
+void *calloc(size_t n, size_t size)
+{
+	return short_of_memory ? NULL : __libc_calloc(n, size);
+}
+
+/* Without memory for those whose answer nobody waits for, moat-init is given up, and all that it was to start. */
+static void what_is_just_being_started_is_refused_when_memory_is_short(void **state)
+{
+	struct outcome r[3] = { { .keep_running = true }, { .keep_running = true }, { .keep_running = true } };
+	FD_OWNED int program = -EBADF;
+	struct gone gone = { 0 };
+	OUTCOME first = { 0 };
+	char path[PATH_MAX];
+
+	(void)state;
+	signal(SIGIO, SIG_IGN);
+	snprintf(path, sizeof(path), "%s/slow", fx.dir);
+	program = open(path, O_CREAT | O_RDONLY | O_CLOEXEC, 0755);
+	assert_int_equal(fcntl(program, F_SETLEASE, F_WRLCK), 0); /* who executes it waits */
+	add_default("scarce");
+	run_sh(&first, "scarce", "true");
+	for (size_t i = 0; i < ARRAY_LEN(r); i++)
+		assert_int_equal(start(&r[i], &(struct exec_request){ .context = "scarce", .argv = ARGV(path) }), 0);
+	run_for(300); /* all are on their way */
+	short_of_memory = true;
+	assert_int_equal(remove_context("scarce", false, &gone), 0);
+	short_of_memory = false;
+	for (size_t i = 0; i < ARRAY_LEN(r); i++)
+		assert_int_equal(r[i].failed, 1);
+	assert_int_equal(r[0].error.code, MOAT_E_NO_SUCH_CONTEXT);
+	RUN_UNTIL(!has_namespace("context-scarce"));
+	assert_int_equal(unlink(path), 0);
+}
+#endif
+
 static void a_secure_command_ends_with_its_context_too(void **state)
 {
 	OUTCOME r = { .keep_running = true };
@@ -295,6 +266,47 @@ static void capabilities_come_from_the_configuration(void **state)
 	assert_int_equal(remove_context("weak", false, &gone), 0);
 }
 
+/* CAP_SYSLOG is that of a context that is not in the agent's PID namespace, as this one is. */
+static void capabilities_are_available_whatever_pid_is(void **state)
+{
+	struct config_context values = *of_default();
+	struct gone gone = { 0 };
+	OUTCOME r = { 0 };
+
+	(void)state;
+	values.capabilities = 1ull << 34;
+	values.shared_pid = true;
+	add("logs", &values);
+	run_request(&r, &(struct exec_request){ .context = "logs", .isolation = EXEC_ISOLATED,
+						.argv = ARGV("/bin/grep", "CapEff", "/proc/self/status") });
+	assert_string_equal(r.out, "CapEff:\t0000000400000000\n");
+	assert_string_equal(r.info.ns, "secure-of-logs");
+	assert_int_equal(remove_context("logs", false, &gone), 0);
+}
+
+static void private_contexts_leave_places_for_the_others(void **state)
+{
+	struct config_context values = *of_default();
+	struct refusal e = { 0 };
+	struct gone gone = { 0 };
+	struct context *c;
+
+	(void)state;
+	values.ns = CONTEXT_PRIVATE;
+	execs_limit(fx.execs, UINT_MAX, 4); /* one is in the configuration */
+	add("keeper", &values);
+	assert_int_equal(execs_context_add(fx.execs, "another", &values, &c, &e), -EINVAL);
+	assert_int_equal(e.code, MOAT_E_TOO_MANY_CONTEXTS);
+	assert_int_equal(e.limit, 2);
+	assert_null(find("another"));
+	add_default("another"); /* not private */
+	assert_int_equal(remove_context("another", false, &gone), 0);
+	assert_int_equal(remove_context("keeper", false, &gone), 0);
+	add("another", &values);
+	assert_int_equal(remove_context("another", false, &gone), 0);
+	execs_limit(fx.execs, UINT_MAX, UINT_MAX);
+}
+
 static void a_name_that_is_no_file_name_has_a_cgroup_all_the_same(void **state)
 {
 	static const char name[] = "session-../../\xc3\xa4 x";
@@ -309,101 +321,6 @@ static void a_name_that_is_no_file_name_has_a_cgroup_all_the_same(void **state)
 	assert_string_equal(r.info.context, name);
 	assert_int_equal(remove_context(name, false, &gone), 0);
 	RUN_UNTIL(!has_dir("context-session_1"));
-}
-
-static void the_first_command_of_a_session_makes_its_context(void **state)
-{
-	struct exec_request request = { .session = "abc", .argv = ARGV("/bin/sh", "-c", "echo $LAYER") };
-	OUTCOME first = { 0 }, second = { 0 };
-	struct gone gone = { 0 };
-
-	(void)state;
-	run_request(&first, &request);
-	assert_string_equal(first.out, "context\n");
-	assert_string_equal(first.info.context, "session-abc");
-	assert_true(first.info.created);
-	assert_ptr_equal(find("session-abc")->settings, find("default")->settings);
-	run_request(&second, &request);
-	assert_string_equal(second.info.context, "session-abc");
-	assert_false(second.info.created);
-	assert_int_equal(remove_context("session-abc", false, &gone), 0);
-}
-
-static void a_refused_command_makes_no_session(void **state)
-{
-	char *const env[] = { (char *)"novalue", NULL };
-	static char large[INIT_STRINGS_MAX + 1];
-	OUTCOME r = { 0 };
-
-	(void)state;
-	memset(large, 'x', sizeof(large) - 1);
-	assert_int_equal(start(&r, &(struct exec_request){ .session = "no", .argv = ARGV("/bin/true"), .env = env }),
-			 -EINVAL);
-	assert_null(find("session-no"));
-	assert_int_equal(start(&r, &(struct exec_request){ .session = "no", .argv = ARGV("/bin/true", large) }),
-			 -EINVAL);
-	assert_int_equal(r.error.code, MOAT_E_ARGUMENTS_TOO_LARGE);
-	assert_null(find("session-no"));
-}
-
-static void ids_of_sessions_are_text_without_control_characters(void **state)
-{
-	char longest[EXEC_SESSION_MAX + 2];
-
-	(void)state;
-	memset(longest, 'x', sizeof(longest));
-	longest[EXEC_SESSION_MAX + 1] = '\0';
-	assert_false(exec_session_id_valid(longest));
-	longest[EXEC_SESSION_MAX] = '\0';
-	assert_true(exec_session_id_valid(longest));
-	assert_true(exec_session_id_valid("a/../b \xc3\xa4 \xf0\x9f\x98\x80"));
-	assert_true(exec_session_id_valid("\xc2\xa0"));
-	assert_false(exec_session_id_valid(""));
-	assert_false(exec_session_id_valid("a\nb"));
-	assert_false(exec_session_id_valid("\x7f"));
-	assert_false(exec_session_id_valid("\xc2\x9b"));
-	assert_false(exec_session_id_valid("\xff"));
-}
-
-struct expired {
-	char name[64];
-	int n;
-};
-
-static void on_expired(const char *context, void *data)
-{
-	struct expired *expired = data;
-
-	expired->n++;
-	snprintf(expired->name, sizeof(expired->name), "%s", context);
-}
-
-static void a_session_in_which_nothing_runs_expires(void **state)
-{
-	OUTCOME idle = { 0 }, busy = { .keep_running = true }, other = { 0 };
-	struct expired expired = { 0 };
-	struct gone gone = { 0 };
-
-	(void)state;
-	execs_watch_sessions(fx.execs, on_expired, &expired);
-	run_request(&idle, &(struct exec_request){ .session = "idle", .argv = ARGV("/bin/true") });
-	assert_int_equal(start(&busy, &(struct exec_request){ .session = "busy",
-							      .argv = ARGV("/bin/sleep", "86435") }), 0);
-	add_default("no-session");
-	RUN_UNTIL(expired.n == 1);
-	assert_string_equal(expired.name, "session-idle");
-	assert_null(find("session-idle"));
-	run_for(2500);
-	assert_non_null(find("session-busy"));
-	assert_non_null(find("no-session"));
-	assert_int_equal(exec_kill(busy.exec), 0);
-	RUN_UNTIL(expired.n == 2);
-	assert_string_equal(expired.name, "session-busy");
-	run_request(&other, &(struct exec_request){ .session = "idle", .argv = ARGV("/bin/true") });
-	assert_true(other.info.created);
-	execs_watch_sessions(fx.execs, NULL, NULL);
-	assert_int_equal(remove_context("session-idle", false, &gone), 0);
-	assert_int_equal(remove_context("no-session", false, &gone), 0);
 }
 
 static void variables_that_are_no_secrets_are_given_in_the_context_s_own_namespace(void **state)
@@ -473,14 +390,15 @@ int main(void)
 		cmocka_unit_test(with_keep_a_context_ends_with_the_last_that_runs_in_it),
 		cmocka_unit_test(what_was_not_started_yet_is_refused),
 		cmocka_unit_test(what_is_just_being_started_is_refused),
+#ifndef MOAT_ASAN
+		cmocka_unit_test(what_is_just_being_started_is_refused_when_memory_is_short),
+#endif
 		cmocka_unit_test(a_secure_command_ends_with_its_context_too),
 		cmocka_unit_test(default_cannot_be_removed),
 		cmocka_unit_test(capabilities_come_from_the_configuration),
+		cmocka_unit_test(capabilities_are_available_whatever_pid_is),
+		cmocka_unit_test(private_contexts_leave_places_for_the_others),
 		cmocka_unit_test(a_name_that_is_no_file_name_has_a_cgroup_all_the_same),
-		cmocka_unit_test(the_first_command_of_a_session_makes_its_context),
-		cmocka_unit_test(a_refused_command_makes_no_session),
-		cmocka_unit_test(ids_of_sessions_are_text_without_control_characters),
-		cmocka_unit_test(a_session_in_which_nothing_runs_expires),
 		cmocka_unit_test(variables_that_are_no_secrets_are_given_in_the_context_s_own_namespace),
 		cmocka_unit_test(ten_thousand_that_idle_cost_no_process),
 	};

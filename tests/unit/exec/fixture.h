@@ -66,7 +66,9 @@ static const char fixture_config[] =
 	"capabilities = none\n"
 	"[context loose]\n"
 	"capabilities = cap_chown cap_kill\n"
-	"no_new_privs = no\n";
+	"no_new_privs = no\n"
+	"[context tracer]\n"
+	"capabilities = cap_sys_ptrace cap_syslog\n";
 
 /* moat-init is looked for beside the program that starts it: here that is the test. */
 static void place_moat_init(void)

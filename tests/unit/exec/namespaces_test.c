@@ -110,6 +110,85 @@ static void private_namespace_is_not_ended_when_idle(void **state)
 	assert_int_equal(living("context-private"), first);
 }
 
+/* Where the kernel does not enforce, what may trace has one of its own for its secure commands. */
+static void namespace_of_one_context_s_secure_commands_ends_when_idle(void **state)
+{
+	OUTCOME r = { 0 };
+	OUTCOME again = { 0 };
+	pid_t first;
+
+	(void)state;
+	assert_int_equal(living("secure-of-tracer"), 0);
+	run_request(&r, &(struct exec_request){ .argv = ARGV("/bin/true"), .context = "tracer",
+						.isolation = EXEC_ISOLATED });
+	first = living("secure-of-tracer");
+	assert_true(first > 0);
+	RUN_UNTIL(living("secure-of-tracer") == 0);
+	assert_int_equal(kill(first, 0), -1);
+	run_request(&again, &(struct exec_request){ .argv = ARGV("/bin/true"), .context = "tracer",
+						    .isolation = EXEC_ISOLATED });
+	assert_int_equal(again.info.exit_code, 0);
+	assert_true(living("secure-of-tracer") > 0 && living("secure-of-tracer") != first);
+}
+
+/* So many places, none taken, and what is idle then stays so. */
+static void begin_with_places(unsigned places)
+{
+	static const char *const all[] = { "context-brief", "context-loose", "context-bare", "context-tracer",
+					   "context-shared", "context-private", "secure-of-tracer" };
+
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		if (living(all[i])) {
+			kill(living(all[i]), SIGKILL);
+			RUN_UNTIL(living(all[i]) == 0);
+		}
+	fx.config->namespace_idle = 600;
+	execs_limit(fx.execs, UINT_MAX, places);
+}
+
+static void end_with_places(void)
+{
+	fx.config->namespace_idle = 1;
+	execs_limit(fx.execs, UINT_MAX, UINT_MAX);
+}
+
+static void namespaces_of_secure_commands_take_places_as_all_do(void **state)
+{
+	OUTCOME before = { 0 };
+	OUTCOME r = { 0 };
+
+	(void)state;
+	begin_with_places(1);
+	run_sh(&before, "brief", "true");
+	assert_true(living("context-brief") > 0);
+	run_request(&r, &(struct exec_request){ .argv = ARGV("/bin/true"), .context = "tracer",
+						.isolation = EXEC_ISOLATED });
+	assert_int_equal(r.info.exit_code, 0);
+	assert_true(living("secure-of-tracer") > 0);
+	assert_int_equal(living("context-brief"), 0);
+	end_with_places();
+}
+
+static void no_more_end_than_is_room_wanted_for(void **state)
+{
+	OUTCOME oldest = { 0 };
+	OUTCOME other = { 0 };
+	OUTCOME first = { .keep_running = true };
+	OUTCOME second = { .keep_running = true };
+
+	(void)state;
+	begin_with_places(3);
+	run_sh(&oldest, "brief", "head -c 60000000 /dev/zero >/dev/shm/slow-to-end");
+	run_sh(&other, "loose", "true");
+	/* One has a place, for the other the longest idle one ends; while both are made the rest stay. */
+	assert_int_equal(start(&first, &(struct exec_request){ .argv = ARGV("/bin/true"), .context = "bare" }), 0);
+	assert_int_equal(start(&second, &(struct exec_request){ .argv = ARGV("/bin/true"), .context = "tracer" }), 0);
+	RUN_UNTIL(first.ended && second.ended);
+	assert_int_equal(living("context-brief"), 0);
+	assert_true(living("context-loose") > 0);
+	end_with_places();
+}
+
 /* While it ends, or is not there at all, requests wait for the next. */
 static void request_waits_for_a_namespace_in_every_state(void **state)
 {
@@ -153,14 +232,46 @@ static void time_limit_counts_before_anything_has_started(void **state)
 	assert_string_equal(after.out, "well\n");
 }
 
+static void what_is_killed_before_it_is_started_is_told_so(void **state)
+{
+	struct exec_request request = { .argv = ARGV("/bin/true"), .context = "bare" };
+	struct namespace *ns;
+	OUTCOME sent = { .keep_running = true };
+	OUTCOME queued = { .keep_running = true };
+	OUTCOME other = { .keep_running = true };
+	OUTCOME before = { 0 };
+
+	(void)state;
+	run_sh(&before, "bare", "true");
+	ns = find_namespace("context-bare");
+	assert_int_equal(kill(namespace_pid(ns), SIGSTOP), 0);
+	assert_int_equal(start(&sent, &request), 0);
+	assert_int_equal(start(&queued, &request), 0);
+	assert_int_equal(start(&other, &request), 0);
+	assert_int_equal(exec_kill(sent.exec), 0);
+	assert_int_equal(exec_kill(queued.exec), 0);
+	RUN_UNTIL(sent.failed == 1 && queued.failed == 1);
+	assert_int_equal(sent.error.code, MOAT_E_NOT_STARTED);
+	assert_int_equal(queued.error.code, MOAT_E_NOT_STARTED);
+	assert_non_null(strstr(queued.error.message, "was killed"));
+	assert_int_equal(kill(namespace_pid(ns), SIGCONT), 0);
+	RUN_UNTIL(other.ended == 1);
+	assert_int_equal(other.info.exit_code, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lost_namespace_is_reported_and_made_again),
 		cmocka_unit_test(namespace_of_a_context_lives_as_long_as_it_is_used),
 		cmocka_unit_test(private_namespace_is_not_ended_when_idle),
+		cmocka_unit_test(namespace_of_one_context_s_secure_commands_ends_when_idle),
 		cmocka_unit_test(request_waits_for_a_namespace_in_every_state),
 		cmocka_unit_test(time_limit_counts_before_anything_has_started),
+		cmocka_unit_test(what_is_killed_before_it_is_started_is_told_so),
+		/* after these what is idle stays for long */
+		cmocka_unit_test(namespaces_of_secure_commands_take_places_as_all_do),
+		cmocka_unit_test(no_more_end_than_is_room_wanted_for),
 	};
 
 	return cmocka_run_group_tests(tests, fixture_open, fixture_close);

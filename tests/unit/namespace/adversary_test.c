@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
+#include "agent/descriptors.h"
 #include "agent/namespace/internal.h"
 
 /* --- The adversary -------------------------------------------------------------------------- */
@@ -121,15 +122,11 @@ static int adversary(void)
 static const char *const modes[] = { "silent", "double", "wrong", "no-error", "step", "short", "empty", "long",
 				     "random", "ready", "failed", "exits", "descriptors", "clone", "end" };
 
-static unsigned count_fds(void)
+static unsigned open_now(void)
 {
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned n = 0;
+	unsigned n, limit;
 
-	assert_non_null(dir);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
+	assert_int_equal(descriptors_count(&n, &limit), 0);
 	return n;
 }
 
@@ -197,7 +194,7 @@ static void check_mode(const char *mode)
 	unsigned fds;
 
 	open_with(mode);
-	fds = count_fds();
+	fds = open_now();
 	assert_int_equal(start(&patient, &(struct exec_request){ .argv = ARGV("x") }), 0);
 	assert_int_equal(start(&limited, &(struct exec_request){ .argv = ARGV("x"), .timeout_ms = 300 }), 0);
 	assert_int_equal(start(&cloned, &(struct exec_request){ .argv = ARGV("x"), .context = "c",
@@ -210,7 +207,7 @@ static void check_mode(const char *mode)
 	assert_int_equal(start(&again, &(struct exec_request){ .argv = ARGV("x"), .timeout_ms = 1000 }), 0);
 	RUN_UNTIL(again.failed);
 	check_told(&again, true);
-	RUN_UNTIL(count_fds() <= fds + 8); /* pipes kept for the next command, a cgroup's two */
+	RUN_UNTIL(open_now() <= fds + 8); /* pipes kept for the next command, a cgroup's two */
 	close_with(mode);
 }
 

@@ -210,10 +210,10 @@ void api_exec_detach(struct api_request *r)
 
 	if (!exec)
 		return;
+	exec_unobserve(exec, &r->observer);
 	/* Who gave up before the first line does not know its id, and could not end it. */
 	if (r->streaming && r->starter && r->sequence == 0 && !r->retry)
 		(void)exec_kill(exec);
-	exec_unobserve(exec, &r->observer);
 }
 
 /* Decodes stdin; *ret_owned is what the caller has to wipe and free. */

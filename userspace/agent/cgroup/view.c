@@ -5,13 +5,12 @@
  * not, by a child that is born there.
  */
 #include <fcntl.h>
-#include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "agent/cgroup/tree.h"
+#include "agent/process/clone.h"
 
 /* In the child, which has our table of descriptors: the namespace takes the place of fd. */
 static _Noreturn void child_main(int fd)
@@ -29,22 +28,18 @@ int cgroup_view_open(int dir, int *ret_ns)
 {
 	FD_OWNED int ns = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	FD_OWNED int pidfd = -EBADF;
-	struct clone_args args = {
-		.flags = CLONE_FILES | CLONE_INTO_CGROUP | CLONE_PIDFD,
-		.pidfd = (uint64_t)(uintptr_t)&pidfd,
-		.exit_signal = SIGCHLD,
-		.cgroup = (uint64_t)dir,
-	};
+	struct process child;
 	siginfo_t info = { 0 };
-	long pid;
+	int r;
 
 	if (ns < 0)
 		return -errno;
-	pid = syscall(SYS_clone3, &args, sizeof(args));
-	if (pid == 0)
+	r = process_clone(CLONE_FILES, dir, &child);
+	if (r == 0)
 		child_main(ns);
-	if (pid < 0)
-		return -errno;
+	if (r < 0)
+		return r;
+	pidfd = child.pidfd;
 	while (waitid((idtype_t)P_PIDFD, (id_t)pidfd, &info, WEXITED) < 0)
 		if (errno != EINTR)
 			return -errno;

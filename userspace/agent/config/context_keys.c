@@ -156,6 +156,11 @@ static void write_directory(const struct config_context *c, struct jbuf *b)
 	jbuf_text(b, c->directory);
 }
 
+static void clear_directory(struct config_context *c)
+{
+	free_ptr(&c->directory);
+}
+
 static const char *set_show(struct config_context *c, const char *text)
 {
 	return config_value_add_path(text, CONFIG_SHOW_MAX, &c->show);
@@ -176,6 +181,11 @@ static void write_home(const struct config_context *c, struct jbuf *b)
 	jbuf_text(b, c->home);
 }
 
+static void clear_home(struct config_context *c)
+{
+	free_ptr(&c->home);
+}
+
 static const char *set_workspace(struct config_context *c, const char *text)
 {
 	const char *why = config_value_path(text, &c->workspace);
@@ -186,6 +196,11 @@ static const char *set_workspace(struct config_context *c, const char *text)
 static void write_workspace(const struct config_context *c, struct jbuf *b)
 {
 	jbuf_text(b, c->workspace);
+}
+
+static void clear_workspace(struct config_context *c)
+{
+	free_ptr(&c->workspace);
 }
 
 static const char *set_tmp(struct config_context *c, const char *text)
@@ -243,6 +258,11 @@ static void write_limit(uint64_t limit, struct jbuf *b)
 		jbuf_unsigned(b, limit);
 }
 
+static void clear_memory_max(struct config_context *c)
+{
+	c->limits[LIMIT_MEMORY] = 0;
+}
+
 static const char *set_memory_max(struct config_context *c, const char *text)
 {
 	return config_value_limit(text, LIMIT_MEMORY, &c->limits[LIMIT_MEMORY]);
@@ -253,6 +273,11 @@ static void write_memory_max(const struct config_context *c, struct jbuf *b)
 	write_limit(c->limits[LIMIT_MEMORY], b);
 }
 
+static void clear_pids_max(struct config_context *c)
+{
+	c->limits[LIMIT_PIDS] = 0;
+}
+
 static const char *set_pids_max(struct config_context *c, const char *text)
 {
 	return config_value_limit(text, LIMIT_PIDS, &c->limits[LIMIT_PIDS]);
@@ -261,6 +286,11 @@ static const char *set_pids_max(struct config_context *c, const char *text)
 static void write_pids_max(const struct config_context *c, struct jbuf *b)
 {
 	write_limit(c->limits[LIMIT_PIDS], b);
+}
+
+static void clear_cpu_max(struct config_context *c)
+{
+	c->limits[LIMIT_CPU] = 0;
 }
 
 static const char *set_cpu_max(struct config_context *c, const char *text)
@@ -291,17 +321,23 @@ static const struct config_context_key keys[] = {
 	{ "no_new_privs", CONFIG_KEY_BOOL, CONFIG_KEY_AT_FIRST, set_no_new_privs,
 	  write_no_new_privs },
 	{ "env", CONFIG_KEY_ENV, CONFIG_KEY_ALWAYS, set_env, write_env },
-	{ "directory", CONFIG_KEY_TEXT, CONFIG_KEY_ALWAYS, set_directory, write_directory },
+	{ "directory", CONFIG_KEY_TEXT, CONFIG_KEY_ALWAYS, set_directory, write_directory,
+	  clear_directory },
 	/* The kernel programs are told at the start. */
 	{ "show", CONFIG_KEY_LIST, CONFIG_KEY_IN_FILE, set_show, write_show },
-	{ "home", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_home, write_home },
-	{ "workspace", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_workspace, write_workspace },
+	{ "home", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_home, write_home,
+	  clear_home },
+	{ "workspace", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_workspace, write_workspace,
+	  clear_workspace },
 	{ "tmp", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_tmp, write_tmp },
 	{ "seccomp", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_seccomp, write_seccomp },
 	{ "careful", CONFIG_KEY_BOOL, CONFIG_KEY_AT_FIRST, set_careful, write_careful },
-	{ "memory_max", CONFIG_KEY_LIMIT, CONFIG_KEY_AT_FIRST, set_memory_max, write_memory_max },
-	{ "pids_max", CONFIG_KEY_LIMIT, CONFIG_KEY_AT_FIRST, set_pids_max, write_pids_max },
-	{ "cpu_max", CONFIG_KEY_LIMIT, CONFIG_KEY_AT_FIRST, set_cpu_max, write_cpu_max },
+	{ "memory_max", CONFIG_KEY_LIMIT, CONFIG_KEY_AT_FIRST, set_memory_max, write_memory_max,
+	  clear_memory_max },
+	{ "pids_max", CONFIG_KEY_LIMIT, CONFIG_KEY_AT_FIRST, set_pids_max, write_pids_max,
+	  clear_pids_max },
+	{ "cpu_max", CONFIG_KEY_LIMIT, CONFIG_KEY_AT_FIRST, set_cpu_max, write_cpu_max,
+	  clear_cpu_max },
 };
 _Static_assert(ARRAY_LEN(keys) <= 64, "struct config_parser.seen has a bit for each");
 

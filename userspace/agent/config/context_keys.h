@@ -34,6 +34,8 @@ struct config_context_key {
 	const char *(*set)(struct config_context *c, const char *text);
 	/* Its value, as it can be given; null where nothing is said. */
 	void (*write)(const struct config_context *c, struct jbuf *b);
+	/* What null does in the API: as if nothing had ever been said. NULL: something always is. */
+	void (*clear)(struct config_context *c);
 };
 
 /* In the order of the table, up to NULL. *ret_index: its place there, below 64. */

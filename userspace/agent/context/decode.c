@@ -177,9 +177,8 @@ int context_decode(const json_t *object, bool change, struct config_context *val
 			return -EINVAL;
 		}
 		r = check_when(key, change, e);
-		/* as if it had never been given */
-		if (r == 0 && json_is_null(value) && strcmp(name, "directory") == 0)
-			free_ptr(&values->directory);
+		if (r == 0 && json_is_null(value) && key->clear)
+			key->clear(values);
 		else if (r == 0)
 			r = set_value(key, value, values, e);
 		if (r < 0)

@@ -128,6 +128,27 @@ static int add(struct execs *execs, const char *name, struct context_settings *s
 	return 0;
 }
 
+static void count_private(struct context *c, void *data)
+{
+	*(size_t *)data += c->settings->values.ns == CONTEXT_PRIVATE;
+}
+
+/* Each keeps its place once it has run something: the others need some as well. */
+static int check_places(struct execs *execs, const struct config_context *values, struct refusal *e)
+{
+	size_t n = 0, max = namespaces_private_max(execs->namespaces);
+
+	if (values->ns != CONTEXT_PRIVATE)
+		return 0;
+	contexts_for_each(execs->contexts, count_private, &n);
+	if (n < max)
+		return 0;
+	refuse(e, MOAT_E_TOO_MANY_CONTEXTS,
+	       "there are %zu private contexts already, and descriptors for no more", n);
+	e->limit = (long long)max;
+	return -EINVAL;
+}
+
 int execs_context_add(struct execs *execs, const char *name, const struct config_context *values,
 		      struct context **ret, struct refusal *e)
 {
@@ -136,7 +157,9 @@ int execs_context_add(struct execs *execs, const char *name, const struct config
 
 	if (execs->closing)
 		return refuse(e, MOAT_E_SHUTTING_DOWN, "the agent stops");
-	r = make_settings(execs, values, &settings, e);
+	r = check_places(execs, values, e);
+	if (r == 0)
+		r = make_settings(execs, values, &settings, e);
 	if (r == 0)
 		r = add(execs, name, settings, ret, e);
 	if (r == 0 && !enforce_active(execs->enforce))
@@ -245,7 +268,8 @@ void exec_context_unmake(struct execs *execs, struct context *c)
 {
 	struct refusal e;
 
-	(void)execs_context_remove(execs, c, false, NULL, &e);
+	if (list_empty(&c->execs)) /* else others want it, too */
+		(void)execs_context_remove(execs, c, false, NULL, &e);
 }
 
 int execs_context_change(struct execs *execs, struct context *c, const struct config_context *values,
@@ -328,19 +352,29 @@ void exec_forget_context(struct exec *x)
 		release(x->execs, c);
 }
 
+/* One that has not been told to stop, or NULL. Asked anew each time: when one stops, others may be freed with it. */
+static struct exec *next_to_stop(struct context *c)
+{
+	list_for_each(pos, &c->execs) {
+		struct exec *x = list_entry(pos, struct exec, in_context);
+
+		if (x->active && (!x->killed || x->state == EXEC_STARTING))
+			return x;
+	}
+	return NULL;
+}
+
 int execs_context_remove(struct execs *execs, struct context *c, bool keep, struct context_waiter *w,
 			 struct refusal *e)
 {
+	struct exec *x;
+
 	if (strcmp(c->name, CONFIG_DEFAULT_CONTEXT) == 0)
 		return refuse(e, MOAT_E_IMMUTABLE, "context %s is always there", c->name);
 	c->ending = true;
 	c->n_active++; /* it is there until this is done */
-	list_for_each_safe(pos, &c->execs) {
-		struct exec *x = list_entry(pos, struct exec, in_context);
-
-		if (!keep && x->active)
-			exec_stop(x);
-	}
+	while (!keep && (x = next_to_stop(c)))
+		exec_stop(x);
 	if (--c->n_active == 0) {
 		finish(execs, c);
 		return 0;

@@ -251,6 +251,8 @@ static void finish_killed(struct exec *x)
 static void not_started(struct exec *x, const struct refusal *error)
 {
 	struct list observers = LIST_INIT(observers);
+	struct context *made = x->created && !x->context->ending ? x->context : NULL;
+	struct execs *execs = x->execs;
 
 	counters(x)[EXECS_RUNNING]--;
 	counters(x)[EXECS_FAILED]++;
@@ -262,6 +264,8 @@ static void not_started(struct exec *x, const struct refusal *error)
 		list_append(&observers, first);
 	}
 	exec_free(x);
+	if (made && !execs->closing)
+		exec_context_unmake(execs, made);
 	list_for_each_safe(pos, &observers) {
 		struct exec_observer *o = list_entry(pos, struct exec_observer, link);
 
@@ -293,6 +297,14 @@ void exec_start_timed_out(struct exec *x)
 	struct refusal error;
 
 	refuse(&error, MOAT_E_NOT_STARTED, "the command was not started within its time limit");
+	cancel_start(x, &error);
+}
+
+void exec_start_killed(struct exec *x)
+{
+	struct refusal error;
+
+	refuse(&error, MOAT_E_NOT_STARTED, "the command was killed before it was started");
 	cancel_start(x, &error);
 }
 

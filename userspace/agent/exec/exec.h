@@ -223,7 +223,8 @@ void exec_cancel_input(struct exec *exec, struct exec_write *w);
 enum exec_target { EXEC_GROUP, EXEC_MAIN, EXEC_TREE };
 /* A signal to the command, to its process group, or to all that it has started. -ESRCH when that has ended. */
 int exec_signal(struct exec *exec, int signal, enum exec_target to);
-/* SIGKILL to the whole tree, background children included. -ESRCH when nothing is left. */
+/* SIGKILL to the whole tree, background children included. -ESRCH when nothing is left. One that is still STARTING
+ * fails with NOT_STARTED before this returns, and is not to be used any more. */
 int exec_kill(struct exec *exec);
 
 /* The id of an exec by its number in labels and events, also of one that is forgotten; NULL when it is not one

@@ -213,6 +213,8 @@ void exec_finish(struct exec *x, bool left);
 /* A piece of what the pipes owe, and when that was the last, what comes then. */
 void exec_drain(struct exec *x);
 void exec_start_timed_out(struct exec *x);
+/* It fails at once, with NOT_STARTED. */
+void exec_start_killed(struct exec *x);
 /* The next piece of what the pipes owe. */
 void exec_on_again(struct loop_timer *timer);
 /* Its context was removed: it does not start, or is killed with all it has started. May free x. */

@@ -10,8 +10,6 @@ int exec_kill_tree(struct exec *x)
 	int r;
 
 	x->killed = true;
-	if (!x->cgroup)
-		return 0; /* it waits for its turn; exec_on_spawned() does it */
 	r = cgroup_kill(x->cgroup);
 	if (r == 0 && x->state != EXEC_ENDED)
 		r = loop_timer_set(x->execs->loop, &x->timer, EXEC_KILL_GRACE_NS, exec_on_timer);
@@ -72,6 +70,10 @@ void exec_on_timer(struct loop_timer *timer)
 
 int exec_kill(struct exec *x)
 {
+	if (x->state == EXEC_STARTING) {
+		exec_start_killed(x);
+		return 0;
+	}
 	return x->state == EXEC_ENDED && !x->cgroup ? -ESRCH : exec_kill_tree(x);
 }
 

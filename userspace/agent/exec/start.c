@@ -239,8 +239,15 @@ static void enter(struct exec *x)
 
 static int submit(struct exec *x, uint64_t timeout_ms, struct refusal *e)
 {
-	int r = namespace_spawn(x->ns, &x->spawn);
+	int r = 0;
 
+	/* Without a timer the limit could not be kept. */
+	if (timeout_ms) {
+		x->deadline_ns = x->started_ns + timeout_ms * NSEC_PER_MSEC;
+		r = loop_timer_set(x->execs->loop, &x->timer, timeout_ms * NSEC_PER_MSEC, exec_on_timer);
+	}
+	if (r == 0)
+		r = namespace_spawn(x->ns, &x->spawn);
 	if (r == -E2BIG) {
 		refuse(e, MOAT_E_ARGUMENTS_TOO_LARGE,
 			      "arguments and environment are larger than %u bytes", INIT_STRINGS_MAX);
@@ -252,13 +259,6 @@ static int submit(struct exec *x, uint64_t timeout_ms, struct refusal *e)
 	if (r < 0)
 		return exec_describe_errno(e, r);
 	enter(x);
-	/* Without a timer the limit could not be kept: the command must not go on without it. */
-	if (timeout_ms) {
-		x->deadline_ns = x->started_ns + timeout_ms * NSEC_PER_MSEC;
-		if (loop_timer_set(x->execs->loop, &x->timer, timeout_ms * NSEC_PER_MSEC,
-				   exec_on_timer) < 0)
-			exec_kill(x);
-	}
 	return 0;
 }
 

@@ -37,9 +37,10 @@ struct namespace {
 	char *name;
 	enum context_namespace kind;
 	bool template;   /* runs nothing itself */
-	bool cloned;     /* made from the template, when needed */
+	bool lasting;    /* there from the start, made again when lost; else made when needed */
+	bool cloned;     /* made from the template, not from nothing */
 	char *const *show; /* cloned: hidden paths that its context sees. Borrowed */
-	bool keep;       /* not ended when idle */
+	bool keep;       /* not ended when idle, once made */
 	bool ended;      /* its context is gone: there will be no moat-init any more */
 	bool forgotten;  /* and nobody knows it: freed as soon as there is none */
 	bool own;        /* each command in mount, IPC and UTS namespaces of its own */
@@ -63,7 +64,7 @@ struct namespace {
 	struct loop_timer watchdog; /* of what is pending */
 	uint64_t started_ns;
 	int launch_err;             /* of the last launch that failed, positive */
-	bool launching, living;     /* counted in set->n_launching, n_living */
+	bool launching, living;     /* counted in set->n_launching, n_living; not what is lasting */
 	struct namespace *cloning;  /* template: whose INIT_CLONE is not answered */
 
 	size_t n_held;      /* commands that are to run, run, or left something running */
@@ -96,6 +97,7 @@ struct namespaces {
 	struct list waiting; /* for their turn to be launched */
 	struct list idle;    /* the longest first */
 	size_t n_launching, n_living, living_max;
+	size_t n_ending; /* of n_living: they make room */
 	struct loop_timer idle_timer;
 	bool closing;
 };

@@ -181,7 +181,7 @@ static void enter_waiting(struct namespace *ns, const char *why)
 {
 	(void)why;
 	set_timer(ns, WAIT_MS * NSEC_PER_MSEC);
-	if (!ns->cloned) {
+	if (ns->lasting) {
 		namespace_launch_now(ns);
 		return;
 	}
@@ -224,6 +224,7 @@ static void enter_lost(struct namespace *ns, const char *why)
 	namespace_kill(ns);
 	namespaces_launched(ns);
 	list_remove(&ns->idle);
+	ns->set->n_ending += ns->living;
 	if (ns->cloning)
 		namespace_cloned(ns, NULL, -EBADF);
 	namespace_fail_sent(ns, ESRCH);
@@ -241,6 +242,7 @@ static void enter_stopping(struct namespace *ns, const char *why)
 {
 	(void)why;
 	list_remove(&ns->idle);
+	ns->set->n_ending += ns->living;
 	namespace_kill(ns);
 	namespace_fail_sent(ns, ESRCH); /* only what was cancelled: nobody waits for it */
 }
@@ -248,15 +250,16 @@ static void enter_stopping(struct namespace *ns, const char *why)
 static void enter_down(struct namespace *ns, const char *why)
 {
 	(void)why;
+	ns->set->n_ending -= ns->living;
+	namespaces_gone(ns); /* before it is launched again: that counts anew */
 	if (ns->ended) {
 		if (ns->forgotten)
 			namespace_free_soon(ns);
 	} else if (ns->launch_err || now_ns() - ns->started_ns < RETRY_NS) {
 		set_timer(ns, ns->launch_err ? 0 : RETRY_NS);
-	} else if (!ns->cloned || !list_empty(&ns->queue)) {
+	} else if (ns->lasting || !list_empty(&ns->queue)) {
 		namespace_event(ns, NAMESPACE_WANTED, NULL);
 	}
-	namespaces_gone(ns);
 }
 
 /* DOWN: a launch has failed, or it is time for another one. Else: it has taken too long. */
@@ -270,11 +273,11 @@ static void on_timer(struct loop_timer *timer)
 		namespace_free(ns);
 	} else if (ns->state == NAMESPACE_DOWN && err) {
 		ns->launch_err = 0;
-		if (!ns->cloned && !ns->ended)
+		if (ns->lasting && !ns->ended)
 			set_timer(ns, RETRY_NS);
 		namespace_fail_all(ns, err);
 	} else if (ns->state == NAMESPACE_DOWN) {
-		if ((!ns->cloned && !ns->ended) || !list_empty(&ns->queue))
+		if ((ns->lasting && !ns->ended) || !list_empty(&ns->queue))
 			namespace_event(ns, NAMESPACE_WANTED, NULL);
 	} else if (ns->state == NAMESPACE_LAUNCHING && ns->init.pidfd < 0) {
 		namespace_event(template, NAMESPACE_BROKEN, "moat-init does not answer");

@@ -7,7 +7,7 @@
  *   secure, secure-shared   what is a principal of its own, of all contexts: made at start; each command there
  *                           has mount, IPC and UTS namespaces of its own
  *   secure-of-NAME          the same of one context, whose capabilities would show it the others' where the kernel
- *                           does not enforce
+ *                           does not enforce, or are more than the common one's; made and ended as the next
  *   context-NAME            every other context: made when it runs something, ended when it has run
  *                           nothing for namespace_idle, or is gone; so no two contexts share one, mounts
  *                           above all
@@ -93,6 +93,8 @@ struct namespace *namespaces_of(struct namespaces *set, const char *place,
 const struct layers *namespaces_layers(const struct namespaces *set);
 /* Whether they would have what the context is to have: capabilities come from the contexts of the configuration. */
 bool namespaces_can(const struct namespaces *set, const struct config_context *values);
+/* So many contexts may be private, and keep a place for ever. */
+size_t namespaces_private_max(const struct namespaces *set);
 /* Nothing runs in it, nor will: its moat-init is ended, if it has one. NULL is permitted. */
 void namespace_end(struct namespace *ns);
 /* The same, and it is freed when that is done: not to be used any more. */

@@ -9,7 +9,8 @@
  *   namespace=secure secure                           secure
  *
  * With pid = shared the secure one is secure-shared, that of default user-shared, and a context's own stays in
- * the PID namespace of the agent.
+ * the PID namespace of the agent. A context that may more than the common secure one has, or would see too much there
+ * (is_secure_alone), has secure-of-NAME for it, while in use.
  */
 #include <linux/capability.h>
 #include <signal.h>
@@ -20,12 +21,28 @@
 
 #define START_NS (30 * NSEC_PER_SEC)
 #define LAUNCHES_MAX 4u
+#define OTHERS_MIN 2u /* places that no private one takes */
 
 /* --- Launches and ends --------------------------------------------------------------------- */
 
 static struct namespace *first(struct list *list, size_t member)
 {
 	return list_empty(list) ? NULL : (struct namespace *)(void *)((char *)list->next - member);
+}
+
+/* The longest idle make room, as many as may be launched then; namespaces_gone() goes on. */
+static void make_room(struct namespaces *set)
+{
+	size_t wanted = 0;
+	struct namespace *ns;
+
+	list_for_each(pos, &set->waiting)
+		if (++wanted >= LAUNCHES_MAX - set->n_launching)
+			break;
+	while (set->n_ending < wanted && (ns = first(&set->idle, offsetof(struct namespace, idle)))) {
+		list_remove(&ns->idle);
+		namespace_event(ns, NAMESPACE_IDLE, NULL);
+	}
 }
 
 void namespaces_pump(struct namespaces *set)
@@ -36,12 +53,7 @@ void namespaces_pump(struct namespaces *set)
 	       set->n_launching < LAUNCHES_MAX &&
 	       (ns = first(&set->waiting, offsetof(struct namespace, waiting)))) {
 		if (set->n_living >= set->living_max) {
-			/* the longest idle one makes room; namespaces_gone() comes back here */
-			ns = first(&set->idle, offsetof(struct namespace, idle));
-			if (ns) {
-				list_remove(&ns->idle);
-				namespace_event(ns, NAMESPACE_IDLE, NULL);
-			}
+			make_room(set);
 			return;
 		}
 		list_remove(&ns->waiting);
@@ -94,7 +106,7 @@ void namespaces_idle(struct namespace *ns)
 		namespace_event(ns, NAMESPACE_IDLE, NULL);
 		return;
 	}
-	if (!ns->cloned || ns->keep)
+	if (ns->lasting || ns->keep)
 		return;
 	ns->idle_ns = now_ns();
 	list_remove(&ns->idle);
@@ -156,7 +168,11 @@ static struct namespace *add(struct namespaces *set, const char *name,
 /* Nor is there a common one for who is to have no filter of system calls. */
 static bool is_secure_alone(const struct namespaces *set, const struct config_context *c)
 {
-	return !enforce_active(set->enforce) && (c->capabilities & SEES_OTHERS || c->no_seccomp);
+	const struct namespace *common = set->secure[c->shared_pid];
+
+	return (!enforce_active(set->enforce) &&
+		(c->capabilities & SEES_OTHERS || c->no_seccomp)) ||
+	       (common && (c->capabilities & ~common->capabilities));
 }
 
 static struct namespace *add_secure(struct namespaces *set, const char *name, bool shared_pid,
@@ -218,6 +234,8 @@ static struct namespace *common_secure(struct namespaces *set, bool shared_pid)
 	if (!set->secure[shared_pid])
 		set->secure[shared_pid] = add_secure(set, "secure-shared", shared_pid,
 						     secure_capabilities(set));
+	if (set->secure[shared_pid])
+		set->secure[shared_pid]->lasting = true;
 	return set->secure[shared_pid];
 }
 
@@ -242,11 +260,12 @@ const struct layers *namespaces_layers(const struct namespaces *set)
 
 bool namespaces_can(const struct namespaces *set, const struct config_context *c)
 {
-	const struct namespace *secure = set->secure[c->shared_pid];
+	return !(c->capabilities & ~set->capabilities);
+}
 
-	if (c->capabilities & ~set->capabilities)
-		return false;
-	return is_secure_alone(set, c) || !secure || !(c->capabilities & ~secure->capabilities);
+size_t namespaces_private_max(const struct namespaces *set)
+{
+	return set->living_max > OTHERS_MIN ? set->living_max - OTHERS_MIN : 0;
 }
 
 void namespace_end(struct namespace *ns)
@@ -282,7 +301,7 @@ void namespaces_for_each(struct namespaces *set, void (*fn)(struct namespace *ns
 	list_for_each_safe(pos, &set->all) {
 		struct namespace *ns = list_entry(pos, struct namespace, link);
 
-		if (!ns->cloned || ns->init.pid)
+		if (ns->lasting || ns->init.pid)
 			fn(ns, data);
 	}
 }
@@ -299,6 +318,7 @@ static int start_one(struct namespaces *set, const char *name, enum context_name
 	if (!ns)
 		return fail(f, ENOMEM, "cannot make namespace %s", name);
 	*ret = ns;
+	ns->lasting = true;
 	ns->template = ret == &set->template;
 	ns->unfiltered = ret == &set->user && set->config->contexts[0].no_seccomp;
 	snprintf(cgroup_name, sizeof(cgroup_name), "init-%s", name);

@@ -7,7 +7,7 @@
 
 /*
  * clone3(2) in the manner of fork(2), with a pidfd. 0 in the child; 1 in the parent, where *ret_process
- * is the child; or -errno. flags: CLONE_NEW…, CLONE_CLEAR_SIGHAND. cgroup_fd: the directory of the
+ * is the child; or -errno. flags: CLONE_NEW…, CLONE_CLEAR_SIGHAND, CLONE_FILES. cgroup_fd: the directory of the
  * cgroup that it begins in; -1: it begins in that of the agent.
  */
 int process_clone(uint64_t flags, int cgroup_fd, struct process *ret_process);
