@@ -227,6 +227,8 @@ static bool parse_double(struct parser *p, struct builder *b)
 	if (!flush(p, b, false))
 		return false;
 	b->quoted = true;
+	while (peek(p, 0) == '\\' && peek(p, 1) == '\n')
+		p->at += 2;
 	/* Kept also where there is nothing in it: "" is a field. */
 	if (peek(p, 0) == '"' && !flush(p, b, true))
 		return false;
