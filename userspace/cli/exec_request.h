@@ -9,7 +9,7 @@
 
 struct exec_options {
 	json_t *env; /* object; owned */
-	const char *context, *session, *directory;
+	const char *context, *session, *directory, *shell;
 	bool secure, no_isolation, input, detach;
 	uint64_t timeout_ms; /* 0: none */
 	char **argv;         /* borrowed */

@@ -23,6 +23,7 @@ TABLE = [
     ("context_life", "*", ONE, "contexts are data of the agent's; that they are kept apart needs lsm and runs everywhere"),
     ("run", "*", ONE, "strings are read by the agent and evaluated by moat-run, which asks the kernel what shells ask"),
     ("state", "*", ONE, "what a string hands back is data between two programs; who may take it from a process needs lsm elsewhere"),
+    ("fallback", "*", ONE, "a shell is a program like any other; what it is given and what comes back is data"),
     ("cli", "*", ONE, "the command line speaks HTTP; it asks no kernel"),
     ("cli_context", "*", ONE, "the same"),
     ("cli_exec", "*", ONE, "the same"),

@@ -16,10 +16,11 @@
 
 struct exec_body {
 	char **argv, **env;
-	const char *command, *context, *session, *cwd, *stdin_encoding;
+	const char *command, *context, *session, *cwd, *stdin_encoding, *shell;
 	struct json_blob input;
 	uint64_t timeout_ms;
 	bool isolated, shared, wait; /* shared: isolated is there, and false */
+	bool interpreter; /* the command is beyond the language, and a shell is to have it */
 };
 
 #define FIELD(name, kind, member) name, kind, offsetof(struct exec_body, member)
@@ -35,9 +36,18 @@ static const struct json_field exec_fields[] = {
 	{ FIELD("stdin", JSON_KIND_BLOB, input) },
 	{ FIELD("stdinEncoding", JSON_KIND_TEXT, stdin_encoding), .only = "base64" },
 	{ FIELD("timeoutMs", JSON_KIND_NUMBER, timeout_ms), .min = 1, .max = EXEC_TIMEOUT_MAX_MS },
+	{ FIELD("shell", JSON_KIND_TEXT, shell), .min = 1, .max = 16 },
 	{ FIELD("isolated", JSON_KIND_BOOL, isolated) },
 	{ FIELD("wait", JSON_KIND_BOOL, wait) },
 };
+
+/* BY_CONTEXT: the request does not say, or says nonsense. */
+static enum exec_shell shell_of(const char *text)
+{
+	if (text && strcmp(text, "never") == 0)
+		return EXEC_SHELL_NEVER;
+	return text && strcmp(text, "fallback") == 0 ? EXEC_SHELL_FALLBACK : EXEC_SHELL_BY_CONTEXT;
+}
 
 static int check_body(const struct exec_body *body, bool stream, struct refusal *error)
 {
@@ -60,6 +70,12 @@ static int check_body(const struct exec_body *body, bool stream, struct refusal 
 	} else if (body->stdin_encoding && !body->input.data) {
 		field = "stdinEncoding";
 		text = "needs stdin";
+	} else if (body->shell && shell_of(body->shell) == EXEC_SHELL_BY_CONTEXT) {
+		field = "shell";
+		text = "must be never or fallback";
+	} else if (body->shell && !body->command) {
+		field = "shell";
+		text = "needs command";
 	} else if (!body->wait && stream) {
 		field = "wait";
 		text = "must be true for a stream";
@@ -283,6 +299,7 @@ static int start(struct api_request *r, const struct exec_body *body)
 	struct exec_request request = {
 		.argv = body->argv,
 		.command = body->command,
+		.interpreter = body->interpreter,
 		.context = body->context,
 		.env = body->env,
 		.session = body->session,
@@ -337,7 +354,11 @@ enum MHD_Result api_exec_handle(struct api_request *r)
 		if (result == 0 && body.shared)
 			result = find_secrets(r, root);
 		if (result == 0 && body.command)
-			refused = !api_string_accept(r, body.command);
+			refused = !api_string_accept(r, body.command,
+						     execs_falls_back(r->api->agent->execs,
+								      body.context, body.session,
+								      shell_of(body.shell)),
+						     &body.interpreter);
 		if (result == 0 && !refused)
 			result = start(r, &body);
 		json_release(exec_fields, ARRAY_LEN(exec_fields), &body);

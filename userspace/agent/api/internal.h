@@ -196,8 +196,12 @@ const struct api_route *api_route_find(struct api_request *r, const char *method
 				       const char *path);
 
 /* ---- string.c ---- */
-/* Whether the language takes the command string; if not, r->reply says why and api_respond() sends it. */
-bool api_string_accept(struct api_request *r, const char *text);
+/*
+ * Whether the language takes the command string; if not, r->reply says why and api_respond() sends it. falls_back: what
+ * the language has not, or reads as another text, is accepted for a shell: *ret_interpreter.
+ */
+bool api_string_accept(struct api_request *r, const char *text, bool falls_back,
+		       bool *ret_interpreter);
 
 enum MHD_Result api_exec_handle(struct api_request *r);
 void api_exec_detach(struct api_request *r);

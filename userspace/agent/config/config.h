@@ -92,6 +92,7 @@ struct config_context {
 	char *directory; /* NULL: by the namespace, see context.h */
 	char *home;      /* NULL: the same */
 	bool own_tmp;    /* each secure exec has a /tmp of its own */
+	bool falls_back; /* command strings beyond the language are for a shell */
 	bool careless;   /* secure execs do without the careful environment of context.c */
 	uint64_t limits[LIMIT_COUNT]; /* of all its commands together; none by default */
 	unsigned line;

@@ -16,6 +16,7 @@ static const struct config_choice namespaces[] = {
 	{ NULL, 0 },
 };
 static const struct config_choice pids[] = { { "private", 0 }, { "shared", 1 }, { NULL, 0 } };
+static const struct config_choice shells[] = { { "never", 0 }, { "fallback", 1 }, { NULL, 0 } };
 static const struct config_choice tmps[] = { { "shared", 0 }, { "private", 1 }, { NULL, 0 } };
 
 static void write_choice(const struct config_choice *choices, int value, struct jbuf *b)
@@ -190,6 +191,21 @@ static void write_tmp(const struct config_context *c, struct jbuf *b)
 	write_choice(tmps, c->own_tmp, b);
 }
 
+static const char *set_shell(struct config_context *c, const char *text)
+{
+	int value;
+	const char *why = config_value_choice(text, shells, "must be never or fallback", &value);
+
+	if (!why)
+		c->falls_back = value;
+	return why;
+}
+
+static void write_shell(const struct config_context *c, struct jbuf *b)
+{
+	write_choice(shells, c->falls_back, b);
+}
+
 static const char *set_careful(struct config_context *c, const char *text)
 {
 	bool careful;
@@ -258,14 +274,17 @@ static void write_cpu_max(const struct config_context *c, struct jbuf *b)
 static const struct config_context_key keys[] = {
 	{ "namespace", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_namespace, write_namespace },
 	{ "pid", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_pid, write_pid },
-	{ "capabilities", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_capabilities, write_capabilities },
-	{ "no_new_privs", CONFIG_KEY_BOOL, CONFIG_KEY_AT_FIRST, set_no_new_privs, write_no_new_privs },
+	{ "capabilities", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_capabilities,
+	  write_capabilities },
+	{ "no_new_privs", CONFIG_KEY_BOOL, CONFIG_KEY_AT_FIRST, set_no_new_privs,
+	  write_no_new_privs },
 	{ "env", CONFIG_KEY_ENV, CONFIG_KEY_ALWAYS, set_env, write_env },
 	{ "directory", CONFIG_KEY_TEXT, CONFIG_KEY_ALWAYS, set_directory, write_directory },
 	/* The kernel programs are told at the start. */
 	{ "show", CONFIG_KEY_LIST, CONFIG_KEY_IN_FILE, set_show, write_show },
 	{ "home", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_home, write_home },
 	{ "tmp", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_tmp, write_tmp },
+	{ "shell", CONFIG_KEY_TEXT, CONFIG_KEY_ALWAYS, set_shell, write_shell },
 	{ "careful", CONFIG_KEY_BOOL, CONFIG_KEY_AT_FIRST, set_careful, write_careful },
 	{ "memory_max", CONFIG_KEY_LIMIT, CONFIG_KEY_AT_FIRST, set_memory_max, write_memory_max },
 	{ "pids_max", CONFIG_KEY_LIMIT, CONFIG_KEY_AT_FIRST, set_pids_max, write_pids_max },

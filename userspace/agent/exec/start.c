@@ -141,6 +141,7 @@ static int copy_request(struct exec *x, const struct exec_request *request)
 	int r;
 
 	x->is_string = request->command;
+	x->string.interpreted = request->interpreter;
 	r = context_env_build(NULL, x->is_string ? string : request->argv, &x->argv, &x->argv_size);
 	if (r == 0)
 		r = copy_env(x, request->env, own, !own);
