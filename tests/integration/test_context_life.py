@@ -46,7 +46,7 @@ def names(session):
 @test("a context is made with the keys of the configuration, listed, read and used", needs=("moat",))
 def create(session):
     keys = {"directory": "/usr", "env": {"GREETING": "hello", "BYTES": {"base64": "/w=="}}, "no_new_privs": True, "tmp": "private",
-            "careful": False, "seccomp": "off", "namespace": "user", "pid": "private", "capabilities": "cap_kill cap_chown", "pids_max": "infinity",
+            "careful": False, "seccomp": "off", "shell": "never", "namespace": "user", "pid": "private", "capabilities": "cap_kill cap_chown", "pids_max": "infinity",
             "memory_max": "infinity", "cpu_max": "infinity", "home": "/usr/share"}
     with made(session, "made", **keys) as answer:
         assert answer["warnings"] == [] and answer["running"] == 0 and answer["state"] == "ready" and not answer["session"], answer

@@ -35,7 +35,7 @@ def streamed(session, body):
 
 
 def state(session, name):
-    return call(session, "GET", place(name))["state"]
+    return call(session, "GET", place(name))["userState"]
 
 
 @contextlib.contextmanager
@@ -238,5 +238,5 @@ def command_line(session):
         assert "env = GIVEN=1\n" in shown and shown.endswith(
             "state: directory = /usr\nstate: exported = A=1\nstate: exported = LATER\nstate: exported = OLDPWD=/\n"
             "state: variable = B=x y\nstate: unset = GIVEN\n"), shown
-        assert json.loads(cli("context", "show", "shown", "--json"))["state"]["variables"] == {"B": "x y"}
+        assert json.loads(cli("context", "show", "shown", "--json"))["userState"]["variables"] == {"B": "x y"}
         assert cli("context", "reset-state", "shown") == "" and "state:" not in cli("context", "show", "shown")

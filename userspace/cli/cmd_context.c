@@ -205,7 +205,7 @@ static void print_state(const json_t *root)
 	static const struct {
 		const char *member, *title;
 	} kinds[] = { { "env", "exported" }, { "variables", "variable" } };
-	json_t *state = json_object_get(root, "state"), *value;
+	json_t *state = json_object_get(root, "userState"), *value;
 	const char *name;
 	size_t i;
 

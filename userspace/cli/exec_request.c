@@ -47,7 +47,9 @@ const char help_run[] =
 	"its status. There is no shell: moat itself reads the string and starts what is in it.\n"
 	"What is not part of the language is refused before anything runs. See moat-run(7).\n\n"
 	"  moat run 'cd app && npm test 2>&1 | tail -5 > log'\n\n"
-	"The options are those of moat exec; see moat exec --help.\n";
+	"      --shell=fallback  what goes beyond the language is given to bash, or sh, whole\n"
+	"      --shell=never     it is refused, whatever the context says\n\n"
+	"The other options are those of moat exec; see moat exec --help.\n";
 
 static const char *own_name = "exec"; /* of the command, for what is said about its usage */
 
@@ -59,6 +61,7 @@ enum {
 	OPTION_ID,
 	OPTION_KILL_SIGNAL,
 	OPTION_KILL_AFTER,
+	OPTION_SHELL,
 };
 
 static int parse_option(struct exec_options *o, int option)
@@ -75,6 +78,9 @@ static int parse_option(struct exec_options *o, int option)
 		return 0;
 	case OPTION_ID:
 		o->id = optarg;
+		return 0;
+	case OPTION_SHELL:
+		o->shell = optarg;
 		return 0;
 	case OPTION_SECURE:
 		o->secure = true;
@@ -115,6 +121,7 @@ bool exec_options_parse(struct cli *cli, int argc, char **argv, struct exec_opti
 		{ "id", required_argument, NULL, OPTION_ID },
 		{ "directory", required_argument, NULL, 'C' },
 		{ "secure", no_argument, NULL, OPTION_SECURE },
+		{ "shell", required_argument, NULL, OPTION_SHELL },
 		{ "no-isolation", no_argument, NULL, OPTION_NO_ISOLATION },
 		{ "timeout", required_argument, NULL, OPTION_TIMEOUT },
 		{ "kill-signal", required_argument, NULL, OPTION_KILL_SIGNAL },
@@ -135,6 +142,10 @@ bool exec_options_parse(struct cli *cli, int argc, char **argv, struct exec_opti
 			continue;
 		if (r > 0)
 			*ret_status = r;
+		return false;
+	}
+	if (ret->shell && !ret->run) {
+		*ret_status = usage_error(own_name, "--shell is for moat run");
 		return false;
 	}
 	if (ret->secure && ret->no_isolation) {
@@ -232,6 +243,8 @@ int exec_options_body(const struct exec_options *o, char **ret_body)
 		status = add_text(body, "cwd", o->directory);
 	if (status == 0)
 		status = add_text(body, "id", o->id);
+	if (status == 0)
+		status = add_text(body, "shell", o->shell);
 	if (status)
 		return status;
 	if (json_object_size(o->env))

@@ -222,14 +222,13 @@ bool parse_dollar(struct parser *p, struct builder *b, bool quoted, bool here)
 
 static bool parse_double(struct parser *p, struct builder *b)
 {
+	struct command_part **end;
 	size_t start = p->at++;
 
 	if (!flush(p, b, false))
 		return false;
+	end = b->end;
 	b->quoted = true;
-	/* Kept also where there is nothing in it: "" is a field. */
-	if (peek(p, 0) == '"' && !flush(p, b, true))
-		return false;
 	while (!at_end(p) && peek(p, 0) != '"') {
 		char c = peek(p, 0), next = peek(p, 1);
 		bool ok;
@@ -250,7 +249,8 @@ static bool parse_double(struct parser *p, struct builder *b)
 	if (at_end(p))
 		return refuse_at(p, COMMAND_C_UNTERMINATED, start);
 	p->at++;
-	return flush(p, b, false);
+	/* Kept also where there is nothing in it: "" is a field. */
+	return flush(p, b, b->end == end);
 }
 
 static bool parse_single(struct parser *p, struct builder *b)

@@ -65,6 +65,8 @@ static int load(int fd, struct input *ret)
 	ret->string = ret->entries + head.variables_len;
 	ret->string_len = head.string_len;
 	ret->has_state = head.has_state;
+	ret->returns_state = head.returns_state;
+	ret->interpreter = head.interpreter;
 	return 0;
 }
 

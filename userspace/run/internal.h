@@ -66,13 +66,19 @@ struct input {
 	char *data;
 	size_t size, entries_len, string_len;
 	const char *entries, *string; /* not terminated */
-	bool has_state;
+	bool has_state, returns_state, interpreter;
 	int state_fd; /* to be handed on; -EBADF: none */
 };
 
 /* From the descriptors that the agent gives, which are then closed. 0 or -errno; wipe it in any case. */
 int input_read(struct input *ret);
 void input_wipe(struct input *in);
+
+/* --- interpreter.c --- */
+/* Gives the string to a shell; with returns it takes the changes of that for its own. In r->status what came of it. */
+void interpreter_run(struct run *r, const char *string, size_t len, bool returns);
+/* What the trap of that shell runs. Exit status. */
+int interpreter_report(const char *descriptor);
 
 /* --- state.c --- */
 /* Once: hands back what has changed. What happens later is not told. */
@@ -87,6 +93,7 @@ void complain(const char *fmt, ...) PRINTF(1, 2);
 int variables_open(struct run *r, char **environment);
 /* What an environment cannot hold: entries of run/protocol.h. Nothing that is there by now has been changed. */
 int variables_add(struct run *r, const char *entries, size_t len);
+bool variable_is_exported(const struct run *r, const char *name);
 bool variable_is_there(const struct run *r, const char *name); /* set or not */
 const char *variable_get(const struct run *r, const char *name);
 /* exported: 1, 0, or -1: as it is. 0 or -errno, having complained. */

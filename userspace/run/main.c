@@ -31,11 +31,19 @@ static int refused(const struct command_error *e)
 	return RUN_FAILED;
 }
 
-/* Reads all that there is to know. 0, or the status that this ends with. */
+static int failed(int result)
+{
+	complain("%s", strerror(-result));
+	return RUN_FAILED;
+}
+
+/* Reads all that there is to know; *ret_tree stays NULL where a shell is to read the string. 0, or the status that
+ * this ends with. */
 static int begin(struct run *r, struct input *in, struct command_tree **ret_tree)
 {
 	struct command_error error;
-	int result = command_parse(in->string, in->string_len, ret_tree, &error);
+	int result = in->interpreter ? 0 :
+				       command_parse(in->string, in->string_len, ret_tree, &error);
 
 	if (result == -EINVAL)
 		return refused(&error);
@@ -43,12 +51,17 @@ static int begin(struct run *r, struct input *in, struct command_tree **ret_tree
 		result = variables_open(r, environ);
 	if (result == 0)
 		result = variables_add(r, in->entries, in->entries_len);
-	if (result < 0) {
-		complain("%s", strerror(-result));
-		return RUN_FAILED;
-	}
+	if (result < 0)
+		return failed(result);
 	directory_open(r);
 	r->state_fd = in->state_fd;
+	sigemptyset(&r->blocked);
+	sigaddset(&r->blocked, SIGINT);
+	sigaddset(&r->blocked, SIGQUIT);
+	sigaddset(&r->blocked, SIGTERM);
+	sigaddset(&r->blocked, SIGHUP);
+	sigaddset(&r->blocked, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &r->blocked, &r->original);
 	return 0;
 }
 
@@ -62,6 +75,8 @@ int main(int argc, char **argv)
 	if (argc == 1 && strcmp(argv[0], FILES_PROGRAM) == 0)
 		_exit(files_main());
 	prctl(PR_SET_NAME, "moat-run");
+	if (argc == 3 && strcmp(argv[1], "--report") == 0)
+		return interpreter_report(argv[2]);
 	if (argc > 2 || (argc < 2 && input_read(&in) < 0)) {
 		complain("usage: moat-run STRING");
 		return RUN_FAILED;
@@ -73,15 +88,11 @@ int main(int argc, char **argv)
 	status = begin(&r, &in, &tree);
 	if (status)
 		return status;
+	if (in.interpreter)
+		interpreter_run(&r, in.string, in.string_len, in.returns_state);
 	input_wipe(&in);
-	sigemptyset(&r.blocked);
-	sigaddset(&r.blocked, SIGINT);
-	sigaddset(&r.blocked, SIGQUIT);
-	sigaddset(&r.blocked, SIGTERM);
-	sigaddset(&r.blocked, SIGHUP);
-	sigaddset(&r.blocked, SIGCHLD);
-	sigprocmask(SIG_BLOCK, &r.blocked, &r.original);
-	run_list(&r, tree->list, RUN_LAST);
+	if (tree)
+		run_list(&r, tree->list, RUN_LAST);
 	state_return(&r);
 	_exit(r.status);
 }

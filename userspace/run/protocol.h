@@ -5,6 +5,8 @@
  * moatd -> moat-run: a sealed file in memory, RUN_INPUT_FD: struct run_input, then variables_len bytes of entries,
  * then the command string. The entries are what a context's state has and an environment cannot hold.
  *
+ * With interpreter a shell is given the string: moat-run says which, and with returns_state what it has changed.
+ *
  * moat-run -> moatd: packets over a SOCK_SEQPACKET socket, RUN_STATE_FD, where has_state says that it is there. At
  * most one of each kind; what the string changed is in one, RUN_SAYS_STATE, sent when it ends, or right before its last
  * program takes the place of moat-run. moatd looks for them once, when the command has ended. Whoever else has got hold
@@ -36,7 +38,9 @@ enum run_entry { RUN_DIRECTORY = 'd', RUN_EXPORTED = 'x', RUN_VARIABLE = 'v', RU
 
 struct run_input {
 	uint32_t magic;
-	uint32_t has_state;
+	uint32_t has_state;     /* the socket is there */
+	uint32_t returns_state; /* and what changes is handed back */
+	uint32_t interpreter;
 	uint32_t variables_len;
 	uint32_t string_len;
 };
@@ -44,6 +48,8 @@ struct run_input {
 enum run_says {
 	RUN_SAYS_STATE = 1,
 	RUN_SAYS_TOO_LARGE, /* in its place: it is above the limits, and nothing is handed back */
+	RUN_SAYS_BASH,      /* before: which shell has the string; with no entries */
+	RUN_SAYS_SH,
 };
 
 /* Followed by len bytes: count entries. */

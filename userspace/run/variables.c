@@ -95,6 +95,13 @@ int variables_add(struct run *r, const char *entries, size_t len)
 	return result;
 }
 
+bool variable_is_exported(const struct run *r, const char *name)
+{
+	const struct variable *v = find(r, name);
+
+	return v && v->exported;
+}
+
 bool variable_is_there(const struct run *r, const char *name)
 {
 	return find(r, name);

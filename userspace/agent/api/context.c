@@ -50,7 +50,7 @@ static void write_whole(const struct context *c, struct jbuf *b)
 	jbuf_add_open(b, "settings", '{');
 	context_write_values(&c->settings->values, b);
 	jbuf_close(b, '}');
-	jbuf_key(b, "state");
+	jbuf_key(b, "userState");
 	context_write_state(c, b);
 }
 

@@ -16,12 +16,13 @@
 
 struct exec_body {
 	char **argv, **env;
-	const char *command, *context, *session, *cwd, *stdin_encoding;
+	const char *command, *context, *session, *cwd, *stdin_encoding, *shell;
 	struct json_blob input;
 	const char *id, *instance, *on_slow;
 	int kill_signal;
 	uint64_t timeout_ms, kill_after_ms, beat_ms, slow_ms;
 	bool stdin_open, isolated, shared, wait; /* shared: isolated is there, and false */
+	bool interpreter; /* the command is beyond the language, and a shell is to have it */
 };
 
 #define FIELD(name, kind, member) name, kind, offsetof(struct exec_body, member)
@@ -40,6 +41,7 @@ static const struct json_field exec_fields[] = {
 	{ FIELD("timeoutMs", JSON_KIND_NUMBER, timeout_ms), .min = 1, .max = EXEC_TIMEOUT_MAX_MS },
 	{ FIELD("killSignal", JSON_KIND_SIGNAL, kill_signal) },
 	{ FIELD("killAfterMs", JSON_KIND_NUMBER, kill_after_ms), .min = 1, .max = EXEC_TIMEOUT_MAX_MS },
+	{ FIELD("shell", JSON_KIND_TEXT, shell), .min = 1, .max = 16 },
 	{ FIELD("isolated", JSON_KIND_BOOL, isolated) },
 	{ FIELD("wait", JSON_KIND_BOOL, wait) },
 	{ FIELD("id", JSON_KIND_TEXT, id), .min = 1, .max = EXEC_ID_MAX },
@@ -49,6 +51,14 @@ static const struct json_field exec_fields[] = {
 	{ FIELD("onSlow", JSON_KIND_TEXT, on_slow), .max = 4 },
 	{ FIELD("slowMs", JSON_KIND_NUMBER, slow_ms), .min = 1, .max = EXEC_TIMEOUT_MAX_MS },
 };
+
+/* BY_CONTEXT: the request does not say, or says nonsense. */
+static enum exec_shell shell_of(const char *text)
+{
+	if (text && strcmp(text, "never") == 0)
+		return EXEC_SHELL_NEVER;
+	return text && strcmp(text, "fallback") == 0 ? EXEC_SHELL_FALLBACK : EXEC_SHELL_BY_CONTEXT;
+}
 
 static int check_body(const struct exec_body *body, bool stream, struct refusal *error)
 {
@@ -81,6 +91,12 @@ static int check_body(const struct exec_body *body, bool stream, struct refusal 
 		   strcmp(body->on_slow, "skip") != 0) {
 		field = "onSlow";
 		text = "must be wait or skip";
+	} else if (body->shell && shell_of(body->shell) == EXEC_SHELL_BY_CONTEXT) {
+		field = "shell";
+		text = "must be never or fallback";
+	} else if (body->shell && !body->command) {
+		field = "shell";
+		text = "needs command";
 	} else if (!body->wait && stream) {
 		field = "wait";
 		text = "must be true for a stream";
@@ -280,6 +296,7 @@ static int start(struct api_request *r, const struct exec_body *body)
 	struct exec_request request = {
 		.argv = body->argv,
 		.command = body->command,
+		.interpreter = body->interpreter,
 		.context = body->context,
 		.env = body->env,
 		.session = body->session,
@@ -351,7 +368,11 @@ enum MHD_Result api_exec_handle(struct api_request *r)
 		if (result == 0 && body.shared)
 			result = find_secrets(r, root);
 		if (result == 0 && body.command)
-			refused = !api_string_accept(r, body.command);
+			refused = !api_string_accept(r, body.command,
+						     execs_falls_back(r->api->agent->execs,
+								      body.context, body.session,
+								      shell_of(body.shell)),
+						     &body.interpreter);
 		if (result == 0 && !refused)
 			result = start(r, &body);
 		json_release(exec_fields, ARRAY_LEN(exec_fields), &body);

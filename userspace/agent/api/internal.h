@@ -290,8 +290,12 @@ void api_files_detach(struct api_request *r);
 void api_files_free(struct api_request *r);
 
 /* ---- string.c ---- */
-/* Whether the language takes the command string; if not, r->reply says why and api_respond() sends it. */
-bool api_string_accept(struct api_request *r, const char *text);
+/*
+ * Whether the language takes the command string; if not, r->reply says why and api_respond() sends it. falls_back: what
+ * the language has not, or reads as another text, is accepted for a shell: *ret_interpreter.
+ */
+bool api_string_accept(struct api_request *r, const char *text, bool falls_back,
+		       bool *ret_interpreter);
 
 enum MHD_Result api_exec_handle(struct api_request *r);
 void api_exec_detach(struct api_request *r);

@@ -42,6 +42,8 @@ void api_write_result(struct jbuf *b, const struct exec_info *info, enum api_out
 	jbuf_add_unsigned(b, "durationMs", info->duration_ms);
 	jbuf_add_text(b, "context", info->context);
 	jbuf_add_bool(b, "created", info->created);
+	if (info->interpreted)
+		jbuf_add_text(b, "interpreter", info->interpreter);
 }
 
 const char *api_state_name(const struct exec_info *info)

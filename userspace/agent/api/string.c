@@ -38,13 +38,24 @@ static void write_refusal(struct jbuf *b, const struct command_error *e, const c
 	jbuf_close(b, '}');
 }
 
-bool api_string_accept(struct api_request *r, const char *text)
+/* What no shell reads either, for its size or its bytes; all else is for a shell to judge. */
+static bool is_for_shell(const struct command_error *e)
+{
+	return e->construct != COMMAND_C_LENGTH && e->construct != COMMAND_C_NUL;
+}
+
+bool api_string_accept(struct api_request *r, const char *text, bool falls_back,
+		       bool *ret_interpreter)
 {
 	struct command_tree *tree = NULL;
 	struct command_error error;
 	int result = command_parse(text, strlen(text), &tree, &error);
 
-	if (result == 0) {
+	*ret_interpreter = falls_back && (result == 0 ? tree->warnings.n > 0 :
+							result == -EINVAL && is_for_shell(&error));
+	if (*ret_interpreter) {
+		result = 0;
+	} else if (result == 0) {
 		r->warnings = tree->warnings;
 	} else if (result == -EINVAL) {
 		write_refusal(&r->reply, &error, text);

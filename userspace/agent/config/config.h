@@ -103,6 +103,7 @@ struct config_context {
 	char *workspace; /* where its work is done, and the root of its files; NULL: none */
 	bool own_tmp;    /* each secure exec has a /tmp of its own */
 	bool no_seccomp; /* no filter of system calls, where the kernel programs do not take its place */
+	bool falls_back; /* command strings beyond the language are for a shell */
 	bool careless;   /* secure execs do without the careful environment of context.c */
 	uint64_t limits[LIMIT_COUNT]; /* of all its commands together; none by default */
 	unsigned line;

@@ -17,6 +17,7 @@ static const struct config_choice namespaces[] = {
 };
 static const struct config_choice pids[] = { { "private", 0 }, { "shared", 1 }, { NULL, 0 } };
 static const struct config_choice filters[] = { { "on", 0 }, { "off", 1 }, { NULL, 0 } };
+static const struct config_choice shells[] = { { "never", 0 }, { "fallback", 1 }, { NULL, 0 } };
 static const struct config_choice tmps[] = { { "shared", 0 }, { "private", 1 }, { NULL, 0 } };
 
 static void write_choice(const struct config_choice *choices, int value, struct jbuf *b)
@@ -233,6 +234,21 @@ static void write_seccomp(const struct config_context *c, struct jbuf *b)
 	write_choice(filters, c->no_seccomp, b);
 }
 
+static const char *set_shell(struct config_context *c, const char *text)
+{
+	int value;
+	const char *why = config_value_choice(text, shells, "must be never or fallback", &value);
+
+	if (!why)
+		c->falls_back = value;
+	return why;
+}
+
+static void write_shell(const struct config_context *c, struct jbuf *b)
+{
+	write_choice(shells, c->falls_back, b);
+}
+
 static const char *set_careful(struct config_context *c, const char *text)
 {
 	bool careful;
@@ -331,6 +347,7 @@ static const struct config_context_key keys[] = {
 	  clear_workspace },
 	{ "tmp", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_tmp, write_tmp },
 	{ "seccomp", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_seccomp, write_seccomp },
+	{ "shell", CONFIG_KEY_TEXT, CONFIG_KEY_ALWAYS, set_shell, write_shell },
 	{ "careful", CONFIG_KEY_BOOL, CONFIG_KEY_AT_FIRST, set_careful, write_careful },
 	{ "memory_max", CONFIG_KEY_LIMIT, CONFIG_KEY_AT_FIRST, set_memory_max, write_memory_max,
 	  clear_memory_max },

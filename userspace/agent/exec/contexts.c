@@ -177,6 +177,8 @@ struct contexts *execs_contexts(struct execs *execs)
 	return execs->contexts;
 }
 
+#define SESSION_NAME_SIZE (sizeof(CONFIG_SESSION_PREFIX) + EXEC_SESSION_MAX)
+
 /* --- Sessions ------------------------------------------------------------------------------ */
 
 bool exec_session_id_valid(const char *id)
@@ -241,18 +243,36 @@ static int make_session(struct execs *execs, const char *name, struct context **
 	return r;
 }
 
+/* What the context of a request is called; buf is for that of a session. */
+static const char *name_of(const char *context, const char *session, char buf[SESSION_NAME_SIZE])
+{
+	if (!session)
+		return context ? context : CONFIG_DEFAULT_CONTEXT;
+	snprintf(buf, SESSION_NAME_SIZE, CONFIG_SESSION_PREFIX "%s", session);
+	return buf;
+}
+
+bool execs_falls_back(struct execs *execs, const char *context, const char *session,
+		      enum exec_shell shell)
+{
+	char of_session[SESSION_NAME_SIZE];
+	const struct context *c =
+		context_find(execs->contexts, name_of(context, session, of_session));
+
+	if (shell != EXEC_SHELL_BY_CONTEXT)
+		return shell == EXEC_SHELL_FALLBACK;
+	if (!c) /* what a session that is not there yet would have */
+		c = context_find(execs->contexts, CONFIG_DEFAULT_CONTEXT);
+	return c->settings->values.falls_back;
+}
+
 int exec_context_of(struct execs *execs, const struct exec_request *request, struct context **ret,
 		    bool *ret_created, struct refusal *e)
 {
-	const char *name = request->context ? request->context : CONFIG_DEFAULT_CONTEXT;
-	char of_session[sizeof(CONFIG_SESSION_PREFIX) + EXEC_SESSION_MAX];
-	struct context *c;
+	char of_session[SESSION_NAME_SIZE];
+	const char *name = name_of(request->context, request->session, of_session);
+	struct context *c = context_find(execs->contexts, name);
 
-	if (request->session) {
-		snprintf(of_session, sizeof(of_session), CONFIG_SESSION_PREFIX "%s", request->session);
-		name = of_session;
-	}
-	c = context_find(execs->contexts, name);
 	if (c && c->ending)
 		return refuse(e, MOAT_E_CONTEXT_ENDING, "context %.150s is ending", c->name);
 	if (!c && !request->session)

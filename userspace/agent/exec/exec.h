@@ -44,12 +44,20 @@ enum exec_isolation {
 	EXEC_NOT_ISOLATED,    /* its env is seen by all of its context */
 };
 
+/* What becomes of a command string that the language refuses, or reads as another text than a shell. */
+enum exec_shell {
+	EXEC_SHELL_BY_CONTEXT,
+	EXEC_SHELL_NEVER,
+	EXEC_SHELL_FALLBACK, /* a shell of the context gets it */
+};
+
 /* A decoded request. Borrowed by exec_start(), which copies what it keeps. */
 struct exec_request {
 	char *const *argv;    /* at least one, argv[0] not empty; NULL: command */
 	const char *command;  /* a string that command_parse() takes; evaluated by moat-run */
+	bool interpreter;     /* the command is for a shell of the context */
 	bool files; /* neither of them: moat-run serves a request for files, which comes by stdin_fd. It has
-			       * no environment, is not listed, and nothing that it writes is kept */
+			       * no environment, is not listed */
 	int stdin_fd;         /* borrowed, and duplicated */
 	const char *context;  /* NULL: "default", or that of the session */
 	const char *session;  /* its context is made if it is not there; NULL: none. Not with context */
@@ -88,6 +96,8 @@ struct exec_info {
 	char *const *argv;     /* of a command string: moat-run's own */
 	const char *
 		command; /* the first EXEC_COMMAND_SHOWN bytes of the string as it was sent; NULL: it was an argv */
+	bool interpreted;                   /* a shell was to be given it */
+	const char *interpreter;            /* ENDED: which; NULL: none, or not known. Static */
 	enum context_state_fate state_fate; /* ENDED: of what the string changed */
 	bool own_env;          /* its request had an env: what its arguments hold may be secret */
 	pid_t pid;             /* in its namespace; 0 while starting */
@@ -244,6 +254,9 @@ int execs_context_add(struct execs *execs, const char *name, const struct config
 int execs_context_change(struct execs *execs, struct context *c, const struct config_context *values,
 			 struct refusal *e);
 
+/* Whether a request for this context or session, either of which may be NULL, falls back to a shell. */
+bool execs_falls_back(struct execs *execs, const char *context, const char *session,
+		      enum exec_shell shell);
 /* Forgets what the commands of a context left of their directory and variables; whether there was anything. */
 bool execs_context_reset(struct execs *execs, struct context *c);
 

@@ -90,6 +90,8 @@ void exec_get_info(struct exec *x, struct exec_info *ret)
 		.created = x->created,
 		.argv = x->argv,
 		.command = x->is_string ? x->string.shown : NULL,
+		.interpreted = x->string.interpreted,
+		.interpreter = x->string.interpreter,
 		.state_fate = x->string.fate,
 		.own_env = x->own_env,
 		.pid = x->pid,

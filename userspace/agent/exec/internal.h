@@ -67,6 +67,8 @@ struct exec_string {
 	char *entries; /* what goes with it, see run/protocol.h */
 	size_t len, entries_len;
 	bool wants_state;      /* what it changes is the context's */
+	bool interpreted;      /* a shell gets it */
+	const char *interpreter; /* static, NULL: not known */
 	int file, end, socket; /* for moat-run both; ours */
 	enum context_state_fate fate;
 };

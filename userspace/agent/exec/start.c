@@ -200,6 +200,7 @@ static int copy_request(struct exec *x, const struct exec_request *request)
 	if (x->is_files)
 		return copy_files_request(x, request->stdin_fd);
 	x->is_string = request->command;
+	x->string.interpreted = request->interpreter;
 	r = context_env_build(NULL, x->is_string ? string : request->argv, &x->argv, &x->argv_size);
 	if (r == 0)
 		r = build_env(x, request, own);

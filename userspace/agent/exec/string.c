@@ -75,7 +75,9 @@ static int write_input(int fd, const struct exec_string *s)
 {
 	struct run_input head = {
 		.magic = RUN_MAGIC,
-		.has_state = s->wants_state,
+		.has_state = s->wants_state || s->interpreted,
+		.returns_state = s->wants_state,
+		.interpreter = s->interpreted,
 		.variables_len = (uint32_t)s->entries_len,
 		.string_len = (uint32_t)s->len,
 	};
@@ -101,7 +103,7 @@ int exec_string_open(struct exec *x)
 	r = file < 0 ? file : write_input(file, s);
 	if (r < 0)
 		return r;
-	if (s->wants_state) {
+	if (s->wants_state || s->interpreted) {
 		if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
 			return -errno;
 		s->socket = ends[0];
@@ -118,6 +120,20 @@ void exec_string_started(struct exec *x)
 	close_fd(&x->string.end);
 }
 
+/* Which shell it was; false: the packet says something else. */
+static bool take_name(struct exec_string *s, const void *packet, size_t n)
+{
+	struct run_packet head;
+
+	if (!s->interpreted || s->interpreter || n != sizeof(head))
+		return false;
+	memcpy(&head, packet, n);
+	if (head.magic != RUN_MAGIC || (head.says != RUN_SAYS_BASH && head.says != RUN_SAYS_SH))
+		return false;
+	s->interpreter = head.says == RUN_SAYS_BASH ? "bash" : "sh";
+	return true;
+}
+
 void exec_string_ended(struct exec *x)
 {
 	static char packet[sizeof(struct run_packet) + RUN_ENTRIES_MAX];
@@ -130,8 +146,11 @@ void exec_string_ended(struct exec *x)
 	if (s->socket < 0)
 		return;
 	n = recvmsg(s->socket, &msg, MSG_DONTWAIT);
-	s->fate = CONTEXT_STATE_NOT_RETURNED;
-	if (n > 0 && !(msg.msg_flags & MSG_TRUNC) && !x->context->ending)
+	if (n > 0 && take_name(s, packet, (size_t)n))
+		n = recvmsg(s->socket, &msg, MSG_DONTWAIT);
+	if (s->wants_state)
+		s->fate = CONTEXT_STATE_NOT_RETURNED;
+	if (n > 0 && s->wants_state && !(msg.msg_flags & MSG_TRUNC) && !x->context->ending)
 		s->fate = context_state_apply(x->execs->contexts, x->context, packet, (size_t)n);
 	if (n > 0)
 		explicit_bzero(packet, (size_t)n);
