@@ -12,7 +12,7 @@ import threading
 
 
 def pass_on(client, agent_path, after):
-    """after: what the client gets to see of the answer ends behind this; None: nothing is passed on."""
+    """after(request, body): how much of the body is passed on, or None as long as all of it is; no after: nothing is."""
     with client, socket.socket(socket.AF_UNIX) as agent, selectors.DefaultSelector() as both:
         if after is None:
             client.recv(1)
@@ -20,7 +20,7 @@ def pass_on(client, agent_path, after):
                 pass
             return
         agent.connect(agent_path)
-        answer = b""
+        answer = request = b""
         both.register(client, selectors.EVENT_READ, agent)
         both.register(agent, selectors.EVENT_READ, client)
         while True:
@@ -29,11 +29,12 @@ def pass_on(client, agent_path, after):
                 if not data:
                     return
                 if key.fileobj is client:
+                    request += data
                     agent.sendall(data)
                     continue
                 answer += data
                 head, _, body = answer.partition(b"\r\n\r\n")
-                end = after(body)
+                end = after(request, body)
                 if end is not None:
                     left = len(head) + 4 + end - (len(answer) - len(data))
                     client.sendall(data[:max(left, 0)])
@@ -57,7 +58,7 @@ def quietly(client, agent_path, after):
 
 @contextlib.contextmanager
 def socket_before(agent_path, path, after):
-    """Such a socket at path. after(body): how much of the body is passed on, or None as long as all of it is."""
+    """Such a socket at path."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen(16)
