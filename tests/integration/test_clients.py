@@ -54,6 +54,20 @@ def cut_often(_request, body):
     return 20 if len(body) > 20 else None
 
 
+def lose_first():
+    """The answer to a command is lost as a whole when it runs; a request that is sent again, byte for byte, is answered."""
+    lost = set()
+
+    def after(request, body):
+        if not request.startswith(b"POST /v1/exec") or request in lost:
+            return None
+        if b'"type":"start"' not in body:
+            return cutting.HOLD
+        lost.add(request)
+        return cutting.NOTHING
+    return after
+
+
 def table(session):
     """The cases, with names of contexts that nobody else has, and what is expected where this kernel enforces or not."""
     with open(os.path.join(CASES, "cases.json"), encoding="utf-8") as file:
@@ -89,8 +103,9 @@ def sockets(session):
     agent = session.agent.socket
     with cutting.socket_before(agent, f"{place}/cut.sock", cut_for_good) as cut, \
             cutting.socket_before(agent, f"{place}/often.sock", cut_often) as often, \
+            cutting.socket_before(agent, f"{place}/lost.sock", lose_first()) as lost, \
             cutting.socket_before(agent, f"{place}/silent.sock", None) as silent:
-        yield {"agent": agent, "cut": cut, "often": often, "silent": silent, "nobody": f"{place}/moat.sock"}
+        yield {"lost": lost, "agent": agent, "cut": cut, "often": often, "silent": silent, "nobody": f"{place}/moat.sock"}
 
 
 def program(session, argv, status=0, seconds=60, **environment):

@@ -11,6 +11,9 @@ import socket
 import threading
 
 
+HOLD, NOTHING = -2, -1  # wait for more; not even the head
+
+
 def pass_on(client, agent_path, after):
     """after(request, body): how much of the body is passed on, or None as long as all of it is; no after: nothing is."""
     with client, socket.socket(socket.AF_UNIX) as agent, selectors.DefaultSelector() as both:
@@ -35,9 +38,12 @@ def pass_on(client, agent_path, after):
                 answer += data
                 head, _, body = answer.partition(b"\r\n\r\n")
                 end = after(request, body)
+                if end == HOLD:
+                    continue
                 if end is not None:
                     left = len(head) + 4 + end - (len(answer) - len(data))
-                    client.sendall(data[:max(left, 0)])
+                    if end >= 0:
+                        client.sendall(data[:max(left, 0)])
                     return
                 client.sendall(data)
 

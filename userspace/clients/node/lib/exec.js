@@ -9,6 +9,7 @@ export const MAX_OUTPUT = 16 << 20;
 
 export const STREAM_OPTIONS = [
 	"env", "cwd", "timeout", "stdin", "sessionId", "isolated", "signal", "onUnsupported", "allowGaps",
+	"id",
 ];
 
 /** Before each attempt to go on with a stream whose connection was lost: milliseconds. */
@@ -110,17 +111,41 @@ function retryOf(error, given, policy) {
 	return policy === "bash" && argv && !(given instanceof Command && given.hasValues) ? argv : null;
 }
 
+function sleep(delay) {
+	return new Promise((resolve) => setTimeout(resolve, delay));
+}
+
+/**
+ * Sends a command. With an id of its own, and the life of the agent that it is meant for, it can be sent again when the answer is
+ * lost: it runs once.
+ */
+async function post(transport, context, given, options) {
+	const { id } = options, body = execBody(context, given, options);
+	const open = () => transport.open("POST", "/v1/exec", body);
+
+	if (id === undefined)
+		return { response: await open(), repeat: null };
+	Object.assign(body, { id, instance: (await transport.json("GET", "/v1/health")).instance });
+	try {
+		return { response: await open(), repeat: open };
+	} catch (error) {
+		if (!(error instanceof ConnectionError) || error.code === "CANNOT_CONNECT")
+			throw error;
+		return { response: null, repeat: open };
+	}
+}
+
 async function openStream(transport, context, given, options) {
-	const open = (what) => transport.open("POST", "/v1/exec", execBody(context, what, options));
+	const open = (what) => post(transport, context, what, options);
 
 	try {
-		return { response: await open(given), interpreter: null };
+		return { connection: await open(given), interpreter: null };
 	} catch (error) {
 		const argv = retryOf(error, given, options.onUnsupported);
 
 		if (!argv)
 			throw error;
-		return { response: await open(argv), interpreter: argv[0] };
+		return { connection: await open(argv), interpreter: argv[0] };
 	}
 }
 
@@ -212,14 +237,16 @@ function newDecoders() {
 }
 
 /** The stream of a command that runs, from the byte on that was not seen; null: there is none to be had. */
-async function reopen(transport, id, at, delay) {
-	await new Promise((resolve) => setTimeout(resolve, delay));
+async function reopen(transport, { repeat }, start, at) {
 	try {
-		return await transport.open("GET", `/v1/processes/${encodeURIComponent(id)}/events?since=${at}`);
+		return await (start ? transport.open("GET", `/v1/processes/${encodeURIComponent(start.id)}/events?since=${at}`) :
+			repeat());
 	} catch (error) {
 		if (error instanceof ConnectionError)
 			return null;
-		throw new StreamError("STREAM_CUT", `the connection was lost, and: ${error.message}`, id, { cause: error });
+		if (!start)
+			throw error;
+		throw new StreamError("STREAM_CUT", `the connection was lost, and: ${error.message}`, start.id, { cause: error });
 	}
 }
 
@@ -244,13 +271,15 @@ async function* allRecords(transport, connection) {
 			if (record.type === "exit")
 				return;
 		}
-		if (start && failures < DELAYS.length)
-			connection.response = await reopen(transport, start.id, at, DELAYS[failures]);
-	} while (start && failures++ < DELAYS.length);
+		if (failures === DELAYS.length || !(start || connection.repeat))
+			return;
+		await sleep(DELAYS[failures++]);
+		connection.response = await reopen(transport, connection, start, at);
+	} while (true);
 }
 
-async function* events(transport, { response, interpreter }, abort, allowGaps) {
-	const decoders = newDecoders(), connection = { response };
+async function* events(transport, { connection, interpreter }, abort, allowGaps) {
+	const decoders = newDecoders();
 	let id = null;
 
 	for await (const record of allRecords(transport, connection)) {
@@ -270,6 +299,8 @@ async function* events(transport, { response, interpreter }, abort, allowGaps) {
 		}
 	}
 	abort.check();
+	if (id === null)
+		throw new ConnectionError("CONNECTION_LOST", "the connection was lost before the command was known to run");
 	throw new StreamError("STREAM_CUT", "the connection ended before the command's last record", id);
 }
 

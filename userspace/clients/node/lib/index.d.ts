@@ -32,6 +32,11 @@ export interface StreamOptions {
 	signal?: AbortSignal;
 	/** What to do with a string that goes beyond moat's language. "bash": bash runs it, as `interpreter` says. */
 	onUnsupported?: "error" | "bash";
+	/**
+	 * Of the caller's own choice, 1 to 64 of A-Z a-z 0-9 . _ -: the command is sent again when the answer is lost, and
+	 * runs once. The agent takes 65536 of them an hour.
+	 */
+	id?: string;
 	/** Go on where the agent did not keep output, because it was not read in time. Else that is thrown: OUTPUT_LOST. */
 	allowGaps?: boolean;
 }

@@ -12,7 +12,7 @@ from typing import Any, AsyncIterator, Optional, Union
 
 from . import calls, wire
 from .client import SOCKET, TAIL, find
-from .command import SILENCE, Collector, Events, Options, exec_request, quote, retry_of
+from .command import DELAYS, SILENCE, Collector, Events, Options, exec_request, quote, retry_of
 from .errors import ApiError, StreamError, TransportError, WaitError
 from .types import (AsyncOnOutput, CommandLike, ExecEvent, ExecResult, Found, Logs, OnUnsupported, OutputEvent, SecureExecution,
                     StartEvent, VariableChanges, Variables)
@@ -52,14 +52,16 @@ class _Stream:
                 return
             yield self.response.feed(data)
 
-    async def begin(self) -> None:
-        """Waits for the head. A refusal is raised."""
+    async def begin(self, record: bool) -> None:
+        """Waits for the head, and the first record. A refusal is raised."""
         async for piece in self.pieces():
             self._first.append(piece)
-            if self.response.status is not None:
+            if self.response.status is not None and (not record or b"\n" in piece):
                 break
         if self.response.status is None or self.response.status >= 300:
             wire.answer(self.response, b"".join([*self._first, *[piece async for piece in self.pieces()]]))
+        elif record and b"\n" not in self._first[-1]:
+            raise wire.lost_before_start()
 
     async def live_records(self) -> AsyncIterator[dict[str, Any]]:
         """The same as records(), where silence is the end of it."""
@@ -103,11 +105,11 @@ class _AsyncRunner:
         with contextlib.closing(stream):
             return wire.answer(stream.response, b"".join([piece async for piece in stream.pieces()]))
 
-    async def _open(self, request: wire.Request) -> _Stream:
+    async def _open(self, request: wire.Request, record: bool = False) -> _Stream:
         """A stream that has begun; a refusal is raised. To be closed."""
         stream = await _Stream.open(self._path, request)
         try:
-            await stream.begin()
+            await stream.begin(record)
         except BaseException:
             stream.close()
             raise
@@ -116,18 +118,34 @@ class _AsyncRunner:
     # Running
 
     def _options(self, env: Optional[Variables], cwd: Optional[str], timeout: Optional[float], stdin: Optional[Union[str, bytes]],
-                 session_id: Optional[str], isolated: Optional[bool], on_unsupported: Optional[OnUnsupported], allow_gaps: bool) -> Options:
-        return Options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported or self._on_unsupported, allow_gaps)
+                 session_id: Optional[str], isolated: Optional[bool], on_unsupported: Optional[OnUnsupported], allow_gaps: bool,
+                 id: Optional[str]) -> Options:
+        return Options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported or self._on_unsupported, allow_gaps, id)
 
     async def _start(self, command: CommandLike, options: Options) -> tuple[Optional[str], _Stream]:
         """The interpreter of a command, or None, and its stream."""
         try:
-            return None, await self._open(exec_request(self._context, command, options))
+            return None, await self._post(command, options)
         except ApiError as error:
             argv = retry_of(error, options)
             if not argv:
                 raise
-            return argv[0], await self._open(exec_request(self._context, argv, options))
+            return argv[0], await self._post(argv, options)
+
+    async def _post(self, command: CommandLike, options: Options) -> _Stream:
+        """Sends it, and again where it has an id and the answer is lost. The stream with its first record."""
+        instance = await self._call(calls.get("/v1/health", calls.member("instance"))) if options.id is not None else None
+        request = exec_request(self._context, command, options, instance)
+        first: Optional[TransportError] = None
+        for delay in (*DELAYS, None) if instance else (None,):
+            try:
+                return await self._open(request, record=True)
+            except TransportError as error:
+                first = first or error
+                if delay is None or first.code == "CANNOT_CONNECT":
+                    raise first from None
+                await asyncio.sleep(delay)
+        raise AssertionError
 
     async def _first(self, command: CommandLike,
                      options: Options) -> tuple[Events, _Stream, AsyncIterator[dict[str, Any]], list[ExecEvent]]:
@@ -215,27 +233,29 @@ class _AsyncRunner:
 
     async def exec(self, command: CommandLike, *, env: Optional[Variables] = None, cwd: Optional[str] = None,
                    timeout: Optional[float] = None, stdin: Optional[Union[str, bytes]] = None, session_id: Optional[str] = None,
-                   isolated: Optional[bool] = None, on_unsupported: Optional[OnUnsupported] = None, allow_gaps: bool = False,
+                   isolated: Optional[bool] = None, on_unsupported: Optional[OnUnsupported] = None,
+                   allow_gaps: bool = False, id: Optional[str] = None,
                    on_output: Optional[AsyncOnOutput] = None, max_output: Optional[int] = None) -> ExecResult:
         """Runs a command to its end: as Moat.exec. What on_output returns may be awaitable."""
-        options = self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported, allow_gaps)
+        options = self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported, allow_gaps, id)
         return await self._run(command, options, on_output, Collector(max_output))
 
     def exec_stream(self, command: CommandLike, *, env: Optional[Variables] = None, cwd: Optional[str] = None,
                     timeout: Optional[float] = None, stdin: Optional[Union[str, bytes]] = None, session_id: Optional[str] = None,
                     isolated: Optional[bool] = None, on_unsupported: Optional[OnUnsupported] = None,
-                    allow_gaps: bool = False) -> AsyncIterator[ExecEvent]:
+                    allow_gaps: bool = False, id: Optional[str] = None) -> AsyncIterator[ExecEvent]:
         """Its records as they come: start, output, exit. Who reads slowly holds the command back for some 30
         seconds; who stops leaves it running. A connection that is lost is taken up where it stopped."""
-        return self._stream(command, self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported, allow_gaps))
+        return self._stream(command, self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported, allow_gaps, id))
 
     async def exec_secure(self, command: CommandLike, *, env: Optional[Variables] = None, cwd: Optional[str] = None,
                           timeout: Optional[float] = None, stdin: Optional[Union[str, bytes]] = None,
-                          session_id: Optional[str] = None, on_unsupported: Optional[OnUnsupported] = None, allow_gaps: bool = False,
+                          session_id: Optional[str] = None, on_unsupported: Optional[OnUnsupported] = None,
+                          allow_gaps: bool = False, id: Optional[str] = None,
                           on_output: Optional[AsyncOnOutput] = None, max_output: Optional[int] = None,
                           allow_unshielded: bool = False) -> ExecResult:
         """Runs a command apart from all others, and only where the kernel shields its variables: else NOT_SHIELDED."""
-        options = self._options(env, cwd, timeout, stdin, session_id, True, on_unsupported, allow_gaps)
+        options = self._options(env, cwd, timeout, stdin, session_id, True, on_unsupported, allow_gaps, id)
         if not allow_unshielded and await self._call(calls.get("/v1/mode", calls.member("mode"))) != "enforce":
             raise calls.not_shielded((await self._call(calls.secure_execution())).reason)
         return await self._run(command, options, on_output, Collector(max_output))
@@ -243,10 +263,10 @@ class _AsyncRunner:
     async def start_process(self, command: CommandLike, *, env: Optional[Variables] = None, cwd: Optional[str] = None,
                             timeout: Optional[float] = None, stdin: Optional[Union[str, bytes]] = None,
                             session_id: Optional[str] = None, isolated: Optional[bool] = None,
-                            on_unsupported: Optional[OnUnsupported] = None, allow_gaps: bool = False,
+                            on_unsupported: Optional[OnUnsupported] = None, allow_gaps: bool = False, id: Optional[str] = None,
                             on_output: Optional[AsyncOnOutput] = None, max_output: Optional[int] = None) -> AsyncProcess:
         """Starts a command that goes on. A task reads its output, and calls on_output."""
-        options = self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported, allow_gaps)
+        options = self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported, allow_gaps, id)
         events = self._stream(command, options)
         start = await events.__anext__()
         assert isinstance(start, StartEvent)

@@ -13,7 +13,7 @@ import time
 from typing import Any, Callable, Iterator, Optional, Union
 
 from . import calls, wire
-from .command import SILENCE, Collector, Events, Options, exec_request, quote, retry_of
+from .command import DELAYS, SILENCE, Collector, Events, Options, exec_request, quote, retry_of
 from .errors import ApiError, Cancelled, StreamError, TransportError, WaitError
 from .types import (CommandLike, ExecEvent, ExecResult, Found, Logs, OnOutput, OnUnsupported, OutputEvent, SecureExecution, StartEvent,
                     VariableChanges, Variables)
@@ -93,14 +93,16 @@ class _Stream:
                 return
             yield self.response.feed(data)
 
-    def begin(self) -> None:
-        """Waits for the head. A refusal is raised."""
+    def begin(self, record: bool) -> None:
+        """Waits for the head, and the first record. A refusal is raised."""
         for piece in self.pieces():
             self._first.append(piece)
-            if self.response.status is not None:
+            if self.response.status is not None and (not record or b"\n" in piece):
                 break
         if self.response.status is None or self.response.status >= 300:
             wire.answer(self.response, b"".join([*self._first, *self.pieces()]))
+        elif record and b"\n" not in self._first[-1]:
+            raise wire.lost_before_start()
 
     def give_up_after(self, seconds: float) -> None:
         """Silence is the end of it."""
@@ -136,11 +138,11 @@ class _Runner:
                     raise TransportError("NO_ANSWER", "the agent did not answer in time")
             return call.take(wire.answer(stream.response, b"".join(pieces)))
 
-    def _open(self, request: wire.Request) -> _Stream:
+    def _open(self, request: wire.Request, record: bool = False) -> _Stream:
         """A stream that has begun; a refusal is raised. To be closed."""
         stream = _Stream(self._path, request, None)
         try:
-            stream.begin()
+            stream.begin(record)
         except BaseException:
             stream.close()
             raise
@@ -149,18 +151,34 @@ class _Runner:
     # Running
 
     def _options(self, env: Optional[Variables], cwd: Optional[str], timeout: Optional[float], stdin: Optional[Union[str, bytes]],
-                 session_id: Optional[str], isolated: Optional[bool], on_unsupported: Optional[OnUnsupported], allow_gaps: bool) -> Options:
-        return Options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported or self._on_unsupported, allow_gaps)
+                 session_id: Optional[str], isolated: Optional[bool], on_unsupported: Optional[OnUnsupported], allow_gaps: bool,
+                 id: Optional[str]) -> Options:
+        return Options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported or self._on_unsupported, allow_gaps, id)
 
     def _start(self, command: CommandLike, options: Options) -> tuple[Optional[str], _Stream]:
         """The interpreter of a command, or None, and its stream."""
         try:
-            return None, self._open(exec_request(self._context, command, options))
+            return None, self._post(command, options)
         except ApiError as error:
             argv = retry_of(error, options)
             if not argv:
                 raise
-            return argv[0], self._open(exec_request(self._context, argv, options))
+            return argv[0], self._post(argv, options)
+
+    def _post(self, command: CommandLike, options: Options) -> _Stream:
+        """Sends it, and again where it has an id and the answer is lost. The stream with its first record."""
+        instance = self._call(calls.get("/v1/health", calls.member("instance"))) if options.id is not None else None
+        request = exec_request(self._context, command, options, instance)
+        first: Optional[TransportError] = None
+        for delay in (*DELAYS, None) if instance else (None,):
+            try:
+                return self._open(request, record=True)
+            except TransportError as error:
+                first = first or error
+                if delay is None or first.code == "CANNOT_CONNECT":
+                    raise first from None
+                time.sleep(delay)
+        raise AssertionError
 
     def _kill_quietly(self, id: Optional[str]) -> None:
         """When something else is told."""
@@ -231,7 +249,8 @@ class _Runner:
 
     def exec(self, command: CommandLike, *, env: Optional[Variables] = None, cwd: Optional[str] = None, timeout: Optional[float] = None,
              stdin: Optional[Union[str, bytes]] = None, session_id: Optional[str] = None, isolated: Optional[bool] = None,
-             on_unsupported: Optional[OnUnsupported] = None, allow_gaps: bool = False, on_output: Optional[OnOutput] = None,
+             on_unsupported: Optional[OnUnsupported] = None,
+             allow_gaps: bool = False, id: Optional[str] = None, on_output: Optional[OnOutput] = None,
              max_output: Optional[int] = None, cancel: Optional[Cancellation] = None) -> ExecResult:
         """Runs a command to its end. Whatever its status, that is a result.
 
@@ -239,37 +258,41 @@ class _Runner:
         timeout: seconds, after which it and all that it has started is killed. session_id: the context session-ID, which is
         made when it is not there. on_unsupported="bash": bash runs a string that goes beyond moat's language, as interpreter
         says. on_output: called with each piece of output; the command waits for it in the end. max_output: bytes of each
-        stream that the result keeps, by default 16 MiB. allow_gaps: go on where the agent did not keep output because it was not
-        read in time, which else is a StreamError, OUTPUT_LOST. cancel: ends it.
+        stream that the result keeps, by default 16 MiB. id: 1 to 64 of A-Z a-z 0-9 . _ - of the caller's choice; the command is
+        sent again when its answer is lost, and runs once; the agent takes 65536 of them an hour. allow_gaps: go on where the
+        agent did not keep output because it was not read in time, which else is a StreamError, OUTPUT_LOST. cancel: ends it.
         """
-        options = self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported, allow_gaps)
+        options = self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported, allow_gaps, id)
         return self._run(command, options, cancel, on_output, Collector(max_output))
 
     def exec_stream(self, command: CommandLike, *, env: Optional[Variables] = None, cwd: Optional[str] = None,
                     timeout: Optional[float] = None, stdin: Optional[Union[str, bytes]] = None, session_id: Optional[str] = None,
-                    isolated: Optional[bool] = None, on_unsupported: Optional[OnUnsupported] = None, allow_gaps: bool = False,
+                    isolated: Optional[bool] = None, on_unsupported: Optional[OnUnsupported] = None,
+                    allow_gaps: bool = False, id: Optional[str] = None,
                     cancel: Optional[Cancellation] = None) -> Iterator[ExecEvent]:
         """Its records as they come: start, output, exit. Who reads slowly holds the command back for some 30
         seconds; who stops leaves it running. A connection that is lost is taken up where it stopped."""
-        return self._stream(command, self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported, allow_gaps), cancel)
+        return self._stream(command, self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported, allow_gaps, id), cancel)
 
     def exec_secure(self, command: CommandLike, *, env: Optional[Variables] = None, cwd: Optional[str] = None,
                     timeout: Optional[float] = None, stdin: Optional[Union[str, bytes]] = None, session_id: Optional[str] = None,
-                    on_unsupported: Optional[OnUnsupported] = None, allow_gaps: bool = False, on_output: Optional[OnOutput] = None,
+                    on_unsupported: Optional[OnUnsupported] = None,
+                    allow_gaps: bool = False, id: Optional[str] = None, on_output: Optional[OnOutput] = None,
                     max_output: Optional[int] = None, cancel: Optional[Cancellation] = None, allow_unshielded: bool = False) -> ExecResult:
         """Runs a command apart from all others, and only where the kernel shields its variables: else NOT_SHIELDED."""
-        options = self._options(env, cwd, timeout, stdin, session_id, True, on_unsupported, allow_gaps)
+        options = self._options(env, cwd, timeout, stdin, session_id, True, on_unsupported, allow_gaps, id)
         if not allow_unshielded and self._call(calls.get("/v1/mode", calls.member("mode"))) != "enforce":
             raise calls.not_shielded(self._call(calls.secure_execution()).reason)
         return self._run(command, options, cancel, on_output, Collector(max_output))
 
     def start_process(self, command: CommandLike, *, env: Optional[Variables] = None, cwd: Optional[str] = None,
                       timeout: Optional[float] = None, stdin: Optional[Union[str, bytes]] = None, session_id: Optional[str] = None,
-                      isolated: Optional[bool] = None, on_unsupported: Optional[OnUnsupported] = None, allow_gaps: bool = False,
+                      isolated: Optional[bool] = None, on_unsupported: Optional[OnUnsupported] = None,
+                      allow_gaps: bool = False, id: Optional[str] = None,
                       on_output: Optional[OnOutput] = None, max_output: Optional[int] = None,
                       cancel: Optional[Cancellation] = None) -> Process:
         """Starts a command that goes on. A thread reads its output, and calls on_output."""
-        options = self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported, allow_gaps)
+        options = self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported, allow_gaps, id)
         return Process(self, command, options, cancel, on_output, TAIL if max_output is None else max_output)
 
 

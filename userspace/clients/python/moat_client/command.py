@@ -60,11 +60,12 @@ class Options(NamedTuple):
     isolated: Optional[bool] = None
     on_unsupported: OnUnsupported = "error"
     allow_gaps: bool = False
+    id: Optional[str] = None
 
     def body(self) -> dict[str, Any]:
         if self.on_unsupported not in ("error", "bash"):
             raise ValueError('on_unsupported is "error" or "bash"')
-        body: dict[str, Any] = {"cwd": self.cwd, "session": self.session_id, "isolated": self.isolated}
+        body: dict[str, Any] = {"cwd": self.cwd, "session": self.session_id, "isolated": self.isolated, "id": self.id}
         if self.env is not None:
             body["env"] = environment(self.env)
         if self.timeout is not None:
@@ -75,8 +76,11 @@ class Options(NamedTuple):
         return {name: value for name, value in body.items() if value is not None}
 
 
-def exec_request(context: Optional[str], command: CommandLike, options: Options) -> Request:
+def exec_request(context: Optional[str], command: CommandLike, options: Options, instance: Optional[str]) -> Request:
+    """instance: the life of the agent that it is meant for; with an id it then runs once, however often it is sent."""
     body = options.body()
+    if instance is not None:
+        body["instance"] = instance
     if isinstance(command, str):
         body["command"] = command
     elif isinstance(command, (list, tuple)):
