@@ -35,7 +35,7 @@ BPF_CFLAGS = -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_$(subst aarch64,arm64,$
             -Iinclude -idirafter /usr/include/$(shell $(CC) -print-multiarch) -Wall -Wextra -Werror \
             -Wno-unused-parameter $(SAME_BYTES) -MMD -MP
 
-AGENT_LIBS := -lmicrohttpd -ljansson -linih -lbpf -lelf -lz -lcap
+AGENT_LIBS := -lmicrohttpd -ljansson -linih -lbpf -lelf -lz -lcap -lseccomp
 INIT_LIBS  := -lcap
 CLI_LIBS   := -ljansson
 
@@ -70,7 +70,7 @@ $(O)/moatd: $(BASE_OBJ) $(JSON_OBJ) $(COMMAND_OBJ) $(AGENT_OBJ)
 $(O)/moat-init: $(INIT_OBJ)
 	$(call say,LINK,$@) $(CC) $(SANFLAGS) $(LDFLAGS) $(if $(SANITIZE),,-static-pie) -o $@ $^ $(INIT_LIBS)
 
-$(O)/moat-run: $(RUN_OBJ) $(COMMAND_OBJ) $(O)/userspace/base/base.o $(O)/userspace/base/utf8.o
+$(O)/moat-run: $(RUN_OBJ) $(COMMAND_OBJ) $(patsubst %,$(O)/userspace/base/%.o,base sha256 utf8)
 	$(call say,LINK,$@) $(CC) $(SANFLAGS) $(LDFLAGS) $(if $(SANITIZE),,-static-pie) -o $@ $^
 
 $(O)/moat: $(CLI_OBJ) $(O)/libmoat.a $(BASE_OBJ)
@@ -103,7 +103,8 @@ $(O)/gen/moat.skel.h: $(O)/moat.bpf.o
 	@mkdir -p $(@D)
 	$(call say,SKEL,$@) $(BPFTOOL) gen skeleton $< name moat_bpf > $@
 
-$(O)/tests/unit/%: tests/unit/%.c $(BASE_OBJ) $(JSON_OBJ) $(COMMAND_OBJ) $(filter-out %/main.o,$(AGENT_OBJ)) $(filter-out %/main.o,$(INIT_OBJ)) $(O)/libmoat.a
+$(O)/tests/unit/%: tests/unit/%.c $(BASE_OBJ) $(JSON_OBJ) $(COMMAND_OBJ) $(filter-out %/main.o,$(AGENT_OBJ)) $(filter-out %/main.o,$(INIT_OBJ)) \
+		$(filter $(O)/userspace/run/files/%,$(RUN_OBJ)) $(O)/libmoat.a
 	@mkdir -p $(@D)
 	$(call say,UNIT,$@) $(CC) $(ALL_CFLAGS) -Itests/unit -o $@ $< $(filter %.o %.a,$^) $(LDFLAGS) $(AGENT_LIBS) -lcmocka
 
@@ -126,9 +127,9 @@ $(O)/tests/bench/hook_bench: SANFLAGS =
 # What the Debian packages are for: building; the integration tests' tools and control planes;
 # booting other kernels. bun comes from npm, kernels from apt without being installed (vmtest/fetch).
 DEPS_BUILD := gcc make pkg-config clang bpftool libc6-dev libbpf-dev libelf-dev zlib1g-dev libcap-dev \
-              libmicrohttpd-dev libjansson-dev libinih-dev
+              libmicrohttpd-dev libjansson-dev libinih-dev libseccomp-dev
 DEPS_TEST  := libcmocka-dev libclang-rt-dev python3 e2fsprogs kmod mount procps psmisc netcat-openbsd curl iproute2 \
-              util-linux strace gdb btrfs-progs git bubblewrap python3-pip python3-setuptools python3-wheel jupyter-server python3-prometheus-client
+              util-linux strace gdb btrfs-progs git bubblewrap python3-pip python3-setuptools python3-wheel jupyter-server uvicorn python3-prometheus-client
 DEPS_DEMO  := python3 procps
 DEPS_VM    := qemu-system-x86 kmod python3 debian-archive-keyring
 
@@ -209,6 +210,9 @@ bench: all tests ## exec latency beside posix_spawn, nsenter, unshare, bubblewra
 
 bench-loads: all tests ## what a command takes while another context does its worst (VM=6.12: in a VM)
 	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --plain --) tests/bench/loads --build $(O)
+
+bench-ports: all tests ## what guarding ports costs a socket where the kernel takes no LSM programs (VM=6.12-nobpf: in a VM)
+	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --icount --plain --) tests/bench/ports --build $(O) $(if $(VM),--rounds 15)
 
 bench-hooks: all tests ## what the kernel hooks cost an operation (VM=6.12: in a VM)
 	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --icount --plain --) tests/bench/hooks --build $(O) $(if $(VM),--rounds 12)
@@ -309,7 +313,7 @@ clean: ## remove what was built
 	rm -rf $(O)
 
 .PHONY: all help FORCE clients install-clients install-strip demo check check-all check-unit check-integration check-vm check-sanitize sanitized-tests \
-        tests fuzz bench bench-hooks bench-loads deps deps-build deps-demo deps-test deps-vm lint lint-quick format format-check coverage install uninstall \
+        tests fuzz bench bench-hooks bench-loads bench-ports deps deps-build deps-demo deps-test deps-vm lint lint-quick format format-check coverage install uninstall \
         clean compile_commands.json
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

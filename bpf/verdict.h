@@ -20,6 +20,16 @@ static __always_inline int allow(__u32 hook)
 	return 0;
 }
 
+static __always_inline void count_denial(__u32 hook, bool enforced)
+{
+	struct moat_counter *c = bpf_map_lookup_elem(&counters, &hook);
+
+	if (c && enforced)
+		c->denied++;
+	else if (c)
+		c->would_deny++;
+}
+
 /*
  * The answer of a hook that refuses: -err, or 0 where the mode only records. Fails closed.
  * subject: who is refused; NULL for the running task. look: it was only not shown.
@@ -27,7 +37,6 @@ static __always_inline int allow(__u32 hook)
 static __always_inline int deny_as(const struct moat_subject *subject, __u32 hook, __s32 err,
 				   __u32 kind, __u64 object, bool look)
 {
-	struct moat_counter *c = bpf_map_lookup_elem(&counters, &hook);
 	const struct moat_settings *s = moat_settings();
 	bool enforced = !s || s->mode == MOAT_MODE_ENFORCE;
 	struct moat_event e = {
@@ -41,10 +50,7 @@ static __always_inline int deny_as(const struct moat_subject *subject, __u32 hoo
 
 	if (s && s->mode == MOAT_MODE_OFF)
 		return 0;
-	if (c && enforced)
-		c->denied++;
-	else if (c)
-		c->would_deny++;
+	count_denial(hook, enforced);
 	record(&e, subject, look);
 	return enforced ? verdict : 0;
 }

@@ -204,6 +204,11 @@ enum moat_mode {
 	MOAT_MODE_ENFORCE = 2,
 };
 
+/*
+ * `execs`, for the programs of cgroups, which know no labels: key, the number of a command's cgroup; value, its
+ * struct moat_label, which says for records whose command it is.
+ */
+
 /* The one element of `settings`. */
 struct moat_settings {
 	__u32 mode;          /* enum moat_mode */
@@ -212,10 +217,11 @@ struct moat_settings {
 };
 
 /*
- * The hooks, once: name of the LSM hook, the surface it guards, the errno it answers with.
- * The enum, the names in /metrics and the audit log, and the counters all come from here.
+ * The hooks, once: name of the LSM hook, or that of cgroups behind cgroup_ (bpf/cgroup.bpf.c), the surface it
+ * guards, the errno it answers with. The enum, the names in /metrics and the audit log, and the counters all
+ * come from here.
  */
-#define MOAT_HOOKS(X)                                                                              \
+#define MOAT_LSM_HOOKS(X)                                                                          \
 	X(task_alloc, "label", EPERM)                                                              \
 	X(task_kill, "signals", EPERM)                                                             \
 	X(file_set_fowner, "signals", EPERM)                                                       \
@@ -288,6 +294,17 @@ struct moat_settings {
 	X(kernel_module_request, "self", EPERM)                                                    \
 	X(key_alloc, "self", EPERM)                                                                \
 	X(key_permission, "self", EPERM)
+
+#define MOAT_CGROUP_HOOKS(X)                                                                       \
+	X(cgroup_bind4, "ports", EADDRINUSE)                                                       \
+	X(cgroup_bind6, "ports", EADDRINUSE)                                                       \
+	X(cgroup_connect4, "reach", ECONNREFUSED)                                                  \
+	X(cgroup_connect6, "reach", ECONNREFUSED)                                                  \
+	X(cgroup_sendmsg4, "reach", ECONNREFUSED)                                                  \
+	X(cgroup_sendmsg6, "reach", ECONNREFUSED)                                                  \
+	X(cgroup_sock_create, "reach", EPROTONOSUPPORT)
+
+#define MOAT_HOOKS(X) MOAT_LSM_HOOKS(X) MOAT_CGROUP_HOOKS(X)
 
 enum moat_hook {
 #define MOAT_HOOK_ENUM(name, surface, err) MOAT_HOOK_##name,

@@ -21,7 +21,7 @@ from lib.session import SPARE_PORT
 from lib.tap import test
 from test_bpf import bpftool, pins
 
-with open(os.path.join(places.SOURCE, "bpf/record.bpf.c"), encoding="utf-8") as _file:
+with open(os.path.join(places.SOURCE, "bpf/record.h"), encoding="utf-8") as _file:
     RECORDS_PER_SECOND = int(re.search(r"#define RECORDS_PER_WINDOW (\d+)", _file.read())[1])
 
 

@@ -32,7 +32,12 @@ def commands(text):
     return [line for line in lines if line.strip()]
 
 
+PROGRAMS = ("import ", "const ", "daemon off;")  # of services: test_handed has them
+
+
 def kind(block):
+    if block.startswith(PROGRAMS):
+        return "program"
     return "configuration" if block.startswith("[") else "answer" if block.startswith("{") else "commands"
 
 

@@ -84,9 +84,11 @@ def like_status(session):
         name: float(name == mode) for name in ("off", "audit", "enforce")}
     assert value(found, "moat_build_info", version=status["version"]) == 1
     series = {tuple(dict(pairs).values()) for _, pairs in found["moat_verdicts_total"].samples}
-    assert series == {(hook, surface, verdict) for hook, surface, _ in places.hooks() for verdict in ("allowed", "denied", "would_deny")}
+    hooks = places.hooks() + places.hooks("CGROUP")
+    assert series == {(hook, surface, verdict) for hook, surface, _ in hooks for verdict in ("allowed", "denied", "would_deny")}
     if mode == "off":
-        assert not any(found["moat_verdicts_total"].samples.values())
+        counts = {dict(pairs)["hook"]: number for (_, pairs), number in found["moat_verdicts_total"].samples.items() if number}
+        assert all(hook.startswith("cgroup_") for hook in counts), counts
     total = sum(found["moat_execs_started_total"].samples.values())
     assert total == status["execs"]["started"], (total, status["execs"])
 

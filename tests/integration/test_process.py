@@ -394,3 +394,97 @@ def exec_stdin(session):
         assert cli.wait(60) == 0
     ran = moat(session, "exec", "-i", "--", "/bin/true", input=data)
     assert ran.returncode == 0 and not ran.stderr, ran
+
+
+# Waiting, signals and time limits
+
+def wait(session, identifier, **fields):
+    reply = session.api.request("POST", f"/v1/processes/{identifier}/wait", fields)
+    assert reply.status == 200, reply
+    return reply.json
+
+
+@test("wait answers when a command has ended, when all of it has, or when it has written a text, in pieces as well", needs=("moat",))
+def waiting(session):
+    identifier = session.api.start("/bin/sh", "-c", "printf rea; sleep 0.3; printf dy; (sleep 1.2; echo late >&2) & sleep 0.6; exit 4")
+    met = wait(session, identifier, **{"for": "output", "text": "ready"})
+    assert met["met"] is True and met["state"] == "running" and met["exitCode"] is None, met
+    assert wait(session, identifier, **{"for": "output", "text": "ready"})["met"] is True
+    ended = wait(session, identifier, **{"for": "exit"})
+    assert ended["met"] is True and (ended["exitCode"], ended["state"]) == (4, "background"), ended
+    assert wait(session, identifier, **{"for": "output", "text": "late"})["met"] is True
+    assert wait(session, identifier, **{"for": "tree"})["state"] == "ended"
+    assert wait(session, identifier, **{"for": "output", "text": "never"})["met"] is False
+    sleeper = session.api.start("/bin/sleep", "86458")
+    started = time.monotonic()
+    assert wait(session, sleeper, **{"for": "exit", "timeoutMs": 300})["met"] is False and time.monotonic() - started >= 0.3
+    end(session, sleeper)
+    for wrong in ({}, {"for": "x"}, {"for": "output"}, {"for": "exit", "text": "x"}, {"for": "output", "text": "x" * 4097},
+                  {"for": "exit", "timeoutMs": 0}):
+        assert session.api.request("POST", f"/v1/processes/{sleeper}/wait", wrong).status == 400, wrong
+
+
+@test("a text is found also where it lies across the pieces that are read, and not where it is lost", needs=("moat",), timeout=60)
+def waiting_for_text(session):
+    script = "import sys, time\nfor n in range(40): sys.stdout.write('x' * 65533 + '<%d>' % n)\nsys.stdout.flush(); time.sleep(86459)"
+    identifier = session.api.start(places.PYTHON, "-c", script)
+    assert wait(session, identifier, **{"for": "output", "text": "x<39>", "timeoutMs": 60000})["met"] is True
+    for text in ("x<0>x", "x<2>x", "x<38>x"):
+        assert wait(session, identifier, **{"for": "output", "text": text, "timeoutMs": 2000})["met"] is True, text
+    assert wait(session, identifier, **{"for": "output", "text": "x<10>x", "timeoutMs": 200})["met"] is False
+    end(session, identifier)
+
+
+@test("a signal goes to the command alone, to its group, or to all that it has started, in whatever session", needs=("moat",))
+def signals(session):
+    script = """
+import os, signal, sys, time
+def say(who):
+    signal.signal(signal.SIGUSR1, lambda *_: os.write(1, who.encode()))
+    os.write(1, b'+')
+    while True: time.sleep(0.05)
+if not os.fork(): say('g')
+if not os.fork():
+    os.setsid()
+    say('t')
+say('m')
+"""
+    identifier = session.api.start(places.PYTHON, "-c", script)
+    procs.wait_until(lambda: session.api.process(identifier)["stdout"] == "+++", 20, "all three")
+    heard = ""
+    for to, who in (("main", "m"), ("group", "gm"), ("tree", "gmt")):
+        assert session.api.request("POST", f"/v1/processes/{identifier}/signal", {"signal": "USR1", "to": to}).status == 200
+        procs.wait_until(lambda heard=heard, who=who: len(session.api.process(identifier)["stdout"]) == 3 + len(heard + who), 10, to)
+        new = session.api.process(identifier)["stdout"][3 + len(heard):]
+        assert "".join(sorted(new)) == who, (to, new)
+        heard += who
+    assert code(session.api.request("POST", f"/v1/processes/{identifier}/signal", {"signal": "USR1", "to": "x"})) == (400, "BAD_VALUE")
+    end(session, identifier)
+
+
+@test("with killSignal a time limit asks all of it first, and what does not end is killed; without it is killed at once", needs=("moat",),
+      timeout=60)
+def gentle(session):
+    body = "import os, signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: (os.write(1, b'asked'), sys.exit(5)))\ntime.sleep(86460)"
+    result = session.exec(places.PYTHON, "-c", body, timeoutMs=2000, killSignal="TERM", killAfterMs=60000)
+    assert (result.out, result.exit, result.timed_out) == ("asked", 5, True), result
+    script = "trap 'echo asked' TERM; setsid sh -c 'trap \"echo child\" TERM; while :; do sleep 0.1; done' & while :; do sleep 0.1; done"
+    result = session.exec("/bin/sh", "-c", script, timeoutMs=1500, killSignal="SIGTERM", killAfterMs=1500)
+    assert result.timed_out and result.signal == "SIGKILL" and set(result.out.split()) == {"asked", "child"}, result
+    result = session.exec(places.PYTHON, "-c", body, timeoutMs=1000)
+    assert result.timed_out and (result.signal, result.out) == ("SIGKILL", ""), result
+
+
+@test("moat wait, moat kill --to and moat exec --kill-signal do the same", needs=("moat",), timeout=60)
+def waiting_cli(session):
+    identifier = session.api.start("/bin/sh", "-c", "trap 'exit 6' USR1; echo ready; while :; do sleep 0.1; done")
+    assert moat(session, "wait", "--output", "ready", identifier).returncode == 0
+    assert moat(session, "wait", "--timeout", "200ms", identifier).returncode == 124
+    assert moat(session, "kill", "-s", "USR1", "--to", "main", identifier).returncode == 0
+    assert moat(session, "wait", identifier).returncode == moat(session, "wait", "--tree", identifier).returncode == 6
+    assert moat(session, "wait", "--output", "never", identifier).returncode == 1
+    assert json.loads(moat(session, "wait", "--json", identifier).stdout)["met"] is True
+    ran = moat(session, "exec", "--timeout", "1", "--kill-signal", "TERM", "--kill-after", "30s", "--", "/bin/sh", "-c",
+               "trap 'echo asked; exit 3' TERM; while :; do sleep 0.1; done")
+    assert (ran.returncode, ran.stdout) == (124, b"asked\n"), ran
+    assert moat(session, "kill", "-s", "TERM", "--to", "all", identifier).returncode == 125

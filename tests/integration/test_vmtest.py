@@ -142,8 +142,12 @@ def shares(_session):
         there = {each.function.__name__ for each in tap.registered if each.module == module}
         assert set(given) <= set(known) and reason, (module, functions)
         assert there and (functions == "*" or set(functions.split()) <= there), f"{module}: {functions} of {sorted(there)}"
+    for module, functions in kernels.ONLY.items():
+        there = {each.function.__name__ for each in tap.registered if each.module == module}
+        assert there and (functions == "*" or set(functions.split()) <= there), (module, functions)
+    assert kernels.WITHOUT_BPF in known
     taken = [each for each in tap.registered if "lsm" in each.needs and any(row[1] == "*" for row in kernels.rows(each))]
     assert not taken, [each.name for each in taken]
     for each in tap.registered:
         if "lsm" in each.needs:
-            assert any(kernels.here(each, kernel) for kernel in known), f"{each.name} runs nowhere"
+            assert any(kernels.here(each, kernel) for kernel in known if kernel != kernels.WITHOUT_BPF), f"{each.name} runs nowhere"

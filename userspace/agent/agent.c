@@ -18,10 +18,12 @@
 #include "agent/own_files.h"
 #include "agent/service/reserved_ports.h"
 #include "agent/state_dir.h"
+#include "agent/workspaces.h"
 #include "base/log.h"
 
 #define OPENED_LATER 32 /* by all modules, without kernel programs */
 #define REAP_AGAIN (10 * NSEC_PER_MSEC)
+#define WORKSPACES_PATIENCE (10 * NSEC_PER_SEC) /* a file system may never answer */
 
 struct run {
 	struct agent agent;
@@ -32,6 +34,8 @@ struct run {
 	int signals;
 	struct loop_source signal_source;
 	struct loop_timer reap_again;
+	struct workspaces workspaces;
+	struct loop_timer patience;
 };
 
 /* Stopping */
@@ -53,6 +57,7 @@ static void begin_stop(struct run *run, int exit_status)
 	agent->stopping = true;
 	agent->exit_status = exit_status;
 	notify_send(&run->notify, "STOPPING=1");
+	workspaces_stop(&run->workspaces);
 	api_drain(agent->api);
 	execs_close(agent->execs);
 	agent->execs = NULL;
@@ -66,6 +71,13 @@ static void on_all_exited(int wait_status, void *data)
 
 	log_info("every service has ended");
 	begin_stop(data, status);
+}
+
+static void on_port_held(const char *service, uint16_t port, const char *who, void *data)
+{
+	const struct run *run = data;
+
+	audit_record_port_held(run->agent.audit, service, port, who);
 }
 
 /* The control plane is there when every service has been. */
@@ -251,6 +263,17 @@ static void warn_of_secrets(struct context *c, void *data)
 	}
 }
 
+/* For its ports and what looks at them, where they are to be bound by the agent. */
+static unsigned descriptors_of_ports(const struct config *config)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < config->n_services; i++)
+		if (config->services[i].listen == LISTEN_YES)
+			n += (unsigned)config->services[i].n_ports + 1;
+	return n;
+}
+
 /* Before anything is open: what is not enough by then is not, whatever the kernel programs take. */
 static int check_descriptors(const struct config *config, struct failure *f)
 {
@@ -259,7 +282,23 @@ static int check_descriptors(const struct config *config, struct failure *f)
 	int r = descriptors_count(&used, &limit);
 
 	return r < 0 ? fail(f, -r, "cannot count the open descriptors") :
-		       descriptors_share(config, used + OPENED_LATER, limit, &shares, f);
+		       descriptors_share(config, used + OPENED_LATER + descriptors_of_ports(config),
+					 limit, &shares, f);
+}
+
+/* What the LSM programs would, where there are none. */
+static void guard_ports(struct agent *agent)
+{
+	enforce_guard_cgroup(agent->enforce, agent->config, cgroups_instance(agent->cgroups),
+			     cgroups_user(agent->cgroups));
+	if (enforce_active(agent->enforce))
+		return;
+	malloc_trim(0);
+	if (enforce_guards_ports(agent->enforce))
+		log_info("ports of services are guarded, by programs of user code's cgroup");
+	else
+		log_warning("ports of services are not guarded: %s",
+			    enforce_guards_reason(agent->enforce));
 }
 
 /* When all that stays open is: the rest is shared out. */
@@ -285,7 +324,8 @@ static int open_modules(struct run *run, struct failure *f)
 	struct agent *agent = &run->agent;
 	struct config *config = agent->config;
 	const struct probe_result *obstacle = probe_obstacle(&agent->probes, true);
-	const struct services_callbacks callbacks = { on_all_exited, on_all_ready, run };
+	const struct services_callbacks callbacks = { on_all_exited, on_port_held, on_all_ready,
+						      run };
 	int r = loop_new(&agent->loop);
 
 	if (r < 0)
@@ -306,6 +346,8 @@ static int open_modules(struct run *run, struct failure *f)
 			       agent, &agent->audit, f);
 	if (r == 0)
 		r = cgroups_open(config, agent->loop, &agent->cgroups, f);
+	if (r == 0)
+		guard_ports(agent);
 	if (r == 0 && cgroups_have_memory(agent->cgroups))
 		tables_raise();
 	if (r == 0) {
@@ -339,6 +381,7 @@ static void close_modules(struct run *run)
 	struct agent *agent = &run->agent;
 
 	agent->stopping = true;
+	workspaces_stop(&run->workspaces);
 	if (agent->api)
 		api_drain(agent->api);
 	if (agent->execs)
@@ -355,11 +398,36 @@ static void close_modules(struct run *run)
 	state_dir_unlock(agent->config->state_dir, &run->lock);
 	if (agent->loop) {
 		loop_timer_cancel(agent->loop, &run->reap_again);
+		loop_timer_cancel(agent->loop, &run->patience);
 		loop_remove(agent->loop, &run->signal_source);
 	}
 	close_fd(&run->signals);
 	notify_close(&run->notify);
 	loop_free(agent->loop);
+}
+
+static void on_workspaces(void *data)
+{
+	struct run *run = data;
+
+	loop_timer_cancel(run->agent.loop, &run->patience);
+	api_hold(run->agent.api, false);
+}
+
+/* They go on being made, but clients wait no longer. */
+static void on_patience(struct loop_timer *timer)
+{
+	api_hold(container_of(timer, struct run, patience)->agent.api, false);
+}
+
+static void make_workspaces(struct run *run)
+{
+	struct agent *agent = &run->agent;
+
+	if (loop_timer_set(agent->loop, &run->patience, WORKSPACES_PATIENCE, on_patience) == 0)
+		api_hold(agent->api, true);
+	workspaces_start(&run->workspaces, agent->config, agent->execs, agent->loop, on_workspaces,
+			 run);
 }
 
 int agent_run(struct config *config, const struct probe_report *probes)
@@ -378,6 +446,7 @@ int agent_run(struct config *config, const struct probe_report *probes)
 		r = open_modules(&run, &f);
 	if (r == 0) {
 		run.started = true;
+		make_workspaces(&run);
 		services_start(run.agent.services);
 		r = loop_run(run.agent.loop);
 		if (r < 0)

@@ -56,6 +56,17 @@ static void print_context(const json_t *event)
 	putchar('\n');
 }
 
+/* A port of a service that somebody else has. */
+static void print_port(const json_t *event)
+{
+	printf("%lld %s port-held: service ", (long long)member_number(event, "seq"),
+	       member_text(event, "time"));
+	print_safe(member_text(event, "service"));
+	printf(", port %lld: ", (long long)member_number(event, "port"));
+	print_safe(member_text(event, "holder"));
+	putchar('\n');
+}
+
 static void print_event(const char *line, size_t len)
 {
 	json_t *event JSON_OWNED = answer_decode(line, len);
@@ -72,6 +83,8 @@ static void print_event(const char *line, size_t len)
 		print_mode(event);
 	else if (strcmp(type, "secret-name") == 0 || strcmp(type, "session-expired") == 0)
 		print_context(event);
+	else if (strcmp(type, "port-held") == 0)
+		print_port(event);
 }
 
 static int print_stream(struct cli *cli, const char *path)

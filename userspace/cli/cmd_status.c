@@ -125,6 +125,10 @@ static void print_layers(struct cli *cli, const json_t *root, bool verbose)
 	json_object_foreach(layers, name, layer) {
 		printf("  %-12s", name);
 		print_word(cli, member_text(layer, "state"));
+		if (*member_text(layer, "reason")) {
+			fputs(": ", stdout);
+			print_safe(member_text(layer, "reason"));
+		}
 		putchar('\n');
 		json_array_foreach(json_object_get(layer, "checks"), i, check) {
 			bool ok = json_is_true(json_object_get(check, "ok"));

@@ -29,6 +29,8 @@ const char help_exec[] =
 	"      --no-isolation    run among the others of the context also with variables, which\n"
 	"                        they can then read: for configuration, not for secrets\n"
 	"      --timeout TIME    kill it and all its children after TIME: 500ms, 30s, 5m, 2h\n"
+	"      --kill-signal SIGNAL   begin with this signal to all of it when the time is over,\n"
+	"      --kill-after TIME      and kill it so much later (5s)\n"
 	"  -i, --stdin           send it what is on stdin, as it comes (with --detach and --json\n"
 	"                        read to its end first, at most 1 MiB)\n"
 	"  -d, --detach          do not wait; print its id\n"
@@ -54,7 +56,9 @@ enum {
 	OPTION_TIMEOUT,
 	OPTION_NO_ISOLATION,
 	OPTION_SESSION,
-	OPTION_ID
+	OPTION_ID,
+	OPTION_KILL_SIGNAL,
+	OPTION_KILL_AFTER,
 };
 
 static int parse_option(struct exec_options *o, int option)
@@ -84,6 +88,13 @@ static int parse_option(struct exec_options *o, int option)
 	case 'd':
 		o->detach = true;
 		return 0;
+	case OPTION_KILL_SIGNAL:
+		o->kill_signal = parse_signal(optarg);
+		return o->kill_signal < 0 ? usage_error(own_name, "not a signal: %s", optarg) : 0;
+	case OPTION_KILL_AFTER:
+		if (parse_duration(optarg, &o->kill_after_ms) < 0)
+			return usage_error(own_name, "not a time: %s (500ms, 30s, 5m, 2h)", optarg);
+		return 0;
 	case OPTION_TIMEOUT:
 		if (parse_duration(optarg, &o->timeout_ms) < 0)
 			return usage_error(own_name, "not a time: %s (500ms, 30s, 5m, 2h)", optarg);
@@ -106,6 +117,8 @@ bool exec_options_parse(struct cli *cli, int argc, char **argv, struct exec_opti
 		{ "secure", no_argument, NULL, OPTION_SECURE },
 		{ "no-isolation", no_argument, NULL, OPTION_NO_ISOLATION },
 		{ "timeout", required_argument, NULL, OPTION_TIMEOUT },
+		{ "kill-signal", required_argument, NULL, OPTION_KILL_SIGNAL },
+		{ "kill-after", required_argument, NULL, OPTION_KILL_AFTER },
 		{ "stdin", no_argument, NULL, 'i' },
 		{ "detach", no_argument, NULL, 'd' },
 		{ 0 },
@@ -227,6 +240,10 @@ int exec_options_body(const struct exec_options *o, char **ret_body)
 		json_object_set_new(body, "isolated", json_boolean(o->secure));
 	if (o->timeout_ms)
 		json_object_set_new(body, "timeoutMs", json_integer((json_int_t)o->timeout_ms));
+	if (o->kill_signal)
+		json_object_set_new(body, "killSignal", json_integer(o->kill_signal));
+	if (o->kill_after_ms)
+		json_object_set_new(body, "killAfterMs", json_integer((json_int_t)o->kill_after_ms));
 	if (o->detach)
 		json_object_set_new(body, "wait", json_false());
 	else /* who reads us decides how fast, as in any pipeline */

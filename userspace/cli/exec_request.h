@@ -14,6 +14,8 @@ struct exec_options {
 	bool secure, no_isolation, input, detach;
 	bool input_live; /* set before the body is made: stdin is sent as it comes */
 	uint64_t timeout_ms; /* 0: none */
+	uint64_t kill_after_ms; /* the same */
+	int kill_signal;
 	char **argv;         /* borrowed */
 	bool run;            /* set before they are parsed: argv is one command string */
 };

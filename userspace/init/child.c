@@ -236,6 +236,15 @@ static long child_prepare(const struct spawn_request *r, int *report, enum init_
 {
 	long e;
 
+	*step = INIT_STEP_SURROUNDINGS;
+	e = r->own_tmp ? child_tmp() : 0;
+	if (e < 0)
+		return e;
+	/* In a domain that is older than its scopes nothing can be mounted, so this is after what is. */
+	*step = INIT_STEP_DOMAIN;
+	e = r->own_domain ? raw(SYS_landlock_restrict_self, INIT_RULESET_FD, 0) : 0;
+	if (e < 0)
+		return e;
 	*step = INIT_STEP_DESCRIPTORS;
 	e = child_descriptors(r, report);
 	if (e < 0)
@@ -246,10 +255,6 @@ static long child_prepare(const struct spawn_request *r, int *report, enum init_
 		return e;
 	*step = INIT_STEP_SIGNALS;
 	e = child_signals();
-	if (e < 0)
-		return e;
-	*step = INIT_STEP_SURROUNDINGS;
-	e = r->own_tmp ? child_tmp() : 0;
 	if (e < 0)
 		return e;
 	*step = INIT_STEP_NO_NEW_PRIVS;

@@ -49,8 +49,13 @@ def check_names(names):
     return names or known
 
 
+def fetched_as(name):
+    """The row of the table that a kernel is fetched by: its own, or the one that it is `of`, booted with other parameters."""
+    return table()["kernels"][name].get("of", name)
+
+
 def kernel_dir(name):
-    return os.path.join(root(), "kernels", name)
+    return os.path.join(root(), "kernels", fetched_as(name))
 
 
 def tools_dir():
@@ -65,11 +70,13 @@ def kernel(name):
     except FileNotFoundError:
         return None
     facts["dir"] = kernel_dir(name)
+    facts["append"] = table()["kernels"][name].get("append", "")
     return facts
 
 
 def stands_in(name, release):
     """What to say behind the release of a kernel that is not of the series it is named for; else nothing."""
+    name = fetched_as(name)
     return "" if release.startswith(name + ".") else f" (for {name}, which Debian no longer has)"
 
 

@@ -78,13 +78,13 @@ def quoted(path):
     return path.replace(",", ",,")
 
 
-def kernel_parameters(options, emulated):
+def kernel_parameters(kernel, options, emulated):
     words = ["console=ttyS0", "panic=-1", "oops=panic"]
     if emulated:
         # With libraries at the same addresses every time, code that was translated for one process serves the next:
         # starting a program takes 18 ms rather than 43 ms.
         words.append("norandmaps")
-    return " ".join(words + [options.append]).strip()
+    return " ".join([*words, kernel["append"], options.append]).strip()
 
 
 def qemu_command(kernel, files, options, acceleration):
@@ -93,7 +93,7 @@ def qemu_command(kernel, files, options, acceleration):
         QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-machine", "q35", *acceleration,
         "-cpu", "max", "-m", options.memory, "-smp", str(options.cpus),
         "-kernel", os.path.join(kernel["dir"], "vmlinuz"), "-initrd", files["initramfs"],
-        "-append", kernel_parameters(options, "kvm" not in acceleration),
+        "-append", kernel_parameters(kernel, options, "kvm" not in acceleration),
         "-serial", "file:" + files["console"], "-device", "virtio-serial-pci",
         "-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap",
         "-device", "virtio-9p-pci,fsdev=root,mount_tag=/dev/root",

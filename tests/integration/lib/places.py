@@ -40,8 +40,9 @@ def jupyter():
     return JUPYTER if os.access(JUPYTER, os.X_OK) else None
 
 
-def hooks():
-    """The hooks in the order of the counters, as (name, surface, errno): from the header that the programs use."""
+def hooks(kind="LSM"):
+    """Those of the LSM, or of cgroups ("CGROUP"), in the order of the counters, as (name, surface, errno): from the header that the
+    programs use."""
     with open(os.path.join(SOURCE, "include/moat/abi.h"), encoding="utf-8") as file:
-        body = re.search(r"#define MOAT_HOOKS\(X\)(.*?)\n\n", file.read(), re.S)[1]
+        body = re.search(rf"#define MOAT_{kind}_HOOKS\(X\)(.*?)\n\n", file.read(), re.S)[1]
     return re.findall(r'X\((\w+), "(\w+)", (\w+)\)', body)

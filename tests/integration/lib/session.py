@@ -21,7 +21,7 @@ import tempfile
 import time
 import urllib.request
 
-from lib import attempts, moatd, places, procs
+from lib import attempts, kernels, moatd, places, procs
 from lib.tap import Skip
 
 
@@ -75,10 +75,12 @@ class Session:
             self.missing("Bun is not installed: make deps-test")
         if "jupyter" in needs and not places.jupyter():
             self.missing("Jupyter is not installed: make deps-test")
-        if needs & {"moat", "lsm", "jupyter", "bun"}:
+        if needs & {"moat", "lsm", "ports", "jupyter", "bun"}:
             self.start()
         if "lsm" in needs:
             self.need_lsm()
+        if "ports" in needs and not self.enforced and not self.guarded_by_cgroup:
+            self.missing("nothing guards ports here: " + self.status()["layers"]["cgroup"]["reason"])
         if "bun" in needs or "http" in needs:
             self.agent.wait_ready("http", 60)
         if "jupyter" in needs:
@@ -98,6 +100,11 @@ class Session:
     def enforced(self):
         return self.status()["enforcement"]["active"]
 
+    @property
+    def guarded_by_cgroup(self):
+        """Whether programs of user code's cgroup stand in for the LSM's."""
+        return self.status()["layers"]["cgroup"]["state"] == "active"
+
     def status(self):
         if "status" not in self.memory:
             self.memory["status"] = self.api.get("/v1/status")
@@ -111,7 +118,7 @@ class Session:
 
     def http_command(self):
         bun = places.bun(self.build)
-        if bun:
+        if bun and self.vm != kernels.WITHOUT_BPF:  # there time is short, and it is not about real programs
             return f"{bun} run {places.CONTROL_PLANE}/server.ts"
         return f"{places.PYTHON} {places.CONTROL_PLANE}/server.py"
 
@@ -246,7 +253,7 @@ env = CONTROL_PLANE_SECRET={SECRET}
             return
         if self.vm:
             count_pids_from(PIDS_FROM)
-        agent = moatd.Moatd(self.build, self.instance, self.sections(), "require" if self.vm else "best-effort",
+        agent = moatd.Moatd(self.build, self.instance, self.sections(), "require" if self.vm and self.vm != kernels.WITHOUT_BPF else "best-effort",
                             whole_machine=bool(self.vm), scratch=self.scratch)
         started = time.monotonic()
         try:

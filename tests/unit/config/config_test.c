@@ -67,64 +67,64 @@ static struct config *accepted(const char *text)
 	return config;
 }
 
-static const char everything[] =
-	"\xef\xbb\xbf# comment\n"
-	"; another\n"
-	"\n"
-	"[moat]\r\n"
-	"instance = box-1\r\n"
-	"state_dir=/run/box/\n"
-	"\tsocket = /run/box/api.sock   \n"
-	"pin_dir = /sys/fs/bpf/box\n"
-	"cgroup_dir = /sys/fs/cgroup/box\n"
-	"audit_log = /var/log/moat.log\n"
-	"enforce = audit\n"
-	"keep_pins = yes\n"
-	"namespace_idle = 90\n"
-	"user_memory_max = 3G\n"
-	"user_pids_max = 4000\n"
-	"user_cpu_max = infinity\n"
-	"memory_reserve = 100M\n"
-	"device = 195:*\n"
-	"device = 10:232\n"
-	"device = //dev/dri//renderD128\n"
-	"hide = /srv//secrets/\n"
-	"protect_resolver = no\n"
-	"[service web]\n"
-	"  command = bun run 'a ; b' ';' x \\; \"\\\"q\\\\\" '' '#' y\n"
-	"  port = 8080\n"
-	"  port = 5353/udp\n"
-	"  port = 5353/tcp\n"
-	"  reachable = yes\n"
-	"  ready = tcp:8080\n"
-	"  restart = on-failure\n"
-	"  env = A=b\n"
-	"  env = B=\n"
-	"  env = C=b = c ; d\n"
-	"  env = A=e\n"
-	"  directory = /srv\n"
-	"  protect = /srv/code/\n"
-	"  protect = //etc///web.conf//\n"
-	"  protect = /\n"
-	"  env = HOME=/data/home\n"
-	"  shares = /data/\n"
-	"  shares = /data/home\n"
-	"  follow = yes\n"
-	"  start_timeout = 90\n"
-	"  protect = @system\n"
-	"  hide = /srv/web/.env\n"
-	"[context aws]\n"
-	"namespace = private\n"
-	"pid = shared\n"
-	"capabilities = cap_chown, CAP_KILL\n"
-	"no_new_privs = no\n"
-	"env = K=v\n"
-	"directory = /home\n"
-	"memory_max = 65536K\n"
-	"pids_max = 1\n"
-	"cpu_max = 1.25\n"
-	"[context default]\n"
-	"capabilities = none";
+static const char everything[] = "\xef\xbb\xbf# comment\n"
+				 "; another\n"
+				 "\n"
+				 "[moat]\r\n"
+				 "instance = box-1\r\n"
+				 "state_dir=/run/box/\n"
+				 "\tsocket = /run/box/api.sock   \n"
+				 "pin_dir = /sys/fs/bpf/box\n"
+				 "cgroup_dir = /sys/fs/cgroup/box\n"
+				 "audit_log = /var/log/moat.log\n"
+				 "enforce = audit\n"
+				 "keep_pins = yes\n"
+				 "namespace_idle = 90\n"
+				 "user_memory_max = 3G\n"
+				 "user_pids_max = 4000\n"
+				 "user_cpu_max = infinity\n"
+				 "memory_reserve = 100M\n"
+				 "device = 195:*\n"
+				 "device = 10:232\n"
+				 "device = //dev/dri//renderD128\n"
+				 "hide = /srv//secrets/\n"
+				 "protect_resolver = no\n"
+				 "[service web]\n"
+				 "  command = bun run 'a ; b' ';' x \\; \"\\\"q\\\\\" '' '#' y\n"
+				 "  port = 8080\n"
+				 "  port = 5353/udp\n"
+				 "  port = 5353/tcp\n"
+				 "  reachable = yes\n"
+				 "  ready = tcp:8080\n"
+				 "  restart = on-failure\n"
+				 "  env = A=b\n"
+				 "  env = B=\n"
+				 "  env = C=b = c ; d\n"
+				 "  env = A=e\n"
+				 "  directory = /srv\n"
+				 "  protect = /srv/code/\n"
+				 "  protect = //etc///web.conf//\n"
+				 "  protect = /\n"
+				 "  env = HOME=/data/home\n"
+				 "  shares = /data/\n"
+				 "  shares = /data/home\n"
+				 "  follow = yes\n"
+				 "  start_timeout = 90\n"
+				 "  listen = ::1\n"
+				 "  protect = @system\n"
+				 "  hide = /srv/web/.env\n"
+				 "[context aws]\n"
+				 "namespace = private\n"
+				 "pid = shared\n"
+				 "capabilities = cap_chown, CAP_KILL\n"
+				 "no_new_privs = no\n"
+				 "env = K=v\n"
+				 "directory = /home\n"
+				 "memory_max = 65536K\n"
+				 "pids_max = 1\n"
+				 "cpu_max = 1.25\n"
+				 "[context default]\n"
+				 "capabilities = none";
 
 static void every_key_is_read(void **state)
 {
@@ -188,6 +188,8 @@ static void every_key_is_read(void **state)
 	assert_int_equal(strv_len(s->shares), 2);
 	assert_true(s->follow);
 	assert_int_equal(s->start_timeout_s, 90);
+	assert_int_equal(s->listen, LISTEN_YES);
+	assert_string_equal(s->listen_address, "::1");
 	config_service_places(s, &places);
 	assert_string_equal(places.guarded[0], "/srv");
 	assert_null(places.guarded[1]);
@@ -246,16 +248,20 @@ static void every_key_of_a_context_is_written_as_it_can_be_given(void **state)
 		{ "directory", "null", "\"/home\"" },
 		{ "show", "[]", "[\"/a\",\"/b\"]" },
 		{ "home", "null", "\"/h\"" },
+		{ "workspace", "null", "\"/w\"" },
 		{ "tmp", "\"shared\"", "\"private\"" },
+		{ "seccomp", "\"on\"", "\"off\"" },
 		{ "careful", "true", "false" },
 		{ "memory_max", "null", "67108864" },
 		{ "pids_max", "null", "\"infinity\"" },
 		{ "cpu_max", "null", "\"1.250\"" },
 	};
-	CLEANUP(config_freep) struct config *c = accepted(
+	CLEANUP(config_freep)
+	struct config *c = accepted(
 		"[context a]\nnamespace = private\npid = shared\ncapabilities = cap_kill cap_chown\n"
 		"no_new_privs = no\nenv = K=v\ndirectory = /home\nshow = /a\nshow = /b\nhome = /h\n"
-		"tmp = private\ncareful = no\nmemory_max = 64M\npids_max = infinity\ncpu_max = 1.25\n");
+		"workspace = /w\n"
+		"tmp = private\nseccomp = off\ncareful = no\nmemory_max = 64M\npids_max = infinity\ncpu_max = 1.25\n");
 	struct config_context *a = &c->contexts[1];
 
 	(void)state;
@@ -374,10 +380,8 @@ static const struct {
 	{ "port = 80\n", 1, "key port stands in no section" },
 	{ "\n\n[servce a]\n", 3,
 	  "unknown section: there are [moat], [service NAME] and [context NAME]" },
-	{ "[moat x]\n", 1,
-	  "unknown section: there are [moat], [service NAME] and [context NAME]" },
-	{ "[]\n", 1,
-	  "unknown section: there are [moat], [service NAME] and [context NAME]" },
+	{ "[moat x]\n", 1, "unknown section: there are [moat], [service NAME] and [context NAME]" },
+	{ "[]\n", 1, "unknown section: there are [moat], [service NAME] and [context NAME]" },
 	{ "[service a b]\n", 1,
 	  "unknown section: there are [moat], [service NAME] and [context NAME]" },
 	{ "[service]\n", 1,
@@ -401,15 +405,16 @@ static const struct {
 	{ "[moat]\nenforce = audit ; really\n", 2,
 	  "enforce must be require, best-effort or audit" },
 	{ "[moat]\nkeep_pins = true\n", 2, "keep_pins must be yes or no" },
-	{ "[moat]\nnamespace_idle = 0\n", 2, "namespace_idle must be a number of seconds from 1 to 86400" },
+	{ "[moat]\nnamespace_idle = 0\n", 2,
+	  "namespace_idle must be a number of seconds from 1 to 86400" },
 	{ "[moat]\nsession_idle = 86401\n", 2,
 	  "session_idle must be a number of seconds up to 86400, or 0 for none" },
-	{ "[moat]\nnamespace_idle = 1m\n", 2, "namespace_idle must be a number of seconds from 1 to 86400" },
+	{ "[moat]\nnamespace_idle = 1m\n", 2,
+	  "namespace_idle must be a number of seconds from 1 to 86400" },
 	{ "[moat]\nenforce = audit\nenforce = require\n", 3,
 	  "enforce is given twice in this section" },
 	{ "[moat]\n[moat]\n", 2, "section [moat] is there already, in line 1" },
-	{ SERVICE "\n[service a]\ncommand = y\n", 4,
-	  "service a is there already, in line 1" },
+	{ SERVICE "\n[service a]\ncommand = y\n", 4, "service a is there already, in line 1" },
 	{ "[context default]\n[context default]\n", 2,
 	  "context default is there already, in line 1" },
 	{ "[context b]\n[context b]\n", 2, "context b is there already, in line 1" },
@@ -429,18 +434,13 @@ static const struct {
 	{ "[service a]\ncommand = x 2>&1\n", 2,
 	  "command has a shell operator, and no shell runs it: quote it to pass it on" },
 	{ SERVICE "port = 0\n", 3, "port must be 1 to 65535, with /udp behind it for UDP" },
-	{ SERVICE "port = 65536\n", 3,
-	  "port must be 1 to 65535, with /udp behind it for UDP" },
+	{ SERVICE "port = 65536\n", 3, "port must be 1 to 65535, with /udp behind it for UDP" },
 	{ SERVICE "port = 99999999999999999999\n", 3,
 	  "port must be 1 to 65535, with /udp behind it for UDP" },
-	{ SERVICE "port = 80a\n", 3,
-	  "port must be 1 to 65535, with /udp behind it for UDP" },
-	{ SERVICE "port = -80\n", 3,
-	  "port must be 1 to 65535, with /udp behind it for UDP" },
-	{ SERVICE "port = 80/sctp\n", 3,
-	  "port must be 1 to 65535, with /udp behind it for UDP" },
-	{ SERVICE "port = 80, 81\n", 3,
-	  "port must be 1 to 65535, with /udp behind it for UDP" },
+	{ SERVICE "port = 80a\n", 3, "port must be 1 to 65535, with /udp behind it for UDP" },
+	{ SERVICE "port = -80\n", 3, "port must be 1 to 65535, with /udp behind it for UDP" },
+	{ SERVICE "port = 80/sctp\n", 3, "port must be 1 to 65535, with /udp behind it for UDP" },
+	{ SERVICE "port = 80, 81\n", 3, "port must be 1 to 65535, with /udp behind it for UDP" },
 	{ SERVICE "port =\n", 3, "port must be 1 to 65535, with /udp behind it for UDP" },
 	{ SERVICE "port = 80\nport = 80/tcp\n", 4, "port 80 is given twice" },
 	{ SERVICE "port = 80\n[service b]\ncommand = y\nport = 81\nport = 80\n", 7,
@@ -449,22 +449,29 @@ static const struct {
 	  "port 80 belongs to service a already (line 3)" },
 	{ SERVICE "ready = 80\n", 3, "ready must be tcp:PORT" },
 	{ SERVICE "ready = tcp:80/udp\n", 3, "ready must be tcp:PORT" },
-	{ SERVICE "ready = tcp:80\n", 3, "ready = tcp:80: the service has no such port, so nobody keeps it "
+	{ SERVICE "ready = tcp:80\n", 3,
+	  "ready = tcp:80: the service has no such port, so nobody keeps it "
 	  "free for it: port = 80" },
-	{ SERVICE "port = 80/udp\nready = tcp:80\n", 4, "ready = tcp:80: the service has no such port, so "
+	{ SERVICE "port = 80/udp\nready = tcp:80\n", 4,
+	  "ready = tcp:80: the service has no such port, so "
 	  "nobody keeps it free for it: port = 80" },
+	{ SERVICE "listen = yes\n", 3, "listen: the service has no port" },
+	{ SERVICE "port = 80\nlisten = localhost\n", 4,
+	  "listen must be yes, no, or an address such as 127.0.0.1 or ::1" },
 	{ SERVICE "start_timeout = 1m\n", 3,
 	  "start_timeout must be a number of seconds up to 86400, or 0 for none" },
 	{ SERVICE "start_timeout = 86401\n", 3,
 	  "start_timeout must be a number of seconds up to 86400, or 0 for none" },
 	{ SERVICE "directory = /\n", 3, "/ contains " SHARED_ROOT },
-	{ SERVICE "env = A=b\nenv = HOME=/var\n", 4, "/var contains /var/tmp, where user code writes, "
-	  ADVICE },
-	{ SERVICE "env = HOME=/root\n", 3, "/root contains the HOME of context default (/root), " ADVICE },
+	{ SERVICE "env = A=b\nenv = HOME=/var\n", 4,
+	  "/var contains /var/tmp, where user code writes, " ADVICE },
+	{ SERVICE "env = HOME=/root\n", 3,
+	  "/root contains the HOME of context default (/root), " ADVICE },
 	{ SERVICE "directory = /work\n[context c]\ndirectory = /work/c\n", 3,
 	  "/work contains the directory of context c (/work/c), " ADVICE },
 	{ SERVICE "env = HOME=root\n", 3, "HOME must be an absolute path" },
-	{ SERVICE "directory = /srv\nshares = /srv/a\n", 4, "shares /srv/a is about nothing: the service has "
+	{ SERVICE "directory = /srv\nshares = /srv/a\n", 4,
+	  "shares /srv/a is about nothing: the service has "
 	  "neither directory nor HOME there" },
 	{ SERVICE "shares = srv\n", 3, "shares must be an absolute path" },
 	{ "[service a]\ncommand = x $HOME\n", 2, EXPANDS },
@@ -472,9 +479,11 @@ static const struct {
 	{ "[service a]\ncommand = x --a=[b]\n", 2, EXPANDS },
 	{ "[service a]\ncommand = x `y`\n", 2, EXPANDS },
 	{ "[service a]\ncommand = ~/x\n", 2, EXPANDS },
-	{ "[service a]\ncommand = sh -c \"a\" # run a\n", 2, "command has a # outside of quotes, and there are "
+	{ "[service a]\ncommand = sh -c \"a\" # run a\n", 2,
+	  "command has a # outside of quotes, and there are "
 	  "no comments behind a value: quote it to pass it on" },
-	{ "[service a]\ncommand = A=b x\n", 2, "command begins with an assignment, and no shell makes it: there "
+	{ "[service a]\ncommand = A=b x\n", 2,
+	  "command begins with an assignment, and no shell makes it: there "
 	  "is env for that" },
 	{ SERVICE "restart = never\n", 3, "restart must be always, on-failure or no" },
 	{ SERVICE "directory = srv\n", 3, "directory must be an absolute path" },
@@ -492,14 +501,16 @@ static const struct {
 	{ "[moat]\ndevice = 10:\n", 2, "device must be MAJOR:MINOR, MAJOR:* or an absolute path" },
 	{ "[moat]\ndevice = 10:1 \n[moat]\n", 3, "section [moat] is there already, in line 1" },
 	{ "[moat]\ndevice = *:1\n", 2, "device must be MAJOR:MINOR, MAJOR:* or an absolute path" },
-	{ "[moat]\ndevice = 10:*x\n", 2, "device must be MAJOR:MINOR, MAJOR:* or an absolute path" },
-	{ "[moat]\ndevice = 4096:1\n", 2, "device must be MAJOR:MINOR, MAJOR:* or an absolute path" },
-	{ "[moat]\ndevice = 1:1048575\n", 2, "device must be MAJOR:MINOR, MAJOR:* or an absolute path" },
+	{ "[moat]\ndevice = 10:*x\n", 2,
+	  "device must be MAJOR:MINOR, MAJOR:* or an absolute path" },
+	{ "[moat]\ndevice = 4096:1\n", 2,
+	  "device must be MAJOR:MINOR, MAJOR:* or an absolute path" },
+	{ "[moat]\ndevice = 1:1048575\n", 2,
+	  "device must be MAJOR:MINOR, MAJOR:* or an absolute path" },
 	{ "[moat]\ndevice = /dev/../x\n", 2, "device must not have . or .. in the path" },
 	{ SERVICE "device = 10:232\n", 3, "unknown key device" },
 	{ "[context a]\nprotect = /etc\n", 2, "unknown key protect" },
-	{ "[context a]\nnamespace = host\n", 2,
-	  "namespace must be user, secure or private" },
+	{ "[context a]\nnamespace = host\n", 2, "namespace must be user, secure or private" },
 	{ "[context a]\npid = host\n", 2, "pid must be private or shared" },
 	{ "[context a]\ncapabilities = cap_nonsense\n", 2,
 	  "capabilities must be container-default, all, none, or names such as cap_chown" },

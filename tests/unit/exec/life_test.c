@@ -81,7 +81,7 @@ static void exec_ends_with_its_command_not_with_its_children(void **state)
 	unlink(go);
 	assert_true(r.info.background);
 	RUN_UNTIL(count_processes(mark) == 1);
-	assert_int_equal(exec_signal(r.exec, SIGTERM), -ESRCH);
+	assert_int_equal(exec_signal(r.exec, SIGTERM, EXEC_GROUP), -ESRCH);
 	assert_int_equal(exec_kill(r.exec), 0);
 	assert_all_gone(mark);
 	RUN_UNTIL((outcome_read(&r), !r.info.background));
@@ -125,7 +125,7 @@ static void signal_reaches_the_process_group(void **state)
 	assert_int_equal(start(&r, &(struct exec_request){ .argv = ARGV("/bin/sh", "-c", script) }),
 			 0);
 	RUN_UNTIL(r.started && count_processes(mark) == 2);
-	assert_int_equal(exec_signal(r.exec, SIGTERM), 0);
+	assert_int_equal(exec_signal(r.exec, SIGTERM, EXEC_GROUP), 0);
 	run_loop();
 	assert_int_equal(r.info.signal, SIGTERM);
 	assert_all_gone(mark);
@@ -154,7 +154,7 @@ static void stopped_command_is_waited_for_and_goes_on(void **state)
 	RUN_UNTIL(is_stopped(&r));
 	run_for(100);
 	assert_int_equal(r.ended, 0);
-	assert_int_equal(exec_signal(r.exec, SIGCONT), 0);
+	assert_int_equal(exec_signal(r.exec, SIGCONT, EXEC_GROUP), 0);
 	run_loop();
 	assert_int_equal(r.info.exit_code, 6);
 }
@@ -194,7 +194,7 @@ static void what_a_large_pipe_holds_is_taken_in_pieces(void **state)
 			 0);
 	/* It has ended; the rest waits for who reads its stream. */
 	RUN_UNTIL(exec_written(r.exec) == 1 << 20);
-	RUN_UNTIL(exec_signal(r.exec, 0) == -ESRCH);
+	RUN_UNTIL(exec_signal(r.exec, 0, EXEC_GROUP) == -ESRCH);
 	run_for(100);
 	assert_int_equal(exec_written(r.exec), 1 << 20);
 	assert_int_equal(r.ended, 0);

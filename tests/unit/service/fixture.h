@@ -28,7 +28,8 @@ static struct {
 	struct loop_timer deadline, tick;
 	bool (*until)(void);
 	bool timed_out, stopped;
-	unsigned all_exited, all_ready;
+	unsigned all_exited, all_ready, held;
+	char held_by[200];
 	int exit_status;
 	char dir[64], out[80];
 } t;
@@ -65,6 +66,7 @@ static int teardown(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(t.list); i++) {
 		strv_free(t.list[i].argv);
 		strv_free(t.list[i].env);
+		free(t.list[i].ports);
 	}
 	unlink(t.out);
 	/* No process, no cgroup, no file. */
@@ -99,9 +101,17 @@ static void on_all_ready(void *data)
 	t.all_ready++;
 }
 
+static void on_port_held(const char *service, uint16_t port, const char *who, void *data)
+{
+	assert_ptr_equal(data, &t);
+	t.held++;
+	snprintf(t.held_by, sizeof(t.held_by), "%s %u %s", service, port, who);
+}
+
 static void open_all(void)
 {
-	const struct services_callbacks callbacks = { on_all_exited, on_all_ready, &t };
+	const struct services_callbacks callbacks = { on_all_exited, on_port_held, on_all_ready,
+						      &t };
 	struct failure f = { 0 };
 
 	if (services_open(&t.config, t.cgroups, NULL, t.loop, &callbacks, &t.services, &f) < 0)

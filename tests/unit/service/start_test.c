@@ -84,8 +84,13 @@ static void somebody_else_on_the_port_does_not_make_it_ready(void **state)
 	assert_true(run_until(first_has_error, 5000));
 	run_until(NULL, 300);
 	assert_int_equal(info_of(0).state, SERVICE_STARTING);
-	snprintf(expected, sizeof(expected), "port %u is held by a process outside of moat", port);
+	snprintf(expected, sizeof(expected),
+		 "port %u is held by process %d (start_test) outside of moat", port, (int)getpid());
 	assert_string_equal(info_of(0).last_error, expected);
+	snprintf(expected, sizeof(expected), "a %u process %d (start_test) outside of moat", port,
+		 (int)getpid());
+	assert_string_equal(t.held_by, expected);
+	assert_int_equal(t.held, 1); /* not with each look */
 	assert_int_equal(t.all_ready, 0);
 	close(other);
 	assert_true(run_until(first_ready, 10000));
@@ -107,7 +112,8 @@ static void another_service_on_the_port_is_named(void **state)
 	open_all();
 	services_start(t.services);
 	assert_true(run_until(first_has_error, 5000));
-	snprintf(expected, sizeof(expected), "port %u is held by service b", port);
+	snprintf(expected, sizeof(expected), "port %u is held by process %d (python3) of service b",
+		 port, (int)info_of(1).pid);
 	assert_string_equal(info_of(0).last_error, expected);
 	stop_all();
 }
@@ -212,7 +218,8 @@ static void a_service_has_a_place_of_its_own(void **state)
 
 static void a_place_that_others_may_write_is_refused(void **state)
 {
-	const struct services_callbacks callbacks = { on_all_exited, on_all_ready, &t };
+	const struct services_callbacks callbacks = { on_all_exited, on_port_held, on_all_ready,
+						      &t };
 	char all[96], place[128];
 	struct failure f = { 0 };
 

@@ -19,7 +19,8 @@ struct exec_body {
 	const char *command, *context, *session, *cwd, *stdin_encoding;
 	struct json_blob input;
 	const char *id, *instance, *on_slow;
-	uint64_t timeout_ms, beat_ms, slow_ms;
+	int kill_signal;
+	uint64_t timeout_ms, kill_after_ms, beat_ms, slow_ms;
 	bool stdin_open, isolated, shared, wait; /* shared: isolated is there, and false */
 };
 
@@ -37,6 +38,8 @@ static const struct json_field exec_fields[] = {
 	{ FIELD("stdinEncoding", JSON_KIND_TEXT, stdin_encoding), .only = "base64" },
 	{ FIELD("stdinOpen", JSON_KIND_BOOL, stdin_open) },
 	{ FIELD("timeoutMs", JSON_KIND_NUMBER, timeout_ms), .min = 1, .max = EXEC_TIMEOUT_MAX_MS },
+	{ FIELD("killSignal", JSON_KIND_SIGNAL, kill_signal) },
+	{ FIELD("killAfterMs", JSON_KIND_NUMBER, kill_after_ms), .min = 1, .max = EXEC_TIMEOUT_MAX_MS },
 	{ FIELD("isolated", JSON_KIND_BOOL, isolated) },
 	{ FIELD("wait", JSON_KIND_BOOL, wait) },
 	{ FIELD("id", JSON_KIND_TEXT, id), .min = 1, .max = EXEC_ID_MAX },
@@ -286,6 +289,8 @@ static int start(struct api_request *r, const struct exec_body *body)
 		.cwd = body->cwd,
 		.stdin_open = body->stdin_open,
 		.timeout_ms = body->timeout_ms,
+		.kill_signal = body->kill_signal,
+		.kill_after_ms = body->kill_after_ms,
 		.id = body->id,
 		.body = r->body,
 		.body_len = r->body_len,
@@ -325,7 +330,7 @@ static int find_secrets(struct api_request *r, const json_t *root)
 
 enum MHD_Result api_exec_handle(struct api_request *r)
 {
-	struct exec_body body = { .wait = true, .beat_ms = API_BEAT_MS, .slow_ms = API_SLOW_MS };
+	struct exec_body body = { .wait = true, .kill_after_ms = EXEC_KILL_AFTER_MS, .beat_ms = API_BEAT_MS, .slow_ms = API_SLOW_MS };
 	bool refused = false;
 	json_t *root;
 	int result;

@@ -19,6 +19,12 @@ static void write_enforcement(struct jbuf *b, const struct agent *agent)
 	jbuf_close(b, '}');
 }
 
+/* Whether programs other than the LSM's guard all of a surface. */
+static bool is_guarded(const struct agent *agent, const char *surface)
+{
+	return strcmp(surface, "ports") == 0 && enforce_guards_ports(agent->enforce);
+}
+
 /* Each surface once, in the order of the table, that the kernel does not guard now. */
 static void write_not_enforced(struct jbuf *b, const struct agent *agent)
 {
@@ -34,7 +40,7 @@ static void write_not_enforced(struct jbuf *b, const struct agent *agent)
 
 		while (strcmp(surfaces[first], surfaces[i]) != 0)
 			first++;
-		if (first == i)
+		if (first == i && !is_guarded(agent, surfaces[i]))
 			jbuf_text(b, surfaces[i]);
 	}
 	jbuf_close(b, ']');
@@ -50,16 +56,34 @@ static void write_check(struct jbuf *b, const struct probe_result *result)
 	jbuf_close(b, '}');
 }
 
+/* Of those that take the place of the kernel programs; 0: another one. */
+static unsigned layer_of(const char *name)
+{
+	static const struct {
+		const char *name;
+		unsigned layer;
+	} layers[] = { { "mounts", LAYER_MOUNTS }, { "seccomp", LAYER_SECCOMP }, { "landlock", LAYER_LANDLOCK } };
+
+	for (size_t i = 0; i < ARRAY_LEN(layers); i++)
+		if (strcmp(name, layers[i].name) == 0)
+			return layers[i].layer;
+	return 0;
+}
+
 /*
- * state: "active" (the lsm layer enforces), "audit", "inactive" (the kernel could, moat does not),
+ * state: "active" (its programs decide, or another layer takes its place), "audit", "inactive" (the kernel could, moat does not),
  * "available" (every probe of the layer is ok), "partial", "missing".
  */
 static const char *layer_state(const struct agent *agent, const char *layer, size_t ok, size_t n)
 {
+	if (strcmp(layer, "cgroup") == 0 && enforce_guards_ports(agent->enforce))
+		return "active";
 	if (strcmp(layer, "lsm") == 0 && enforce_active(agent->enforce))
 		return enforcing(agent->enforce) ? "active" : "audit";
 	if (strcmp(layer, "lsm") == 0 && ok == n)
 		return "inactive";
+	if (layers_active(execs_layers(agent->execs)) & layer_of(layer))
+		return "active";
 	return ok == n ? "available" : ok ? "partial" : "missing";
 }
 
@@ -79,6 +103,8 @@ static void write_layer(struct jbuf *b, const struct agent *agent, const char *l
 	}
 	jbuf_close(b, ']');
 	jbuf_add_text(b, "state", layer_state(agent, layer, ok, n));
+	if (strcmp(layer, "cgroup") == 0)
+		jbuf_add_text(b, "reason", enforce_guards_reason(agent->enforce));
 	jbuf_close(b, '}');
 }
 
@@ -238,7 +264,7 @@ static void write_execs(struct jbuf *b, const struct execs *execs)
 
 struct listening {
 	struct jbuf *b;
-	bool enforcing;
+	bool enforcing, ports; /* what is guarded: all, or the ports that are configured */
 };
 
 static void write_socket(const struct service_socket *socket, void *data)
@@ -252,16 +278,17 @@ static void write_socket(const struct service_socket *socket, void *data)
 	api_write_output(b, "address", socket->address, strlen(socket->address));
 	if (socket->port)
 		jbuf_add_unsigned(b, "port", socket->port);
-	jbuf_add_text(b, "access", socket->reachable ? "reachable" :
-				   l->enforcing	     ? "guarded" :
-						       "not guarded");
+	jbuf_add_text(b, "access",
+		      socket->reachable                                ? "reachable" :
+		      l->enforcing || (l->ports && socket->configured) ? "guarded" :
+									 "not guarded");
 	jbuf_close(b, '}');
 }
 
 /* What the control plane's services listen on, listed in the configuration or not. */
 static void write_listening(struct jbuf *b, const struct agent *agent)
 {
-	struct listening l = { b, enforcing(agent->enforce) };
+	struct listening l = { b, enforcing(agent->enforce), enforce_guards_ports(agent->enforce) };
 
 	jbuf_add_open(b, "listening", '[');
 	(void)services_for_each_socket(agent->services, write_socket, &l);
@@ -347,6 +374,7 @@ static void write_service(const struct service_info *info, void *data)
 		jbuf_add_null(b, "pid");
 	write_ports(b, info->config);
 	jbuf_add_bool(b, "reachable", info->config->reachable);
+	jbuf_add_bool(b, "listen", info->listens);
 	jbuf_add_unsigned(b, "restarts", info->restarts);
 	jbuf_add_time(b, "since", info->since_unix_ms);
 	write_last_exit(b, info->last_status);

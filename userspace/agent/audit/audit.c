@@ -70,6 +70,9 @@ static void forget(struct audit_entry *entry)
 	if (is_of_context(entry)) {
 		free(entry->context.name);
 		free(entry->context.variable);
+	} else if (entry->type == AUDIT_PORT_HELD) {
+		free(entry->port.service);
+		free(entry->port.holder);
 	}
 	*entry = (struct audit_entry){ 0 };
 }
@@ -143,6 +146,13 @@ static void write_context(const struct audit_context *context, struct jbuf *b)
 		jbuf_add_text(b, "variable", context->variable);
 }
 
+static void write_port(const struct audit_port *port, struct jbuf *b)
+{
+	jbuf_add_text(b, "service", port->service);
+	jbuf_add_unsigned(b, "port", port->port);
+	jbuf_add_text(b, "holder", port->holder);
+}
+
 void audit_write(const struct audit *audit, const struct audit_entry *entry, struct jbuf *b)
 {
 	jbuf_open(b, '{');
@@ -154,6 +164,8 @@ void audit_write(const struct audit *audit, const struct audit_entry *entry, str
 		write_denial(audit, &entry->denial, b);
 	else if (is_of_context(entry))
 		write_context(&entry->context, b);
+	else if (entry->type == AUDIT_PORT_HELD)
+		write_port(&entry->port, b);
 	else
 		write_mode(&entry->mode, b);
 	jbuf_close(b, '}');
@@ -252,6 +264,18 @@ void audit_record_session_expired(struct audit *audit, const char *context)
 	record_context(audit, AUDIT_SESSION_EXPIRED, context, NULL);
 }
 
+void audit_record_port_held(struct audit *audit, const char *service, uint16_t port,
+			    const char *holder)
+{
+	struct audit_entry entry = {
+		.type = AUDIT_PORT_HELD,
+		.unix_ms = unix_ms(),
+		.port = { strdup(service), strdup(holder), port },
+	};
+
+	record(audit, &entry);
+}
+
 uint64_t audit_newest(const struct audit *audit)
 {
 	return audit->sequence;
@@ -294,8 +318,11 @@ uint64_t audit_log_drops(const struct audit *audit)
 const char *audit_type_name(enum audit_type type)
 {
 	static const char *const names[] = {
-		[AUDIT_DENIAL] = "denial", [AUDIT_MODE] = "mode",
-		[AUDIT_SECRET_NAME] = "secret-name", [AUDIT_SESSION_EXPIRED] = "session-expired",
+		[AUDIT_DENIAL] = "denial",
+		[AUDIT_MODE] = "mode",
+		[AUDIT_SECRET_NAME] = "secret-name",
+		[AUDIT_PORT_HELD] = "port-held",
+		[AUDIT_SESSION_EXPIRED] = "session-expired",
 	};
 
 	return type < ARRAY_LEN(names) ? names[type] : "unknown";

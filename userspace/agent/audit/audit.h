@@ -23,7 +23,8 @@ struct loop;
 enum audit_type {
 	AUDIT_DENIAL,
 	AUDIT_MODE,
-	AUDIT_SECRET_NAME,     /* a variable that looks like a secret was given to all commands of a context */
+	AUDIT_SECRET_NAME, /* a variable that looks like a secret was given to all commands of a context */
+	AUDIT_PORT_HELD,       /* somebody else has a port of a service */
 	AUDIT_SESSION_EXPIRED, /* its context was removed: nothing has run in it for session_idle */
 };
 
@@ -40,6 +41,11 @@ struct audit_context {
 };
 #define AUDIT_NAME_MAX 128u
 
+struct audit_port {
+	char *service, *holder;
+	uint16_t port;
+};
+
 struct audit_entry {
 	uint64_t sequence; /* from 1 up, without gaps */
 	uint64_t unix_ms;
@@ -47,6 +53,7 @@ struct audit_entry {
 	union {
 		struct moat_event denial;
 		struct audit_mode mode;
+		struct audit_port port;
 		struct audit_context context; /* of both others */
 	};
 };
@@ -73,6 +80,8 @@ void audit_close(struct audit *audit);
 void audit_record(const struct moat_event *event, void *data);
 void audit_record_mode(struct audit *audit, const struct audit_mode *mode);
 void audit_record_secret_name(struct audit *audit, const char *context, const char *variable);
+void audit_record_port_held(struct audit *audit, const char *service, uint16_t port,
+			    const char *holder);
 void audit_record_session_expired(struct audit *audit, const char *context);
 /* The sequence of the newest entry; 0: there is none yet. */
 uint64_t audit_newest(const struct audit *audit);

@@ -83,6 +83,16 @@ const char *cgroups_path(const struct cgroups *cgroups)
 	return cgroups->tree.path;
 }
 
+int cgroups_instance(const struct cgroups *cgroups)
+{
+	return cgroups->tree.dir;
+}
+
+int cgroups_user(const struct cgroups *cgroups)
+{
+	return cgroups->tree.user;
+}
+
 int cgroups_view(const struct cgroups *cgroups)
 {
 	return cgroups->tree.view;

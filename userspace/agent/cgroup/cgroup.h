@@ -36,6 +36,9 @@ void cgroups_close(struct cgroups *cgroups);
 void cgroups_limit(struct cgroups *cgroups, size_t pool, size_t groups);
 /* Directory of the instance, for people and for /v1/status. Borrowed. */
 const char *cgroups_path(const struct cgroups *cgroups);
+/* Directories of the instance, and of all user code. Borrowed descriptors. */
+int cgroups_instance(const struct cgroups *cgroups);
+int cgroups_user(const struct cgroups *cgroups);
 /* A cgroup namespace that begins there: what user code sees of cgroups. Borrowed descriptor. */
 int cgroups_view(const struct cgroups *cgroups);
 /* Whether memory events are counted (the memory controller is there). */
@@ -98,6 +101,8 @@ struct cgroup *cgroup_by_fd(struct cgroups *cgroups, int fd);
  * write cgroup.kill by other ways: a cgroup that was killed must not return to the pool.
  */
 int cgroup_kill(struct cgroup *cgroup);
+/* A signal to everything in it; what comes in meanwhile may miss it. 0 or -errno. */
+int cgroup_signal(const struct cgroup *cgroup, int signal);
 /* Whether something lives in it now: dead tasks do not count, even where the kernel still does.
  * true also when that cannot be read (fail closed). */
 bool cgroup_populated(struct cgroup *cgroup);

@@ -33,6 +33,13 @@ enum enforce_mode {
 	ENFORCE_AUDIT,       /* BPF LSM must load, but only records */
 };
 
+/* Whether the agent binds the ports of a service and hands them over (service/held.h). */
+enum listen_mode {
+	LISTEN_WHERE_UNGUARDED, /* the default: where nothing in the kernel keeps them for it */
+	LISTEN_YES,
+	LISTEN_NO,
+};
+
 enum restart_policy { RESTART_ALWAYS, RESTART_ON_FAILURE, RESTART_NO };
 enum context_namespace { CONTEXT_USER, CONTEXT_SECURE, CONTEXT_PRIVATE };
 
@@ -68,6 +75,8 @@ struct config_service {
 	struct config_port *open; /* the only ones that are, listed in ports or not */
 	size_t n_open;
 	char **open_sockets; /* unix sockets: PATH or @NAME; NULL: none, or NULL-terminated */
+	enum listen_mode listen;
+	char *listen_address; /* a number; NULL: all of the machine's */
 	uint16_t ready_port; /* ready = tcp:PORT; 0: ready as soon as it runs */
 	enum restart_policy restart;
 	char **env;      /* KEY=VALUE; on top of the agent's own environment */
@@ -77,7 +86,7 @@ struct config_service {
 	char **shares;   /* where directory and HOME may be user code's, too; like protect */
 	bool follow;     /* links that anybody may have made */
 	uint64_t start_timeout_s; /* 0: none */
-	unsigned directory_line, home_line, ready_line, shares_line;
+	unsigned directory_line, home_line, ready_line, shares_line, listen_line;
 	unsigned line;
 };
 
@@ -91,7 +100,9 @@ struct config_context {
 	char **show;     /* hidden paths that it sees; NULL: none, or NULL-terminated */
 	char *directory; /* NULL: by the namespace, see context.h */
 	char *home;      /* NULL: the same */
+	char *workspace; /* where its work is done, and the root of its files; NULL: none */
 	bool own_tmp;    /* each secure exec has a /tmp of its own */
+	bool no_seccomp; /* no filter of system calls, where the kernel programs do not take its place */
 	bool careless;   /* secure execs do without the careful environment of context.c */
 	uint64_t limits[LIMIT_COUNT]; /* of all its commands together; none by default */
 	unsigned line;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The keys of [moat] and [service NAME]: what each does with its value; NULL, or why it is refused. */
+#include <arpa/inet.h>
+
 #include "agent/config/parse.h"
 #include "agent/config/value.h"
 
@@ -164,6 +166,26 @@ static const char *set_reach(struct config_parser *p, const char *text)
 	return strcmp(text, "none") == 0 ? NULL : add_socket(&p->config->reach, text);
 }
 
+/* yes, no, or the address to listen at. */
+static const char *set_listen(struct config_parser *p, const char *text)
+{
+	struct config_service *s = p->service;
+	struct in6_addr any;
+	bool yes;
+
+	s->listen_line = p->line;
+	if (config_value_bool(text, &yes) == NULL) {
+		s->listen = yes ? LISTEN_YES : LISTEN_NO;
+		return NULL;
+	}
+	if (inet_pton(AF_INET, text, &any) != 1 && inet_pton(AF_INET6, text, &any) != 1)
+		return "must be yes, no, or an address such as 127.0.0.1 or ::1";
+	s->listen = LISTEN_YES;
+	free(s->listen_address);
+	s->listen_address = strdup(text);
+	return s->listen_address ? NULL : "out of memory";
+}
+
 static const char *set_follow(struct config_parser *p, const char *text)
 {
 	return config_value_bool(text, &p->service->follow);
@@ -280,6 +302,7 @@ static const struct config_key keys[] = {
 	{ SECTION_SERVICE, "command", set_command },
 	{ SECTION_SERVICE, "port", set_port, true },
 	{ SECTION_SERVICE, "reachable", set_reachable, true },
+	{ SECTION_SERVICE, "listen", set_listen },
 	{ SECTION_SERVICE, "ready", set_ready },
 	{ SECTION_SERVICE, "restart", set_restart },
 	{ SECTION_SERVICE, "env", set_service_env, true },

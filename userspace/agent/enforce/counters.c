@@ -61,7 +61,7 @@ int enforce_counters(struct enforce *e, struct moat_counter *ret_counters,
 	int n_cpus = libbpf_num_possible_cpus();
 	PTR_OWNED struct moat_counter *cpu = NULL;
 
-	if (!e->active) {
+	if (!e->bpf) {
 		memset(ret_counters, 0, MOAT_HOOK_COUNT * sizeof(*ret_counters));
 		*ret_drops = (struct moat_drops){ 0 };
 		return 0;

@@ -37,7 +37,12 @@ static int own_netns_cookie(__u64 *ret_cookie)
 	return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, ret_cookie, &len) < 0 ? -errno : 0;
 }
 
-static int fill_settings(struct enforce *e, const struct config *config, struct failure *f)
+const char *enforce_libbpf_said(void)
+{
+	return libbpf_said;
+}
+
+int enforce_fill_settings(struct enforce *e, const struct config *config, struct failure *f)
 {
 	struct moat_settings settings = {
 		.mode = config->enforce == ENFORCE_AUDIT ? MOAT_MODE_AUDIT : MOAT_MODE_ENFORCE,
@@ -67,7 +72,7 @@ static int note_no_loss(struct enforce *e, const struct config *config, struct f
 	return r < 0 && r != -EEXIST ? fail(f, -r, "cannot write the file_owners map") : 0;
 }
 
-static int open_object(struct enforce *e, const struct config *config, struct failure *f)
+int enforce_open_object(struct enforce *e, const struct config *config, struct failure *f)
 {
 	(void)config;
 	libbpf_said[0] = '\0';
@@ -77,7 +82,7 @@ static int open_object(struct enforce *e, const struct config *config, struct fa
 	return e->bpf ? 0 : fail(f, errno, "cannot open the BPF object: %s", libbpf_said);
 }
 
-static int load(struct enforce *e, const struct config *config, struct failure *f)
+int enforce_load(struct enforce *e, const struct config *config, struct failure *f)
 {
 	int r;
 
@@ -89,7 +94,7 @@ static int load(struct enforce *e, const struct config *config, struct failure *
 	}
 	r = moat_bpf__load(e->bpf);
 	if (r < 0)
-		return fail(f, -r, "the kernel refused the BPF LSM programs (%s)", libbpf_said);
+		return fail(f, -r, "the kernel refused the BPF programs (%s)", libbpf_said);
 	return 0;
 }
 
@@ -109,9 +114,19 @@ static int attach(struct enforce *e, const struct config *config, struct failure
 static int start(struct enforce *e, const struct config *config, struct failure *f)
 {
 	static int (*const steps[])(struct enforce *, const struct config *, struct failure *) = {
-		open_object, enforce_suit_kernel, enforce_adopt, load, fill_settings,
-		enforce_guard_ports, enforce_open_sockets, enforce_allow_devices, note_no_loss,
-		enforce_label_self, attach, enforce_self_test, enforce_pin,
+		enforce_open_object,
+		enforce_suit_kernel,
+		enforce_adopt,
+		enforce_load,
+		enforce_fill_settings,
+		enforce_guard_ports,
+		enforce_open_sockets,
+		enforce_allow_devices,
+		note_no_loss,
+		enforce_label_self,
+		attach,
+		enforce_self_test,
+		enforce_pin,
 	};
 	int r = 0;
 
@@ -120,11 +135,12 @@ static int start(struct enforce *e, const struct config *config, struct failure 
 	return r;
 }
 
-static void unload(struct enforce *e)
+void enforce_unload(struct enforce *e)
 {
 	if (e->ring)
 		ring_buffer__free(e->ring);
 	e->ring = NULL;
+	e->active = e->guards = false;
 	moat_bpf__destroy(e->bpf); /* closes links: programs without a pin are detached, 0.1 s each */
 	e->bpf = NULL;
 }
@@ -140,13 +156,13 @@ int enforce_open(const struct config *config, const char *obstacle, struct enfor
 	if (!e)
 		return fail(f, ENOMEM, "enforce");
 	list_init(&e->kept_mounts);
-	e->source.fd = e->watches = e->lock = -EBADF;
+	e->source.fd = e->watches = e->lock = e->instance_cgroup = e->user_cgroup = -EBADF;
 	r = obstacle ? fail(&why, EINVAL, "%s", obstacle) : enforce_lock(e, config, &why);
 	held = r == -EBUSY;
 	if (r == 0)
 		r = start(e, config, &why);
 	if (r < 0) {
-		unload(e);
+		enforce_unload(e);
 		enforce_unpin(e);
 	}
 	if (r < 0 && (held || config->enforce != ENFORCE_BEST_EFFORT)) {
@@ -167,7 +183,7 @@ void enforce_close(struct enforce *e, bool keep_pins)
 		enforce_stop_records(e);
 	/* In this order the last reference of a link is its pin, and what frees it is, from 6.5 on, the kernel's own worker
 	 * (bpf_link_put() in kernel/bpf/syscall.c). In the other it would be a close, which waits a grace period for each. */
-	unload(e);
+	enforce_unload(e);
 	if (!keep_pins)
 		enforce_unpin(e);
 	enforce_free_mounts(e);
@@ -213,7 +229,7 @@ int enforce_set_mode(struct enforce *e, enum moat_mode mode)
 
 int enforce_watch(struct enforce *e, struct loop *loop, enforce_event_fn on_event, void *data)
 {
-	if (!e->active)
+	if (!e->bpf)
 		return 0;
 	e->on_denial = on_event;
 	e->on_denial_data = data;

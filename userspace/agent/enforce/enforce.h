@@ -34,6 +34,23 @@ int enforce_clean(const char *pin_dir, void (*removed)(const char *instance), st
 /* Unpins unless keep_pins (enforcement then goes on without the agent), frees everything. */
 void enforce_close(struct enforce *e, bool keep_pins);
 
+/*
+ * Where enforcement is inactive: has the ports of every configured service refused to all processes in the cgroup
+ * `user`, or beneath it, by programs that are asked about the sockets made there, and proves it. instance: the
+ * directory of that one, in which no process is to be. When the cgroups are there and before user code is. Nothing is
+ * done where enforcement is active. That the kernel refuses these programs, too, is no failure:
+ * enforce_guards_ports() tells.
+ */
+void enforce_guard_cgroup(struct enforce *e, const struct config *config, int instance, int user);
+/* Whether the programs of the cgroup guard ports; they do not where enforcement is active. */
+bool enforce_guards_ports(const struct enforce *e);
+/* Why they do not, though enforcement is inactive; "" else. Borrowed. */
+const char *enforce_guards_reason(const struct enforce *e);
+
+/* Says whose command is in a cgroup, for records of what is refused there, and takes it back. */
+void enforce_name_exec(struct enforce *e, int cgroup, const struct moat_label *label);
+void enforce_forget_exec(struct enforce *e, int cgroup);
+
 bool enforce_active(const struct enforce *e);
 /* Why enforcement is inactive; "" when active. Borrowed. */
 const char *enforce_reason(const struct enforce *e);
@@ -98,7 +115,7 @@ int enforce_protect(struct enforce *e, const struct enforce_files *files, struct
  */
 int enforce_keep_mounts(struct enforce *e, int pidfd, const struct enforce_namespaces *namespaces);
 
-/* Sums over CPUs. ret_counters[MOAT_HOOK_COUNT]; all zero when inactive. 0 or -errno. */
+/* Sums over CPUs. ret_counters[MOAT_HOOK_COUNT]; all zero where no programs are. 0 or -errno. */
 int enforce_counters(struct enforce *e, struct moat_counter *ret_counters,
 		     struct moat_drops *ret_drops);
 

@@ -14,9 +14,12 @@
 #include "moat.skel.h"
 
 struct enforce {
-	bool active;
+	bool active; /* the LSM programs decide */
 	char reason[512];
-	struct moat_bpf *bpf;           /* owned; NULL when inactive */
+	bool guards; /* those of the cgroup do, see guard.c; never both */
+	char guards_reason[512];
+	int instance_cgroup, user_cgroup; /* borrowed, while they are started */
+	struct moat_bpf *bpf;             /* owned; NULL when neither do */
 	struct moat_settings settings;  /* as last written to the map */
 	char *pin_dir;                  /* PIN_DIR/INSTANCE, owned; NULL: nothing is pinned */
 	char *mounted;                  /* bpffs that we mounted ourselves, owned; NULL: none */
@@ -56,8 +59,17 @@ void enforce_forget_mounts(struct enforce *e, uint32_t mnt_ns);
 void enforce_free_mounts(struct enforce *e);
 
 /*
- * Steps of a start, from the table in enforce.c: 0, or -errno with the reason.
+ * Steps of a start, from the tables in enforce.c and guard.c: 0, or -errno with the reason.
  */
+int enforce_open_object(struct enforce *e, const struct config *config, struct failure *f);
+int enforce_load(struct enforce *e, const struct config *config, struct failure *f);
+int enforce_fill_settings(struct enforce *e, const struct config *config, struct failure *f);
+/* What libbpf last had to say: why it failed. */
+const char *enforce_libbpf_said(void);
+/* The reverse, but for the pins. */
+void enforce_unload(struct enforce *e);
+/* Whether a program is one of those of guard.c. */
+bool enforce_is_of_cgroup(const struct bpf_program *program);
 /* Before the programs are loaded: chooses them, by the kernel's types. */
 int enforce_suit_kernel(struct enforce *e, const struct config *config, struct failure *f);
 /* Guards the ports of the services, and no others that an agent before guarded. */

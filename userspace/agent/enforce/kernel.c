@@ -30,6 +30,13 @@ static unsigned hook_arguments(const struct btf *kernel, const char *hook)
 	return type ? btf_vlen(type) : 0;
 }
 
+bool enforce_is_of_cgroup(const struct bpf_program *program)
+{
+	enum bpf_prog_type type = bpf_program__type(program);
+
+	return type == BPF_PROG_TYPE_CGROUP_SOCK_ADDR || type == BPF_PROG_TYPE_CGROUP_SOCK;
+}
+
 /*
  * A hook that is there in a form that none of the programs is made for is a hole: then there is no
  * start.
@@ -57,6 +64,8 @@ int enforce_suit_kernel(struct enforce *e, const struct config *config, struct f
 	(void)config;
 	if (!kernel)
 		return fail(f, errno, "cannot read the kernel's types (/sys/kernel/btf/vmlinux)");
+	(void)bpf_map__set_autocreate(e->bpf->maps.execs,
+				      false); /* of the programs of cgroups alone */
 	e->settings.backup_labels = needs_backup_labels(kernel);
 	for (size_t i = 0; i < ARRAY_LEN(hooks) && r == 0; i++) {
 		unsigned n = hook_arguments(kernel, hooks[i].hook);

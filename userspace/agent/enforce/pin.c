@@ -100,9 +100,10 @@ static int pin_all(struct enforce *e, const char *dir, struct failure *f)
 	int r = 0;
 
 	for (int i = 0; i < s->map_cnt && r == 0; i++)
-		r = pin_one(bpf_map__fd(*s->maps[i].map), dir, "maps", s->maps[i].name, f);
+		if (bpf_map__autocreate(*s->maps[i].map))
+			r = pin_one(bpf_map__fd(*s->maps[i].map), dir, "maps", s->maps[i].name, f);
 	for (int i = 0; i < s->prog_cnt && r == 0; i++) {
-		if (!*s->progs[i].link) /* not for this kernel */
+		if (!*s->progs[i].link) /* not for this kernel, or not needed */
 			continue;
 		r = pin_one(bpf_program__fd(*s->progs[i].prog), dir, "programs", s->progs[i].name, f);
 		if (r == 0)
@@ -290,6 +291,8 @@ int enforce_adopt(struct enforce *e, const struct config *config, struct failure
 	if (asprintf(&dir, "%s/%s", config->pin_dir, config->instance) < 0)
 		return fail(f, ENOMEM, "pin directory");
 	for (int i = 0; i < s->map_cnt && r == 0; i++) {
+		if (!bpf_map__autocreate(*s->maps[i].map))
+			continue;
 		pin_path(path, dir, "maps", s->maps[i].name);
 		r = adopt_map(e, *s->maps[i].map, path, f);
 	}

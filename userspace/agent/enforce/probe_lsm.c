@@ -87,6 +87,27 @@ bool probe_bpf_lsm(struct probe_result *p)
 	return true;
 }
 
+/* Loads the smallest program for a cgroup that refuses with an errno of its own. */
+bool probe_port_programs(struct probe_result *p)
+{
+	const struct bpf_insn insns[] = {
+		{ .code = 0xb4, .dst_reg = 1, .imm = -EADDRINUSE }, /* w1 = -EADDRINUSE */
+		{ .code = 0x85, .imm = BPF_FUNC_set_retval },
+		{ .code = 0xb4, .dst_reg = 0, .imm = 0 }, /* w0 = 0 */
+		{ .code = 0x95 },                         /* exit */
+	};
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_CGROUP_INET4_BIND);
+	FD_OWNED int prog = bpf_prog_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, "moat_probe", "GPL",
+					  insns, ARRAY_LEN(insns), &opts);
+
+	if (prog < 0)
+		FOUND(p, "loading a program that guards ports for a cgroup: %s%s", strerror(errno),
+		      errno == EPERM ? " (privileges, or the host forbids bpf(2) here)" : "");
+	else
+		FOUND(p, "programs of a cgroup can guard ports where the LSM's cannot");
+	return prog >= 0;
+}
+
 bool probe_map_types(struct probe_result *p)
 {
 	static const struct {

@@ -20,6 +20,9 @@ bool probe_bpf_lsm(struct probe_result *p);
 bool probe_map_types(struct probe_result *p);
 bool probe_places(struct probe_result *p);
 
+/* probe_lsm.c: what guards ports where enforcement cannot be. */
+bool probe_port_programs(struct probe_result *p);
+
 /* A detached mount, seen by nobody and gone with its descriptor. -1 on failure. */
 int detached_mount(const char *type, const char *key, const char *value);
 

@@ -33,8 +33,10 @@ static void release(struct exec *x)
 	exec_string_close(x);
 	wipe_env(x);
 	free_ptr(&x->cwd);
-	if (x->cgroup)
+	if (x->cgroup) {
+		enforce_forget_exec(x->execs->enforce, cgroup_fd(x->cgroup));
 		cgroup_put(x->cgroup);
+	}
 	x->cgroup = NULL;
 }
 
@@ -93,13 +95,19 @@ static void tell_ended(struct exec *x, bool tree)
 	}
 }
 
-/* No process of it is left: only the result stays. May free older ones, not x. */
+/* No process of it is left: only the result stays. May free older ones, not x; but of a request for files nothing
+ * stays. */
 static void reclaim(struct exec *x)
 {
 	x->background = x->left = false;
 	tell_ended(x, true);
 	release(x);
 	leave(x);
+	if (x->is_files) {
+		if (!x->execs->closing) /* else it is freed with all others */
+			exec_free(x);
+		return;
+	}
 	exec_ended_add(x);
 }
 
@@ -157,7 +165,7 @@ static void conclude(struct exec *x)
 }
 
 /* A piece of what the pipes owe, and when that was the last, what comes then. */
-static void drain(struct exec *x)
+void exec_drain(struct exec *x)
 {
 	x->draining = !exec_output_drain(x);
 	/* While its stream is not read it waits, as the command did; unless it was killed. */
@@ -173,7 +181,7 @@ static void drain(struct exec *x)
 
 void exec_on_again(struct loop_timer *timer)
 {
-	drain(container_of(timer, struct exec, again));
+	exec_drain(container_of(timer, struct exec, again));
 }
 
 static void on_background_gone(struct cgroup *cgroup, void *data)
@@ -183,17 +191,17 @@ static void on_background_gone(struct cgroup *cgroup, void *data)
 	(void)cgroup;
 	loop_timer_cancel(x->execs->loop, &x->timer);
 	exec_output_owed(x);
-	drain(x);
+	exec_drain(x);
 }
 
 /* Nothing is waited for any more but the output. left: processes of the tree still run, in the
  * background. */
-static void finish(struct exec *x, bool left)
+void exec_finish(struct exec *x, bool left)
 {
 	loop_timer_cancel(x->execs->loop, &x->timer);
 	x->left = left;
 	exec_output_owed(x);
-	drain(x);
+	exec_drain(x);
 }
 
 static void on_tree_gone(struct cgroup *cgroup, void *data)
@@ -202,7 +210,7 @@ static void on_tree_gone(struct cgroup *cgroup, void *data)
 
 	(void)cgroup;
 	if (x->exited)
-		finish(x, false);
+		exec_finish(x, false);
 }
 
 static void finish_killed(struct exec *x);
@@ -215,11 +223,11 @@ static void command_ended(struct exec *x)
 	x->exited = true;
 	exec_string_ended(x);
 	if (!left) {
-		finish(x, false);
+		exec_finish(x, false);
 	} else if (x->killed || namespace_kind(x->ns) == CONTEXT_SECURE) {
 		finish_killed(x);
 	} else {
-		finish(x, true);
+		exec_finish(x, true);
 	}
 }
 
@@ -234,74 +242,8 @@ static void finish_killed(struct exec *x)
 		r = loop_timer_set(x->execs->loop, &x->timer, EXEC_KILL_GRACE_NS, exec_on_timer);
 	if (r < 0) {
 		log_error("exec %s: its processes cannot be killed: %s", x->id, strerror(-r));
-		finish(x, true);
+		exec_finish(x, true);
 	}
-}
-
-static void start_timed_out(struct exec *x);
-
-/* --- Time limit and kill ------------------------------------------------------------------- */
-
-static int kill_tree(struct exec *x)
-{
-	int r;
-
-	x->killed = true;
-	if (!x->cgroup)
-		return 0; /* it waits for its turn; exec_on_spawned() does it */
-	r = cgroup_kill(x->cgroup);
-	if (r == 0 && x->state != EXEC_ENDED)
-		r = loop_timer_set(x->execs->loop, &x->timer, EXEC_KILL_GRACE_NS, exec_on_timer);
-	/* It waited for who reads its stream; should this fail, the grace period ends that. */
-	if (x->draining)
-		(void)loop_timer_set(x->execs->loop, &x->again, 0, exec_on_again);
-	return r;
-}
-
-static void give_up(struct exec *x)
-{
-	log_warning("exec %s: not gone after being killed", x->id);
-	if (!x->exited)
-		x->status = SIGKILL;
-	x->exited = true;
-	(void)cgroup_watch_empty(x->cgroup, NULL, NULL);
-	finish(x, cgroup_populated(x->cgroup));
-}
-
-/*
- * The time limit; or, once killed, the end of patience: a tracer that does not wait for its dead
- * tracee keeps moat-init from reaping it, and an uninterruptible sleep keeps it from dying.
- */
-void exec_on_timer(struct loop_timer *timer)
-{
-	struct exec *x = container_of(timer, struct exec, timer);
-
-	if (x->state == EXEC_STARTING) {
-		start_timed_out(x);
-		return;
-	}
-	if (!x->killed) {
-		/* Of what is in the background by now, the result was another one. */
-		x->timed_out = x->state != EXEC_ENDED;
-		(void)kill_tree(x);
-		return;
-	}
-	if (x->draining)
-		drain(x);
-	else if (x->state == EXEC_RUNNING)
-		give_up(x);
-}
-
-int exec_kill(struct exec *x)
-{
-	return x->state == EXEC_ENDED && !x->cgroup ? -ESRCH : kill_tree(x);
-}
-
-int exec_signal(struct exec *x, int signal)
-{
-	if (x->state != EXEC_RUNNING || x->exited)
-		return -ESRCH;
-	return namespace_signal(x->ns, x->number, signal, true);
 }
 
 /* --- What moat-init says ------------------------------------------------------------------- */
@@ -346,7 +288,7 @@ static void cancel_start(struct exec *x, const struct refusal *error)
 	not_started(x, error);
 }
 
-static void start_timed_out(struct exec *x)
+void exec_start_timed_out(struct exec *x)
 {
 	struct refusal error;
 
@@ -388,7 +330,7 @@ void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step
 	exec_input_started(x);
 	exec_output_spare(x->execs);
 	if (x->killed)
-		(void)kill_tree(x);
+		(void)exec_kill_tree(x);
 	list_for_each_safe(pos, &x->observers) {
 		struct exec_observer *o = list_entry(pos, struct exec_observer, link);
 

@@ -31,6 +31,7 @@
 #define EXEC_CLAIM_NS                                                                              \
 	(3600 * NSEC_PER_SEC) /* how long an id is taken after its result is forgotten */
 #define EXEC_SESSION_MAX 128u /* bytes of the id of a session */
+#define EXEC_KILL_AFTER_MS 5000u
 #define EXEC_TIMEOUT_MAX_MS (7ull * 24 * 3600 * 1000)
 
 struct execs;
@@ -47,6 +48,9 @@ enum exec_isolation {
 struct exec_request {
 	char *const *argv;    /* at least one, argv[0] not empty; NULL: command */
 	const char *command;  /* a string that command_parse() takes; evaluated by moat-run */
+	bool files; /* neither of them: moat-run serves a request for files, which comes by stdin_fd. It has
+			       * no environment, is not listed, and nothing that it writes is kept */
+	int stdin_fd;         /* borrowed, and duplicated */
 	const char *context;  /* NULL: "default", or that of the session */
 	const char *session;  /* its context is made if it is not there; NULL: none. Not with context */
 	char *const *env;     /* KEY=VALUE */
@@ -56,6 +60,8 @@ struct exec_request {
 	size_t stdin_len;
 	bool stdin_open;      /* stdin is written with exec_write_input(); not with stdin_data */
 	uint64_t timeout_ms;  /* 0: none */
+	int kill_signal;      /* what all of it is sent at the end of that time; 0: SIGKILL at once */
+	uint64_t kill_after_ms; /* so much later it is killed */
 	const char *id;       /* chosen by the client; NULL: none */
 	const void *body;     /* with id: what it came with, so that a retry is known as one */
 	size_t body_len;
@@ -121,6 +127,8 @@ struct exec_observer {
 
 int execs_open(const struct config *config, struct enforce *enforce, struct cgroups *cgroups,
 	       struct loop *loop, struct execs **ret, struct failure *f);
+/* What is applied to commands beside the kernel programs. Borrowed. */
+const struct layers *execs_layers(const struct execs *execs);
 /* At most so many commands at a time (and EXEC_RUNNING_MAX), and so many contexts with namespaces of
  * their own. */
 void execs_limit(struct execs *execs, unsigned running, unsigned contexts);
@@ -212,8 +220,9 @@ int exec_write_input(struct exec *exec, struct exec_write *w);
 /* What is written of it stays written; on_done is not called. */
 void exec_cancel_input(struct exec *exec, struct exec_write *w);
 
-/* A signal to the command's process group. -ESRCH when it has ended. */
-int exec_signal(struct exec *exec, int signal);
+enum exec_target { EXEC_GROUP, EXEC_MAIN, EXEC_TREE };
+/* A signal to the command, to its process group, or to all that it has started. -ESRCH when that has ended. */
+int exec_signal(struct exec *exec, int signal, enum exec_target to);
 /* SIGKILL to the whole tree, background children included. -ESRCH when nothing is left. */
 int exec_kill(struct exec *exec);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of the exec module share: start.c (requests), exec.c (life cycle),
  * failure.c (why not), string.c (command strings), contexts.c (how they come and go), output.c (pipes),
- * read.c (what is kept of them, and who reads it), claim.c (ids of clients), info.c (what can be asked). */
+ * read.c (what is kept of them, and who reads it), input.c (stdin), kill.c (time limits and signals),
+ * ended.c (results that are kept), claim.c (ids of clients), info.c (what can be asked). */
 #ifndef MOAT_EXEC_INTERNAL_H
 #define MOAT_EXEC_INTERNAL_H
 
@@ -88,6 +89,9 @@ struct exec {
 	struct cgroup *cgroup;
 	struct loop_timer timer; /* the time limit; once killed, the grace period */
 	struct loop_timer again; /* more of what the pipes held at the end */
+	int kill_signal;         /* what its time limit begins with; 0: SIGKILL */
+	uint64_t kill_after_ns;  /* of that */
+	bool asked;              /* it was sent */
 	uint64_t deadline_ns;    /* of the command and all it has started; 0: none */
 	uint64_t number;
 	char id[EXEC_ID_SIZE];
@@ -100,6 +104,7 @@ struct exec {
 	char **argv;
 	size_t argv_size;
 	bool is_string;
+	bool is_files; /* not a command: a request for files */
 	struct exec_string string;
 	int stdin_fd; /* -EBADF: /dev/null */
 	bool is_terminal;
@@ -200,7 +205,14 @@ void exec_id_make(const struct execs *execs, uint64_t number, char ret[EXEC_ID_S
 /* exec.c: the namespace's callbacks. An exit, or with reply->exec = 0 the loss of ns. */
 void exec_on_exit(struct namespace *ns, const struct init_reply *reply, void *data);
 void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step, pid_t pid);
+/* kill.c */
 void exec_on_timer(struct loop_timer *timer);
+int exec_kill_tree(struct exec *x);
+/* exec.c: nothing is waited for any more but the output; left: processes of the tree still run. */
+void exec_finish(struct exec *x, bool left);
+/* A piece of what the pipes owe, and when that was the last, what comes then. */
+void exec_drain(struct exec *x);
+void exec_start_timed_out(struct exec *x);
 /* The next piece of what the pipes owe. */
 void exec_on_again(struct loop_timer *timer);
 /* Its context was removed: it does not start, or is killed with all it has started. May free x. */

@@ -3,6 +3,7 @@
 #ifndef MOAT_SERVICE_INTERNAL_H
 #define MOAT_SERVICE_INTERNAL_H
 
+#include "agent/service/handed.h"
 #include "agent/service/service.h"
 
 #define SERVICE_BACKOFF_MIN (100 * NSEC_PER_MSEC)
@@ -21,6 +22,9 @@ struct service {
 	struct loop_timer timer;  /* BACKOFF: the next start. STARTING: the next look at the port */
 	struct loop_timer bound;  /* STARTING: when that is too long */
 	uint64_t look_ns;         /* delay before the next look */
+	struct handed handed;     /* the sockets of its ports, while info.listens */
+	int probe;                /* STARTING: a connection to one of them; -EBADF: none */
+	bool took; /* once in the life of the agent it has taken a connection from them */
 	bool told;                /* why this start failed is in last_error and in the log */
 	bool was_ready;           /* once in the life of the agent */
 };
@@ -63,6 +67,9 @@ void service_release(struct service *s);
 /* Looks at the port, now and again with growing delays, until it can say SERVICE_EVENT_LISTEN or the timer is
  * cancelled. What it sees meanwhile is in last_error. */
 void service_await_ready(struct service *s);
+
+/* Tells, once, that somebody else has the port. What is said is in last_error. */
+void service_note_held(struct service *s, uint16_t port, const char *who);
 
 /* services.c: what a change of one service means for all. */
 void services_note_ready(struct services *services);

@@ -21,6 +21,7 @@
 #define STATE_LISTEN 10   /* enum in net/tcp_states.h */
 #define FILEID_KERNFS 0xfe /* include/linux/exportfs.h */
 #define PROC_FILE_MAX (64u * 1024 * 1024)
+#define PROCESSES_MAX 4096u /* more are not looked at for a holder */
 
 struct search {
 	int cgroup;
@@ -54,36 +55,108 @@ static const char *beneath(const char *path, const char *directory)
 	return strncmp(path, directory, n) == 0 && (path[n] == '/' || !path[n]) ? path + n : NULL;
 }
 
-/* The directory of a cgroup by its number, which is all that its file handle consists of. */
-static int path_of_cgroup(int any, uint64_t id, char path[PATH_MAX])
+/* The directory of a cgroup by its number, which is all that its file handle consists of. A descriptor or -errno. */
+static int open_cgroup(int any, uint64_t id, char path[PATH_MAX])
 {
 	union {
 		struct file_handle head;
 		char room[sizeof(struct file_handle) + sizeof(id)];
 	} handle = { .head = { .handle_bytes = sizeof(id), .handle_type = FILEID_KERNFS } };
 	FD_OWNED int fd = -EBADF;
+	int r;
 
 	memcpy(handle.head.f_handle, &id, sizeof(id));
 	fd = open_by_handle_at(any, &handle.head, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 ? -errno : path_of(fd, path);
+	r = fd < 0 ? -errno : path_of(fd, path);
+	return r < 0 ? r : take_fd(&fd);
 }
 
-static void name_holder(struct search *s, const char *path)
-{
-	const char *rest = path ? beneath(path, s->root) : NULL;
+#define SOCKETS_MAX 64 /* listeners of one port; more are not looked at */
 
+struct sockets {
+	unsigned long inodes[SOCKETS_MAX];
+	size_t n;
+};
+
+static bool has_one(pid_t pid, const struct sockets *sockets)
+{
+	char path[64], link[64];
+	struct dirent *entry;
+	bool found = false;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	while (dir && !found && (entry = readdir(dir))) {
+		ssize_t n = readlinkat(dirfd(dir), entry->d_name, link, sizeof(link) - 1);
+		unsigned long inode;
+
+		if (n <= 0)
+			continue;
+		link[n] = '\0';
+		for (size_t i = 0; i < sockets->n && sscanf(link, "socket:[%lu]", &inode) == 1; i++)
+			found = found || sockets->inodes[i] == inode;
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+/* A process of a cgroup, not of those beneath it, that has one of the sockets open; 0: none is found. */
+static pid_t find_process(int cgroup, const struct sockets *sockets)
+{
+	PTR_OWNED char *pids = NULL;
+	unsigned n = 0;
+
+	if (read_file_at(cgroup, "cgroup.procs", PROC_FILE_MAX, &pids, NULL) < 0)
+		return 0;
+	for (char *rest = pids, *line; (line = strsep(&rest, "\n")) && *line && n < PROCESSES_MAX;
+	     n++)
+		if (atoi(line) > 0 && has_one(atoi(line), sockets))
+			return atoi(line);
+	return 0;
+}
+
+/* "process 7 (nc)", or "a process". Its name is what it likes. */
+static void name_process(pid_t pid, char *text, size_t size)
+{
+	PTR_OWNED char *comm = NULL;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	if (pid == 0 || read_file_at(AT_FDCWD, path, 64, &comm, NULL) < 0) {
+		snprintf(text, size, "a process");
+		return;
+	}
+	comm[strcspn(comm, "\n")] = '\0';
+	for (char *c = comm; *c; c++)
+		if (*c < ' ' || *c > '~')
+			*c = '?';
+	snprintf(text, size, "process %d (%s)", (int)pid, comm);
+}
+
+/* cgroup: the directory at path; -1: it is gone. */
+static void name_holder(struct search *s, int cgroup, const char *path, uint32_t inode)
+{
+	const struct sockets sockets = { .inodes = { inode }, .n = 1 };
+	const char *rest = cgroup >= 0 ? beneath(path, s->root) : NULL;
+	char who[64];
+
+	name_process(cgroup >= 0 ? find_process(cgroup, &sockets) : 0, who, sizeof(who));
 	if (!rest)
-		snprintf(s->holder, s->size, "a process outside of moat");
+		snprintf(s->holder, s->size, "%s outside of moat", who);
 	else if (strncmp(rest, "/control/service-", 17) == 0)
-		snprintf(s->holder, s->size, "service %s", rest + 17);
-	else if (strncmp(rest, "/user/", 6) == 0)
-		snprintf(s->holder, s->size, "user code (%s)", rest + 6);
+		snprintf(s->holder, s->size, "%s of service %s", who, rest + 17);
+	else if (strncmp(rest, "/user/context-", 14) == 0)
+		snprintf(s->holder, s->size, "%s of user code, context %.*s", who,
+			 (int)strcspn(rest + 14, "/"), rest + 14);
 	else
 		snprintf(s->holder, s->size, "moat itself");
 }
 
-static void take_owner(struct search *s, uint64_t id)
+static void take_owner(struct search *s, uint64_t id, uint32_t inode)
 {
+	FD_OWNED int cgroup = -EBADF;
 	char path[PATH_MAX];
 	int r = 0;
 
@@ -91,15 +164,16 @@ static void take_owner(struct search *s, uint64_t id)
 		s->found = LISTENER_OWN;
 		return;
 	}
-	r = path_of_cgroup(s->cgroup, id, path);
-	if (r == 0 && beneath(path, s->path)) {
+	r = open_cgroup(s->cgroup, id, path);
+	cgroup = r;
+	if (r >= 0 && beneath(path, s->path)) {
 		s->found = LISTENER_OWN;
 		return;
 	}
 	/* gone with its last process, which has handed the socket on: nobody's that we know */
 	s->unsure = s->unsure || (r < 0 && r != -ESTALE);
 	s->found = LISTENER_OTHER;
-	name_holder(s, r < 0 ? NULL : path);
+	name_holder(s, cgroup, path, inode);
 }
 
 static void take_socket(struct search *s, const struct nlmsghdr *message)
@@ -112,7 +186,7 @@ static void take_socket(struct search *s, const struct nlmsghdr *message)
 		if (a->rta_type == INET_DIAG_CGROUP_ID && RTA_PAYLOAD(a) == sizeof(id))
 			memcpy(&id, RTA_DATA(a), sizeof(id));
 	if (id)
-		take_owner(s, id);
+		take_owner(s, id, socket->idiag_inode);
 	else
 		s->unsure = true;
 }
@@ -201,13 +275,6 @@ int listener_find(uint16_t port, int cgroup, char *ret_holder, size_t size)
 
 /* /proc */
 
-#define SOCKETS_MAX 64 /* listeners of one port; more are not looked at */
-
-struct sockets {
-	unsigned long inodes[SOCKETS_MAX];
-	size_t n;
-};
-
 /* Lines as of proc_net_tcp: "  sl: ADDRESS:PORT REMOTE STATE … inode", numbers in hexadecimal. */
 static int add_listeners(struct sockets *sockets, const char *file, uint16_t port)
 {
@@ -226,30 +293,6 @@ static int add_listeners(struct sockets *sockets, const char *file, uint16_t por
 			sockets->inodes[sockets->n++] = inode;
 	}
 	return r;
-}
-
-static bool has_one(pid_t pid, const struct sockets *sockets)
-{
-	char path[64], link[64];
-	struct dirent *entry;
-	bool found = false;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	while (dir && !found && (entry = readdir(dir))) {
-		ssize_t n = readlinkat(dirfd(dir), entry->d_name, link, sizeof(link) - 1);
-		unsigned long inode;
-
-		if (n <= 0)
-			continue;
-		link[n] = '\0';
-		for (size_t i = 0; i < sockets->n && sscanf(link, "socket:[%lu]", &inode) == 1; i++)
-			found = found || sockets->inodes[i] == inode;
-	}
-	if (dir)
-		closedir(dir);
-	return found;
 }
 
 int listener_find_in_proc(uint16_t port, int cgroup)

@@ -13,8 +13,8 @@ enum listener {
 
 /*
  * Looks once and waits for nothing. cgroup: the directory of a service's. With LISTENER_OTHER ret_holder
- * says whose it is: "service web", "user code (exec-3)", "a process outside of moat". enum listener, or
- * -errno.
+ * says whose it is, and where it is found the process: "process 7 (bun) of service web", "process 9 (nc) of user code,
+ * context shared", "a process outside of moat". enum listener, or -errno.
  */
 int listener_find(uint16_t port, int cgroup, char *ret_holder, size_t size);
 

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "agent/service/listener.h"
 #include "agent/service/spawn.h"
 #include "base/log.h"
 #include "init/protocol.h"
@@ -109,6 +110,7 @@ static void release_process(struct service *s)
 	loop_remove(loop, &s->exits);
 	loop_remove(loop, &s->reports);
 	close_fd(&s->report);
+	close_fd(&s->probe);
 	close_fd(&s->process.pidfd);
 	s->process.pid = s->info.pid = 0;
 }
@@ -173,6 +175,41 @@ static void bound_start(struct service *s, uint64_t seconds)
 		log_error("service %s: its start has no bound: out of memory", name_of(s));
 }
 
+/* Its ports, where it has them from us. 0, or -errno with who has one. */
+static int hold_ports(struct service *s, struct failure *f)
+{
+	char who[160];
+	uint16_t port;
+	int r = s->info.listens ? handed_open(&s->handed, s->info.config, &port) : 0;
+
+	if (r == -EADDRINUSE &&
+	    listener_find(port, cgroup_fd(s->cgroup), who, sizeof(who)) == LISTENER_OTHER) {
+		service_note_held(s, port, who);
+		return fail(f, EINVAL, "port %u is held by %s", port, who);
+	}
+	return r < 0 ? fail(f, -r, "cannot bind its port %u", port) : 0;
+}
+
+/*
+ * A program that knows nothing of handed-over sockets finds its port taken, by us. Where nobody has asked for them, it is
+ * given its way: it binds the ports itself from the next start on.
+ */
+static void give_up_ports(struct service *s)
+{
+	bool failed = s->info.state == SERVICE_STARTING ||
+		      (!s->info.config->ready_port && s->info.last_status != 0 &&
+		       now_ns() - s->started_ns < UPTIME_GOOD);
+
+	if (!failed || !s->info.listens || s->info.config->listen == LISTEN_YES || s->took)
+		return;
+	handed_close(&s->handed);
+	s->info.listens = false;
+	log_warning(
+		"service %s does not take the sockets of its ports (LISTEN_FDS), and binds them itself from now on: "
+		"while it is down they are free, also for user code",
+		name_of(s));
+}
+
 static int spawn(struct service *s, struct failure *f)
 {
 	struct services *all = s->owner;
@@ -182,8 +219,10 @@ static int spawn(struct service *s, struct failure *f)
 	snprintf(name, sizeof(name), "service-%s", name_of(s));
 	r = cgroup_get(all->cgroups, name, &s->cgroup, f);
 	if (r == 0)
-		r = service_spawn(s->info.config, s->place, all->enforce, cgroup_fd(s->cgroup),
-				  &s->process, &s->report, f);
+		r = hold_ports(s, f);
+	if (r == 0)
+		r = service_spawn(s->info.config, s->place, all->enforce, &s->handed,
+				  cgroup_fd(s->cgroup), &s->process, &s->report, f);
 	if (r < 0)
 		return r;
 	s->info.pid = s->process.pid;
@@ -229,6 +268,7 @@ static void ready(struct service *s)
 {
 	loop_timer_cancel(s->owner->loop, &s->timer);
 	loop_timer_cancel(s->owner->loop, &s->bound);
+	close_fd(&s->probe);
 	set_state(s, SERVICE_READY);
 	s->info.last_error[0] = '\0';
 	s->was_ready = true;
@@ -274,7 +314,10 @@ static void ended(struct service *s)
 	}
 	/* With what the main process leaves behind, which would hold its ports. */
 	cgroup_put(take_ptr(s->cgroup));
+	if (status != STATUS_NOT_STARTED)
+		give_up_ports(s);
 	if (!again) {
+		handed_close(&s->handed); /* or who connects would wait for ever */
 		set_state(s, SERVICE_EXITED);
 		log_info("service %s %s", name_of(s), text);
 		services_note_exited(s->owner);

@@ -40,11 +40,15 @@ struct service_info {
 	int last_status;        /* wait(2) status of the last exit; -1: none yet */
 	char last_error[256];   /* why the last start failed, or is not over yet; "" none */
 	uint64_t since_unix_ms; /* of the present state */
+	bool listens;           /* its ports are bound by the agent, and handed over */
 };
 
 struct services_callbacks {
 	/* Every service ended for good (restart = no); status is that of the first. */
 	void (*all_exited)(int wait_status, void *data);
+	/* Somebody else has a port of a service, which cannot be ready therefore; who: as in listener.h. Once in each
+	 * of its starts, unless who changes. */
+	void (*port_held)(const char *service, uint16_t port, const char *who, void *data);
 	/* Once: each has been ready. May come from inside services_start(). */
 	void (*all_ready)(void *data);
 	void *data;
@@ -68,6 +72,7 @@ struct service_socket {
 	const char *protocol; /* "tcp", "udp", "unix": static */
 	char address[112];    /* a number; of a unix socket its path, or @NAME; "": it has none */
 	uint16_t port;
+	bool configured;      /* the port is one that the configuration guards or opens */
 	bool reachable;       /* the configuration opens it to user code */
 };
 typedef void (*service_socket_fn)(const struct service_socket *socket, void *data);

@@ -7,15 +7,30 @@
 
 #define STOP_GRACE (5 * NSEC_PER_SEC) /* from SIGTERM to SIGKILL, and from there to giving up */
 
+static bool listens(const struct services *services, const struct config_service *config)
+{
+	const struct enforce *e = services->enforce;
+
+	if (config->n_ports == 0 || config->listen == LISTEN_NO)
+		return false;
+	return config->listen == LISTEN_YES ||
+	       (e && !enforce_active(e) && !enforce_guards_ports(e));
+}
+
 static int service_open(struct services *services, const struct config_service *config,
 			struct failure *f)
 {
 	struct service *s = &services->list[services->n++];
+	uint16_t port;
 
 	s->owner = services;
 	s->info.config = config;
 	s->info.last_status = -1;
-	s->process.pidfd = s->report = -EBADF;
+	s->process.pidfd = s->report = s->probe = -EBADF;
+	s->info.listens = listens(services, config);
+	/* Before anybody else is there. What is taken already is told when it starts. */
+	if (s->info.listens)
+		(void)handed_open(&s->handed, config, &port);
 	s->backoff_ns = SERVICE_BACKOFF_MIN;
 	return service_place_make(services->config->state_dir, config->name, &s->place, f);
 }
@@ -133,6 +148,7 @@ void services_free(struct services *services)
 		struct service *s = &services->list[i];
 
 		service_release(s);
+		handed_close(&s->handed);
 		cgroup_put(s->cgroup);
 		if (s->place)
 			service_place_remove(s->place);

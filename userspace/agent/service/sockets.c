@@ -80,15 +80,24 @@ static const struct service *owner_of(struct look *l, uint32_t inode)
 	return NULL;
 }
 
-static bool is_open_port(const struct config_service *c, uint16_t port)
+/* What the configuration says of a port, which any service may have listed. */
+static void find_port(const struct services *services, const struct config_service *own,
+		      struct service_socket *socket)
 {
-	for (size_t i = 0; i < c->n_open; i++)
-		if (c->open[i].port == port)
-			return true;
-	for (size_t i = 0; i < c->n_ports; i++)
-		if (c->ports[i].port == port)
-			return c->reachable;
-	return false;
+	for (size_t s = 0; s < services->n; s++) {
+		const struct config_service *c = services->list[s].info.config;
+
+		for (size_t i = 0; i < c->n_open; i++)
+			if (c->open[i].port == socket->port) {
+				socket->configured = true;
+				socket->reachable = socket->reachable || c == own;
+			}
+		for (size_t i = 0; i < c->n_ports; i++)
+			if (c->ports[i].port == socket->port) {
+				socket->configured = true;
+				socket->reachable = socket->reachable || (c == own && c->reachable);
+			}
+	}
 }
 
 static void take_inet(struct look *l, const struct nlmsghdr *m)
@@ -101,7 +110,7 @@ static void take_inet(struct look *l, const struct nlmsghdr *m)
 	if (m->nlmsg_len < NLMSG_LENGTH(sizeof(*d)) || !(s = owner_of(l, d->idiag_inode)))
 		return;
 	socket.service = s->info.config->name;
-	socket.reachable = is_open_port(s->info.config, socket.port);
+	find_port(s->owner, s->info.config, &socket);
 	inet_ntop(l->family, d->id.idiag_src, socket.address, sizeof(socket.address));
 	l->fn(&socket, l->data);
 }

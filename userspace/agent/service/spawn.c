@@ -23,6 +23,8 @@ struct plan {
 	char **env;
 	char *directory;
 	bool core;
+	const struct handed *handed;
+	char *listen_pid; /* in env, see handed_env(); NULL: none are handed over */
 	int null, report;
 };
 
@@ -47,16 +49,22 @@ static void execute(const struct plan *plan)
 }
 
 /* The child. Shares nothing with the agent but open files; async-signal-safe calls only. */
-static enum init_step prepare(const struct plan *plan)
+static enum init_step prepare(struct plan *plan)
 {
+	int r;
+
 	if (setsid() < 0)
 		return INIT_STEP_SESSION;
 	if (dup2(plan->null, STDIN_FILENO) < 0)
 		return INIT_STEP_STDIO;
 	if (chdir(plan->directory) < 0)
 		return INIT_STEP_DIRECTORY;
+	r = handed_take(plan->handed, plan->listen_pid, &plan->report);
+	errno = -r;
+	if (r < 0)
+		return INIT_STEP_DESCRIPTORS;
 	/* Closed by execve(2), the report pipe among them, which is how the agent learns of it. */
-	if (syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
+	if (syscall(SYS_close_range, HANDED_FIRST + plan->handed->n, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
 		return INIT_STEP_DESCRIPTORS;
 	/* Late, so that no signal meets the agent's code in a child that looks like the service. */
 	errno = -harden_undo_in_child(HARDEN_SERVICE, plan->core);
@@ -66,7 +74,7 @@ static enum init_step prepare(const struct plan *plan)
 	return INIT_STEP_EXEC;
 }
 
-static _Noreturn void child(const struct plan *plan)
+static _Noreturn void child(struct plan *plan)
 {
 	struct service_report report = { .step = prepare(plan), .err = errno };
 
@@ -107,6 +115,8 @@ static int make_plan(const struct config_service *config, const char *place, str
 		r = service_place_env(place, config->env, &plan->env);
 	for (char **kv = config->env; r == 0 && kv && *kv; kv++)
 		r = env_set(&plan->env, *kv);
+	if (r == 0 && plan->handed->n > 0)
+		r = handed_env(plan->handed, config, &plan->env, &plan->listen_pid);
 	if (r < 0)
 		return fail(f, -r, "environment");
 	search = env_get(plan->env, "PATH");
@@ -127,7 +137,7 @@ static int make_plan(const struct config_service *config, const char *place, str
 }
 
 /* Announced before the clone, so that the child is never without its flags. */
-static int start_child(const struct plan *plan, const struct config_service *config,
+static int start_child(struct plan *plan, const struct config_service *config,
 		       struct enforce *enforce, int cgroup_fd, struct process *ret_process,
 		       struct failure *f)
 {
@@ -145,9 +155,10 @@ static int start_child(const struct plan *plan, const struct config_service *con
 }
 
 int service_spawn(const struct config_service *config, const char *place, struct enforce *enforce,
-		  int cgroup_fd, struct process *ret_process, int *ret_report, struct failure *f)
+		  const struct handed *handed, int cgroup_fd, struct process *ret_process,
+		  int *ret_report, struct failure *f)
 {
-	struct plan plan = { .null = -EBADF, .report = -EBADF };
+	struct plan plan = { .handed = handed, .null = -EBADF, .report = -EBADF };
 	int pipe_fds[2] = { -EBADF, -EBADF };
 	int r = make_plan(config, place, &plan, f);
 
