@@ -220,9 +220,10 @@ def head_and_origin(session):
         with Raw(session) as raw:
             text = raw.send(http("HEAD", path, b"", "Connection: close")).read()
             assert text.startswith(b"HTTP/1.1 200 ") and text.endswith(b"\r\n\r\n") and text.count(b"\r\n\r\n") == 1, (path, text)
+    instance = session.api.request("POST", "/v1/exec", {"argv": ["/bin/true"]}).json["instance"]
     for path in ("http://moat/v1/health", "HTTP://x:80/v1/health"):
         with Raw(session) as raw:
-            assert raw.send(http("GET", path)).read_answer() == (200, {"status": "ok"}), path
+            assert raw.send(http("GET", path)).read_answer() == (200, {"status": "ok", "instance": instance}), path
 
 
 @test("a request that could end in two places is refused, and what follows it is not heard", needs=("moat",))

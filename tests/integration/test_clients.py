@@ -25,7 +25,7 @@ CLIENTS = os.path.join(places.SOURCE, "userspace/clients")
 PYTHON_CLIENT = os.path.join(CLIENTS, "python")
 NODE_CLIENT = os.path.join(CLIENTS, "node/lib/index.js")
 names = (f"cl{os.getpid()}-{n}" for n in itertools.count())
-DIGESTS = {"DIGEST-BINARY": bytes(range(256)) * 20000, "DIGEST-TEXT": "aä€😀".encode() * 500000}
+DIGESTS = {"DIGEST-BINARY": bytes(range(256)) * 20000, "DIGEST-TEXT": "aä€😀".encode() * 500000, "DIGEST-SHORT": bytes(range(256)) * 2400}
 
 
 def node():
@@ -41,12 +41,31 @@ def node_programs(session):
     return found
 
 
-def cut_after(body):
+def cut_for_good(request, body):
+    """The same, and a stream is not to be taken up again."""
+    return 0 if b"/events" in request else cut_often(request, body)
+
+
+def cut_often(_request, body):
     """A stream behind its first record of output, any other answer in its middle."""
     if b'"type":"start"' in body:
-        end = body.find(b"\n", body.find(b'"type":"stdout"')) if b'"type":"stdout"' in body else -1
-        return end + 1 if end >= 0 else None
+        end = body.find(b"}\n", body.find(b'"type":"stdout"')) if b'"type":"stdout"' in body else -1
+        return end + 2 if end >= 0 else None
     return 20 if len(body) > 20 else None
+
+
+def lose_first():
+    """The answer to a command is lost as a whole when it runs; a request that is sent again, byte for byte, is answered."""
+    lost = set()
+
+    def after(request, body):
+        if not request.startswith(b"POST /v1/exec") or request in lost:
+            return None
+        if b'"type":"start"' not in body:
+            return cutting.HOLD
+        lost.add(request)
+        return cutting.NOTHING
+    return after
 
 
 def table(session):
@@ -82,8 +101,11 @@ def sockets(session):
     place = os.path.join(session.scratch, next(names))
     os.mkdir(place)
     agent = session.agent.socket
-    with cutting.socket_before(agent, f"{place}/cut.sock", cut_after) as cut, cutting.socket_before(agent, f"{place}/silent.sock", None) as silent:
-        yield {"agent": agent, "cut": cut, "silent": silent, "nobody": f"{place}/moat.sock"}
+    with cutting.socket_before(agent, f"{place}/cut.sock", cut_for_good) as cut, \
+            cutting.socket_before(agent, f"{place}/often.sock", cut_often) as often, \
+            cutting.socket_before(agent, f"{place}/lost.sock", lose_first()) as lost, \
+            cutting.socket_before(agent, f"{place}/silent.sock", None) as silent:
+        yield {"lost": lost, "agent": agent, "cut": cut, "often": often, "silent": silent, "nobody": f"{place}/moat.sock"}
 
 
 def program(session, argv, status=0, seconds=60, **environment):

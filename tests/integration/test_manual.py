@@ -138,7 +138,10 @@ def check_examples(real):
 @test("each answer that the manual and the README show has the fields of a real one", needs=("moat",), timeout=60)
 def answers(session):
     program = "import os, time; os.write(1, b'6.12'); time.sleep(0.3); os.write(2, bytes([128, 32, 128]))"
-    stream = {each["type"]: each for each in session.api.stream(places.PYTHON, "-c", program)}
+    stream = {each["type"]: each for each in session.api.stream(places.PYTHON, "-c", program, beatMs=100)}
+    lost = session.api.request("POST", "/v1/exec", {"argv": ["head", "-c", "8000000", "/dev/zero"]}).json["id"]  # more than is kept
+    kept = session.api.request("GET", f"/v1/processes/{lost}/events").body.decode().splitlines()
+    stream["gap"] = next(each for each in map(json.loads, kept) if each["type"] == "gap")
     refused = session.api.request("POST", "/v1/exec", {"argv": ["/bin/true"], "cwd": "tmp"}).json
     assert refused in examples()["error"], (refused, examples()["error"])
     check_examples({**stream, "result": session.api.request("POST", "/v1/exec", {"argv": ["uname", "-r"]}).json})

@@ -74,7 +74,7 @@ async function execStream(where, step) {
 				id = event.id;
 			else if (event.type === "exit")
 				Object.assign(outcome, { exitCode: event.exitCode, sameId: event.id === id });
-			else
+			else if (event.text !== undefined)
 				outcome[event.type] += event.text;
 		}
 	} catch (error) {
@@ -123,6 +123,8 @@ const calls = {
 	setEnv: (agent, { context, env }) => agent.context(context).setEnv(env),
 	setDirectory: (agent, { context, directory }) => agent.context(context).setDirectory(directory),
 	setEnvVars: (agent, { env }) => agent.setEnvVars(env),
+	cd: async (agent, { context, directory }) => ({ done: await agent.context(context).cd(directory) === undefined }),
+	resetState: async (agent, { context }) => ({ reset: await agent.context(context).resetState() }),
 	info: (agent, { context }) => agent.context(context).info(),
 	remove: (agent, { context }) => agent.context(context).remove(),
 	contexts: (agent) => agent.contexts(),

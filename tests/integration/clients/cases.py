@@ -19,7 +19,7 @@ from moat_client import Cancellation, MoatError, TransportError
 
 SYNC = sys.argv[1] == "sync"
 OPTIONS = {"sessionId": "session_id", "onUnsupported": "on_unsupported", "maxOutput": "max_output", "allowUnshielded": "allow_unshielded",
-           "timeoutMs": "timeout"}
+           "timeoutMs": "timeout", "allowGaps": "allow_gaps"}
 
 
 async def wait(value):
@@ -114,7 +114,7 @@ async def run_exec_stream(where, step):
             first = event.id
         elif event.type == "exit":
             outcome |= {"exitCode": event.exit_code, "sameId": event.id == first}
-        else:
+        elif event.type != "gap":
             outcome[event.type] += event.text
     return outcome
 
@@ -160,6 +160,10 @@ async def names_of(listed):
     return {"has": [each["name"] for each in await wait(listed)]}
 
 
+async def as_done(given):
+    return {"done": await wait(given) is None}
+
+
 async def as_field(name, given):
     return {name: await wait(given)}
 
@@ -171,6 +175,8 @@ CALLS = {
     "setEnv": lambda agent, step: agent.context(step["context"]).set_env(step["env"]),
     "setDirectory": lambda agent, step: agent.context(step["context"]).set_directory(step["directory"]),
     "setEnvVars": lambda agent, step: agent.set_env_vars(step["env"]),
+    "cd": lambda agent, step: as_done(agent.context(step["context"]).cd(step["directory"])),
+    "resetState": lambda agent, step: as_field("reset", agent.context(step["context"]).reset_state()),
     "info": lambda agent, step: agent.context(step["context"]).info(),
     "remove": lambda agent, step: agent.context(step["context"]).remove(),
     "contexts": lambda agent, step: agent.contexts(),

@@ -11,8 +11,11 @@ import socket
 import threading
 
 
+HOLD, NOTHING = -2, -1  # wait for more; not even the head
+
+
 def pass_on(client, agent_path, after):
-    """after: what the client gets to see of the answer ends behind this; None: nothing is passed on."""
+    """after(request, body): how much of the body is passed on, or None as long as all of it is; no after: nothing is."""
     with client, socket.socket(socket.AF_UNIX) as agent, selectors.DefaultSelector() as both:
         if after is None:
             client.recv(1)
@@ -20,7 +23,7 @@ def pass_on(client, agent_path, after):
                 pass
             return
         agent.connect(agent_path)
-        answer = b""
+        answer = request = b""
         both.register(client, selectors.EVENT_READ, agent)
         both.register(agent, selectors.EVENT_READ, client)
         while True:
@@ -29,14 +32,18 @@ def pass_on(client, agent_path, after):
                 if not data:
                     return
                 if key.fileobj is client:
+                    request += data
                     agent.sendall(data)
                     continue
                 answer += data
                 head, _, body = answer.partition(b"\r\n\r\n")
-                end = after(body)
+                end = after(request, body)
+                if end == HOLD:
+                    continue
                 if end is not None:
                     left = len(head) + 4 + end - (len(answer) - len(data))
-                    client.sendall(data[:max(left, 0)])
+                    if end >= 0:
+                        client.sendall(data[:max(left, 0)])
                     return
                 client.sendall(data)
 
@@ -57,7 +64,7 @@ def quietly(client, agent_path, after):
 
 @contextlib.contextmanager
 def socket_before(agent_path, path, after):
-    """Such a socket at path. after(body): how much of the body is passed on, or None as long as all of it is."""
+    """Such a socket at path."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen(16)

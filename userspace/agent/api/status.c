@@ -458,6 +458,7 @@ enum MHD_Result api_health_get(struct api_request *r)
 		return api_refuse(r);
 	jbuf_open(&r->reply, '{');
 	jbuf_add_text(&r->reply, "status", "ok");
+	jbuf_add_text(&r->reply, "instance", execs_instance(r->api->agent->execs));
 	jbuf_close(&r->reply, '}');
 	return api_respond(r, 200);
 }

@@ -23,14 +23,15 @@ export class ApiError extends MoatError {
 export class ConnectionError extends MoatError {}
 
 /**
- * A stream ended without its last record: STREAM_CUT. How the command ended is not known, and it may
- * still run: see its id, when it had one. raw is the output that came before.
+ * STREAM_CUT: a stream ended without its last record, and could not be taken up again. How the command ended
+ * is not known, and it may still run: see its id, when it had one. OUTPUT_LOST: the agent did not keep what
+ * nobody read. raw is the output that came before.
  */
 export class StreamError extends MoatError {
-	constructor(message, id = null, raw = null, options = undefined) {
-		super("STREAM_CUT", message, {}, options);
+	constructor(code, message, id = null, options = undefined) {
+		super(code, message, {}, options);
 		this.id = id;
-		this.raw = raw;
+		this.raw = null;
 	}
 }
 

@@ -8,8 +8,15 @@ import { records } from "./transport.js";
 export const MAX_OUTPUT = 16 << 20;
 
 export const STREAM_OPTIONS = [
-	"env", "cwd", "timeout", "stdin", "sessionId", "isolated", "signal", "onUnsupported",
+	"env", "cwd", "timeout", "stdin", "sessionId", "isolated", "signal", "onUnsupported", "allowGaps",
+	"id",
 ];
+
+/** Before each attempt to go on with a stream whose connection was lost: milliseconds. */
+const DELAYS = [0, 100, 500, 2000];
+
+/** The agent says every 15 seconds that it is there: who misses that three times has lost it. */
+const SILENCE = 45000;
 export const EXEC_OPTIONS = [...STREAM_OPTIONS, "onOutput", "maxOutput"];
 
 /** An option that is misspelt may be the one that keeps a secret. */
@@ -104,17 +111,41 @@ function retryOf(error, given, policy) {
 	return policy === "bash" && argv && !(given instanceof Command && given.hasValues) ? argv : null;
 }
 
+function sleep(delay) {
+	return new Promise((resolve) => setTimeout(resolve, delay));
+}
+
+/**
+ * Sends a command. With an id of its own, and the life of the agent that it is meant for, it can be sent again when the answer is
+ * lost: it runs once.
+ */
+async function post(transport, context, given, options) {
+	const { id } = options, body = execBody(context, given, options);
+	const open = () => transport.open("POST", "/v1/exec", body);
+
+	if (id === undefined)
+		return { response: await open(), repeat: null };
+	Object.assign(body, { id, instance: (await transport.json("GET", "/v1/health")).instance });
+	try {
+		return { response: await open(), repeat: open };
+	} catch (error) {
+		if (!(error instanceof ConnectionError) || error.code === "CANNOT_CONNECT")
+			throw error;
+		return { response: null, repeat: open };
+	}
+}
+
 async function openStream(transport, context, given, options) {
-	const open = (what) => transport.open("POST", "/v1/exec", execBody(context, what, options));
+	const open = (what) => post(transport, context, what, options);
 
 	try {
-		return { response: await open(given), interpreter: null };
+		return { connection: await open(given), interpreter: null };
 	} catch (error) {
 		const argv = retryOf(error, given, options.onUnsupported);
 
 		if (!argv)
 			throw error;
-		return { response: await open(argv), interpreter: argv[0] };
+		return { connection: await open(argv), interpreter: argv[0] };
 	}
 }
 
@@ -170,18 +201,23 @@ class Abort {
 }
 
 /** The first record and the last one, as they are given to the caller. */
-function startEvent({ id, context, created, pid, startedAt, warnings = [] }, interpreter) {
-	return { type: "start", id, context, created, pid, startedAt, warnings, interpreter };
+function startEvent({ id, context, created, pid, startedAt, instance, warnings = [] }, interpreter) {
+	return { type: "start", id, context, created, pid, startedAt, instance, warnings, interpreter };
 }
 
-function exitEvent({ seq: _, ...record }) {
-	return record;
+function exitEvent({ seq: _, at: __, bytes: ___, warnings = [], ...record }) {
+	return { ...record, warnings };
 }
 
-function outputEvent(record, decoders) {
-	const data = Buffer.from(record.data, record.encoding === "base64" ? "base64" : "utf8");
+function outputEvent({ type, bytes }, decoders) {
+	return { type, data: bytes, text: decoders[type].decode(bytes, { stream: true }) };
+}
 
-	return { type: record.type, data, text: decoders[record.type].decode(data, { stream: true }) };
+/** What the agent did not keep, because nobody took it. */
+function gapEvent({ lost, stdout = null, stderr = null }, id, allowed) {
+	if (!allowed)
+		throw new StreamError("OUTPUT_LOST", `${lost} bytes of output are lost: they were not read in time`, id);
+	return { type: "gap", lost, stdout, stderr };
 }
 
 /** What the decoders still hold: the beginning of a character that never came whole. */
@@ -200,17 +236,61 @@ function newDecoders() {
 	return { stdout: decoder(), stderr: decoder() };
 }
 
-async function* events({ response, interpreter }, abort) {
+/** The stream of a command that runs, from the byte on that was not seen; null: there is none to be had. */
+async function reopen(transport, { repeat }, start, at) {
+	try {
+		return await (start ? transport.open("GET", `/v1/processes/${encodeURIComponent(start.id)}/events?since=${at}`) :
+			repeat());
+	} catch (error) {
+		if (error instanceof ConnectionError)
+			return null;
+		if (!start)
+			throw error;
+		throw new StreamError("STREAM_CUT", `the connection was lost, and: ${error.message}`, start.id, { cause: error });
+	}
+}
+
+/** The records of a command: when the connection is lost they go on over another one where they stopped. */
+async function* allRecords(transport, connection) {
+	let start = null, at = 0, failures = 0;
+
+	do {
+		for await (const record of connection.response ? records(connection.response, SILENCE) : []) {
+			if (record.type === "start") {
+				if (start && start.instance !== record.instance)
+					return;
+				if (!start)
+					yield record;
+				start = record;
+			} else if (record.type !== "beat") {
+				record.bytes = Buffer.from(record.data ?? "", record.encoding === "base64" ? "base64" : "utf8");
+				at = record.at + record.bytes.length;
+				failures = 0;
+				yield record;
+			}
+			if (record.type === "exit")
+				return;
+		}
+		if (failures === DELAYS.length || !(start || connection.repeat))
+			return;
+		await sleep(DELAYS[failures++]);
+		connection.response = await reopen(transport, connection, start, at);
+	} while (true);
+}
+
+async function* events(transport, { connection, interpreter }, abort, allowGaps) {
 	const decoders = newDecoders();
 	let id = null;
 
-	for await (const record of records(response)) {
+	for await (const record of allRecords(transport, connection)) {
 		if (record.type === "start") {
 			id = record.id;
-			abort.started(id, () => response.destroy());
+			abort.started(id, () => connection.response?.destroy());
 			yield startEvent(record, interpreter);
 		} else if (record.type === "stdout" || record.type === "stderr") {
 			yield outputEvent(record, decoders);
+		} else if (record.type === "gap") {
+			yield gapEvent(record, id, allowGaps);
 		} else if (record.type === "exit") {
 			abort.check();
 			yield* rests(decoders);
@@ -219,18 +299,20 @@ async function* events({ response, interpreter }, abort) {
 		}
 	}
 	abort.check();
-	throw new StreamError("the connection ended before the command's last record", id);
+	if (id === null)
+		throw new ConnectionError("CONNECTION_LOST", "the connection was lost before the command was known to run");
+	throw new StreamError("STREAM_CUT", "the connection ended before the command's last record", id);
 }
 
 /**
  * Runs a command; the records of its stream: one start, output as it comes, one exit. Who reads slowly
- * holds the command back, and who stops reading leaves it running.
+ * holds the command back for a while, and who stops reading leaves it running.
  */
 export async function* execStream(transport, context, given, options) {
 	const abort = new Abort(transport, options.signal);
 
 	try {
-		yield* events(await openStream(transport, context, given, options), abort);
+		yield* events(transport, await openStream(transport, context, given, options), abort, options.allowGaps);
 	} finally {
 		abort.close();
 	}
@@ -274,6 +356,8 @@ export class Collector {
 	add(event) {
 		if (event.type === "start")
 			this.#start = event;
+		else if (event.type === "gap")
+			this.#cut = true;
 		else if (!this.#kept[event.type].add(event.data))
 			this.#cut = true;
 	}
@@ -297,7 +381,8 @@ export class Collector {
 			stderr: raw.stderr.toString(),
 			raw,
 			ok: exit.exitCode === 0,
-			warnings: this.#start.warnings,
+			instance: this.#start.instance,
+			warnings: [...this.#start.warnings, ...exit.warnings],
 			interpreter: this.#start.interpreter,
 		};
 	}
@@ -321,7 +406,7 @@ export async function exec(transport, context, given, options) {
 			if (event.type === "exit")
 				return collector.result(event);
 			collector.add(event);
-			if (event.type !== "start")
+			if (event.type === "stdout" || event.type === "stderr")
 				await onOutput?.(event.type, event.text, event.data);
 		}
 	} catch (error) {

@@ -32,6 +32,13 @@ export interface StreamOptions {
 	signal?: AbortSignal;
 	/** What to do with a string that goes beyond moat's language. "bash": bash runs it, as `interpreter` says. */
 	onUnsupported?: "error" | "bash";
+	/**
+	 * Of the caller's own choice, 1 to 64 of A-Z a-z 0-9 . _ -: the command is sent again when the answer is lost, and
+	 * runs once. The agent takes 65536 of them an hour.
+	 */
+	id?: string;
+	/** Go on where the agent did not keep output, because it was not read in time. Else that is thrown: OUTPUT_LOST. */
+	allowGaps?: boolean;
 }
 
 export interface ExecOptions extends StreamOptions {
@@ -68,6 +75,7 @@ export interface Exit {
 	durationMs: number;
 	context: string;
 	created: boolean;
+	warnings: Warning[];
 }
 
 export interface Raw {
@@ -82,7 +90,8 @@ export interface ExecResult extends Exit {
 	stderr: string;
 	/** The same as it was written. */
 	raw: Raw;
-	warnings: Warning[];
+	/** Of this life of the agent. */
+	instance: string;
 	/** Of a string that was given to one: "bash". */
 	interpreter: string | null;
 }
@@ -94,6 +103,8 @@ export interface StartEvent {
 	created: boolean;
 	pid: number;
 	startedAt: string;
+	/** Of this life of the agent. */
+	instance: string;
 	warnings: Warning[];
 	interpreter: string | null;
 }
@@ -104,11 +115,19 @@ export interface OutputEvent {
 	text: string;
 }
 
+/** How many bytes are lost; null where it is not known of which stream. */
+export interface GapEvent {
+	type: "gap";
+	lost: number;
+	stdout: number | null;
+	stderr: number | null;
+}
+
 export interface ExitEvent extends Exit {
 	type: "exit";
 }
 
-export type ExecEvent = StartEvent | OutputEvent | ExitEvent;
+export type ExecEvent = StartEvent | OutputEvent | GapEvent | ExitEvent;
 
 export interface ContextInfo {
 	name: string;
@@ -184,8 +203,8 @@ declare class Runner {
 	/** The same of a template, each of whose values is exactly one word: ctx.exec`git clone ${url} && ls`. */
 	exec(strings: TemplateStringsArray, ...values: Value[]): Promise<ExecResult>;
 	/**
-	 * Its records as they come: start, output, exit. Who reads slowly holds the command back; who stops
-	 * reading leaves it running.
+	 * Its records as they come: start, output, exit. Who reads slowly holds the command back for some 30
+	 * seconds; who stops reading leaves it running. A connection that is lost is taken up where it stopped.
 	 */
 	execStream(command: CommandLike, options?: StreamOptions): AsyncGenerator<ExecEvent, void, undefined>;
 	execStream(strings: TemplateStringsArray, ...values: Value[]): AsyncGenerator<ExecEvent, void, undefined>;
@@ -212,7 +231,7 @@ export class Moat extends Runner {
 	secureExecution(): Promise<{ available: boolean; reason: string | null }>;
 	processes(): Promise<ProcessInfo[]>;
 	process(id: string): Promise<ProcessInfo>;
-	/** What a command has written so far: of each stream its first MiB. */
+	/** What a command has written so far; of more than a MiB of a stream, what came first and what came last. */
 	logs(id: string): Promise<Logs>;
 	/** Ends a command and all that it has started; false when nothing was left. */
 	kill(id: string): Promise<boolean>;
@@ -241,6 +260,10 @@ export class Context extends Runner {
 	setEnv(variables: VariableChanges): Promise<ContextDetails>;
 	/** Where commands start that say nothing else; null: as if it had never been given. */
 	setDirectory(directory: string | null): Promise<ContextDetails>;
+	/** As `cd` in a command string, for the commands that come. */
+	cd(directory: string): Promise<void>;
+	/** Forgets what its command strings went to, exported, assigned and unset. */
+	resetState(): Promise<boolean>;
 	info(): Promise<ContextDetails>;
 	/** Kills what runs in it, and removes it; keep: lets it run to its end. */
 	remove(options?: { keep?: boolean }): Promise<{ name: string; removed: boolean }>;
@@ -297,7 +320,10 @@ export class ApiError extends MoatError {
 /** CANNOT_CONNECT: nothing was sent. CONNECTION_LOST, NO_ANSWER: it may have been done all the same. */
 export class ConnectionError extends MoatError {}
 
-/** STREAM_CUT: how the command ended is not known, and it may still run. */
+/**
+ * STREAM_CUT: the connection was lost, and the stream could not be taken up again; how the command ended is not
+ * known, and it may still run. OUTPUT_LOST: the agent did not keep what was not read in time.
+ */
 export class StreamError extends MoatError {
 	readonly id: string | null;
 	/** What it had written before. */

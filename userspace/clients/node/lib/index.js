@@ -76,7 +76,7 @@ export class Moat extends Runner {
 		return this._transport.json("GET", processPath(id));
 	}
 
-	/** What a command has written so far, of each stream its first MiB. */
+	/** What a command has written so far; of more than a MiB of a stream, what came first and what came last. */
 	async logs(id) {
 		const known = await this.process(id);
 		const raw = {
@@ -150,6 +150,6 @@ export class Moat extends Runner {
 		}
 		signal?.throwIfAborted();
 		if (follow || !response.complete)
-			throw new StreamError("the stream of events was cut off");
+			throw new StreamError("STREAM_CUT", "the stream of events was cut off");
 	}
 }

@@ -36,6 +36,8 @@ export class Process {
 				if (event.type === "exit")
 					return collector.result(event);
 				collector.add(event);
+				if (event.type === "gap")
+					continue;
 				this.#tails[event.type] = (this.#tails[event.type] + event.text).slice(-TAIL);
 				for (const waiter of this.#waiters)
 					waiter.look();

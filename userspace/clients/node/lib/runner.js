@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What can be run: in one context, or where the options say.
+import { command } from "./command.js";
 import { MoatError } from "./errors.js";
 import {
 	EXEC_OPTIONS, STREAM_OPTIONS, checkOptions, environment, exec, execArguments, execStream,
@@ -93,6 +94,19 @@ export class Context extends Runner {
 	/** Where commands start that say nothing else; null: as if it had never been given. */
 	async setDirectory(directory) {
 		return patchContext(this._transport, this.name, { directory });
+	}
+
+	/** Goes to a directory, for the commands that come: as `cd` in a command string. Throws where it cannot. */
+	async cd(directory) {
+		const result = await this.exec(command`cd ${directory}`);
+
+		if (!result.ok)
+			throw new MoatError("BAD_DIRECTORY", result.stderr.trim(), { directory });
+	}
+
+	/** Forgets what its command strings went to, exported, assigned and unset. Whether there was anything. */
+	async resetState() {
+		return (await this._transport.json("DELETE", `/v1/contexts/${encodeURIComponent(this.name)}/state`)).reset;
 	}
 
 	async info() {

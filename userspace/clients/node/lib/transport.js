@@ -105,15 +105,29 @@ export class Transport {
 	}
 }
 
+/** The pieces of a stream as they come. silence: after so many milliseconds without one it is given up. */
+async function* pieces(response, silence) {
+	const iterator = response[Symbol.asyncIterator]();
+
+	for (;;) {
+		const timer = silence && setTimeout(() => response.destroy(), silence);
+		const { done, value } = await iterator.next().finally(() => clearTimeout(timer));
+
+		if (done)
+			return;
+		yield value;
+	}
+}
+
 /**
  * The lines of a stream, as objects. Ends with the connection, however that ended: whether the stream is
  * whole is told by its records. What is behind the last line end was cut off, and is no record.
  */
-export async function* records(response) {
+export async function* records(response, silence = 0) {
 	let parts = [];
 
 	try {
-		for await (const piece of response) {
+		for await (const piece of pieces(response, silence)) {
 			let begin = 0;
 
 			for (let end; (end = piece.indexOf(10, begin)) >= 0; begin = end + 1) {

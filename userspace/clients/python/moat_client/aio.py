@@ -12,7 +12,7 @@ from typing import Any, AsyncIterator, Optional, Union
 
 from . import calls, wire
 from .client import SOCKET, TAIL, find
-from .command import Collector, Events, Options, exec_request, retry_of
+from .command import DELAYS, SILENCE, Collector, Events, Options, exec_request, quote, retry_of
 from .errors import ApiError, StreamError, TransportError, WaitError
 from .types import (AsyncOnOutput, CommandLike, ExecEvent, ExecResult, Found, Logs, OnUnsupported, OutputEvent, SecureExecution,
                     StartEvent, VariableChanges, Variables)
@@ -52,14 +52,25 @@ class _Stream:
                 return
             yield self.response.feed(data)
 
-    async def begin(self) -> None:
-        """Waits for the head. A refusal is raised."""
+    async def begin(self, record: bool) -> None:
+        """Waits for the head, and the first record. A refusal is raised."""
         async for piece in self.pieces():
             self._first.append(piece)
-            if self.response.status is not None:
+            if self.response.status is not None and (not record or b"\n" in piece):
                 break
         if self.response.status is None or self.response.status >= 300:
             wire.answer(self.response, b"".join([*self._first, *[piece async for piece in self.pieces()]]))
+        elif record and b"\n" not in self._first[-1]:
+            raise wire.lost_before_start()
+
+    async def live_records(self) -> AsyncIterator[dict[str, Any]]:
+        """The same as records(), where silence is the end of it."""
+        records = self.records()
+        while True:
+            try:
+                yield await asyncio.wait_for(records.__anext__(), SILENCE)
+            except (StopAsyncIteration, asyncio.TimeoutError, TransportError):
+                return
 
     async def records(self) -> AsyncIterator[dict[str, Any]]:
         """Of a stream that has begun."""
@@ -94,11 +105,11 @@ class _AsyncRunner:
         with contextlib.closing(stream):
             return wire.answer(stream.response, b"".join([piece async for piece in stream.pieces()]))
 
-    async def _open(self, request: wire.Request) -> _Stream:
+    async def _open(self, request: wire.Request, record: bool = False) -> _Stream:
         """A stream that has begun; a refusal is raised. To be closed."""
         stream = await _Stream.open(self._path, request)
         try:
-            await stream.begin()
+            await stream.begin(record)
         except BaseException:
             stream.close()
             raise
@@ -107,27 +118,71 @@ class _AsyncRunner:
     # Running
 
     def _options(self, env: Optional[Variables], cwd: Optional[str], timeout: Optional[float], stdin: Optional[Union[str, bytes]],
-                 session_id: Optional[str], isolated: Optional[bool], on_unsupported: Optional[OnUnsupported]) -> Options:
-        return Options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported or self._on_unsupported)
+                 session_id: Optional[str], isolated: Optional[bool], on_unsupported: Optional[OnUnsupported], allow_gaps: bool,
+                 id: Optional[str]) -> Options:
+        return Options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported or self._on_unsupported, allow_gaps, id)
 
     async def _start(self, command: CommandLike, options: Options) -> tuple[Optional[str], _Stream]:
         """The interpreter of a command, or None, and its stream."""
         try:
-            return None, await self._open(exec_request(self._context, command, options))
+            return None, await self._post(command, options)
         except ApiError as error:
             argv = retry_of(error, options)
             if not argv:
                 raise
-            return argv[0], await self._open(exec_request(self._context, argv, options))
+            return argv[0], await self._post(argv, options)
 
-    async def _first(self, command: CommandLike, options: Options) -> tuple[Events, _Stream, AsyncIterator[dict[str, Any]], list[ExecEvent]]:
+    async def _post(self, command: CommandLike, options: Options) -> _Stream:
+        """Sends it, and again where it has an id and the answer is lost. The stream with its first record."""
+        instance = await self._call(calls.get("/v1/health", calls.member("instance"))) if options.id is not None else None
+        request = exec_request(self._context, command, options, instance)
+        first: Optional[TransportError] = None
+        for delay in (*DELAYS, None) if instance else (None,):
+            try:
+                return await self._open(request, record=True)
+            except TransportError as error:
+                first = first or error
+                if delay is None or first.code == "CANNOT_CONNECT":
+                    raise first from None
+                await asyncio.sleep(delay)
+        raise AssertionError
+
+    async def _first(self, command: CommandLike,
+                     options: Options) -> tuple[Events, _Stream, AsyncIterator[dict[str, Any]], list[ExecEvent]]:
         """A command that runs, as its first record says."""
         interpreter, stream = await self._start(command, options)
-        events, records = Events(interpreter), stream.records()
+        events, records = Events(interpreter, options.allow_gaps), stream.live_records()
         async for record in records:
             return events, stream, records, list(events.take(record))
         stream.close()
-        raise StreamError("the connection ended before the command's first record")
+        raise events.cut()
+
+    async def _reopen(self, events: Events) -> Optional[_Stream]:
+        """The stream of a command that runs, from the byte on that was not seen; None: there is none to be had."""
+        while (delay := events.retry()) is not None:
+            await asyncio.sleep(delay)
+            try:
+                return await self._open(calls.output(events.id or "", events.at))
+            except TransportError:
+                continue
+            except ApiError as error:
+                raise events.cut() from error
+        return None
+
+    async def _follow(self, stream: _Stream, records: AsyncIterator[dict[str, Any]], events: Events) -> AsyncIterator[ExecEvent]:
+        """What comes behind the first record. When the connection is lost it goes on over another one where it stopped."""
+        following: Optional[_Stream] = stream
+        while following:
+            with contextlib.closing(following):
+                async for record in records:
+                    for event in events.take(record):
+                        yield event
+                    if events.ended:
+                        return
+            following = await self._reopen(events)
+            if following:
+                records = following.live_records()
+        raise events.cut()
 
     async def _kill_quietly(self, id: Optional[str]) -> None:
         """When something else is told."""
@@ -146,19 +201,17 @@ class _AsyncRunner:
                 stream.close()
                 await self._kill_quietly(events.id)
             raise
-        with contextlib.closing(stream):
-            try:
-                for event in first:
+        try:
+            for event in first:
+                yield event
+            async with contextlib.aclosing(self._follow(stream, records, events)) as rest:
+                async for event in rest:
                     yield event
-                async for record in records:
-                    for event in events.take(record):
-                        yield event
-                    if events.ended:
-                        return
-            except asyncio.CancelledError:
-                await self._kill_quietly(events.id)
-                raise
-            raise StreamError("the connection ended before the command's last record", events.id)
+        except asyncio.CancelledError:
+            await self._kill_quietly(events.id)
+            raise
+        finally:
+            stream.close()
 
     async def _run(self, command: CommandLike, options: Options, on_output: Optional[AsyncOnOutput], collector: Collector) -> ExecResult:
         """To its end. What breaks it off ends the command, except that the connection is gone."""
@@ -181,24 +234,28 @@ class _AsyncRunner:
     async def exec(self, command: CommandLike, *, env: Optional[Variables] = None, cwd: Optional[str] = None,
                    timeout: Optional[float] = None, stdin: Optional[Union[str, bytes]] = None, session_id: Optional[str] = None,
                    isolated: Optional[bool] = None, on_unsupported: Optional[OnUnsupported] = None,
+                   allow_gaps: bool = False, id: Optional[str] = None,
                    on_output: Optional[AsyncOnOutput] = None, max_output: Optional[int] = None) -> ExecResult:
         """Runs a command to its end: as Moat.exec. What on_output returns may be awaitable."""
-        options = self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported)
+        options = self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported, allow_gaps, id)
         return await self._run(command, options, on_output, Collector(max_output))
 
     def exec_stream(self, command: CommandLike, *, env: Optional[Variables] = None, cwd: Optional[str] = None,
                     timeout: Optional[float] = None, stdin: Optional[Union[str, bytes]] = None, session_id: Optional[str] = None,
-                    isolated: Optional[bool] = None, on_unsupported: Optional[OnUnsupported] = None) -> AsyncIterator[ExecEvent]:
-        """Its records as they come: start, output, exit. Who reads slowly holds the command back; who stops leaves it running."""
-        return self._stream(command, self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported))
+                    isolated: Optional[bool] = None, on_unsupported: Optional[OnUnsupported] = None,
+                    allow_gaps: bool = False, id: Optional[str] = None) -> AsyncIterator[ExecEvent]:
+        """Its records as they come: start, output, exit. Who reads slowly holds the command back for some 30
+        seconds; who stops leaves it running. A connection that is lost is taken up where it stopped."""
+        return self._stream(command, self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported, allow_gaps, id))
 
     async def exec_secure(self, command: CommandLike, *, env: Optional[Variables] = None, cwd: Optional[str] = None,
                           timeout: Optional[float] = None, stdin: Optional[Union[str, bytes]] = None,
                           session_id: Optional[str] = None, on_unsupported: Optional[OnUnsupported] = None,
+                          allow_gaps: bool = False, id: Optional[str] = None,
                           on_output: Optional[AsyncOnOutput] = None, max_output: Optional[int] = None,
                           allow_unshielded: bool = False) -> ExecResult:
         """Runs a command apart from all others, and only where the kernel shields its variables: else NOT_SHIELDED."""
-        options = self._options(env, cwd, timeout, stdin, session_id, True, on_unsupported)
+        options = self._options(env, cwd, timeout, stdin, session_id, True, on_unsupported, allow_gaps, id)
         if not allow_unshielded and await self._call(calls.get("/v1/mode", calls.member("mode"))) != "enforce":
             raise calls.not_shielded((await self._call(calls.secure_execution())).reason)
         return await self._run(command, options, on_output, Collector(max_output))
@@ -206,10 +263,10 @@ class _AsyncRunner:
     async def start_process(self, command: CommandLike, *, env: Optional[Variables] = None, cwd: Optional[str] = None,
                             timeout: Optional[float] = None, stdin: Optional[Union[str, bytes]] = None,
                             session_id: Optional[str] = None, isolated: Optional[bool] = None,
-                            on_unsupported: Optional[OnUnsupported] = None, on_output: Optional[AsyncOnOutput] = None,
-                            max_output: Optional[int] = None) -> AsyncProcess:
+                            on_unsupported: Optional[OnUnsupported] = None, allow_gaps: bool = False, id: Optional[str] = None,
+                            on_output: Optional[AsyncOnOutput] = None, max_output: Optional[int] = None) -> AsyncProcess:
         """Starts a command that goes on. A task reads its output, and calls on_output."""
-        options = self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported)
+        options = self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported, allow_gaps, id)
         events = self._stream(command, options)
         start = await events.__anext__()
         assert isinstance(start, StartEvent)
@@ -315,6 +372,14 @@ class AsyncContext(_AsyncRunner):
         """Where commands start that say nothing else; None: as if it had never been given."""
         return await self._call(calls.set_directory(self.name, directory))
 
+    async def cd(self, directory: str) -> None:
+        """As cd in a command string, for the commands that come. Raises where it cannot."""
+        calls.check_cd(await self.exec(f"cd {quote(directory)}"), directory)
+
+    async def reset_state(self) -> bool:
+        """Forgets what its command strings went to, exported, assigned and unset. Whether there was anything."""
+        return await self._call(calls.reset_state(self.name))
+
     async def info(self) -> dict[str, Any]:
         return await self._call(calls.get(calls.context_path(self.name)))
 
@@ -391,4 +456,4 @@ class AsyncMoat(_AsyncRunner):
             async for record in stream.records():
                 yield record
         if follow or not stream.response.complete:
-            raise StreamError("the stream of events was cut off")
+            raise StreamError("STREAM_CUT", "the stream of events was cut off")

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from .command import environment
 from .errors import MoatError
-from .types import Logs, Raw, SecureExecution, VariableChanges
+from .types import ExecResult, Logs, Raw, SecureExecution, VariableChanges
 from .wire import Request
 
 
@@ -59,6 +59,20 @@ def set_directory(name: str, directory: Optional[str]) -> Call:
 
 def remove_context(name: str, keep: bool) -> Call:
     return Call(Request("DELETE", context_path(name) + ("?keep=true" if keep else "")), whole)
+
+
+def check_cd(result: ExecResult, directory: str) -> None:
+    if not result.ok:
+        raise MoatError("BAD_DIRECTORY", result.stderr.strip(), {"directory": directory})
+
+
+def reset_state(name: str) -> Call:
+    return Call(Request("DELETE", f"{context_path(name)}/state"), member("reset"))
+
+
+def output(id: str, since: int) -> Request:
+    """The stream of a command that runs, or has ended, from a byte on."""
+    return Request("GET", f"{process_path(id)}/events?since={since}", stream=True)
 
 
 def kill(id: str) -> Call:

@@ -13,7 +13,7 @@ import time
 from typing import Any, Callable, Iterator, Optional, Union
 
 from . import calls, wire
-from .command import Collector, Events, Options, exec_request, retry_of
+from .command import DELAYS, SILENCE, Collector, Events, Options, exec_request, quote, retry_of
 from .errors import ApiError, Cancelled, StreamError, TransportError, WaitError
 from .types import (CommandLike, ExecEvent, ExecResult, Found, Logs, OnOutput, OnUnsupported, OutputEvent, SecureExecution, StartEvent,
                     VariableChanges, Variables)
@@ -63,6 +63,7 @@ class _Stream:
         data, self._path, sent = request.encode(), path, False
         self.response = wire.Response()
         self._first: list[bytes] = []
+        self._may_end = False
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(timeout)
         try:
@@ -81,6 +82,10 @@ class _Stream:
                 data = self._socket.recv(65536)
             except ConnectionResetError:
                 data = b""
+            except TimeoutError as error:
+                if self.response.status is None or not self._may_end:
+                    raise wire.lost(error, self._path, True) from error
+                data = b""
             except OSError as error:
                 raise wire.lost(error, self._path, True) from error
             if not data:
@@ -88,14 +93,21 @@ class _Stream:
                 return
             yield self.response.feed(data)
 
-    def begin(self) -> None:
-        """Waits for the head. A refusal is raised."""
+    def begin(self, record: bool) -> None:
+        """Waits for the head, and the first record. A refusal is raised."""
         for piece in self.pieces():
             self._first.append(piece)
-            if self.response.status is not None:
+            if self.response.status is not None and (not record or b"\n" in piece):
                 break
         if self.response.status is None or self.response.status >= 300:
             wire.answer(self.response, b"".join([*self._first, *self.pieces()]))
+        elif record and b"\n" not in self._first[-1]:
+            raise wire.lost_before_start()
+
+    def give_up_after(self, seconds: float) -> None:
+        """Silence is the end of it."""
+        self._may_end = True
+        self._socket.settimeout(seconds)
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Of a stream that has begun."""
@@ -126,11 +138,11 @@ class _Runner:
                     raise TransportError("NO_ANSWER", "the agent did not answer in time")
             return call.take(wire.answer(stream.response, b"".join(pieces)))
 
-    def _open(self, request: wire.Request) -> _Stream:
+    def _open(self, request: wire.Request, record: bool = False) -> _Stream:
         """A stream that has begun; a refusal is raised. To be closed."""
         stream = _Stream(self._path, request, None)
         try:
-            stream.begin()
+            stream.begin(record)
         except BaseException:
             stream.close()
             raise
@@ -139,18 +151,34 @@ class _Runner:
     # Running
 
     def _options(self, env: Optional[Variables], cwd: Optional[str], timeout: Optional[float], stdin: Optional[Union[str, bytes]],
-                 session_id: Optional[str], isolated: Optional[bool], on_unsupported: Optional[OnUnsupported]) -> Options:
-        return Options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported or self._on_unsupported)
+                 session_id: Optional[str], isolated: Optional[bool], on_unsupported: Optional[OnUnsupported], allow_gaps: bool,
+                 id: Optional[str]) -> Options:
+        return Options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported or self._on_unsupported, allow_gaps, id)
 
     def _start(self, command: CommandLike, options: Options) -> tuple[Optional[str], _Stream]:
         """The interpreter of a command, or None, and its stream."""
         try:
-            return None, self._open(exec_request(self._context, command, options))
+            return None, self._post(command, options)
         except ApiError as error:
             argv = retry_of(error, options)
             if not argv:
                 raise
-            return argv[0], self._open(exec_request(self._context, argv, options))
+            return argv[0], self._post(argv, options)
+
+    def _post(self, command: CommandLike, options: Options) -> _Stream:
+        """Sends it, and again where it has an id and the answer is lost. The stream with its first record."""
+        instance = self._call(calls.get("/v1/health", calls.member("instance"))) if options.id is not None else None
+        request = exec_request(self._context, command, options, instance)
+        first: Optional[TransportError] = None
+        for delay in (*DELAYS, None) if instance else (None,):
+            try:
+                return self._open(request, record=True)
+            except TransportError as error:
+                first = first or error
+                if delay is None or first.code == "CANNOT_CONNECT":
+                    raise first from None
+                time.sleep(delay)
+        raise AssertionError
 
     def _kill_quietly(self, id: Optional[str]) -> None:
         """When something else is told."""
@@ -158,14 +186,38 @@ class _Runner:
             with contextlib.suppress(Exception):
                 self._call(calls.kill(id))
 
+    def _all_records(self, stream: _Stream, events: Events) -> Iterator[dict[str, Any]]:
+        """When the connection is lost they go on over another one where they stopped."""
+        while True:
+            with contextlib.closing(stream), contextlib.suppress(TransportError):
+                stream.give_up_after(SILENCE)
+                yield from stream.records()
+            following = self._reopen(events)
+            if not following:
+                return
+            stream = following
+
+    def _reopen(self, events: Events) -> Optional[_Stream]:
+        """None: there is none to be had."""
+        while (delay := events.retry()) is not None:
+            time.sleep(delay)
+            try:
+                return self._open(calls.output(events.id or "", events.at))
+            except TransportError:
+                continue
+            except ApiError as error:
+                raise events.cut() from error
+        return None
+
     def _stream(self, command: CommandLike, options: Options, cancel: Optional[Cancellation]) -> Iterator[ExecEvent]:
         if cancel and cancel.cancelled:
             raise Cancelled
         with contextlib.ExitStack() as stack:
             interpreter, stream = self._start(command, options)
             stack.callback(stream.close)
-            events = Events(interpreter)
-            for record in stream.records():
+            events = Events(interpreter, options.allow_gaps)
+            records = stack.enter_context(contextlib.closing(self._all_records(stream, events)))
+            for record in records:
                 for event in events.take(record):
                     if isinstance(event, StartEvent) and cancel:
                         stack.enter_context(cancel._calling(lambda: self._kill_quietly(events.id)))
@@ -174,7 +226,7 @@ class _Runner:
                     yield event
                 if events.ended:
                     return
-            raise StreamError("the connection ended before the command's last record", events.id)
+            raise events.cut()
 
     def _run(self, command: CommandLike, options: Options, cancel: Optional[Cancellation], on_output: Optional[OnOutput],
              collector: Collector) -> ExecResult:
@@ -197,32 +249,38 @@ class _Runner:
 
     def exec(self, command: CommandLike, *, env: Optional[Variables] = None, cwd: Optional[str] = None, timeout: Optional[float] = None,
              stdin: Optional[Union[str, bytes]] = None, session_id: Optional[str] = None, isolated: Optional[bool] = None,
-             on_unsupported: Optional[OnUnsupported] = None, on_output: Optional[OnOutput] = None, max_output: Optional[int] = None,
-             cancel: Optional[Cancellation] = None) -> ExecResult:
+             on_unsupported: Optional[OnUnsupported] = None,
+             allow_gaps: bool = False, id: Optional[str] = None, on_output: Optional[OnOutput] = None,
+             max_output: Optional[int] = None, cancel: Optional[Cancellation] = None) -> ExecResult:
         """Runs a command to its end. Whatever its status, that is a result.
 
         env: variables for it alone; it then runs apart from all others, unless isolated is False. cwd: an absolute path.
         timeout: seconds, after which it and all that it has started is killed. session_id: the context session-ID, which is
         made when it is not there. on_unsupported="bash": bash runs a string that goes beyond moat's language, as interpreter
         says. on_output: called with each piece of output; the command waits for it in the end. max_output: bytes of each
-        stream that the result keeps, by default 16 MiB. cancel: ends it.
+        stream that the result keeps, by default 16 MiB. id: 1 to 64 of A-Z a-z 0-9 . _ - of the caller's choice; the command is
+        sent again when its answer is lost, and runs once; the agent takes 65536 of them an hour. allow_gaps: go on where the
+        agent did not keep output because it was not read in time, which else is a StreamError, OUTPUT_LOST. cancel: ends it.
         """
-        options = self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported)
+        options = self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported, allow_gaps, id)
         return self._run(command, options, cancel, on_output, Collector(max_output))
 
     def exec_stream(self, command: CommandLike, *, env: Optional[Variables] = None, cwd: Optional[str] = None,
                     timeout: Optional[float] = None, stdin: Optional[Union[str, bytes]] = None, session_id: Optional[str] = None,
                     isolated: Optional[bool] = None, on_unsupported: Optional[OnUnsupported] = None,
+                    allow_gaps: bool = False, id: Optional[str] = None,
                     cancel: Optional[Cancellation] = None) -> Iterator[ExecEvent]:
-        """Its records as they come: start, output, exit. Who reads slowly holds the command back; who stops leaves it running."""
-        return self._stream(command, self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported), cancel)
+        """Its records as they come: start, output, exit. Who reads slowly holds the command back for some 30
+        seconds; who stops leaves it running. A connection that is lost is taken up where it stopped."""
+        return self._stream(command, self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported, allow_gaps, id), cancel)
 
     def exec_secure(self, command: CommandLike, *, env: Optional[Variables] = None, cwd: Optional[str] = None,
                     timeout: Optional[float] = None, stdin: Optional[Union[str, bytes]] = None, session_id: Optional[str] = None,
-                    on_unsupported: Optional[OnUnsupported] = None, on_output: Optional[OnOutput] = None,
+                    on_unsupported: Optional[OnUnsupported] = None,
+                    allow_gaps: bool = False, id: Optional[str] = None, on_output: Optional[OnOutput] = None,
                     max_output: Optional[int] = None, cancel: Optional[Cancellation] = None, allow_unshielded: bool = False) -> ExecResult:
         """Runs a command apart from all others, and only where the kernel shields its variables: else NOT_SHIELDED."""
-        options = self._options(env, cwd, timeout, stdin, session_id, True, on_unsupported)
+        options = self._options(env, cwd, timeout, stdin, session_id, True, on_unsupported, allow_gaps, id)
         if not allow_unshielded and self._call(calls.get("/v1/mode", calls.member("mode"))) != "enforce":
             raise calls.not_shielded(self._call(calls.secure_execution()).reason)
         return self._run(command, options, cancel, on_output, Collector(max_output))
@@ -230,10 +288,11 @@ class _Runner:
     def start_process(self, command: CommandLike, *, env: Optional[Variables] = None, cwd: Optional[str] = None,
                       timeout: Optional[float] = None, stdin: Optional[Union[str, bytes]] = None, session_id: Optional[str] = None,
                       isolated: Optional[bool] = None, on_unsupported: Optional[OnUnsupported] = None,
+                      allow_gaps: bool = False, id: Optional[str] = None,
                       on_output: Optional[OnOutput] = None, max_output: Optional[int] = None,
                       cancel: Optional[Cancellation] = None) -> Process:
         """Starts a command that goes on. A thread reads its output, and calls on_output."""
-        options = self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported)
+        options = self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported, allow_gaps, id)
         return Process(self, command, options, cancel, on_output, TAIL if max_output is None else max_output)
 
 
@@ -343,6 +402,14 @@ class Context(_Runner):
         """Where commands start that say nothing else; None: as if it had never been given."""
         return self._call(calls.set_directory(self.name, directory))
 
+    def cd(self, directory: str) -> None:
+        """As cd in a command string, for the commands that come. Raises where it cannot."""
+        calls.check_cd(self.exec(f"cd {quote(directory)}"), directory)
+
+    def reset_state(self) -> bool:
+        """Forgets what its command strings went to, exported, assigned and unset. Whether there was anything."""
+        return self._call(calls.reset_state(self.name))
+
     def info(self) -> dict[str, Any]:
         return self._call(calls.get(calls.context_path(self.name)))
 
@@ -436,4 +503,4 @@ class Moat(_Runner):
         with contextlib.closing(self._open(calls.events(since, follow))) as stream:
             yield from stream.records()
         if follow or not stream.response.complete:
-            raise StreamError("the stream of events was cut off")
+            raise StreamError("STREAM_CUT", "the stream of events was cut off")

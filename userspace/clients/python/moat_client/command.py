@@ -8,13 +8,17 @@ import codecs
 import os
 from typing import Any, Iterator, Mapping, NamedTuple, Optional, Union
 
-from .errors import ApiError
-from .types import (CommandLike, ExecEvent, ExecResult, ExitEvent, OnUnsupported, OutputEvent, OutputStream, Raw, StartEvent,
+from .errors import ApiError, StreamError
+from .types import (CommandLike, ExecEvent, ExecResult, ExitEvent, GapEvent, OnUnsupported, OutputEvent, OutputStream, Raw, StartEvent,
                     Variables)
 from .wire import Request
 
 #: Of each stream of output, how many bytes a result keeps unless it is told otherwise.
 MAX_OUTPUT = 16 << 20
+#: Before each attempt to go on with a stream whose connection was lost: seconds.
+DELAYS = (0, 0.1, 0.5, 2)
+#: The agent says every 15 seconds that it is there: who misses that three times has lost it.
+SILENCE = 45
 STREAMS: tuple[OutputStream, OutputStream] = ("stdout", "stderr")
 
 
@@ -55,11 +59,13 @@ class Options(NamedTuple):
     session_id: Optional[str] = None
     isolated: Optional[bool] = None
     on_unsupported: OnUnsupported = "error"
+    allow_gaps: bool = False
+    id: Optional[str] = None
 
     def body(self) -> dict[str, Any]:
         if self.on_unsupported not in ("error", "bash"):
             raise ValueError('on_unsupported is "error" or "bash"')
-        body: dict[str, Any] = {"cwd": self.cwd, "session": self.session_id, "isolated": self.isolated}
+        body: dict[str, Any] = {"cwd": self.cwd, "session": self.session_id, "isolated": self.isolated, "id": self.id}
         if self.env is not None:
             body["env"] = environment(self.env)
         if self.timeout is not None:
@@ -70,8 +76,11 @@ class Options(NamedTuple):
         return {name: value for name, value in body.items() if value is not None}
 
 
-def exec_request(context: Optional[str], command: CommandLike, options: Options) -> Request:
+def exec_request(context: Optional[str], command: CommandLike, options: Options, instance: Optional[str]) -> Request:
+    """instance: the life of the agent that it is meant for; with an id it then runs once, however often it is sent."""
     body = options.body()
+    if instance is not None:
+        body["instance"] = instance
     if isinstance(command, str):
         body["command"] = command
     elif isinstance(command, (list, tuple)):
@@ -92,29 +101,57 @@ def retry_of(error: ApiError, options: Options) -> Optional[list[str]]:
 
 
 class Events:
-    """What the records of a command mean to its caller."""
+    """
+    What the records of a command mean to its caller. When their connection is lost they go on over another one: retry() says whether,
+    and after how many seconds; at is the first byte that was not seen.
+    """
 
-    def __init__(self, interpreter: Optional[str]) -> None:
+    def __init__(self, interpreter: Optional[str], allow_gaps: bool) -> None:
         self.id: Optional[str] = None
+        self.at = 0
         self.ended = False
-        self._interpreter = interpreter
+        self._interpreter, self._allow_gaps = interpreter, allow_gaps
+        self._instance: Optional[str] = None
+        self._failures = 0
         make = codecs.getincrementaldecoder("utf-8")
         self._decoders = {stream: make("replace") for stream in STREAMS}
 
     def take(self, record: Mapping[str, Any]) -> Iterator[ExecEvent]:
-        if record["type"] == "start":
-            self.id = record["id"]
+        if record["type"] == "start" and self.id:
+            if record["instance"] != self._instance:
+                raise self.cut()
+        elif record["type"] == "start":
+            self.id, self._instance = record["id"], record["instance"]
             yield StartEvent("start", record["id"], record["context"], record["created"], record["pid"], record["startedAt"],
-                             record.get("warnings", []), self._interpreter)
+                             record["instance"], record.get("warnings", []), self._interpreter)
         elif record["type"] in STREAMS:
             data = base64.b64decode(record["data"]) if record.get("encoding") == "base64" else record["data"].encode()
+            self._seen(record["at"] + len(data))
             yield OutputEvent(record["type"], self._decoders[record["type"]].decode(data), data)
+        elif record["type"] == "gap":
+            self._seen(record["at"])
+            if not self._allow_gaps:
+                raise StreamError("OUTPUT_LOST", f"{record['lost']} bytes of output are lost: they were not read in time", self.id)
+            yield GapEvent("gap", record["lost"], record.get("stdout"), record.get("stderr"))
         elif record["type"] == "exit":
             self.ended = True
             yield from self._rests()
             yield ExitEvent("exit", record["id"], record["exitCode"], record["signal"], record["timedOut"], record["oomKilled"],
                             record.get("filesInMemory"), record["stdoutBytes"], record["stderrBytes"], record["truncated"],
-                            record["durationMs"], record["context"], record["created"])
+                            record["durationMs"], record["context"], record["created"], record.get("warnings", []))
+
+    def _seen(self, at: int) -> None:
+        self.at, self._failures = at, 0
+
+    def retry(self) -> Optional[float]:
+        """None: it is given up."""
+        if not self.id or self._failures == len(DELAYS):
+            return None
+        self._failures += 1
+        return DELAYS[self._failures - 1]
+
+    def cut(self) -> StreamError:
+        return StreamError("STREAM_CUT", "the connection ended before the command's last record", self.id)
 
     def _rests(self) -> Iterator[OutputEvent]:
         """The beginning of a character that never came whole."""
@@ -148,6 +185,8 @@ class Collector:
             room = self._max - len(kept)
             kept += event.data[:room]
             self._cut = self._cut or len(event.data) > room
+        elif isinstance(event, GapEvent):
+            self._cut = True
         else:
             self.result = self._result(event)
 
@@ -161,5 +200,5 @@ class Collector:
             id=end.id, exit_code=end.exit_code, signal=end.signal, timed_out=end.timed_out, oom_killed=end.oom_killed,
             files_in_memory=end.files_in_memory, stdout=raw.stdout.decode(errors="replace"), stderr=raw.stderr.decode(errors="replace"),
             raw=raw, stdout_bytes=end.stdout_bytes, stderr_bytes=end.stderr_bytes, truncated=end.truncated or self._cut,
-            duration_ms=end.duration_ms, context=end.context, created=end.created, warnings=self.start.warnings,
-            interpreter=self.start.interpreter)
+            duration_ms=end.duration_ms, context=end.context, created=end.created, instance=self.start.instance,
+            warnings=[*self.start.warnings, *end.warnings], interpreter=self.start.interpreter)

@@ -31,12 +31,13 @@ class TransportError(MoatError):
 
 
 class StreamError(MoatError):
-    """STREAM_CUT: how the command ended is not known, and it may still run. raw is what it had written before."""
+    """STREAM_CUT: the connection was lost, and the stream could not be taken up again; how the command ended is not known, and it
+    may still run. OUTPUT_LOST: the agent did not keep what was not read in time. raw is what came before."""
 
-    def __init__(self, message: str, id: Optional[str] = None, raw: Optional[Raw] = None) -> None:
-        super().__init__("STREAM_CUT", message)
+    def __init__(self, code: str, message: str, id: Optional[str] = None) -> None:
+        super().__init__(code, message)
         self.id = id
-        self.raw = raw
+        self.raw: Optional[Raw] = None
 
 
 class WaitError(MoatError):

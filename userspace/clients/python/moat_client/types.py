@@ -39,7 +39,7 @@ class Found(NamedTuple):
 
 
 class Logs(NamedTuple):
-    """What a command has written so far: of each stream its first MiB."""
+    """What a command has written so far; of more than a MiB of a stream, what came first and what came last."""
 
     stdout: str
     stderr: str
@@ -59,6 +59,7 @@ class StartEvent:
     created: bool
     pid: int
     started_at: str
+    instance: str
     warnings: list[dict[str, Any]]
     interpreter: Optional[str]
 
@@ -70,6 +71,16 @@ class OutputEvent:
     type: OutputStream
     text: str
     data: bytes
+
+
+@dataclass(frozen=True)
+class GapEvent:
+    """The agent did not keep so many bytes, because nobody took them; None where it is not known of which stream."""
+
+    type: Literal["gap"]
+    lost: int
+    stdout: Optional[int]
+    stderr: Optional[int]
 
 
 @dataclass(frozen=True)
@@ -89,9 +100,10 @@ class ExitEvent:
     duration_ms: int
     context: str
     created: bool
+    warnings: list[dict[str, Any]]
 
 
-ExecEvent = Union[StartEvent, OutputEvent, ExitEvent]
+ExecEvent = Union[StartEvent, OutputEvent, GapEvent, ExitEvent]
 
 
 @dataclass(frozen=True)
@@ -113,6 +125,7 @@ class ExecResult:
     duration_ms: int
     context: str
     created: bool
+    instance: str
     warnings: list[dict[str, Any]]
     interpreter: Optional[str]
 

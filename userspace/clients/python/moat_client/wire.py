@@ -126,6 +126,10 @@ def no_answer(what: str) -> TransportError:
     return TransportError("NO_ANSWER", f"not an answer of the agent's: {what}")
 
 
+def lost_before_start() -> TransportError:
+    return TransportError("CONNECTION_LOST", "the connection was lost before the command was known to run")
+
+
 def lost(error: OSError, path: str, sent: bool) -> MoatError:
     """Of what the system says about a connection."""
     if isinstance(error, TimeoutError):
