@@ -300,6 +300,7 @@ enum MHD_Result api_status_get(struct api_request *r)
 	write_enforcement(b, agent);
 	write_not_enforced(b, agent);
 	write_layers(b, agent);
+	api_write_requirements(b, agent);
 	jbuf_add_open(b, "namespaces", '[');
 	execs_for_each_namespace(agent->execs, write_namespace, b);
 	jbuf_close(b, ']');
@@ -404,8 +405,8 @@ static bool enforces_as_configured(const struct agent *agent)
 		return enforce_mode(agent->enforce) == MOAT_MODE_ENFORCE;
 	case ENFORCE_AUDIT:
 		return enforce_mode(agent->enforce) != MOAT_MODE_OFF;
-	case ENFORCE_BEST_EFFORT:
-		break;
+	case ENFORCE_BEST_EFFORT: /* what is required by name was there at the start */
+		return !agent->config->required || enforce_mode(agent->enforce) != MOAT_MODE_AUDIT;
 	}
 	return true;
 }

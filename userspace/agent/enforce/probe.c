@@ -306,12 +306,17 @@ bool probe_enforceable(const struct probe_report *report)
 	return true;
 }
 
-static int print_json(const struct probe_report *report)
+static int print_json(const struct probe_report *report, const struct probe_promise *promises, size_t n)
 {
-	json_t *list = json_array();
-	json_t *root = json_pack("{s:s, s:b, s:o}", "kernel", report->kernel, "enforceable",
-				 probe_enforceable(report), "probes", list);
+	json_t *list = json_array(), *requirements = json_array();
+	json_t *root = json_pack("{s:s, s:b, s:o, s:o}", "kernel", report->kernel, "enforceable",
+				 probe_enforceable(report), "probes", list, "requirements", requirements);
 
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(requirements,
+				      json_pack("{s:s, s:s, s:s, s:s, s:s}", "id", promises[i].id, "name",
+						promises[i].name, "text", promises[i].text, "guard", promises[i].guard,
+						"by", promises[i].by));
 	for (size_t i = 0; i < report->n; i++) {
 		const struct probe_result *p = &report->results[i];
 
@@ -326,12 +331,12 @@ static int print_json(const struct probe_report *report)
 	return probe_enforceable(report) ? 0 : 1;
 }
 
-int probe_print(const struct probe_report *report, bool json)
+int probe_print(const struct probe_report *report, const struct probe_promise *promises, size_t n, bool json)
 {
 	bool color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
 
 	if (json)
-		return print_json(report);
+		return print_json(report, promises, n);
 	printf("kernel %s\n\n%-11s %-14s %-8s %s\n", report->kernel, "LAYER", "WHAT", "STATE",
 	       "FOUND");
 	for (size_t i = 0; i < report->n; i++) {
@@ -342,6 +347,10 @@ int probe_print(const struct probe_report *report, bool json)
 		       !color ? "" : p->ok ? "\033[32m" : p->required ? "\033[31m" : "\033[33m",
 		       state, color ? "\033[0m" : "", p->detail);
 	}
+	putchar('\n');
+	for (size_t i = 0; i < n; i++)
+		printf("%-3s %-12s %-34s %-16s %s\n", promises[i].id, promises[i].name, promises[i].guard,
+		       promises[i].by, promises[i].text);
 	if (probe_enforceable(report)) {
 		puts("\nmoat can enforce on this machine.");
 		return 0;
@@ -349,6 +358,6 @@ int probe_print(const struct probe_report *report, bool json)
 	puts(probe_obstacle(report, false) ?
 		     "\nmoat cannot run here: see what is missing above." :
 		     "\nmoat cannot enforce on this machine: see what is missing above. With\n"
-		     "enforce = best-effort it runs with namespaces and capabilities alone.");
+		     "enforce = best-effort it runs with what guards the above.");
 	return 1;
 }
