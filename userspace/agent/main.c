@@ -245,7 +245,8 @@ static int check(bool json)
 		struct probe_promise *p = &promises[n];
 
 		*p = (struct probe_promise){ .id = is->id, .name = is->name, .text = is->text };
-		p->guard = guard_name(requirement_guard(n, probe_enforceable(&report), layers_offered(), 0, &p->by));
+		p->guard = guard_name(requirement_guard(n, probe_enforceable(&report),
+							layers_offered(), 0, &p->by));
 	}
 	return probe_print(&report, promises, n, json);
 }

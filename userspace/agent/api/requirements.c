@@ -15,13 +15,15 @@ static void write_exception(struct context *c, void *data)
 {
 	const struct exceptions *e = data;
 
-	if (!c->session && !requirement_holds(e->requirement, e->lsm, e->layers, &c->settings->values))
+	if (!c->session &&
+	    !requirement_holds(e->requirement, e->lsm, e->layers, &c->settings->values))
 		jbuf_text(e->b, c->name);
 }
 
 void api_write_requirements(struct jbuf *b, const struct agent *agent)
 {
-	struct exceptions e = { .b = b, .lsm = enforce_mode(agent->enforce) == MOAT_MODE_ENFORCE,
+	struct exceptions e = { .b = b,
+				.lsm = enforce_mode(agent->enforce) == MOAT_MODE_ENFORCE,
 				.layers = layers_active(execs_layers(agent->execs)) };
 	const struct requirement *is;
 
@@ -36,8 +38,9 @@ void api_write_requirements(struct jbuf *b, const struct agent *agent)
 		jbuf_add_text(b, "text", is->text);
 		jbuf_add_text(b, "guard", guard_name(guard));
 		jbuf_add_text(b, "by", by);
-		jbuf_add_bool(b, "required", agent->config->enforce == ENFORCE_REQUIRE ||
-						     agent->config->required >> e.requirement & 1);
+		jbuf_add_bool(b, "required",
+			      agent->config->enforce == ENFORCE_REQUIRE ||
+				      agent->config->required >> e.requirement & 1);
 		jbuf_add_open(b, "notFor", '[');
 		contexts_for_each(execs_contexts(agent->execs), write_exception, &e);
 		jbuf_close(b, ']');

@@ -56,7 +56,9 @@ static unsigned layer_of(const char *name)
 	static const struct {
 		const char *name;
 		unsigned layer;
-	} layers[] = { { "mounts", LAYER_MOUNTS }, { "seccomp", LAYER_SECCOMP }, { "landlock", LAYER_LANDLOCK } };
+	} layers[] = { { "mounts", LAYER_MOUNTS },
+		       { "seccomp", LAYER_SECCOMP },
+		       { "landlock", LAYER_LANDLOCK } };
 
 	for (size_t i = 0; i < ARRAY_LEN(layers); i++)
 		if (strcmp(name, layers[i].name) == 0)

@@ -108,7 +108,8 @@ struct config {
 	char *audit_log;  /* NULL: none */
 	char **hide;      /* of moat and all services; NULL: none, or NULL-terminated. See config_hidden() */
 	enum enforce_mode enforce;
-	uint32_t required; /* bits of what enforce = require names, then enforce is best-effort; see layers/requirements.h */
+	/* Bits of what enforce = require names; then enforce is best-effort. See layers/requirements.h. */
+	uint32_t required;
 	bool keep_pins;
 	uint64_t namespace_idle; /* seconds, after which a context's own namespace is ended */
 	uint64_t session_idle;   /* the same of a session's context, which is removed; 0: never */

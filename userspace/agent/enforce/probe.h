@@ -40,6 +40,7 @@ struct probe_promise {
 	const char *id, *name, *text, *guard, *by;
 };
 /* `moatd --check [--json]`: prints aligned tables or one JSON object; exit status 0 or 1. promises: n of them. */
-int probe_print(const struct probe_report *report, const struct probe_promise *promises, size_t n, bool json);
+int probe_print(const struct probe_report *report, const struct probe_promise *promises, size_t n,
+		bool json);
 
 #endif

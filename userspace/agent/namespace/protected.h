@@ -10,7 +10,8 @@
 
 /* Appends them. *optional: those that need not exist. Both may be NULL at first; the caller frees them, also after a
  * failure. 0 or -errno. */
-int protected_paths(const struct config *config, char ***paths, char ***optional, struct failure *f);
+int protected_paths(const struct config *config, char ***paths, char ***optional,
+		    struct failure *f);
 
 /*
  * The same as moat-init wants them: without links, each before what is beneath it, after INIT_PROTECT_READONLY or, of the
