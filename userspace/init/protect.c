@@ -31,6 +31,14 @@ static int mount_on_itself(const char *path, bool readonly)
 	return mounts_attach(clone, place, "");
 }
 
+static int protect(char kind, const char *path)
+{
+	int r = mount_on_itself(path, kind != INIT_PROTECT_PINNED);
+
+	/* Where a directory on the way is gone, so is what it leads to, which tells. */
+	return r == -ENOENT && kind != INIT_PROTECT_READONLY ? 0 : r;
+}
+
 int protect_paths(const char *strings, size_t others, size_t n)
 {
 	int r = 0;
@@ -38,6 +46,6 @@ int protect_paths(const char *strings, size_t others, size_t n)
 	for (; others > 0; others--)
 		strings += strlen(strings) + 1;
 	for (; n > 0 && r == 0; n--, strings += strlen(strings) + 1)
-		r = mount_on_itself(strings + 1, strings[0] == INIT_PROTECT_READONLY);
+		r = protect(strings[0], strings + 1);
 	return r;
 }
