@@ -5,8 +5,9 @@ import contextlib
 import errno
 import os
 import socket
+import subprocess
 
-from lib import places
+from lib import moatd, places
 from lib.tap import test
 
 AF_PACKET = 17
@@ -229,3 +230,61 @@ def protected_later(session):
         assert errno_of(session, f"open('{path}', 'r+')") == "EROFS"
     finally:
         os.unlink(path)
+
+
+# What it comes to
+
+@test("status says of each promise what keeps it, and for which contexts nothing does", needs=("moat",))
+def requirements(session):
+    found = {each["id"]: each for each in session.status()["requirements"]}
+    assert list(found) == ["A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8", "A9", "C3"], list(found)
+    assert all(each["guard"] in ("guarded", "only with a private PID namespace", "not guarded") for each in found.values()), found
+    if session.enforced:
+        assert {(each["guard"], each["by"], len(each["notFor"])) for each in found.values()} == {("guarded", "lsm", 0)}, found
+        return
+    assert found["A3"]["guard"] == "not guarded" and "default" in found["A3"]["notFor"], found["A3"]
+    assert found["A2"]["guard"] == "only with a private PID namespace", found["A2"]
+    assert "modest" in found["A2"]["notFor"] and "default" not in found["A2"]["notFor"], found["A2"]
+    if session.status()["layers"]["landlock"]["state"] == "active":
+        assert (found["C3"]["guard"], found["C3"]["by"]) == ("guarded", "landlock"), found["C3"]
+        assert "full" in found["C3"]["notFor"] and "modest" not in found["C3"]["notFor"], found["C3"]
+    with made(session, "exposed", pid="shared"):
+        again = {each["id"]: each for each in session.api.get("/v1/status")["requirements"]}
+        assert "exposed" in again["A2"]["notFor"], again["A2"]
+
+
+@test("moat check and moat status name each promise", needs=("moat",))
+def told(session):
+    for command in ("check", "status"):
+        done = subprocess.run([os.path.join(session.build, "moat"), command, "--socket", session.agent.socket][:4 if command == "status" else 2],
+                              capture_output=True, text=True, check=False, timeout=120)
+        for word in ("signals", "credentials", "no signal of user code's reaches the control plane"):
+            assert word in done.stdout, (command, done.stdout, done.stderr)
+
+
+@test("enforce = require with names starts where these are guarded, refuses the start where one is not, and later such a context",
+      timeout=100)
+def required(session):
+    session.require(not session.vm, "a start takes long there, and nothing of it is the kernel's")
+    sections = "[service idle]\ncommand = /bin/sleep infinity\n"
+    for enforce, more, why in (("require A3", "", "A3: ports"), ("require A2", "\n[context a]\npid = shared\n", "context a"),
+                               ("require C3", "\n[context a]\ncapabilities = all\n", "context a"), ("require A11", "", "A1 to A9")):
+        agent = moatd.Moatd(session.build, f"{session.instance}-r", sections + more, enforce)
+        try:
+            agent.start(60)
+            raise AssertionError(f"it started with {enforce}")
+        except moatd.DidNotStart as error:
+            assert why in str(error), error
+        finally:
+            agent.kill()
+            agent.remove_files()
+    agent = moatd.Moatd(session.build, f"{session.instance}-r", sections, "require A1 A2 C3")
+    try:
+        agent.start(60)
+        answer = agent.api().request("POST", "/v1/contexts", {"name": "a", "pid": "shared"})
+        assert answer.status == 400 and answer.json["code"] == "BAD_VALUE" and "A2" in answer.json["message"], answer
+        assert agent.api().request("POST", "/v1/contexts", {"name": "a"}).status in (200, 201)
+        assert agent.stop() == (0, []), "it left something"
+    finally:
+        agent.kill()
+        agent.remove_files()

@@ -7,6 +7,7 @@
 #include "agent/config/value.h"
 #include "agent/enforce/enforce.h"
 #include "agent/enforce/probe.h"
+#include "agent/layers/requirements.h"
 #include "agent/agent.h"
 #include "base/log.h"
 #include "base/signals.h"
@@ -232,6 +233,24 @@ static int clean_up(const struct options *o)
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+static int check(bool json)
+{
+	struct probe_promise promises[CONFIG_REQUIREMENTS];
+	struct probe_report report;
+	const struct requirement *is;
+	size_t n = 0;
+
+	probe_run(&report, true);
+	for (; (is = requirement_at(n)); n++) {
+		struct probe_promise *p = &promises[n];
+
+		*p = (struct probe_promise){ .id = is->id, .name = is->name, .text = is->text };
+		p->guard = guard_name(requirement_guard(n, probe_enforceable(&report),
+							layers_offered(), 0, &p->by));
+	}
+	return probe_print(&report, promises, n, json);
+}
+
 int main(int argc, char **argv)
 {
 	CLEANUP(config_freep) struct config *config = NULL;
@@ -256,8 +275,7 @@ int main(int argc, char **argv)
 		return clean_up(&o);
 	if (o.check) {
 		strv_free(o.ports);
-		probe_run(&probes, true);
-		return probe_print(&probes, o.json);
+		return check(o.json);
 	}
 	if (!o.config_test)
 		agent_block_signals();

@@ -115,6 +115,33 @@ static void print_listening(struct cli *cli, const json_t *root)
 	table_free(&table);
 }
 
+static void print_requirements(struct cli *cli, const json_t *root)
+{
+	json_t *list = json_object_get(root, "requirements"), *one, *name;
+	size_t i, k;
+
+	if (json_array_size(list))
+		puts("\nguarded:");
+	json_array_foreach(list, i, one) {
+		const char *guard = member_text(one, "guard"), *by = member_text(one, "by");
+		const json_t *not_for = json_object_get(one, "notFor");
+
+		printf("  %-3s %-12s ", member_text(one, "id"), member_text(one, "name"));
+		print_word(cli, guard);
+		printf("%s%s: ", *by ? ", by " : "", by);
+		print_safe(member_text(one, "text"));
+		if (json_array_size(not_for) && strcmp(guard, "not guarded") != 0)
+			fputs("; NOT for", stdout);
+		else
+			not_for = NULL;
+		json_array_foreach(not_for, k, name) {
+			fputs(k ? ", " : " ", stdout);
+			print_safe(json_string_value(name));
+		}
+		putchar('\n');
+	}
+}
+
 static void print_layers(struct cli *cli, const json_t *root, bool verbose)
 {
 	json_t *layers = json_object_get(root, "layers"), *layer, *check;
@@ -202,6 +229,7 @@ int cmd_status(struct cli *cli, int argc, char **argv)
 	if (status || printed_json(cli, root))
 		return status;
 	print_summary(cli, root);
+	print_requirements(cli, root);
 	print_layers(cli, root, verbose);
 	print_limits(root);
 	print_unguarded(root);

@@ -30,5 +30,6 @@ int filters_apply(uint32_t number)
 		return 0;
 	if (number > INIT_FILTERS || filters[number - 1].len == 0)
 		return -EPROTO;
-	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filters[number - 1]) < 0 ? -errno : 0;
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filters[number - 1]) < 0 ? -errno :
+											    0;
 }

@@ -90,8 +90,8 @@ int mounts_find_cgroup(int proc_fd, char **ret_place);
 
 /* --- protect.c ------------------------------------------------------------------------------ */
 
-/* n paths as of init_setup, NUL-terminated, each before what is beneath it. 0 or -errno. */
-int protect_paths(const char *paths, size_t n);
+/* n paths as of init_setup, NUL-terminated, behind so many other strings; each before what is beneath it. 0 or -errno. */
+int protect_paths(const char *strings, size_t others, size_t n);
 
 /* --- clone.c ------------------------------------------------------------------------------- */
 
@@ -218,7 +218,8 @@ void keeper_open(enum init_domain kind, uint64_t capabilities);
 bool keeper_wanted(void);
 bool keeper_domain_each(void);
 /* As spawn_command(), of the packet as it was received. */
-int keeper_spawn(size_t len, const int *fds, size_t n_fds, pid_t *ret_pid, int *ret_report, enum init_step *ret_step);
+int keeper_spawn(size_t len, const int *fds, size_t n_fds, pid_t *ret_pid, int *ret_report,
+		 enum init_step *ret_step);
 /* Of a child that was reaped: whether it was the keeper. */
 bool keeper_ended(pid_t pid);
 

@@ -53,7 +53,9 @@ static size_t take(int fds[KEEPER_FDS_MAX], size_t *ret_n_fds)
 	} control;
 	uint32_t len = 0;
 	struct iovec iov[2] = { { &len, sizeof(len) }, { packet, INIT_PACKET_MAX } };
-	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2, .msg_control = &control,
+	struct msghdr msg = { .msg_iov = iov,
+			      .msg_iovlen = 2,
+			      .msg_control = &control,
 			      .msg_controllen = sizeof(control) };
 	ssize_t n = recvmsg(INIT_SOCKET_FD, &msg, MSG_CMSG_CLOEXEC);
 	struct cmsghdr *cmsg = n > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
@@ -168,10 +170,13 @@ static int hand_over(size_t len, const int *fds, size_t n_fds, int report)
 		struct cmsghdr align;
 		char space[CMSG_SPACE(sizeof(int) * KEEPER_FDS_MAX)];
 	} control = { .align = { .cmsg_len = CMSG_LEN((n_fds + 1) * sizeof(int)),
-				 .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS } };
+				 .cmsg_level = SOL_SOCKET,
+				 .cmsg_type = SCM_RIGHTS } };
 	uint32_t size = (uint32_t)len;
 	struct iovec iov[2] = { { &size, sizeof(size) }, { packet, len } };
-	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2, .msg_control = &control,
+	struct msghdr msg = { .msg_iov = iov,
+			      .msg_iovlen = 2,
+			      .msg_control = &control,
 			      .msg_controllen = CMSG_SPACE((n_fds + 1) * sizeof(int)) };
 	ssize_t n;
 
@@ -198,7 +203,8 @@ static bool is_new_child(pid_t pid)
 	       waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0;
 }
 
-int keeper_spawn(size_t len, const int *fds, size_t n_fds, pid_t *ret_pid, int *ret_report, enum init_step *ret_step)
+int keeper_spawn(size_t len, const int *fds, size_t n_fds, pid_t *ret_pid, int *ret_report,
+		 enum init_step *ret_step)
 {
 	FD_OWNED int theirs = -EBADF;
 	FD_OWNED int ours = -EBADF;

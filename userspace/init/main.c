@@ -21,7 +21,7 @@
 #include "base/standard_fds.h"
 #include "init/init.h"
 
-#define REAP_MAX 256   /* exits handled before the socket gets its turn */
+#define REAP_MAX 256 /* exits handled before the socket gets its turn */
 
 static int signal_fd;
 static bool is_template;
@@ -138,7 +138,8 @@ static _Noreturn void begin_as_clone(const struct init_clone *m, int socket, int
 		_exit(1); /* whoever asked sees the end of the socket */
 	if (m->domain)
 		r = keep_ruleset(ruleset);
-	if (r == 0 && syscall(SYS_close_range, m->domain ? INIT_RULESET_FD + 1u : INIT_SOCKET_FD + 1u, ~0u, 0u) < 0)
+	if (r == 0 && syscall(SYS_close_range,
+			      m->domain ? INIT_RULESET_FD + 1u : INIT_SOCKET_FD + 1u, ~0u, 0u) < 0)
 		r = -errno;
 	keeper_open(m->domain, m->capabilities);
 	if (r == 0)
@@ -193,9 +194,9 @@ static void handle_clone(size_t len, const int *fds, size_t n_fds)
 	FD_OWNED int pidfd = -EBADF;
 	pid_t pid;
 
-	if (len < sizeof(m) || m.domain > INIT_DOMAIN_COMMON || n_fds != 1u + (m.domain != INIT_DOMAIN_NONE) ||
-	    fds[0] <= INIT_SOCKET_FD || m.shm_size == 0 ||
-	    !are_strings(sizeof(m), len, m.strings_len, m.n_shown))
+	if (len < sizeof(m) || m.domain > INIT_DOMAIN_COMMON ||
+	    n_fds != 1u + (m.domain != INIT_DOMAIN_NONE) || fds[0] <= INIT_SOCKET_FD ||
+	    m.shm_size == 0 || !are_strings(sizeof(m), len, m.strings_len, m.n_shown))
 		die();
 	pid = clone_init(m.shared_pid, &pidfd);
 	if (pid == 0)
@@ -341,9 +342,11 @@ static int setup(enum init_step *step)
 	size_t n_fds, len = setup_filters(packet_receive(fds, &n_fds));
 
 	*step = INIT_STEP_REQUEST;
-	if (len == 0 || m->domain > INIT_DOMAIN_COMMON || n_fds != 1u + (m->domain != INIT_DOMAIN_NONE) ||
-	    fds[0] <= INIT_SOCKET_FD || m->shm_size == 0 || m->n_devices > INIT_DEVICES_MAX ||
-	    !are_strings(sizeof(*m), len, m->strings_len, (size_t)m->n_hidden + m->n_devices + m->n_protected))
+	if (len == 0 || m->domain > INIT_DOMAIN_COMMON ||
+	    n_fds != 1u + (m->domain != INIT_DOMAIN_NONE) || fds[0] <= INIT_SOCKET_FD ||
+	    m->shm_size == 0 || m->n_devices > INIT_DEVICES_MAX ||
+	    !are_strings(sizeof(*m), len, m->strings_len,
+			 (size_t)m->n_hidden + m->n_devices + m->n_protected))
 		return -EPROTO;
 	is_template = m->template;
 	spawn_set_secret(m->secret);

@@ -35,7 +35,9 @@ size_t packet_receive(int fds[PACKET_FDS_MAX], size_t *ret_n_fds)
 		char space[CMSG_SPACE(sizeof(int) * PACKET_FDS_MAX)];
 	} control;
 	struct iovec iov = { packet, sizeof(packet) };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = &control,
 			      .msg_controllen = sizeof(control) };
 	struct cmsghdr *cmsg;
 	ssize_t n;

@@ -21,19 +21,31 @@ static int mount_on_itself(const char *path, bool readonly)
 
 	if (place < 0)
 		return -errno;
-	clone = open_tree(place, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE | AT_EMPTY_PATH);
+	clone = open_tree(place, "",
+			  OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE | AT_EMPTY_PATH);
 	if (clone < 0)
 		return -errno;
-	if (readonly && mount_setattr(clone, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) < 0)
+	if (readonly &&
+	    mount_setattr(clone, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) < 0)
 		return -errno;
 	return mounts_attach(clone, place, "");
 }
 
-int protect_paths(const char *paths, size_t n)
+static int protect(char kind, const char *path)
+{
+	int r = mount_on_itself(path, kind != INIT_PROTECT_PINNED);
+
+	/* Where a directory on the way is gone, so is what it leads to, which tells. */
+	return r == -ENOENT && kind != INIT_PROTECT_READONLY ? 0 : r;
+}
+
+int protect_paths(const char *strings, size_t others, size_t n)
 {
 	int r = 0;
 
-	for (; n > 0 && r == 0; n--, paths += strlen(paths) + 1)
-		r = mount_on_itself(paths + 1, paths[0] == INIT_PROTECT_READONLY);
+	for (; others > 0; others--)
+		strings += strlen(strings) + 1;
+	for (; n > 0 && r == 0; n--, strings += strlen(strings) + 1)
+		r = protect(strings[0], strings + 1);
 	return r;
 }

@@ -112,6 +112,7 @@ enum init_message {
 };
 
 #define INIT_PROTECT_READONLY 'r'
+#define INIT_PROTECT_IF_THERE 'i' /* the same of what need not be there */
 #define INIT_PROTECT_PINNED 'p'
 
 /* Which domain of Landlock commands are in. */

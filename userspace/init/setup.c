@@ -254,14 +254,6 @@ static int make_cgroup(const char *place)
 	return r < 0 ? r : cover_if_there(control);
 }
 
-/* What follows n strings. */
-static const char *strings_behind(const char *strings, size_t n)
-{
-	for (; n > 0; n--)
-		strings += strlen(strings) + 1;
-	return strings;
-}
-
 int setup_mounts(const struct init_setup *m, enum init_step *ret_step)
 {
 	CLEANUP(device_fds_close)
@@ -316,7 +308,7 @@ int setup_mounts(const struct init_setup *m, enum init_step *ret_step)
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_PROTECT;
-	r = protect_paths(strings_behind((const char *)(m + 1), (size_t)m->n_hidden + m->n_devices), m->n_protected);
+	r = protect_paths((const char *)(m + 1), (size_t)m->n_hidden + m->n_devices, m->n_protected);
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_MASK;

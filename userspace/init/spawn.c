@@ -47,7 +47,8 @@ int spawn_init(void)
 /* flags and exit_signal as of clone3(2); report: of the child. Its pid, or -errno. */
 static int clone_child(struct spawn_request *request, uint64_t flags, int exit_signal, int report)
 {
-	struct clone_args args = { .flags = CLONE_CLEAR_SIGHAND | flags, .exit_signal = (uint64_t)exit_signal };
+	struct clone_args args = { .flags = CLONE_CLEAR_SIGHAND | flags,
+				   .exit_signal = (uint64_t)exit_signal };
 	long pid;
 
 	if (request->cgroup_fd >= 0) {

@@ -128,7 +128,8 @@ static int close_stranger(void **state)
 	return 0;
 }
 
-static void with_scopes_who_is_outside_is_neither_signalled_nor_traced_and_all_can_be_mounted(void **state)
+static void
+with_scopes_who_is_outside_is_neither_signalled_nor_traced_and_all_can_be_mounted(void **state)
 {
 	(void)state;
 	make(LANDLOCK_SCOPES);
@@ -148,7 +149,8 @@ static void before_scopes_who_is_outside_is_not_traced_and_renames_go_on(void **
 	make(BEFORE_SCOPES);
 	assert_int_equal(answer(false, trace_stranger), 0);
 	assert_int_equal(answer(true, trace_stranger), EPERM);
-	assert_int_equal(answer(true, signal_stranger), 0); /* why status says something else of such a kernel */
+	assert_int_equal(answer(true, signal_stranger),
+			 0); /* why status says something else of such a kernel */
 	assert_int_equal(answer(true, rename_and_link_elsewhere), 0);
 	assert_int_equal(answer(true, mount_own), EPERM); /* why who may mount is in no domain */
 }
@@ -181,10 +183,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
-			with_scopes_who_is_outside_is_neither_signalled_nor_traced_and_all_can_be_mounted, open_stranger,
+			with_scopes_who_is_outside_is_neither_signalled_nor_traced_and_all_can_be_mounted,
+			open_stranger, close_stranger),
+		cmocka_unit_test_setup_teardown(
+			before_scopes_who_is_outside_is_not_traced_and_renames_go_on, open_stranger,
 			close_stranger),
-		cmocka_unit_test_setup_teardown(before_scopes_who_is_outside_is_not_traced_and_renames_go_on,
-						open_stranger, close_stranger),
 		cmocka_unit_test(the_first_abi_is_of_no_use),
 		cmocka_unit_test(each_row_of_the_table_is_of_a_later_abi_or_of_an_erratum),
 	};

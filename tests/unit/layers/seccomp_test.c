@@ -19,7 +19,7 @@
 struct call {
 	long number, args[5];
 	int refused; /* 0: by no filter */
-	int alone;                    /* errno without a filter; 0: it succeeds */
+	int alone;   /* errno without a filter; 0: it succeeds */
 };
 
 /* As it is answered, 0 or a positive errno; what it opens is closed. */
@@ -65,7 +65,9 @@ static void clone3_is_left_to_who_knows_the_secret_and_to_who_may_all(void **sta
 {
 	const struct call without = { SYS_clone3, { 0 }, ENOSYS, EINVAL },
 			  half = { SYS_clone3, { 0, 0, (long)secret[0], 1 }, ENOSYS, EINVAL },
-			  whole = { SYS_clone3, { 0, 0, (long)secret[0], (long)secret[1] }, 0, EINVAL };
+			  whole = {
+				  SYS_clone3, { 0, 0, (long)secret[0], (long)secret[1] }, 0, EINVAL
+			  };
 
 	(void)state;
 	assert_int_equal(answer(-1, &without), EINVAL);
@@ -112,15 +114,16 @@ static void what_is_refused_has_its_errno_and_what_is_beside_it_goes_on(void **s
 		int alone = answer(-1, &calls[i]);
 
 		for (int kind = 0; kind < (int)SECCOMP_FILTERS; kind++) {
-			int wanted = calls[i].refused ? calls[i].refused : alone, got = answer(kind, &calls[i]);
+			int wanted = calls[i].refused ? calls[i].refused : alone,
+			    got = answer(kind, &calls[i]);
 
 			if (got != wanted)
 				print_error("call %zu, filter %d: %s\n", i, kind, strerror(got));
 			assert_int_equal(got, wanted);
 		}
 		/* What it is without: else nothing is shown. A kernel may lack the thing, or the tests the right. */
-		if (alone != calls[i].alone && alone != ENOSYS && alone != EPERM && alone != EACCES &&
-		    alone != EAFNOSUPPORT && alone != ESOCKTNOSUPPORT)
+		if (alone != calls[i].alone && alone != ENOSYS && alone != EPERM &&
+		    alone != EACCES && alone != EAFNOSUPPORT && alone != ESOCKTNOSUPPORT)
 			fail_msg("call %zu without a filter: %s", i, strerror(alone));
 	}
 }

@@ -369,4 +369,9 @@ void api_write_sample(struct jbuf *b, const char *name, const char *const *label
 /* The _bucket, _sum and _count of a histogram, in seconds. */
 void api_write_histogram(struct jbuf *b, const char *name, const struct histogram *h);
 
+/* --- requirements.c ---------------------------------------------------------------------------- */
+
+/* Adds the member "requirements". */
+void api_write_requirements(struct jbuf *b, const struct agent *agent);
+
 #endif

@@ -62,7 +62,9 @@ static unsigned layer_of(const char *name)
 	static const struct {
 		const char *name;
 		unsigned layer;
-	} layers[] = { { "mounts", LAYER_MOUNTS }, { "seccomp", LAYER_SECCOMP }, { "landlock", LAYER_LANDLOCK } };
+	} layers[] = { { "mounts", LAYER_MOUNTS },
+		       { "seccomp", LAYER_SECCOMP },
+		       { "landlock", LAYER_LANDLOCK } };
 
 	for (size_t i = 0; i < ARRAY_LEN(layers); i++)
 		if (strcmp(name, layers[i].name) == 0)
@@ -311,6 +313,7 @@ enum MHD_Result api_status_get(struct api_request *r)
 	write_enforcement(b, agent);
 	write_not_enforced(b, agent);
 	write_layers(b, agent);
+	api_write_requirements(b, agent);
 	jbuf_add_open(b, "namespaces", '[');
 	execs_for_each_namespace(agent->execs, write_namespace, b);
 	jbuf_close(b, ']');
@@ -416,8 +419,8 @@ static bool enforces_as_configured(const struct agent *agent)
 		return enforce_mode(agent->enforce) == MOAT_MODE_ENFORCE;
 	case ENFORCE_AUDIT:
 		return enforce_mode(agent->enforce) != MOAT_MODE_OFF;
-	case ENFORCE_BEST_EFFORT:
-		break;
+	case ENFORCE_BEST_EFFORT: /* what is required by name was there at the start */
+		return !agent->config->required || enforce_mode(agent->enforce) != MOAT_MODE_AUDIT;
 	}
 	return true;
 }

@@ -119,6 +119,8 @@ struct config {
 	char *audit_log;  /* NULL: none */
 	char **hide;      /* of moat and all services; NULL: none, or NULL-terminated. See config_hidden() */
 	enum enforce_mode enforce;
+	/* Bits of what enforce = require names; then enforce is best-effort. See layers/requirements.h. */
+	uint32_t required;
 	bool keep_pins;
 	uint64_t namespace_idle; /* seconds, after which a context's own namespace is ended */
 	uint64_t session_idle;   /* the same of a session's context, which is removed; 0: never */
@@ -164,6 +166,10 @@ const char *const *config_path_set(const char *name);
 int config_hidden(const struct config *config, char ***ret_paths);
 /* Whether a hidden path, or something beneath it, is among what is shown, which may be NULL. */
 bool config_is_shown(char *const *show, const char *hidden);
+
+#define CONFIG_REQUIREMENTS 10u
+/* "A1 A3": the bits of these. NULL, or why it is refused (static). */
+const char *config_requirements(const char *text, uint32_t *ret_required);
 
 /* "require", "best-effort", "audit". NULL, or why the name is refused (static). */
 const char *config_enforce_from_name(const char *name, enum enforce_mode *ret_mode);

@@ -48,7 +48,11 @@ static const char *set_audit_log(struct config_parser *p, const char *text)
 
 static const char *set_enforce(struct config_parser *p, const char *text)
 {
-	return config_enforce_from_name(text, &p->config->enforce);
+	p->config->required = 0;
+	if (strncmp(text, "require ", 8) != 0)
+		return config_enforce_from_name(text, &p->config->enforce);
+	p->config->enforce = ENFORCE_BEST_EFFORT;
+	return config_requirements(text + 8, &p->config->required);
 }
 
 static const char *set_keep_pins(struct config_parser *p, const char *text)

@@ -191,12 +191,15 @@ static bool probe_landlock(struct probe_result *p)
 	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 
 	if (abi < 0)
-		FOUND(p, "not available: %s", errno == EOPNOTSUPP ? "built in, but not in the list of lsm=" : strerror(errno));
+		FOUND(p, "not available: %s",
+		      errno == EOPNOTSUPP ? "built in, but not in the list of lsm=" :
+					    strerror(errno));
 	else if (abi < 2)
 		FOUND(p, "ABI %ld: too old, renames to other directories would be refused", abi);
 	else
 		FOUND(p, "ABI %ld keeps user code from tracing others%s", abi,
-		      abi < 6 ? ", not from signalling them (Linux 6.12)" : ", from signals to them and from abstract sockets");
+		      abi < 6 ? ", not from signalling them (Linux 6.12)" :
+				", from signals to them and from abstract sockets");
 	return abi >= 2;
 }
 
@@ -307,12 +310,19 @@ bool probe_enforceable(const struct probe_report *report)
 	return true;
 }
 
-static int print_json(const struct probe_report *report)
+static int print_json(const struct probe_report *report, const struct probe_promise *promises,
+		      size_t n)
 {
-	json_t *list = json_array();
-	json_t *root = json_pack("{s:s, s:b, s:o}", "kernel", report->kernel, "enforceable",
-				 probe_enforceable(report), "probes", list);
+	json_t *list = json_array(), *requirements = json_array();
+	json_t *root = json_pack("{s:s, s:b, s:o, s:o}", "kernel", report->kernel, "enforceable",
+				 probe_enforceable(report), "probes", list, "requirements",
+				 requirements);
 
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(requirements,
+				      json_pack("{s:s, s:s, s:s, s:s, s:s}", "id", promises[i].id,
+						"name", promises[i].name, "text", promises[i].text,
+						"guard", promises[i].guard, "by", promises[i].by));
 	for (size_t i = 0; i < report->n; i++) {
 		const struct probe_result *p = &report->results[i];
 
@@ -327,12 +337,13 @@ static int print_json(const struct probe_report *report)
 	return probe_enforceable(report) ? 0 : 1;
 }
 
-int probe_print(const struct probe_report *report, bool json)
+int probe_print(const struct probe_report *report, const struct probe_promise *promises, size_t n,
+		bool json)
 {
 	bool color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
 
 	if (json)
-		return print_json(report);
+		return print_json(report, promises, n);
 	printf("kernel %s\n\n%-11s %-14s %-8s %s\n", report->kernel, "LAYER", "WHAT", "STATE",
 	       "FOUND");
 	for (size_t i = 0; i < report->n; i++) {
@@ -343,6 +354,10 @@ int probe_print(const struct probe_report *report, bool json)
 		       !color ? "" : p->ok ? "\033[32m" : p->required ? "\033[31m" : "\033[33m",
 		       state, color ? "\033[0m" : "", p->detail);
 	}
+	putchar('\n');
+	for (size_t i = 0; i < n; i++)
+		printf("%-3s %-12s %-34s %-16s %s\n", promises[i].id, promises[i].name,
+		       promises[i].guard, promises[i].by, promises[i].text);
 	if (probe_enforceable(report)) {
 		puts("\nmoat can enforce on this machine.");
 		return 0;
@@ -350,6 +365,6 @@ int probe_print(const struct probe_report *report, bool json)
 	puts(probe_obstacle(report, false) ?
 		     "\nmoat cannot run here: see what is missing above." :
 		     "\nmoat cannot enforce on this machine: see what is missing above. With\n"
-		     "enforce = best-effort it runs with what else is there.");
+		     "enforce = best-effort it runs with what guards the above.");
 	return 1;
 }

@@ -35,7 +35,12 @@ void probe_run(struct probe_report *ret_report, bool all);
 const struct probe_result *probe_obstacle(const struct probe_report *report, bool enforce);
 /* True when every required result is ok. */
 bool probe_enforceable(const struct probe_report *report);
-/* `moatd --check [--json]`: prints an aligned table or one JSON object; exit status 0 or 1. */
-int probe_print(const struct probe_report *report, bool json);
+/* What one promise of moat's rests on here; all static. */
+struct probe_promise {
+	const char *id, *name, *text, *guard, *by;
+};
+/* `moatd --check [--json]`: prints aligned tables or one JSON object; exit status 0 or 1. promises: n of them. */
+int probe_print(const struct probe_report *report, const struct probe_promise *promises, size_t n,
+		bool json);
 
 #endif

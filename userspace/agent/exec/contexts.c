@@ -10,6 +10,7 @@
 #include <linux/capability.h>
 
 #include "agent/exec/internal.h"
+#include "agent/layers/requirements.h"
 #include "base/log.h"
 
 /* --- Making and changing ------------------------------------------------------------------- */
@@ -26,11 +27,16 @@ static void warn_of_covers(const struct context *c)
 	const struct config_context *values = &c->settings->values;
 
 	if (values->capabilities & 1ull << CAP_SYS_ADMIN)
-		log_warning("context %s can see what is hidden, change what is protected%s: it has CAP_SYS_ADMIN, and the kernel enforces nothing",
-			    c->name, values->shared_pid ? ", and read what services and other contexts keep in memory" : "");
+		log_warning(
+			"context %s can see what is hidden, change what is protected%s: it has CAP_SYS_ADMIN, and the kernel enforces nothing",
+			c->name,
+			values->shared_pid ?
+				", and read what services and other contexts keep in memory" :
+				"");
 	else if (values->capabilities & 1ull << CAP_PERFMON)
-		log_warning("context %s does without CAP_PERFMON, by which it would read what others keep in memory",
-			    c->name);
+		log_warning(
+			"context %s does without CAP_PERFMON, by which it would read what others keep in memory",
+			c->name);
 }
 
 struct opening {
@@ -62,13 +68,46 @@ static int no_memory(struct refusal *e)
 	return refuse(e, MOAT_E_OUT_OF_MEMORY, "out of memory");
 }
 
+/* What is required and does not hold for it, or NULL. */
+static const struct requirement *missing_for(const struct execs *execs,
+					     const struct config_context *values)
+{
+	return requirement_missing(execs->config, enforce_mode(execs->enforce) == MOAT_MODE_ENFORCE,
+				   layers_active(execs_layers(execs)), values);
+}
+
+int exec_check_required(struct execs *execs, struct failure *f)
+{
+	const struct config *config = execs->config;
+
+	for (size_t i = 0; i < config->n_contexts; i++) {
+		const struct requirement *missing = missing_for(execs, &config->contexts[i]);
+
+		if (missing)
+			return fail(f, EINVAL,
+				    "enforce = require %s: %s (%s) is not guarded for context %s",
+				    missing->id, missing->name, missing->text,
+				    config->contexts[i].name);
+	}
+	return 0;
+}
+
 static int check_values(struct execs *execs, const struct config_context *values, struct refusal *e)
 {
 	const struct config_service *service = config_guarding(execs->config, values);
+	const struct requirement *missing;
 
 	if (service) {
 		refuse(e, MOAT_E_BAD_VALUE, "directory or HOME lies in what service %s executes", service->name);
 		snprintf(e->field, sizeof(e->field), "directory");
+		return -EINVAL;
+	}
+	missing = missing_for(execs, values);
+	if (missing) {
+		refuse(e, MOAT_E_BAD_VALUE, "%s (%s) is required and would not be guarded: %s",
+		       missing->id, missing->name, "pid = shared, or its capabilities");
+		snprintf(e->field, sizeof(e->field), "%s",
+			 values->shared_pid ? "pid" : "capabilities");
 		return -EINVAL;
 	}
 	if (namespaces_can(execs->namespaces, values))

@@ -423,6 +423,8 @@ int execs_open(const struct config *config, struct enforce *enforce, struct cgro
 	if (r == 0)
 		r = namespaces_open(config, enforce, cgroups, loop, exec_on_exit, execs,
 				    &execs->namespaces, f);
+	if (r == 0)
+		r = exec_check_required(execs, f);
 	if (r < 0) {
 		execs_close(execs);
 		return r;

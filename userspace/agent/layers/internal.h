@@ -10,7 +10,8 @@ struct filter {
 };
 
 /* A filter for struct sock_fprog; the caller frees ret->bytes. 0 or -errno. */
-int seccomp_build(enum seccomp_filter filter, const uint64_t secret[SECCOMP_SECRET], struct filter *ret);
+int seccomp_build(enum seccomp_filter filter, const uint64_t secret[SECCOMP_SECRET],
+		  struct filter *ret);
 /* Whether this kernel takes filters. 0 or -errno. */
 int seccomp_probe(void);
 

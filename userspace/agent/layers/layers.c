@@ -18,7 +18,8 @@ static int open_seccomp(struct layers *layers, struct failure *f)
 	int r = seccomp_probe();
 
 	if (r < 0) {
-		log_warning("system calls are not filtered: the kernel takes no filters: %s", strerror(-r));
+		log_warning("system calls are not filtered: the kernel takes no filters: %s",
+			    strerror(-r));
 		return 0;
 	}
 	if (getrandom(layers->secret, sizeof(layers->secret), 0) != sizeof(layers->secret))
@@ -35,9 +36,10 @@ static int open_landlock(struct layers *layers, struct failure *f)
 {
 	int abi = landlock_abi(), r = abi < 0 ? abi : landlock_make_ruleset(abi, &layers->ruleset);
 
-	/* Not built in, not in the list of lsm=, too old. */
-	if (r == -ENOSYS || r == -EOPNOTSUPP) {
-		log_warning("user code is not confined: no Landlock, or a too old one");
+	/* Not built in, not in the list of lsm= or too old, or kept from us by a container engine's own filter. */
+	if (r == -ENOSYS || r == -EOPNOTSUPP || r == -EPERM) {
+		log_warning("user code is not confined by Landlock: %s",
+			    r == -EOPNOTSUPP ? "not in the list of lsm=, or too old" : strerror(-r));
 		return 0;
 	}
 	if (r < 0)

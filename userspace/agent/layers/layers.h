@@ -16,7 +16,7 @@ enum layer {
 	LAYER_SECCOMP = 1,
 	LAYER_LANDLOCK = 2,        /* nobody outside of a context is traced */
 	LAYER_LANDLOCK_SCOPES = 4, /* nor signalled, nor reached at an abstract unix socket */
-	LAYER_MOUNTS = 8,          /* protected paths are mounted read-only; everywhere where the kernel programs are not */
+	LAYER_MOUNTS = 8,          /* protected paths are mounted read-only */
 };
 
 /*

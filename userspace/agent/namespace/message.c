@@ -151,7 +151,8 @@ int namespace_send_ask(struct namespace *ns, uint64_t exec)
 	return send(ns->socket, &m, sizeof(m), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-_Static_assert((unsigned)SECCOMP_FILTERS == INIT_FILTERS && SECCOMP_SECRET == INIT_SECRET, "moat-init keeps all");
+_Static_assert((unsigned)SECCOMP_FILTERS == INIT_FILTERS && SECCOMP_SECRET == INIT_SECRET,
+	       "moat-init keeps all");
 
 /* 0 or -E2BIG. */
 static int put_filters(const struct namespace *ns, size_t *at, uint32_t ret_len[INIT_FILTERS])
@@ -192,9 +193,13 @@ int namespace_send_setup(struct namespace *ns)
 	enum init_domain domain = domain_of(ns);
 	size_t at = sizeof(*m);
 
-	*m = (struct init_setup){ .type = INIT_SETUP, .shared_pid = ns->shared_pid,
-				  .capabilities = rights(ns), .shm_size = ns->shm_size,
-				  .own = ns->own, .template = ns->template, .domain = domain,
+	*m = (struct init_setup){ .type = INIT_SETUP,
+				  .shared_pid = ns->shared_pid,
+				  .capabilities = rights(ns),
+				  .shm_size = ns->shm_size,
+				  .own = ns->own,
+				  .template = ns->template,
+				  .domain = domain,
 				  .filter = filter_of(ns),
 				  .may_lack = enforce_active(ns->enforce) &&
 					      enforce_mode(ns->enforce) == MOAT_MODE_ENFORCE };
@@ -233,8 +238,10 @@ int namespace_send_clone(struct namespace *template, const struct namespace *ns,
 
 	if (r < 0)
 		return r;
-	*m = (struct init_clone){ .type = INIT_CLONE, .shared_pid = ns->shared_pid,
-				  .capabilities = rights(ns), .shm_size = ns->shm_size,
+	*m = (struct init_clone){ .type = INIT_CLONE,
+				  .shared_pid = ns->shared_pid,
+				  .capabilities = rights(ns),
+				  .shm_size = ns->shm_size,
 				  .domain = domain,
 				  .filter = filter_of(ns) };
 	for (size_t i = 0; hidden->names && hidden->names[i] && r == 0; i++)

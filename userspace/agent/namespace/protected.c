@@ -85,8 +85,8 @@ static int add_mount(char ***mounts, char kind, const char *path)
 
 	for (char **m = *mounts; m && *m; m++)
 		if (strcmp(*m + 1, path) == 0) {
-			if (kind == INIT_PROTECT_READONLY)
-				(*m)[0] = kind;
+			if (kind == INIT_PROTECT_READONLY || (*m)[0] == INIT_PROTECT_PINNED)
+				(*m)[0] = kind; /* the strictest of those that name it */
 			return 0;
 		}
 	snprintf(text, sizeof(text), "%c%s", kind, path);
@@ -96,6 +96,7 @@ static int add_mount(char ***mounts, char kind, const char *path)
 /* The file or directory, and the directories that lead there: a mount point is not moved. */
 static int add_with_parents(char ***mounts, const char *path, bool optional, struct failure *f)
 {
+	char kind = optional ? INIT_PROTECT_IF_THERE : INIT_PROTECT_READONLY;
 	char resolved[PATH_MAX];
 	int r;
 
@@ -103,7 +104,7 @@ static int add_with_parents(char ***mounts, const char *path, bool optional, str
 		return optional && errno == ENOENT ? 0 : fail(f, errno, "cannot protect %s", path);
 	if (strcmp(resolved, "/") == 0)
 		return fail(f, EINVAL, "cannot protect /");
-	r = add_mount(mounts, INIT_PROTECT_READONLY, resolved);
+	r = add_mount(mounts, kind, resolved);
 	for (char *slash; r == 0 && (slash = strrchr(resolved, '/')) && slash != resolved;) {
 		*slash = '\0';
 		r = add_mount(mounts, INIT_PROTECT_PINNED, resolved);
@@ -124,7 +125,7 @@ static void drop_covered(char **mounts)
 			free(*m);
 			continue;
 		}
-		above = (*m)[0] == INIT_PROTECT_READONLY ? *m + 1 : NULL;
+		above = (*m)[0] != INIT_PROTECT_PINNED ? *m + 1 : NULL;
 		*to++ = *m;
 	}
 	*to = NULL;
@@ -133,8 +134,11 @@ static void drop_covered(char **mounts)
 int protected_mounts(const struct config *config, char ***ret_mounts, struct failure *f)
 {
 	char **paths = NULL, **optional = NULL, **mounts = NULL;
-	int r = protected_paths(config, &paths, &optional, f);
+	/* moat's programs run from copies: they may be replaced or gone when a moat-init is made again. */
+	int r = add_programs(&optional, f);
 
+	if (r == 0)
+		r = add_protected(&paths, &optional, config);
 	for (char **p = paths; p && *p && r == 0; p++)
 		r = add_with_parents(&mounts, *p, false, f);
 	for (char **p = optional; p && *p && r == 0; p++)

@@ -10,11 +10,12 @@
 
 /* Appends them. *optional: those that need not exist. Both may be NULL at first; the caller frees them, also after a
  * failure. 0 or -errno. */
-int protected_paths(const struct config *config, char ***paths, char ***optional, struct failure *f);
+int protected_paths(const struct config *config, char ***paths, char ***optional,
+		    struct failure *f);
 
 /*
- * The same as moat-init wants them: without links, each before what is beneath it, after INIT_PROTECT_READONLY or, of the
- * directories that lead there, INIT_PROTECT_PINNED. Caller frees *ret_mounts. 0 or -errno.
+ * The same as moat-init wants them: without links, each before what is beneath it, behind the letter of protocol.h; with
+ * the directories that lead there. Caller frees *ret_mounts. 0 or -errno.
  */
 int protected_mounts(const struct config *config, char ***ret_mounts, struct failure *f);
 
