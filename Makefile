@@ -35,7 +35,7 @@ BPF_CFLAGS = -O2 -g -target bpf -mcpu=v3 -D__TARGET_ARCH_$(subst aarch64,arm64,$
             -Iinclude -idirafter /usr/include/$(shell $(CC) -print-multiarch) -Wall -Wextra -Werror \
             -Wno-unused-parameter $(SAME_BYTES) -MMD -MP
 
-AGENT_LIBS := -lmicrohttpd -ljansson -linih -lbpf -lelf -lz -lcap
+AGENT_LIBS := -lmicrohttpd -ljansson -linih -lbpf -lelf -lz -lcap -lseccomp
 INIT_LIBS  := -lcap
 CLI_LIBS   := -ljansson
 
@@ -126,9 +126,9 @@ $(O)/tests/bench/hook_bench: SANFLAGS =
 # What the Debian packages are for: building; the integration tests' tools and control planes;
 # booting other kernels. bun comes from npm, kernels from apt without being installed (vmtest/fetch).
 DEPS_BUILD := gcc make pkg-config clang bpftool libc6-dev libbpf-dev libelf-dev zlib1g-dev libcap-dev \
-              libmicrohttpd-dev libjansson-dev libinih-dev
+              libmicrohttpd-dev libjansson-dev libinih-dev libseccomp-dev
 DEPS_TEST  := libcmocka-dev libclang-rt-dev python3 e2fsprogs kmod mount procps psmisc netcat-openbsd curl iproute2 \
-              util-linux strace gdb btrfs-progs git bubblewrap python3-pip jupyter-server uvicorn python3-prometheus-client
+              util-linux strace gdb btrfs-progs git bubblewrap python3-pip python3-setuptools python3-wheel jupyter-server uvicorn python3-prometheus-client
 DEPS_DEMO  := python3 procps
 DEPS_VM    := qemu-system-x86 kmod python3 debian-archive-keyring
 
@@ -275,6 +275,19 @@ coverage: ## line coverage of the unit tests, by gcov
 	cd $(O)/coverage && find . -path './userspace/*.gcda' -exec gcov -n {} + | \
 		grep -A1 "^File 'userspace"
 
+# Without a network, and nothing is left beside the source. setuptools and wheel are those of Debian's python3.
+PYTHON ?= /usr/bin/python3
+
+clients: ## pack the clients for Node and Python into $(O)/clients (needs npm and pip: make deps-test)
+	@rm -rf $(O)/clients && mkdir -p $(O)/clients && cp -r userspace/clients/python $(O)/clients/source
+	$(call say,PACK,userspace/clients/node) npm pack --silent --offline --pack-destination $(O)/clients ./userspace/clients/node >/dev/null
+	$(call say,PACK,userspace/clients/python) $(PYTHON) -m pip --quiet --disable-pip-version-check wheel --no-index --no-deps \
+		--no-build-isolation --no-cache-dir --wheel-dir $(O)/clients $(O)/clients/source
+	@rm -r $(O)/clients/source
+
+install-clients: clients ## put the packed clients below $(DESTDIR)$(PREFIX)/share/moat, for npm and pip to install
+	for p in $(O)/clients/*; do install -Dm644 $$p $(DESTDIR)$(PREFIX)/share/moat/$${p##*/}; done
+
 install-strip: install ## install without debugging symbols
 	strip $(addprefix $(DESTDIR)$(PREFIX)/,sbin/moatd libexec/moat/moat-init libexec/moat/moat-run bin/moat)
 
@@ -291,14 +304,14 @@ install: all ## install below $(DESTDIR)$(PREFIX)
 uninstall: ## remove what install put there
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,sbin/moatd libexec/moat/moat-init libexec/moat/moat-run bin/moat \
 		lib/libmoat.a)
-	rm -rf $(DESTDIR)$(PREFIX)/include/moat $(DESTDIR)$(PREFIX)/libexec/moat
+	rm -rf $(DESTDIR)$(PREFIX)/include/moat $(DESTDIR)$(PREFIX)/libexec/moat $(DESTDIR)$(PREFIX)/share/moat
 	for m in userspace/man/*.[1-8]; do \
 		rm -f $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
 
 clean: ## remove what was built
 	rm -rf $(O)
 
-.PHONY: all help FORCE install-strip demo check check-all check-unit check-integration check-vm check-sanitize sanitized-tests \
+.PHONY: all help FORCE clients install-clients install-strip demo check check-all check-unit check-integration check-vm check-sanitize sanitized-tests \
         tests fuzz bench bench-hooks bench-loads bench-ports deps deps-build deps-demo deps-test deps-vm lint lint-quick format format-check coverage install uninstall \
         clean compile_commands.json
 

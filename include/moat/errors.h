@@ -4,47 +4,56 @@
  * that the command line gives for it. One table; the enum, the server and the client come from it.
  *
  * An error body is {"code": NAME, "message": text, "details": {…}}; details is optional and holds,
- * where known, "errno" (number), "step" (see userspace/init/protocol.h), "field", "offset", "limit"; of a command
+ * where known, "errno" (number), "step" (see userspace/init/protocol.h), "field", "offset", "limit", "expected", "exitCode"; of a command
  * string that is refused "construct", "offset", "line", "column", "excerpt", "hint" and "retry" (see moat-run(7)).
  */
 #ifndef MOAT_ERRORS_H
 #define MOAT_ERRORS_H
 
-#define MOAT_ERRORS(X)                                                                            \
-	/* code, HTTP status, exit status of the CLI */                                           \
-	X(BAD_JSON, 400, 125)          /* not JSON; details.offset is the byte */                  \
-	X(UNKNOWN_FIELD, 400, 125)     /* details.field */                                         \
-	X(MISSING_FIELD, 400, 125)     /* details.field */                                         \
-	X(BAD_VALUE, 400, 125)         /* details.field */                                         \
-	X(SYNTAX_ERROR, 400, 125)      /* a command string that no shell reads either */           \
+#define MOAT_ERRORS(X)                                                                             \
+	/* code, HTTP status, exit status of the CLI */                                            \
+	X(BAD_JSON, 400, 125)           /* not JSON; details.offset is the byte */                 \
+	X(UNKNOWN_FIELD, 400, 125)      /* details.field */                                        \
+	X(MISSING_FIELD, 400, 125)      /* details.field */                                        \
+	X(BAD_VALUE, 400, 125)          /* details.field */                                        \
+	X(SYNTAX_ERROR, 400, 125)       /* a command string that no shell reads either */          \
 	X(UNSUPPORTED_SYNTAX, 400, 125) /* one that goes beyond the language of moat-run(7) */     \
-	X(FORBIDDEN, 403, 125)         /* the peer is user code */                                 \
-	X(NOT_FOUND, 404, 125)         /* no such route */                                         \
+	X(FORBIDDEN, 403, 125)          /* the peer is user code */                                \
+	X(NOT_FOUND, 404, 125)          /* no such route */                                        \
 	X(NO_SUCH_CONTEXT, 404, 125)                                                               \
 	X(NO_SUCH_PROCESS, 404, 125)                                                               \
 	X(NO_SUCH_SERVICE, 404, 125)                                                               \
 	X(METHOD_NOT_ALLOWED, 405, 125)                                                            \
-	X(ENFORCEMENT_INACTIVE, 409, 125) /* the kernel enforces nothing: there is no mode to set */ \
-	X(CONTEXT_EXISTS, 409, 125)    /* another of that name */                                  \
-	X(CONTEXT_ENDING, 409, 125)    /* it was removed, and something still runs in it */        \
-	X(IMMUTABLE, 409, 125)         /* what a context is, or a key of it; details.field */      \
-	X(CAPABILITIES_UNAVAILABLE, 409, 125) /* more than the contexts of the configuration have */ \
+	X(ENFORCEMENT_INACTIVE, 409,                                                               \
+	  125)                      /* the kernel enforces nothing: there is no mode to set */     \
+	X(CONTEXT_EXISTS, 409, 125) /* another of that name */                                     \
+	X(CONTEXT_ENDING, 409, 125) /* it was removed, and something still runs in it */           \
+	X(IMMUTABLE, 409, 125)      /* what a context is, or a key of it; details.field */         \
+	X(CAPABILITIES_UNAVAILABLE, 409,                                                           \
+	  125)                         /* more than the contexts of the configuration have */      \
 	X(LIMIT_UNAVAILABLE, 409, 125) /* of a context: this machine cannot set it */              \
-	X(BODY_TOO_LARGE, 413, 125)    /* details.limit, bytes */                                  \
-	X(ARGUMENTS_TOO_LARGE, 413, 125) /* argv + env; details.limit, bytes */                    \
+	X(ID_TAKEN, 409, 125)          /* of a process: by a request that was another one */       \
+	X(AGENT_RESTARTED, 409,                                                                    \
+	  125)                   /* the instance that a request names is gone; nothing has run */  \
+	X(WRONG_OFFSET, 409, 125)      /* of stdin: bytes before it are missing; details.expected */ \
+	X(STDIN_CLOSED, 409, 125)      /* or nobody reads it any more, or it was never open */     \
+	X(RESULT_GONE, 410, 125) /* the request was sent before; details.exitCode */               \
+	X(BODY_TOO_LARGE, 413, 125)        /* details.limit, bytes */                              \
+	X(ARGUMENTS_TOO_LARGE, 413, 125)   /* argv + env; details.limit, bytes */                  \
 	X(ENVIRONMENT_TOO_LARGE, 413, 125) /* of a context; details.limit, bytes */                \
-	X(COMMAND_NOT_FOUND, 422, 127) /* details.errno, details.step */                           \
+	X(COMMAND_NOT_FOUND, 422, 127)     /* details.errno, details.step */                       \
 	X(COMMAND_NOT_EXECUTABLE, 422, 126)                                                        \
-	X(BAD_DIRECTORY, 422, 125)     /* cwd; details.errno */                                    \
-	X(SPAWN_FAILED, 422, 125)      /* any other step; details.errno, details.step */           \
+	X(BAD_DIRECTORY, 422, 125)      /* cwd; details.errno */                                   \
+	X(SPAWN_FAILED, 422, 125)       /* any other step; details.errno, details.step */          \
 	X(TOO_MANY_PROCESSES, 429, 125) /* details.limit */                                        \
-	X(TOO_MANY_CONTEXTS, 429, 125) /* details.limit */                                         \
+	X(TOO_MANY_IDS, 429, 125)       /* chosen by clients; details.limit */                     \
+	X(TOO_MANY_CONTEXTS, 429, 125)  /* details.limit */                                        \
 	X(INTERNAL, 500, 125)                                                                      \
-	X(BUSY, 503, 125)              /* no memory, descriptor or room for it now: try again */   \
+	X(BUSY, 503, 125) /* no memory, descriptor or room for it now: try again */                \
 	X(OUT_OF_MEMORY, 503, 125)                                                                 \
-	X(NAMESPACE_LOST, 503, 125)    /* its moat-init died or cannot be made; nothing has run */ \
-	X(NOT_READY, 503, 1)           /* /v1/health?ready: which service, or enforcement */       \
-	X(NOT_STARTED, 503, 124)       /* the time limit was over before it was; nothing has run */            \
+	X(NAMESPACE_LOST, 503, 125) /* its moat-init died or cannot be made; nothing has run */    \
+	X(NOT_READY, 503, 1)        /* /v1/health?ready: which service, or enforcement */          \
+	X(NOT_STARTED, 503, 124)    /* the time limit was over before it was; nothing has run */   \
 	X(SHUTTING_DOWN, 503, 125)
 
 enum moat_error {

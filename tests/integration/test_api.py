@@ -24,13 +24,13 @@ BODY_MAX = 2 * 1024 * 1024
 def result_fields(session):
     fields = session.exec("/bin/true").fields
     assert sorted(fields) == sorted(["id", "exitCode", "signal", "timedOut", "oomKilled", "stdout", "stderr", "stdoutBytes",
-                                     "stderrBytes", "truncated", "durationMs", "context", "created"]), fields
+                                     "stderrBytes", "truncated", "durationMs", "context", "created", "instance"]), fields
 
 
 @test("wait = false answers 202 with id and context while the command runs", needs=("moat",))
 def no_wait(session):
     reply = session.api.request("POST", "/v1/exec", {"argv": ["/bin/sleep", "86400"], "wait": False})
-    assert reply.status == 202 and sorted(reply.json) == ["context", "created", "id"], reply
+    assert reply.status == 202 and sorted(reply.json) == ["context", "created", "id", "instance"], reply
     process = session.api.process(reply.json["id"])
     assert process["state"] == "running" and process["exitCode"] is None and process["argv"] == ["/bin/sleep", "86400"], process
     killed = session.api.kill(reply.json["id"])

@@ -2,7 +2,8 @@
 """
 Every technique against the real control plane, from user code that is root: with every capability in a PID namespace of its
 own (`full`) and in the control plane's (`shared`, where only the kernel programs protect), with the default capabilities in
-both (`default`, `modest`), and from each of the four again as root of a user namespace that it has made for itself.
+both (`default`, `modest`), and from two of them again as root of a user namespace that it has made for itself. Where the
+kernels share the work (lib/kernels.py), those between the ends are asked from three.
 
 Where the technique works without moat at the same privileges, the answer is exactly the errno of the table, and the same
 technique against a process, port or socket of the user's own works. Where it takes a capability that is not there, the
@@ -71,19 +72,25 @@ class Position:
 
 
 POSITIONS = [Position(context) for context in ("full", "shared", "default", "modest")]
-NESTED = [Position(each.context, nested=True) for each in POSITIONS]
+NESTED = [Position(context, nested=True) for context in ("full", "modest")]
+BETWEEN_ENDS = ("full", "shared", "default")
+
+
+def positions_of(session):
+    """(those without a user namespace of their own, those with one) that this kernel is asked from."""
+    return (POSITIONS, NESTED) if session.whole else ([each for each in POSITIONS if each.context in BETWEEN_ENDS], [])
 
 
 def matrix(session):
     """(position, target) -> name -> answer. Made once: an exec for each runs all cases."""
     if "matrix" in session.memory:
         return session.memory["matrix"]
-    found = {}
-    for position in POSITIONS + NESTED:
+    found, (plain, nested) = {}, positions_of(session)
+    for position in plain + nested:
         position.without_moat(session)  # first of all: it loads the kernel modules, which user code cannot have loaded
     other = session.api.process(session.api.start("/bin/sleep", "600", context="other"))  # in the PID namespace of `shared`
     session.memory["other"] = (other["pid"], procs.start_time(other["pid"]))
-    for position in POSITIONS:
+    for position in plain:
         for label, pid in session.targets():
             if label in ALIKE:
                 continue
@@ -93,9 +100,9 @@ def matrix(session):
                 session, [*session.target_arguments(session.agent.pid), "--pid", "1", "--pgid", "1", "--tid", "1"], *NAMED)
         else:
             found[position, "another context"] = position.attempts(session, session.target_arguments(other["pid"]), *NAMED)
-    for position in NESTED:
+    for position in nested:
         found[position, "service"] = position.attempts(session, session.target_arguments(session.agent.service("http")["pid"]), "all")
-    for position in POSITIONS + NESTED:
+    for position in plain + nested:
         found[position, "own"] = position.attempts(session, own_arguments(session), "all")
     session.memory["matrix"] = found
     return found
@@ -127,7 +134,7 @@ def acceptable(session, technique, position, target, got):
 @test("the positions are what they are called: capabilities, no_new_privs, PID and user namespace", needs=("moat", "lsm"))
 def positions(session):
     sys_admin = 1 << 21
-    for each in POSITIONS + NESTED:
+    for each in sum(positions_of(session), []):
         level = privileges.of_context(session, each.context)
         assert bool(level.capabilities & sys_admin) == (each.context in WITH_EVERYTHING), (each.name, level.key)
         assert level.no_new_privs == (each.context in ("default", "modest")), (each.name, level.key)
@@ -155,7 +162,7 @@ def not_empty(session):
 def not_here(session):
     session.require(session.vm, "any kernel, with whatever it was configured to have")
     answers = {f"{position.name} -> {target}": found for (position, target), found in matrix(session).items()}
-    alone = {f"{each.name} without moat": each.without_moat(session) for each in POSITIONS + NESTED}
+    alone = {f"{each.name} without moat": each.without_moat(session) for each in sum(positions_of(session), [])}
     wrong = []
     for technique in attempts.table(places.attempt(session.build)):
         missing = {where for where, found in (answers | alone).items() if found.get(technique.name) == attempts.NOT_HERE}

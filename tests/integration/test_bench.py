@@ -18,7 +18,7 @@ STATES = {"off", "unlabelled", "again", "labelled", "user"}
       needs=("moat", "lsm"), timeout=60)
 def hooks(session):
     done = subprocess.run([sys.executable, HOOKS, "--build", session.build, "--socket", session.agent.socket,
-                           "--instance", session.instance, "--context", "shared", "--rounds", "1", "--slice", "0.5",
+                           "--instance", session.instance, "--context", "shared", "--rounds", "1", "--slice", "0.1",
                            "--programs", "--json"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.stdout, done.stderr)
     result = json.loads(done.stdout)

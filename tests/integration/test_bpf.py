@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 
-from lib import attempts, btf, places
+from lib import attempts, btf, places, procs
 from lib.session import BROKEN_PORT, HTTP_PORT, SPARE_PORT
 from lib.tap import test
 
@@ -59,14 +59,23 @@ def programs(session):
         assert each["prog_type"] == "lsm" and each["prog_id"] == shown(session, "programs")[name]["id"], (name, each)
 
 
-@test("every program and every map that moat has loaded is pinned", needs=("moat", "lsm"))
+@test("every program and every map that moat has loaded is pinned", needs=("moat", "lsm"), timeout=90)
 def all_pinned(session):
-    loaded = {each["id"] for each in bpftool("prog", "show") if each.get("type") == "lsm" and each.get("name", "").startswith("moat_")}
-    pinned = {each["id"] for each in shown(session, "programs").values()}
-    assert loaded and loaded <= pinned, (loaded - pinned, pinned)
-    used = {each for program in bpftool("prog", "show") if program["id"] in loaded for each in program.get("map_ids", [])}
-    pinned = {each["id"] for each in shown(session, "maps").values()}
-    assert used <= pinned, used - pinned
+    """What an agent that ended before this one had loaded is gone only when the kernel has let go of it."""
+    pinned = {kind: {each["id"] for each in shown(session, kind).values()} for kind in ("programs", "maps")}
+
+    def all_there():
+        loaded = [each for each in bpftool("prog", "show")
+                  if each.get("type") == "lsm" and each.get("name", "").startswith("moat_")]
+        found.update(programs={each["id"] for each in loaded}, maps={each for program in loaded for each in program.get("map_ids", [])})
+        return all(found[kind] <= pinned[kind] for kind in pinned)
+
+    found = {}
+    try:
+        procs.wait_until(all_there, 60, "pins of everything")
+    except AssertionError as error:
+        raise AssertionError({kind: found[kind] - pinned[kind] for kind in pinned}) from error
+    assert found["programs"] == pinned["programs"], (found, pinned)
 
 
 def declared():

@@ -46,7 +46,7 @@ def names(session):
 @test("a context is made with the keys of the configuration, listed, read and used", needs=("moat",))
 def create(session):
     keys = {"directory": "/usr", "env": {"GREETING": "hello", "BYTES": {"base64": "/w=="}}, "no_new_privs": True, "tmp": "private",
-            "careful": False, "namespace": "user", "pid": "private", "capabilities": "cap_kill cap_chown", "pids_max": "infinity",
+            "careful": False, "seccomp": "off", "namespace": "user", "pid": "private", "capabilities": "cap_kill cap_chown", "pids_max": "infinity",
             "memory_max": "infinity", "cpu_max": "infinity", "home": "/usr/share"}
     with made(session, "made", **keys) as answer:
         assert answer["warnings"] == [] and answer["running"] == 0 and answer["state"] == "ready" and not answer["session"], answer
@@ -142,7 +142,7 @@ def limits(session):
 def immutable(session):
     with made(session, "fixed", env={"A": "1"}):
         for key, value in {"namespace": "secure", "pid": "shared", "capabilities": "none", "no_new_privs": False, "home": "/tmp",
-                           "tmp": "private", "careful": False, "memory_max": "1G", "pids_max": 5, "cpu_max": 1, "show": ["/a"],
+                           "tmp": "private", "seccomp": "off", "careful": False, "memory_max": "1G", "pids_max": 5, "cpu_max": 1, "show": ["/a"],
                            "name": "other"}.items():
             assert refused(session, "PATCH", "/v1/contexts/fixed", {key: value}) == (409, "IMMUTABLE", key), key
         assert refused(session, "PATCH", "/v1/contexts/fixed", {"env": {"A": "2"}, "directory": "x"})[1] == "BAD_VALUE"

@@ -112,6 +112,8 @@ def capabilities(session):
 def all_capabilities(session):
     with open(f"/proc/{session.agent.pid}/status", encoding="utf-8") as file:
         own = next(line.split()[1] for line in file if line.startswith("CapPrm"))
+    if session.status()["layers"]["landlock"]["state"] == "active":  # PERFMON reads past its domains
+        own = f"{int(own, 16) & ~(1 << 38):016x}"
     result = session.exec("/bin/grep", "-E", "^(CapEff|NoNewPrivs)", "/proc/self/status", context="full")
     assert result.out == f"CapEff:\t{own}\nNoNewPrivs:\t0\n", (result, own)
 

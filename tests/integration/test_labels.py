@@ -90,7 +90,7 @@ print(*sorted(seen))
       timeout=120)
 def newborn(session):
     for context in ("full", "shared"):
-        seconds = 4 * session.patience
+        seconds = 2 * session.patience
         identifier = session.api.start(places.PYTHON, "-c", WATCH_BIRTHS, str(seconds), context=context)
         while session.api.process(identifier)["state"] != "ended":
             session.exec("/bin/sleep", "0.01", context=context)

@@ -9,7 +9,11 @@ from test_cli_exec import start_cli
 
 
 def run(session, command, **more):
-    return post(session, "/v1/exec", dict(more, command=command), 200)
+    """Leaves default as it was for other tests; what strings leave is test_state.py's."""
+    try:
+        return post(session, "/v1/exec", dict(more, command=command), 200)
+    finally:
+        session.api.request("DELETE", "/v1/contexts/default/state")
 
 
 def post(session, path, body, status):
@@ -59,10 +63,10 @@ def unsupported(session):
 @test("a request has an argv or a command, and a command has its limit", needs=("moat",))
 def one_of_both(session):
     for request, code, field in (({}, "MISSING_FIELD", "argv"), ({"argv": ["true"], "command": "true"}, "BAD_VALUE", "command"),
-                                 ({"command": 5}, "BAD_VALUE", "command"), ({"command": ":" * 131072}, "BAD_VALUE", "command")):
+                                 ({"command": 5}, "BAD_VALUE", "command"), ({"command": ":" * 1048577}, "BAD_VALUE", "command")):
         body = post(session, "/v1/exec", request, 400)
         assert (body["code"], body["details"]["field"]) == (code, field), (request, body)
-    assert run(session, ": " + "x" * 131069)["exitCode"] == 0
+    assert run(session, ": " + "x" * 1048574)["exitCode"] == 0
 
 
 @test("a substitution in double quotes is text, and the answer says so", needs=("moat",))
@@ -107,10 +111,8 @@ def listed_without(session):
         session.api.kill(started["id"])
 
 
-@test("a string leaves nothing behind in its context, and its commands in the background go on", needs=("moat",))
-def leaves_nothing(session):
-    run(session, "cd /usr; export LEFT=1; HERE=2")
-    assert run(session, "pwd; echo \"$LEFT$HERE\"")["stdout"] == run(session, "sh -c pwd")["stdout"] + "\n"
+@test("the commands that a string has put into the background go on", needs=("moat",))
+def background(session):
     result = run(session, "sleep 86425 > /dev/null 2>&1 & echo $!")
     assert run(session, f"kill {result['stdout'].strip()}; echo $?")["stdout"] == "0\n", result
 

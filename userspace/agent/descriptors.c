@@ -22,11 +22,11 @@ static const struct {
 	unsigned cost, least, most, sixteenths;
 } table[] = {
 	{ offsetof(struct descriptors, connections), 1, 8, API_CONNECTIONS_MAX, 2 },
-	/* both outputs, stdin, the cgroup and its events; that of its context twice, then or idle */
-	{ offsetof(struct descriptors, execs), 7, 4, EXEC_RUNNING_MAX, 9 },
+	/* both outputs, stdin, the state's socket, the cgroup and its events; that of its context twice, then or idle */
+	{ offsetof(struct descriptors, execs), 8, 4, EXEC_RUNNING_MAX, 10 },
 	/* the socket, a pidfd, the cgroup twice */
 	{ offsetof(struct descriptors, contexts), 4, 4, UINT_MAX, 3 },
-	{ offsetof(struct descriptors, pool), 2, 4, 256, 2 },
+	{ offsetof(struct descriptors, pool), 2, 4, 256, 1 },
 };
 
 int descriptors_share(const struct config *config, unsigned used, unsigned limit,

@@ -3,37 +3,8 @@
 
 #include <limits.h>
 
-#include "agent/namespace/program.h"
+#include "agent/namespace/protected.h"
 #include "agent/service/place.h"
-
-/* The command line program is not ours to run, but people trust what it tells them. */
-static const char *const cli_places[] = { "moat", "../bin/moat" };
-
-static int add_programs(char ***paths, struct failure *f)
-{
-	char path[PATH_MAX], self[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	int r = n < 0 ? -errno : namespace_program(path, f);
-
-	if (r < 0)
-		return r;
-	self[n] = '\0';
-	r = strv_append(paths, path);
-	if (r == 0)
-		r = strv_append(paths, self);
-	/* moat-run lies beside moat-init. */
-	snprintf(strrchr(path, '/') + 1, sizeof("moat-init"), "moat-run");
-	if (r == 0 && access(path, F_OK) == 0)
-		r = strv_append(paths, path);
-	*strrchr(self, '/') = '\0';
-	for (size_t i = 0; i < ARRAY_LEN(cli_places) && r == 0; i++) {
-		if (snprintf(path, sizeof(path), "%s/%s", self, cli_places[i]) >= (int)sizeof(path))
-			return -ENAMETOOLONG;
-		if (access(path, F_OK) == 0)
-			r = strv_append(paths, path);
-	}
-	return r;
-}
 
 /* Symbolic links on the way are left as they are: they are to be protected as well. */
 static int add_own(char ***paths, const char *path)
@@ -60,31 +31,6 @@ static int add_secrets(char ***paths, const struct config *config)
 	for (size_t i = 0; i < ARRAY_LEN(own) && r == 0; i++)
 		if (own[i])
 			r = add_own(paths, own[i]);
-	return r;
-}
-
-static int add_set(char ***paths, const char *name)
-{
-	int r = 0;
-
-	for (const char *const *p = config_path_set(name); p && *p && r == 0; p++)
-		r = strv_append(paths, *p);
-	return r;
-}
-
-static int add_protected(char ***paths, char ***optional, const struct config *config)
-{
-	int r = config->free_resolver ? 0 : add_set(optional, "@resolver");
-
-	for (size_t i = 0; i < config->n_services; i++) {
-		struct config_places places;
-
-		config_service_places(&config->services[i], &places);
-		for (const char **p = places.guarded; *p && r == 0; p++)
-			r = strv_append(paths, *p);
-		for (char **p = config->services[i].protect; p && *p && r == 0; p++)
-			r = **p == '@' ? add_set(optional, *p) : strv_append(paths, *p);
-	}
 	return r;
 }
 
@@ -125,14 +71,12 @@ int protect_files(struct enforce *e, const struct config *config, const struct e
 {
 	PTR_OWNED struct enforce_shown *shown = NULL;
 	char **own = NULL, **services = NULL, **hidden = NULL, **protected = NULL, **optional = NULL;
-	int r = add_programs(&protected, f);
+	int r = protected_paths(config, &protected, &optional, f);
 
 	if (r == 0)
 		r = add_secrets(&own, config);
 	if (r == 0)
 		r = add_services(&services, config);
-	if (r == 0)
-		r = add_protected(&protected, &optional, config);
 	if (r == 0)
 		r = config_hidden(config, &hidden);
 	if (r == 0)

@@ -14,6 +14,8 @@ struct refusal {
 	char field[64];     /* "" : none */
 	long long offset;   /* -1: none */
 	long long limit;    /* -1: none */
+	long long expected; /* what would have been right; -1: none */
+	int exit_code;      /* of a command whose result is gone; -1: none */
 };
 
 /* The code for an errno that tells of want: of memory, descriptors, processes. The same request may

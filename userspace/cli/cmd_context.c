@@ -7,10 +7,12 @@ const char help_context[] =
 	"       moat context create NAME [SETTING…]\n"
 	"       moat context show NAME\n"
 	"       moat context set NAME [SETTING…]\n"
+	"       moat context reset-state NAME\n"
 	"       moat context rm [--keep] NAME…\n\n"
 	"Contexts of the running agent: those of its configuration, those made here or by a\n"
 	"control plane, and those of sessions. A new one has the settings of default but for\n"
-	"what is given. set is for commands that are started later.\n\n"
+	"what is given. set is for commands that are started later. show has the state as well:\n"
+	"what command strings have left of directory and variables; reset-state forgets it.\n\n"
 	"  -e, --env NAME=VALUE  a variable of all its commands\n"
 	"  -E, --env-from NAME   the same, with the value moat itself has\n"
 	"      --env-file FILE   the same, for each NAME=VALUE line of FILE (# begins a comment)\n"
@@ -203,6 +205,36 @@ static void print_settings(const json_t *root)
 	}
 }
 
+/* What command strings have left; a line each, behind the settings. */
+static void print_state(const json_t *root)
+{
+	static const struct {
+		const char *member, *title;
+	} kinds[] = { { "env", "exported" }, { "variables", "variable" } };
+	json_t *state = json_object_get(root, "state"), *value;
+	const char *name;
+	size_t i;
+
+	if (!json_is_null(json_object_get(state, "directory"))) {
+		fputs("state: directory = ", stdout);
+		print_value(json_object_get(state, "directory"));
+	}
+	for (size_t kind = 0; kind < ARRAY_LEN(kinds); kind++)
+		json_object_foreach(json_object_get(state, kinds[kind].member), name, value) {
+			printf("state: %s = %s", kinds[kind].title, name);
+			if (json_is_null(value)) {
+				putchar('\n');
+				continue;
+			}
+			putchar('=');
+			print_value(value);
+		}
+	json_array_foreach(json_object_get(state, "unset"), i, value) {
+		fputs("state: unset = ", stdout);
+		print_value(value);
+	}
+}
+
 static int show(struct cli *cli, const struct options *o)
 {
 	json_t *root JSON_OWNED = NULL;
@@ -211,8 +243,10 @@ static int show(struct cli *cli, const struct options *o)
 	if (o->n_names != 1)
 		return usage_error("context", "show wants one name");
 	r = call(cli, "GET", o->names[0], "", NULL, &root);
-	if (r == 0 && !printed_json(cli, root))
+	if (r == 0 && !printed_json(cli, root)) {
 		print_settings(root);
+		print_state(root);
+	}
 	return r;
 }
 
@@ -244,6 +278,19 @@ static int set(struct cli *cli, const struct options *o)
 	return r;
 }
 
+static int reset_state(struct cli *cli, const struct options *o)
+{
+	json_t *root JSON_OWNED = NULL;
+	int r;
+
+	if (o->n_names != 1)
+		return usage_error("context", "reset-state wants one name");
+	r = call(cli, "DELETE", o->names[0], "/state", NULL, &root);
+	if (r == 0)
+		printed_json(cli, root);
+	return r;
+}
+
 static int rm(struct cli *cli, const struct options *o)
 {
 	int status = 0;
@@ -267,7 +314,8 @@ int cmd_context(struct cli *cli, int argc, char **argv)
 	static const struct {
 		const char *name;
 		int (*run)(struct cli *cli, const struct options *o);
-	} actions[] = { { "list", list }, { "create", create }, { "show", show }, { "set", set }, { "rm", rm } };
+	} actions[] = { { "list", list }, { "create", create },           { "show", show },
+			{ "set", set },   { "reset-state", reset_state }, { "rm", rm } };
 	CLEANUP(options_free) struct options o = { 0 };
 	int status;
 
@@ -280,5 +328,6 @@ int cmd_context(struct cli *cli, int argc, char **argv)
 		o.n_names--;
 		return actions[i].run(cli, &o);
 	}
-	return usage_error("context", "what is to be done: list, create, show, set or rm?");
+	return usage_error("context",
+			   "what is to be done: list, create, show, set, reset-state or rm?");
 }

@@ -4,6 +4,7 @@
 #include <sys/signalfd.h>
 
 #include "cli/exec_request.h"
+#include "cli/feed.h"
 
 /* A pipe that poll(2) calls writable takes this much without blocking (POSIX: PIPE_BUF). */
 #define WRITE_SIZE 4096u
@@ -28,6 +29,8 @@ struct session {
 	bool ended;       /* the agent does not answer: the signal ends us */
 	int write_error;  /* errno of our output, EPIPE: nobody reads it. The command was killed */
 	int status;       /* -1 until the exit event */
+	bool feeds;       /* stdin goes to the command, by a process of its own */
+	pid_t feeder;     /* 0: none */
 };
 
 static int on_wait(int fd, short events, void *data);
@@ -190,6 +193,8 @@ static int on_start(struct session *s, const json_t *event)
 	snprintf(s->id, sizeof(s->id), "%s", member_text(event, "id"));
 	s->deadline_ns = 0;
 	print_warnings(event);
+	if (s->feeds && feed_start(s->cli, s->id, &s->feeder) < 0)
+		return complain("INPUT_FAILED", "cannot send stdin: %s", strerror(errno)), -ECANCELED;
 	if (s->signal)
 		forward_signal(s);
 	return s->ended ? -ECANCELED : 0;
@@ -206,8 +211,13 @@ static int on_event(struct session *s, const char *line, size_t len)
 		return on_output(s, event, STDOUT_FILENO);
 	if (strcmp(type, "stderr") == 0)
 		return on_output(s, event, STDERR_FILENO);
-	if (strcmp(type, "exit") != 0)
+	if (!event || !*type)
 		return -EPROTO;
+	if (strcmp(type, "gap") == 0)
+		complain("OUTPUT_LOST", "%lld bytes of its output are lost",
+			 (long long)member_number(event, "lost"));
+	if (strcmp(type, "exit") != 0)
+		return 0;
 	s->status = result_status(event);
 	return 0;
 }
@@ -285,6 +295,7 @@ static int run_options(struct cli *cli, int argc, char **argv, bool run)
 		json_decref(options.env);
 		return status;
 	}
+	options.input_live = options.input && !options.detach && !cli->json;
 	status = exec_options_body(&options, &body);
 	json_decref(options.env);
 	if (status == 0)
@@ -297,8 +308,10 @@ static int run_options(struct cli *cli, int argc, char **argv, bool run)
 		sigaddset(&set, SIGHUP);
 		sigprocmask(SIG_BLOCK, &set, NULL);
 		s.signals = signalfd(-1, &set, SFD_CLOEXEC);
+		s.feeds = options.input;
 		moat_set_wait(s.client, on_wait, &s);
 		status = run_stream(&s, body);
+		feed_stop(s.feeder);
 		close_fd(&s.signals);
 	} else if (status == 0) {
 		status = run_call(&s, &options, body);

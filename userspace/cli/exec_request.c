@@ -18,6 +18,8 @@ const char help_exec[] =
 	"when signal N ended it, 124 when it took too long, 127 when it does not exist, 126\n"
 	"when it cannot be executed, 125 when moat itself fails. No shell is involved.\n\n"
 	"  -c, --context NAME    run in this context (default: default)\n"
+	"      --id ID           call it ID, one to 64 of A-Z a-z 0-9 . _ -: what is sent again with\n"
+	"                        the same id and options is not run again\n"
 	"      --session ID      run in the context of this session, which is made if need be\n"
 	"  -e, --env NAME=VALUE  give it a variable; it then runs apart from all others\n"
 	"  -E, --env-from NAME   the same, with the value moat itself has\n"
@@ -27,7 +29,10 @@ const char help_exec[] =
 	"      --no-isolation    run among the others of the context also with variables, which\n"
 	"                        they can then read: for configuration, not for secrets\n"
 	"      --timeout TIME    kill it and all its children after TIME: 500ms, 30s, 5m, 2h\n"
-	"  -i, --stdin           send it what is on stdin (read to its end, at most 1 MiB)\n"
+	"      --kill-signal SIGNAL   begin with this signal to all of it when the time is over,\n"
+	"      --kill-after TIME      and kill it so much later (5s)\n"
+	"  -i, --stdin           send it what is on stdin, as it comes (with --detach and --json\n"
+	"                        read to its end first, at most 1 MiB)\n"
 	"  -d, --detach          do not wait; print its id\n"
 	"      --json            print the result as JSON, when it has ended\n"
 	"      --socket PATH     the socket of moatd\n\n"
@@ -46,7 +51,15 @@ const char help_run[] =
 
 static const char *own_name = "exec"; /* of the command, for what is said about its usage */
 
-enum { OPTION_SECURE = OPTION_COMMAND, OPTION_TIMEOUT, OPTION_NO_ISOLATION, OPTION_SESSION };
+enum {
+	OPTION_SECURE = OPTION_COMMAND,
+	OPTION_TIMEOUT,
+	OPTION_NO_ISOLATION,
+	OPTION_SESSION,
+	OPTION_ID,
+	OPTION_KILL_SIGNAL,
+	OPTION_KILL_AFTER,
+};
 
 static int parse_option(struct exec_options *o, int option)
 {
@@ -60,6 +73,9 @@ static int parse_option(struct exec_options *o, int option)
 	case OPTION_SESSION:
 		o->session = optarg;
 		return 0;
+	case OPTION_ID:
+		o->id = optarg;
+		return 0;
 	case OPTION_SECURE:
 		o->secure = true;
 		return 0;
@@ -71,6 +87,13 @@ static int parse_option(struct exec_options *o, int option)
 		return 0;
 	case 'd':
 		o->detach = true;
+		return 0;
+	case OPTION_KILL_SIGNAL:
+		o->kill_signal = parse_signal(optarg);
+		return o->kill_signal < 0 ? usage_error(own_name, "not a signal: %s", optarg) : 0;
+	case OPTION_KILL_AFTER:
+		if (parse_duration(optarg, &o->kill_after_ms) < 0)
+			return usage_error(own_name, "not a time: %s (500ms, 30s, 5m, 2h)", optarg);
 		return 0;
 	case OPTION_TIMEOUT:
 		if (parse_duration(optarg, &o->timeout_ms) < 0)
@@ -89,10 +112,13 @@ bool exec_options_parse(struct cli *cli, int argc, char **argv, struct exec_opti
 		{ "context", required_argument, NULL, 'c' },
 		ENV_OPTIONS,
 		{ "session", required_argument, NULL, OPTION_SESSION },
+		{ "id", required_argument, NULL, OPTION_ID },
 		{ "directory", required_argument, NULL, 'C' },
 		{ "secure", no_argument, NULL, OPTION_SECURE },
 		{ "no-isolation", no_argument, NULL, OPTION_NO_ISOLATION },
 		{ "timeout", required_argument, NULL, OPTION_TIMEOUT },
+		{ "kill-signal", required_argument, NULL, OPTION_KILL_SIGNAL },
+		{ "kill-after", required_argument, NULL, OPTION_KILL_AFTER },
 		{ "stdin", no_argument, NULL, 'i' },
 		{ "detach", no_argument, NULL, 'd' },
 		{ 0 },
@@ -204,6 +230,8 @@ int exec_options_body(const struct exec_options *o, char **ret_body)
 		status = add_text(body, "session", o->session);
 	if (status == 0)
 		status = add_text(body, "cwd", o->directory);
+	if (status == 0)
+		status = add_text(body, "id", o->id);
 	if (status)
 		return status;
 	if (json_object_size(o->env))
@@ -212,9 +240,17 @@ int exec_options_body(const struct exec_options *o, char **ret_body)
 		json_object_set_new(body, "isolated", json_boolean(o->secure));
 	if (o->timeout_ms)
 		json_object_set_new(body, "timeoutMs", json_integer((json_int_t)o->timeout_ms));
+	if (o->kill_signal)
+		json_object_set_new(body, "killSignal", json_integer(o->kill_signal));
+	if (o->kill_after_ms)
+		json_object_set_new(body, "killAfterMs", json_integer((json_int_t)o->kill_after_ms));
 	if (o->detach)
 		json_object_set_new(body, "wait", json_false());
-	if (o->input) {
+	else /* who reads us decides how fast, as in any pipeline */
+		json_object_set_new(body, "slowMs", json_integer(EXEC_SLOW_MS));
+	if (o->input_live) {
+		json_object_set_new(body, "stdinOpen", json_true());
+	} else if (o->input) {
 		status = add_stdin(body);
 		if (status)
 			return status;

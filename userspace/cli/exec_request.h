@@ -5,13 +5,17 @@
 
 #include "cli/cli.h"
 
+#define EXEC_SLOW_MS (7 * 24 * 3600 * 1000) /* the most that the agent takes */
 #define EXEC_STDIN_MAX (1024u * 1024) /* a request may be twice as large: room for base64 */
 
 struct exec_options {
 	json_t *env; /* object; owned */
-	const char *context, *session, *directory;
+	const char *context, *session, *directory, *id;
 	bool secure, no_isolation, input, detach;
+	bool input_live; /* set before the body is made: stdin is sent as it comes */
 	uint64_t timeout_ms; /* 0: none */
+	uint64_t kill_after_ms; /* the same */
+	int kill_signal;
 	char **argv;         /* borrowed */
 	bool run;            /* set before they are parsed: argv is one command string */
 };

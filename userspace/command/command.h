@@ -43,7 +43,7 @@
 
 /* --- Limits: what is above is refused by name ---------------------------------------------- */
 
-#define COMMAND_LENGTH_MAX (128u * 1024 - 1)  /* bytes: one argument of execve(2) */
+#define COMMAND_LENGTH_MAX (1024u * 1024)      /* bytes */
 #define COMMAND_WORDS_MAX 65536u              /* words, assignments and redirections together */
 #define COMMAND_PARTS_MAX 131072u             /* of all words */
 #define COMMAND_DEPTH_MAX 64u                 /* groups, subshells and ${…} within each other */
@@ -106,7 +106,7 @@
 	  "Break the line between two words.") \
 	X(JOINED_END, "joined-delimiter", U, "a line is joined to the end of a here-document, or to what becomes its end", \
 	  "Quote the delimiter, or leave out the backslash at the end of the line.") \
-	X(LENGTH, "too-long", U, "the string is longer than 131071 bytes", "Write the data to a file first.") \
+	X(LENGTH, "too-long", U, "the string is longer than 1048576 bytes", "Write the data to a file first.") \
 	X(WORDS, "too-many-words", U, "the string has too many words", "Send it in several parts.") \
 	X(DEPTH, "too-deep", U, "groups or expansions are nested too deeply", "Send it in several parts.") \
 	X(NUL, "nul", S, "a NUL byte", "Leave it out.") \

@@ -24,7 +24,7 @@ struct parser {
 	char *scratch; /* as long as the text: what a part is made of */
 	size_t scratch_len;
 	size_t n_words, n_parts;
-	size_t next_bracket, next_newline; /* see find_next() */
+	size_t next_bracket; /* see find_next() */
 	unsigned depth;
 	bool strict; /* a substitution is refused also in quotes */
 };

@@ -88,8 +88,8 @@ static size_t assignment_name(struct parser *p, bool *ok)
 	if (peek(p, n) == '[') {
 		size_t end = find_next(p, ']', &p->next_bracket);
 
-		if (end + 1 < p->len && (p->text[end + 1] == '=' || p->text[end + 1] == '+') &&
-		    find_next(p, '\n', &p->next_newline) > end)
+		/* Also on another line: what is between them is one word to a shell with arrays. */
+		if (end + 1 < p->len && (p->text[end + 1] == '=' || p->text[end + 1] == '+'))
 			*ok = refuse_at(p, COMMAND_C_ARRAY, p->at);
 	}
 	return *ok && peek(p, n) == '=' ? n : 0;

@@ -21,6 +21,7 @@
 
 #define REPORT_FD INIT_SOCKET_FD /* in the child, which has no use for the socket */
 #define PROGRAM_FD (REPORT_FD + 1) /* until it is executed */
+_Static_assert(PROGRAM_FD < INIT_GIVEN_FD, "they do not overlap");
 
 /* Tries one program; returns true when the search must end. *err is what the search would answer. */
 static bool try_exec(const char *path, const struct spawn_request *r, int *err)
@@ -127,6 +128,7 @@ static int exec_search(const struct spawn_request *r, bool look, struct spawn_re
 static long child_descriptors(const struct spawn_request *r, int *report)
 {
 	long e = r->stdio[0] >= 0 ? raw(SYS_dup3, r->stdio[0], 0, 0) : raw(SYS_close, 0);
+	unsigned n = 0;
 
 	for (int i = 1; i < 3 && e >= 0; i++)
 		e = raw(SYS_dup3, r->stdio[i], i, 0);
@@ -138,7 +140,10 @@ static long child_descriptors(const struct spawn_request *r, int *report)
 	if (r->program < 0)
 		return raw(SYS_close_range, REPORT_FD + 1, ~0u, 0);
 	e = raw(SYS_dup3, r->program, PROGRAM_FD, O_CLOEXEC);
-	return e < 0 ? e : raw(SYS_close_range, PROGRAM_FD + 1, ~0u, 0);
+	/* Descriptors are received in order: what these overwrite has been used above. */
+	for (; n < INIT_GIVEN_MAX && r->given[n] >= 0 && e >= 0; n++)
+		e = raw(SYS_dup3, r->given[n], INIT_GIVEN_FD + n, 0);
+	return e < 0 ? e : raw(SYS_close_range, INIT_GIVEN_FD + n, ~0u, 0);
 }
 
 /* No handler was ever installed and none is ignored, so only the mask needs a reset. */
@@ -231,6 +236,15 @@ static long child_prepare(const struct spawn_request *r, int *report, enum init_
 {
 	long e;
 
+	*step = INIT_STEP_SURROUNDINGS;
+	e = r->own_tmp ? child_tmp() : 0;
+	if (e < 0)
+		return e;
+	/* In a domain that is older than its scopes nothing can be mounted, so this is after what is. */
+	*step = INIT_STEP_DOMAIN;
+	e = r->own_domain ? raw(SYS_landlock_restrict_self, INIT_RULESET_FD, 0) : 0;
+	if (e < 0)
+		return e;
 	*step = INIT_STEP_DESCRIPTORS;
 	e = child_descriptors(r, report);
 	if (e < 0)
@@ -241,10 +255,6 @@ static long child_prepare(const struct spawn_request *r, int *report, enum init_
 		return e;
 	*step = INIT_STEP_SIGNALS;
 	e = child_signals();
-	if (e < 0)
-		return e;
-	*step = INIT_STEP_SURROUNDINGS;
-	e = r->own_tmp ? child_tmp() : 0;
 	if (e < 0)
 		return e;
 	*step = INIT_STEP_NO_NEW_PRIVS;

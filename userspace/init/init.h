@@ -47,9 +47,17 @@ int setup_process(bool shared_pid, uint64_t capabilities, enum init_step *ret_st
 /*
  * The last of set-up: nothing of the agent's view stays open, and of the capabilities only those
  * that the commands may get, and what is needed to end them (CAP_KILL), to take others from them
- * (CAP_SETPCAP) and, with own, to make and change namespaces (CAP_SYS_ADMIN, CAP_SYS_CHROOT).
+ * (CAP_SETPCAP), with domain to put them into one (CAP_SYS_ADMIN) and, with own, to make and change namespaces
+ * (CAP_SYS_ADMIN, CAP_SYS_CHROOT).
  */
-int setup_drop(uint64_t capabilities, bool own, enum init_step *ret_step);
+int setup_drop(uint64_t capabilities, bool own, bool domain, enum init_step *ret_step);
+
+/* --- filters.c ----------------------------------------------------------------------------- */
+
+/* Keeps the filters that follow one another at bytes, for this process and those that it becomes. 0 or -EPROTO. */
+int filters_keep(const char *bytes, const uint32_t len[INIT_FILTERS]);
+/* On this process and all that come of it; number as of init_setup. While there is CAP_SYS_ADMIN. 0 or -errno. */
+int filters_apply(uint32_t number);
 
 /* --- mounts.c ------------------------------------------------------------------------------ */
 
@@ -79,6 +87,11 @@ int mounts_make_readonly(int proc_fd);
 /* Where cgroup2 is mounted, /sys/fs/cgroup if it is there as well; the caller frees it. 0 or -errno; -ENOENT:
  * nowhere. */
 int mounts_find_cgroup(int proc_fd, char **ret_place);
+
+/* --- protect.c ------------------------------------------------------------------------------ */
+
+/* n paths as of init_setup, NUL-terminated, each before what is beneath it. 0 or -errno. */
+int protect_paths(const char *paths, size_t n);
 
 /* --- clone.c ------------------------------------------------------------------------------- */
 
@@ -125,10 +138,12 @@ struct spawn_request {
 	int stdio[3]; /* each above INIT_SOCKET_FD; [0] may be -EBADF: /dev/null */
 	int cgroup_fd; /* -EBADF: stay */
 	int program; /* -EBADF: argv[0] is looked for */
+	int given[INIT_GIVEN_MAX]; /* each above the places it goes to; -EBADF: none */
 	uint64_t capabilities;
 	uint64_t bounding_drop; /* filled by spawn_command() */
 	bool no_new_privs;
 	bool own_tmp; /* a /tmp of its own, where it has surroundings of its own */
+	bool own_domain; /* goes into a domain of Landlock by itself; filled by spawn_command() */
 };
 
 /* What comes out of the pipe of a child that does not get as far as execve. */
@@ -140,6 +155,8 @@ struct spawn_report {
 
 /* Once, before the first spawn: what there is to give. 0 or -errno. */
 int spawn_init(void);
+/* What the filter of system calls knows our clone3(2) by. */
+void spawn_set_secret(const uint64_t secret[INIT_SECRET]);
 /*
  * Makes the child and returns; it goes on by itself. The pipe *ret_report, which the caller closes,
  * ends with execve or with the child's death, or has a spawn_report in it. On failure returns
@@ -147,6 +164,9 @@ int spawn_init(void);
  */
 int spawn_command(struct spawn_request *request, pid_t *ret_pid, int *ret_report,
 		  enum init_step *ret_step);
+
+/* In the keeper: a child of its parent's, with report as its end of the pipe. Its pid, or -errno. */
+int spawn_sibling(struct spawn_request *request, int report);
 
 /* --- child.c ------------------------------------------------------------------------------- */
 
@@ -170,6 +190,37 @@ size_t starts_poll(struct pollfd *fds);
 void starts_look(const struct pollfd *fds, size_t n, start_fn on_started);
 /* Of a child that is dead: nothing more comes, so it is settled now if it was not. */
 void starts_settle(pid_t pid, start_fn on_started);
+
+/* --- packet.c ------------------------------------------------------------------------------- */
+
+#define SPAWN_FDS 4 /* and a fifth, the program, and what it is given */
+#define PACKET_FDS_MAX (SPAWN_FDS + 1 + (int)INIT_GIVEN_MAX)
+
+extern char packet[INIT_PACKET_MAX];
+
+void packet_open(void);
+/*
+ * Receives one packet with up to PACKET_FDS_MAX descriptors, each above all that were open. Returns its length; 0 at
+ * the end, and of what makes no sense.
+ */
+size_t packet_receive(int fds[PACKET_FDS_MAX], size_t *ret_n_fds);
+void packet_drop_fds(const int *fds, size_t n);
+/* Of the packet, an INIT_SPAWN; false: it is none. *ret points into it. */
+bool packet_spawn(size_t len, const int *fds, size_t n_fds, struct spawn_request *ret);
+/* Overwrites a request of len bytes: it held environment values. */
+void packet_wipe(size_t len);
+
+/* --- keeper.c ------------------------------------------------------------------------------- */
+
+/* capabilities: of the commands. The ruleset is at INIT_RULESET_FD, unless kind is INIT_DOMAIN_NONE. */
+void keeper_open(enum init_domain kind, uint64_t capabilities);
+/* Whether commands are to be cloned by the keeper; whether each goes into a domain by itself. */
+bool keeper_wanted(void);
+bool keeper_domain_each(void);
+/* As spawn_command(), of the packet as it was received. */
+int keeper_spawn(size_t len, const int *fds, size_t n_fds, pid_t *ret_pid, int *ret_report, enum init_step *ret_step);
+/* Of a child that was reaped: whether it was the keeper. */
+bool keeper_ended(pid_t pid);
 
 /* --- children.c ---------------------------------------------------------------------------- */
 

@@ -11,7 +11,6 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/signalfd.h>
@@ -22,14 +21,8 @@
 #include "base/standard_fds.h"
 #include "init/init.h"
 
-#define SPAWN_FDS 4      /* and a fifth, the program */
-#define SPAWN_FDS_MAX 5
 #define REAP_MAX 256   /* exits handled before the socket gets its turn */
-#define KEEP_MAX 65536 /* bytes of buffer that stay resident between requests */
 
-/* One packet, and the pointers to its strings; aligned so that the headers can be read in place. */
-static char packet[INIT_PACKET_MAX] __attribute__((aligned(4096)));
-static char *strings[INIT_STRINGS_MAX + 3] __attribute__((aligned(4096)));
 static int signal_fd;
 static bool is_template;
 
@@ -51,115 +44,29 @@ static void reply(const struct init_reply *message)
 		die();
 }
 
-/* Overwrites the request: it held environment values. */
-static void wipe(size_t len, size_t n_strings)
-{
-	explicit_bzero(packet, len);
-	if (len > KEEP_MAX)
-		madvise(packet, sizeof(packet), MADV_DONTNEED);
-	if (n_strings * sizeof(*strings) > KEEP_MAX)
-		madvise(strings, sizeof(strings), MADV_DONTNEED);
-}
-
-/*
- * Receives one packet with up to SPAWN_FDS_MAX descriptors. Returns its length, 0 at the end.
- * Descriptors come out above signal_fd, and are all closed by drop_fds().
- */
-static size_t receive(int fds[SPAWN_FDS_MAX], size_t *ret_n_fds)
-{
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int) * SPAWN_FDS_MAX)];
-	} control;
-	struct iovec iov = { packet, sizeof(packet) };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
-			      .msg_controllen = sizeof(control) };
-	struct cmsghdr *cmsg;
-	ssize_t n;
-
-	do
-		n = recvmsg(INIT_SOCKET_FD, &msg, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
-	if (n <= 0)
-		return 0;
-	*ret_n_fds = 0;
-	if (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
-		die();
-	cmsg = CMSG_FIRSTHDR(&msg);
-	if (cmsg) {
-		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
-			die();
-		*ret_n_fds = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		memcpy(fds, CMSG_DATA(cmsg), *ret_n_fds * sizeof(int));
-	}
-	return (size_t)n;
-}
-
-static void drop_fds(const int *fds, size_t n)
-{
-	while (n-- > 0)
-		close(fds[n]);
-}
-
-/* Splits len bytes into exactly n strings, with a NULL after the first `first` + 1 and at the end. */
-static bool split(char *text, size_t len, size_t first, size_t n)
-{
-	char **out = strings;
-
-	if (n > INIT_STRINGS_MAX || (len > 0 && text[len - 1] != '\0'))
-		return false;
-	for (size_t i = 0; i < n; i++) {
-		size_t used;
-
-		if (len == 0)
-			return false;
-		*out++ = text;
-		if (i == first)
-			*out++ = NULL;
-		used = strlen(text) + 1;
-		text += used;
-		len -= used;
-	}
-	*out = NULL;
-	return len == 0;
-}
-
 static void handle_spawn(size_t len, const int *fds, size_t n_fds)
 {
 	const struct init_spawn *m = (const void *)packet;
 	struct init_reply answer = { .type = INIT_SPAWN_FAILED, .exec = m->exec };
 	struct spawn_request request;
 	enum init_step step = INIT_STEP_NONE;
-	size_t n_strings = 1 + (size_t)m->argc + m->envc;
 	pid_t pid = 0;
 	int r, report;
 
-	if (len < sizeof(*m) || m->strings_len != len - sizeof(*m) ||
-	    m->by_descriptor > 1 || n_fds != SPAWN_FDS + m->by_descriptor ||
-	    m->argc < 1 || m->argc > INIT_STRINGS_MAX || m->envc > INIT_STRINGS_MAX ||
-	    !split(packet + sizeof(*m), m->strings_len, m->argc, n_strings))
+	if (!packet_spawn(len, fds, n_fds, &request))
 		die();
-	request = (struct spawn_request){
-		.cwd = strings[0],
-		.argv = strings + 1,
-		.env = strings + m->argc + 2,
-		.stdio = { m->null_stdin ? -EBADF : fds[0], fds[1], fds[2] },
-		.cgroup_fd = m->in_cgroup ? fds[3] : -EBADF,
-		.program = m->by_descriptor ? fds[4] : -EBADF,
-		.capabilities = m->capabilities,
-		.no_new_privs = m->no_new_privs,
-		.own_tmp = m->own_tmp,
-	};
 	for (size_t i = 0; i < n_fds; i++)
-		if (fds[i] <= signal_fd)
+		if (fds[i] <= signal_fd ||
+		    (i > SPAWN_FDS && fds[i] < INIT_GIVEN_FD + (int)INIT_GIVEN_MAX))
 			die();
 	if (children_full() || starts_full()) {
 		step = INIT_STEP_MEMORY;
 		r = -EAGAIN;
 	} else {
-		r = spawn_command(&request, &pid, &report, &step);
+		r = keeper_wanted() ? keeper_spawn(len, fds, n_fds, &pid, &report, &step) :
+				      spawn_command(&request, &pid, &report, &step);
 	}
-	wipe(len, n_strings);
+	packet_wipe(len);
 	if (r < 0) {
 		answer.step = step;
 		answer.err = -r;
@@ -212,8 +119,16 @@ static _Noreturn void begin(int r, enum init_step step)
 	serve();
 }
 
+/* Gives it the number that it has from then on. */
+static int keep_ruleset(int fd)
+{
+	if (fd == INIT_RULESET_FD)
+		return 0;
+	return dup3(fd, INIT_RULESET_FD, O_CLOEXEC) < 0 ? -errno : close(fd);
+}
+
 /* In the clone of the template. */
-static _Noreturn void begin_as_clone(const struct init_clone *m, int socket)
+static _Noreturn void begin_as_clone(const struct init_clone *m, int socket, int ruleset)
 {
 	enum init_step step = INIT_STEP_DESCRIPTORS;
 	int r = 0;
@@ -221,8 +136,11 @@ static _Noreturn void begin_as_clone(const struct init_clone *m, int socket)
 	is_template = false;
 	if (dup3(socket, INIT_SOCKET_FD, O_CLOEXEC) < 0)
 		_exit(1); /* whoever asked sees the end of the socket */
-	if (syscall(SYS_close_range, INIT_SOCKET_FD + 1u, ~0u, 0u) < 0)
+	if (m->domain)
+		r = keep_ruleset(ruleset);
+	if (r == 0 && syscall(SYS_close_range, m->domain ? INIT_RULESET_FD + 1u : INIT_SOCKET_FD + 1u, ~0u, 0u) < 0)
 		r = -errno;
+	keeper_open(m->domain, m->capabilities);
 	if (r == 0)
 		r = setup_uncover(packet + sizeof(*m), m->n_shown, &step);
 	if (r == 0)
@@ -230,8 +148,12 @@ static _Noreturn void begin_as_clone(const struct init_clone *m, int socket)
 				     m->shm_size, &step);
 	if (r == 0)
 		r = setup_own_process(m->shared_pid, m->capabilities, &step);
+	if (r == 0) {
+		step = INIT_STEP_FILTER;
+		r = filters_apply(m->filter);
+	}
 	if (r == 0)
-		r = setup_drop(m->capabilities, false, &step);
+		r = setup_drop(m->capabilities, false, m->domain, &step);
 	if (r == 0)
 		r = spawn_init();
 	begin(r, step);
@@ -271,12 +193,13 @@ static void handle_clone(size_t len, const int *fds, size_t n_fds)
 	FD_OWNED int pidfd = -EBADF;
 	pid_t pid;
 
-	if (len < sizeof(m) || n_fds != 1 || fds[0] <= INIT_SOCKET_FD || m.shm_size == 0 ||
+	if (len < sizeof(m) || m.domain > INIT_DOMAIN_COMMON || n_fds != 1u + (m.domain != INIT_DOMAIN_NONE) ||
+	    fds[0] <= INIT_SOCKET_FD || m.shm_size == 0 ||
 	    !are_strings(sizeof(m), len, m.strings_len, m.n_shown))
 		die();
 	pid = clone_init(m.shared_pid, &pidfd);
 	if (pid == 0)
-		begin_as_clone(&m, fds[0]);
+		begin_as_clone(&m, fds[0], fds[n_fds - 1]);
 	if (pid < 0) {
 		answer = (struct init_reply){ .type = INIT_CLONE_FAILED, .step = INIT_STEP_CLONE,
 					      .err = -pid };
@@ -289,8 +212,8 @@ static void handle_clone(size_t len, const int *fds, size_t n_fds)
 
 static void handle_packet(void)
 {
-	int fds[SPAWN_FDS_MAX];
-	size_t n_fds, len = receive(fds, &n_fds);
+	int fds[PACKET_FDS_MAX];
+	size_t n_fds, len = packet_receive(fds, &n_fds);
 	uint32_t type;
 
 	if (len < sizeof(type))
@@ -308,7 +231,7 @@ static void handle_packet(void)
 		handle_signal(len);
 	else
 		die();
-	drop_fds(fds, n_fds);
+	packet_drop_fds(fds, n_fds);
 }
 
 static void report_exit(uint64_t exec, pid_t pid, int status, const struct rusage *ru)
@@ -355,6 +278,8 @@ static bool reap(void)
 			ptrace(PTRACE_DETACH, pid, NULL, (long)(sig == SIGTRAP ? 0 : sig));
 			continue;
 		}
+		if (keeper_ended(pid))
+			continue;
 		starts_settle(pid, on_started);
 		own_ended(pid);
 		exec = children_remove(pid);
@@ -393,25 +318,44 @@ static _Noreturn void serve(void)
 	}
 }
 
+/* Takes the filters off the end of a set-up of len bytes. Returns what is before them; 0: it is none. */
+static size_t setup_filters(size_t len)
+{
+	const struct init_setup *m = (const void *)packet;
+	size_t filters = 0;
+
+	if (len < sizeof(*m) || m->type != INIT_SETUP)
+		return 0;
+	for (unsigned i = 0; i < INIT_FILTERS; i++)
+		filters += m->filter_len[i];
+	if (len - sizeof(*m) < filters || filters_keep(packet + len - filters, m->filter_len) < 0)
+		return 0;
+	return len - filters;
+}
+
 static int setup(enum init_step *step)
 {
 	const struct init_setup *m = (const void *)packet;
 	const char *names = packet + sizeof(*m);
-	int fds[SPAWN_FDS_MAX], r;
-	size_t n_fds, len = receive(fds, &n_fds);
+	int fds[PACKET_FDS_MAX], r;
+	size_t n_fds, len = setup_filters(packet_receive(fds, &n_fds));
 
 	*step = INIT_STEP_REQUEST;
-	if (len < sizeof(*m) || m->type != INIT_SETUP || n_fds != 1 || fds[0] <= INIT_SOCKET_FD || m->shm_size == 0 ||
-	    m->n_devices > INIT_DEVICES_MAX ||
-	    !are_strings(sizeof(*m), len, m->strings_len, (size_t)m->n_hidden + m->n_devices))
+	if (len == 0 || m->domain > INIT_DOMAIN_COMMON || n_fds != 1u + (m->domain != INIT_DOMAIN_NONE) ||
+	    fds[0] <= INIT_SOCKET_FD || m->shm_size == 0 || m->n_devices > INIT_DEVICES_MAX ||
+	    !are_strings(sizeof(*m), len, m->strings_len, (size_t)m->n_hidden + m->n_devices + m->n_protected))
 		return -EPROTO;
 	is_template = m->template;
+	spawn_set_secret(m->secret);
 	r = setup_process(m->shared_pid, m->capabilities, step);
 	if (r == 0) {
 		*step = INIT_STEP_CGROUPFS;
 		r = setns(fds[0], CLONE_NEWCGROUP) < 0 ? -errno : 0;
-		drop_fds(fds, n_fds);
+		close(fds[0]);
 	}
+	if (r == 0 && m->domain)
+		r = keep_ruleset(fds[1]);
+	keeper_open(m->domain, m->capabilities);
 	for (uint32_t i = 0; i < m->n_hidden; i++)
 		names += strlen(names) + 1;
 	if (r == 0)
@@ -420,8 +364,12 @@ static int setup(enum init_step *step)
 		r = setup_mounts(m, step);
 	if (r == 0 && m->own)
 		r = own_open(m->shm_size); /* the last step was MASK, of the same kind */
+	if (r == 0) {
+		*step = INIT_STEP_FILTER;
+		r = filters_apply(m->filter);
+	}
 	if (r == 0 && !is_template) /* what is cloned from it may get any capability of a context */
-		r = setup_drop(m->capabilities, m->own, step);
+		r = setup_drop(m->capabilities, m->own, m->domain, step);
 	return r < 0 || is_template ? r : spawn_init();
 }
 
@@ -447,9 +395,7 @@ int main(void)
 	prctl(PR_SET_DUMPABLE, 0ul, 0ul, 0ul, 0ul);
 	prctl(PR_SET_NAME, "moat-init");
 	fcntl(INIT_SOCKET_FD, F_SETFD, FD_CLOEXEC);
-	/* Large for the worst case, and hardly touched: a huge page would cost 2 MiB for it. */
-	madvise(packet, sizeof(packet), MADV_NOHUGEPAGE);
-	madvise(strings, sizeof(strings), MADV_NOHUGEPAGE);
+	packet_open();
 	r = setup(&step);
 	begin(r, step);
 }

@@ -3,15 +3,15 @@
  * moatd <-> moat-init, over one SOCK_SEQPACKET socketpair per namespace; one message per packet.
  *
  *   moatd                         moat-init (descriptor INIT_SOCKET_FD)
- *   INIT_SETUP + 1 fd     ->
+ *   INIT_SETUP + 1, 2 fds ->
  *                         <-      INIT_READY      or INIT_FAILED {step, errno} and it exits
- *   INIT_SPAWN + 4, 5 fds ->
+ *   INIT_SPAWN + 4..7 fds ->
  *                         <-      INIT_SPAWNED {exec, pid}  or INIT_SPAWN_FAILED {exec, step, errno}
  *   INIT_ASK {exec}       ->
  *                         <-      INIT_CLONED {exec}        what came before it has been dealt with
  *   INIT_SIGNAL           ->                                     (no reply; a gone process is no error)
  *                         <-      INIT_EXITED {exec, status, rusage}      for each spawned command
- *   INIT_CLONE + 1 fd     ->                                     to the template, which runs no commands
+ *   INIT_CLONE + 1, 2 fds ->                                     to the template, which runs no commands
  *                         <-      INIT_CLONE_DONE {pid} + pidfd  or INIT_CLONE_FAILED {step, errno}
  *   (socket closed)       ->      moat-init kills what is left and exits 0
  *
@@ -34,14 +34,20 @@
 #include <sys/resource.h>
 
 #define INIT_SOCKET_FD 3
+#define INIT_RULESET_FD 4 /* of Landlock, where there are domains */
 /* Whole packet. Also the limit of argv plus environment, announced to API clients. */
 #define INIT_PACKET_MAX (256u * 1024)
 #define INIT_STRINGS_MAX (INIT_PACKET_MAX - 4096u)
 #define INIT_STARTS_MAX 256u
+#define INIT_GIVEN_FD 5
+#define INIT_GIVEN_MAX 2u
 #define INIT_TEXT_MAX 64u
 /* The control plane's directory in the root of that cgroup namespace, which is covered. */
 #define INIT_CGROUP_CONTROL "control"
 #define INIT_DEVICES_MAX 64u
+#define INIT_FILTERS 2u
+#define INIT_SECRET 2
+#define INIT_FILTER_MAX (1024u * 8) /* bytes: of so many instructions of struct sock_filter */
 
 /* Where a set-up or a spawn failed; the names are what clients see in details.step. */
 #define INIT_STEPS(X)                                                                             \
@@ -52,11 +58,13 @@
 	X(PROC, "mount-proc")                                                                     \
 	X(MASK, "mask-paths")                                                                     \
 	X(READONLY, "read-only-paths")                                                            \
+	X(PROTECT, "protected-paths")                                                             \
 	X(CGROUPFS, "cgroupfs")                                                                   \
 	X(DEV, "dev")                                                                             \
 	X(IPC, "ipc")                                                                             \
 	X(SIGNALS, "signals")                                                                     \
 	X(SUBREAPER, "subreaper")                                                                 \
+	X(DOMAIN, "landlock")                                                                     \
 	X(CLONE, "clone")                                                                         \
 	X(SESSION, "session")                                                                     \
 	X(STDIO, "stdio")                                                                         \
@@ -64,6 +72,7 @@
 	X(SURROUNDINGS, "surroundings")                                                           \
 	X(DIRECTORY, "directory")                                                                 \
 	X(NO_NEW_PRIVS, "no-new-privs")                                                           \
+	X(FILTER, "seccomp")                                                                      \
 	X(CAPABILITIES, "capabilities")                                                           \
 	X(EXEC, "exec")                                                                           \
 	X(INTERPRETER, "interpreter")
@@ -102,11 +111,24 @@ enum init_message {
 	INIT_CLONE_FAILED,
 };
 
+#define INIT_PROTECT_READONLY 'r'
+#define INIT_PROTECT_PINNED 'p'
+
+/* Which domain of Landlock commands are in. */
+enum init_domain {
+	INIT_DOMAIN_NONE,
+	INIT_DOMAIN_EACH,   /* each one of its own */
+	INIT_DOMAIN_COMMON, /* all one, for as long as no command kills what holds it (init/keeper.c) */
+};
+
 /*
- * INIT_SETUP, with a descriptor of the cgroup namespace to be in; followed by n_hidden NUL-terminated
+ * INIT_SETUP, with a descriptor of the cgroup namespace to be in, and where there are domains another one of the ruleset
+ * (landlock_create_ruleset(2)); followed by n_hidden NUL-terminated
  * absolute paths: directories and files that must not be seen inside (an empty read-only tmpfs, or
  * /dev/null, is mounted over each); and by n_devices names beneath /dev of devices that are to be in
- * /dev inside.
+ * /dev inside; and by n_protected paths behind a letter: INIT_PROTECT_READONLY, with all beneath it, or
+ * INIT_PROTECT_PINNED, so that it is not moved; and, after strings_len bytes of these, by filters of system calls for struct sock_fprog, of
+ * filter_len bytes each.
  */
 struct init_setup {
 	uint32_t type;
@@ -122,6 +144,12 @@ struct init_setup {
 	uint32_t n_devices;
 	uint32_t may_lack; /* 1: what is to be hidden and not there needs no cover, also when it comes;
 			    * else it is a failure */
+	uint32_t filter_len[INIT_FILTERS]; /* 0: there is none */
+	uint64_t secret[INIT_SECRET]; /* by which filters know moat-init's clone3(2) */
+	uint32_t domain;                   /* enum init_domain */
+	uint32_t n_protected;
+	uint32_t filter; /* 1 + which of the filters moat-init takes itself, and its commands from it; 0: none */
+	uint32_t pad;
 };
 
 /* INIT_CLONE; followed by n_shown NUL-terminated absolute paths: covers of the template's that go. */
@@ -132,6 +160,8 @@ struct init_clone {
 	uint64_t shm_size;
 	uint32_t n_shown;
 	uint32_t strings_len;
+	uint32_t domain; /* enum init_domain; then the ruleset is a second descriptor */
+	uint32_t filter; /* as of init_setup, whose filters they are */
 };
 
 /*
@@ -146,7 +176,8 @@ struct init_clone {
 /*
  * INIT_SPAWN; followed by cwd, argv[0..argc), env[0..envc) as NUL-terminated strings.
  * Descriptors by SCM_RIGHTS: stdin, stdout, stderr, cgroup directory, and with by_descriptor a fifth:
- * the program, which is then executed in the place of argv[0], whatever any path leads to.
+ * the program, which is then executed in the place of argv[0], whatever any path leads to; then n_given
+ * more, which it finds open from INIT_GIVEN_FD on.
  * When argv[0] has no '/', it is looked for in PATH of the given environment (or DEFAULT_PATH), inside
  * the namespace; there is no fallback to a shell.
  */
@@ -162,7 +193,7 @@ struct init_spawn {
 	uint32_t null_stdin; /* 1: the first descriptor is a placeholder, stdin is /dev/null inside */
 	uint32_t own_tmp; /* 1: with a /tmp of its own, where surroundings are */
 	uint32_t by_descriptor;
-	uint32_t pad;
+	uint32_t n_given; /* with by_descriptor only */
 };
 
 struct init_signal {

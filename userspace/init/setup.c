@@ -254,6 +254,14 @@ static int make_cgroup(const char *place)
 	return r < 0 ? r : cover_if_there(control);
 }
 
+/* What follows n strings. */
+static const char *strings_behind(const char *strings, size_t n)
+{
+	for (; n > 0; n--)
+		strings += strlen(strings) + 1;
+	return strings;
+}
+
 int setup_mounts(const struct init_setup *m, enum init_step *ret_step)
 {
 	CLEANUP(device_fds_close)
@@ -305,6 +313,10 @@ int setup_mounts(const struct init_setup *m, enum init_step *ret_step)
 		return r;
 	*ret_step = INIT_STEP_CGROUPFS;
 	r = make_cgroup(cgroup);
+	if (r < 0)
+		return r;
+	*ret_step = INIT_STEP_PROTECT;
+	r = protect_paths(strings_behind((const char *)(m + 1), (size_t)m->n_hidden + m->n_devices), m->n_protected);
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_MASK;
@@ -469,7 +481,7 @@ static int forget_stdio(void)
 	return 0;
 }
 
-int setup_drop(uint64_t capabilities, bool own, enum init_step *ret_step)
+int setup_drop(uint64_t capabilities, bool own, bool domain, enum init_step *ret_step)
 {
 	cap_flag_value_t value;
 	cap_t have, keep;
@@ -481,7 +493,8 @@ int setup_drop(uint64_t capabilities, bool own, enum init_step *ret_step)
 		return r;
 	*ret_step = INIT_STEP_CAPABILITIES;
 	capabilities |= 1ull << CAP_KILL | 1ull << CAP_SETPCAP |
-			(own ? 1ull << CAP_SYS_ADMIN | 1ull << CAP_SYS_CHROOT : 0);
+			(own || domain ? 1ull << CAP_SYS_ADMIN : 0) |
+			(own ? 1ull << CAP_SYS_CHROOT : 0);
 	have = cap_get_proc();
 	keep = cap_init();
 	if (!have || !keep)

@@ -19,6 +19,13 @@
 static uint64_t held;     /* capabilities we have to give */
 static uint64_t bounding; /* what our bounding set has, and so each child's at first */
 
+static uint64_t secret[INIT_SECRET];
+
+void spawn_set_secret(const uint64_t given[INIT_SECRET])
+{
+	memcpy(secret, given, sizeof(secret));
+}
+
 int spawn_init(void)
 {
 	cap_t caps = cap_get_proc();
@@ -37,39 +44,52 @@ int spawn_init(void)
 	return 0;
 }
 
+/* flags and exit_signal as of clone3(2); report: of the child. Its pid, or -errno. */
+static int clone_child(struct spawn_request *request, uint64_t flags, int exit_signal, int report)
+{
+	struct clone_args args = { .flags = CLONE_CLEAR_SIGHAND | flags, .exit_signal = (uint64_t)exit_signal };
+	long pid;
+
+	if (request->cgroup_fd >= 0) {
+		args.flags |= CLONE_INTO_CGROUP;
+		args.cgroup = (uint64_t)request->cgroup_fd;
+	}
+	/* A container may hold fewer capabilities than the default set names: give what there is. */
+	request->capabilities &= held;
+	request->bounding_drop = bounding & ~request->capabilities;
+	pid = syscall(SYS_clone3, &args, sizeof(args), secret[0], secret[1]);
+	if (pid == 0)
+		child_main(request, report);
+	return pid < 0 ? -errno : (int)pid;
+}
+
+int spawn_sibling(struct spawn_request *request, int report)
+{
+	/* The exit signal is that of the keeper itself. */
+	return clone_child(request, CLONE_PARENT, 0, report);
+}
+
 int spawn_command(struct spawn_request *request, pid_t *ret_pid, int *ret_report,
 		  enum init_step *ret_step)
 {
-	struct clone_args args = { .flags = CLONE_CLEAR_SIGHAND, .exit_signal = SIGCHLD };
 	int ends[2], r;
-	long pid;
 
 	*ret_step = INIT_STEP_SURROUNDINGS;
 	r = own_prepare();
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_CLONE;
-	if (request->cgroup_fd >= 0) {
-		args.flags |= CLONE_INTO_CGROUP;
-		args.cgroup = (uint64_t)request->cgroup_fd;
-	}
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return -errno;
-	/* A container may hold fewer capabilities than the default set names: give what there is. */
-	request->capabilities &= held;
-	request->bounding_drop = bounding & ~request->capabilities;
-	pid = syscall(SYS_clone3, &args, sizeof(args));
-	if (pid == 0)
-		child_main(request, ends[1]);
-	if (pid < 0) {
-		pid = -errno;
-		close(ends[0]);
-	} else {
-		own_used((pid_t)pid);
-		*ret_pid = (pid_t)pid;
-		*ret_report = ends[0];
-		pid = 0;
-	}
+	request->own_domain = keeper_domain_each();
+	r = clone_child(request, 0, SIGCHLD, ends[1]);
 	close(ends[1]);
-	return (int)pid;
+	if (r < 0) {
+		close(ends[0]);
+		return r;
+	}
+	own_used(r);
+	*ret_pid = r;
+	*ret_report = ends[0];
+	return 0;
 }

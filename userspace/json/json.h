@@ -73,18 +73,6 @@ int signal_number(const char *name);
  * yet: 0..3. What stands before them can be judged by utf8_valid(). */
 size_t utf8_partial_tail(const void *data, size_t n);
 
-/* Cuts a stream of bytes into pieces that are valid UTF-8 wherever the stream is: up to three bytes
- * are held back until the next call. The pieces in their order are the stream. */
-struct text_splitter {
-	unsigned char held[4];
-	size_t n;
-};
-typedef void (*text_piece_fn)(const char *piece, size_t n, void *arg);
-
-void text_split(struct text_splitter *s, const char *data, size_t n, text_piece_fn emit, void *arg);
-/* Hands on what is held, at the end of the stream. */
-void text_flush(struct text_splitter *s, text_piece_fn emit, void *arg);
-
 struct jbuf {
 	char *data;
 	size_t len, capacity;

@@ -40,8 +40,9 @@ static int builtin_export(struct run *r, char **argv)
 static int builtin_unset(struct run *r, char **argv)
 {
 	for (argv++; *argv; argv++)
-		if (strcmp(*argv, "-v") != 0 && strcmp(*argv, "--") != 0)
-			variable_unset(r, *argv);
+		if (strcmp(*argv, "-v") != 0 && strcmp(*argv, "--") != 0 &&
+		    variable_unset(r, *argv) < 0)
+			return RUN_FAILED;
 	return 0;
 }
 
@@ -136,10 +137,9 @@ static int builtin_set(struct run *r, char **argv)
 static int builtin_deactivate(struct run *r, char **argv)
 {
 	(void)argv;
-	if (variable_set(r, "PATH", r->old_path, -1) < 0)
+	if (variable_set(r, "PATH", variable_get(r, RUN_OLD_PATH), -1) < 0 ||
+	    variable_unset(r, RUN_OLD_PATH) < 0 || variable_unset(r, "VIRTUAL_ENV") < 0)
 		return RUN_FAILED;
-	free(take_ptr(r->old_path));
-	variable_unset(r, "VIRTUAL_ENV");
 	return 0;
 }
 

@@ -90,6 +90,7 @@ static int change(struct run *r, const char *directory, bool physical)
 		set_pwd(r, getcwd(NULL, 0));
 	else
 		set_pwd(r, take_ptr(target));
+	r->moved = true;
 	if (old && variable_set(r, "OLDPWD", old, 1) < 0)
 		return RUN_FAILED;
 	return r->pwd ? variable_set(r, "PWD", r->pwd, 1) < 0 ? RUN_FAILED : 0 : 0;
@@ -177,10 +178,10 @@ int builtin_source(struct run *r, char **argv)
 		complain("%s: not of a virtual environment (it has no pyvenv.cfg)", argv[1]);
 		return 1;
 	}
-	if (!r->old_path)
-		r->old_path = strdup(path ? path : "");
-	variable_unset(r, "PYTHONHOME");
-	if (!r->old_path || variable_set(r, "VIRTUAL_ENV", file, 1) < 0 ||
+	if (!variable_get(r, RUN_OLD_PATH) &&
+	    variable_set(r, RUN_OLD_PATH, path ? path : "", 0) < 0)
+		return RUN_FAILED;
+	if (variable_unset(r, "PYTHONHOME") < 0 || variable_set(r, "VIRTUAL_ENV", file, 1) < 0 ||
 	    variable_set(r, "PATH", search, 1) < 0)
 		return RUN_FAILED;
 	return 0;

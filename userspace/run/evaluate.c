@@ -16,6 +16,7 @@ pid_t run_fork(struct run *r)
 		r->status = RUN_FAILED;
 	} else if (pid == 0) {
 		r->n_jobs = 0;
+		state_forget(r);
 	}
 	return pid;
 }
@@ -41,6 +42,7 @@ static void run_subshell(struct run *r, const struct command *c, unsigned flags)
 	pid_t pid;
 
 	if (flags & RUN_LAST) { /* nothing comes after it that its changes could be seen by */
+		state_return(r);
 		run_group(r, c, flags);
 		return;
 	}

@@ -3,7 +3,7 @@
  * moat-run: evaluates one command string in the context it was started in, with the rights of a command, and
  * starts what is in it by execve, never by a shell. The language is userspace/command; this is what it does.
  *
- * What a string changes (the working directory, variables) lives until the string ends: nothing is handed back.
+ * What a string changes (the working directory, variables) is handed back to the agent when the string ends.
  * The last command of a string, where it is a program in the foreground, takes the place of moat-run.
  */
 #ifndef MOAT_RUN_INTERNAL_H
@@ -16,6 +16,8 @@
 
 #define RUN_VARIABLES_MAX 8192u
 #define RUN_VALUE_MAX (1024u * 1024) /* bytes of one variable */
+/* PATH before an activate: as that of bash, so that it outlives the string. */
+#define RUN_OLD_PATH "_OLD_VIRTUAL_PATH"
 #define RUN_JOBS_MAX 4096u           /* commands in the background that have not been waited for */
 
 /* Statuses that POSIX gives, or leaves open and dash has. */
@@ -26,6 +28,7 @@
 struct variable {
 	char *name, *value; /* value NULL: exported, but not set */
 	bool exported;
+	bool changed; /* by the string */
 };
 
 struct job {
@@ -47,22 +50,49 @@ struct run {
 	struct job *jobs;
 	size_t n_jobs, jobs_size;
 	char *pwd;      /* as the user goes there, links kept; NULL: not known */
-	char *old_path; /* PATH before an activate */
+	int state_fd;   /* where changes are handed back; -EBADF: not, or no more */
+	bool moved;     /* the string has changed the working directory */
+	char **unset;   /* names that it has unset, perhaps set again since */
 	sigset_t original, blocked;
 };
 
 /* How a command is run: its failure is looked at (set -e does not count); nothing comes after it. */
 enum { RUN_TESTED = 1, RUN_LAST = 2 };
 
+/* --- input.c --- */
+
+/* The command string and what comes with it; all of it is in data. */
+struct input {
+	char *data;
+	size_t size, entries_len, string_len;
+	const char *entries, *string; /* not terminated */
+	bool has_state;
+	int state_fd; /* to be handed on; -EBADF: none */
+};
+
+/* From the descriptors that the agent gives, which are then closed. 0 or -errno; wipe it in any case. */
+int input_read(struct input *ret);
+void input_wipe(struct input *in);
+
+/* --- state.c --- */
+/* Once: hands back what has changed. What happens later is not told. */
+void state_return(struct run *r);
+/* In a child, whose changes are its own. */
+void state_forget(struct run *r);
+
 /* --- main.c --- */
 void complain(const char *fmt, ...) PRINTF(1, 2);
 
 /* --- variables.c --- */
 int variables_open(struct run *r, char **environment);
+/* What an environment cannot hold: entries of run/protocol.h. Nothing that is there by now has been changed. */
+int variables_add(struct run *r, const char *entries, size_t len);
+bool variable_is_there(const struct run *r, const char *name); /* set or not */
 const char *variable_get(const struct run *r, const char *name);
 /* exported: 1, 0, or -1: as it is. 0 or -errno, having complained. */
 int variable_set(struct run *r, const char *name, const char *value, int exported);
-void variable_unset(struct run *r, const char *name);
+/* 0 or -ENOMEM, having complained. */
+int variable_unset(struct run *r, const char *name);
 /* A variable as it was, for assignments before a builtin. */
 int variable_save(const struct run *r, const char *name, struct variable *ret);
 void variable_restore(struct run *r, struct variable *saved);

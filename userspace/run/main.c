@@ -29,28 +29,47 @@ static int refused(const struct command_error *e)
 	return RUN_FAILED;
 }
 
-int main(int argc, char **argv)
+/* Reads all that there is to know. 0, or the status that this ends with. */
+static int begin(struct run *r, struct input *in, struct command_tree **ret_tree)
 {
-	struct command_tree *tree = NULL;
 	struct command_error error;
-	struct run r = { 0 };
-	int result;
+	int result = command_parse(in->string, in->string_len, ret_tree, &error);
 
-	prctl(PR_SET_NAME, "moat-run");
-	if (argc != 2) {
-		complain("usage: moat-run STRING");
-		return RUN_FAILED;
-	}
-	result = command_parse(argv[1], strlen(argv[1]), &tree, &error);
 	if (result == -EINVAL)
 		return refused(&error);
 	if (result == 0)
-		result = variables_open(&r, environ);
+		result = variables_open(r, environ);
+	if (result == 0)
+		result = variables_add(r, in->entries, in->entries_len);
 	if (result < 0) {
 		complain("%s", strerror(-result));
 		return RUN_FAILED;
 	}
-	directory_open(&r);
+	directory_open(r);
+	r->state_fd = in->state_fd;
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct command_tree *tree = NULL;
+	struct run r = { .state_fd = -EBADF };
+	struct input in = { .state_fd = -EBADF };
+	int status;
+
+	prctl(PR_SET_NAME, "moat-run");
+	if (argc > 2 || (argc < 2 && input_read(&in) < 0)) {
+		complain("usage: moat-run STRING");
+		return RUN_FAILED;
+	}
+	if (argc == 2) {
+		in.string = argv[1];
+		in.string_len = strlen(argv[1]);
+	}
+	status = begin(&r, &in, &tree);
+	if (status)
+		return status;
+	input_wipe(&in);
 	sigemptyset(&r.blocked);
 	sigaddset(&r.blocked, SIGINT);
 	sigaddset(&r.blocked, SIGQUIT);
@@ -59,5 +78,6 @@ int main(int argc, char **argv)
 	sigaddset(&r.blocked, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &r.blocked, &r.original);
 	run_list(&r, tree->list, RUN_LAST);
+	state_return(&r);
 	_exit(r.status);
 }

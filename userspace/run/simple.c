@@ -99,6 +99,7 @@ static void run_program(struct run *r, const struct command *c, char **fields, u
 	pid_t pid;
 
 	if (flags & RUN_LAST) {
+		state_return(r);
 		execute(r, c, fields);
 		return;
 	}
@@ -120,7 +121,7 @@ static enum command_builtin find_builtin(const struct run *r, char ***fields)
 		(*fields)++;
 		builtin = command_builtin_find((*fields)[0]);
 	}
-	if (builtin == COMMAND_B_DEACTIVATE && !r->old_path)
+	if (builtin == COMMAND_B_DEACTIVATE && !variable_get(r, RUN_OLD_PATH))
 		return COMMAND_B_NONE;
 	return builtin;
 }

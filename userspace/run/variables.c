@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "run/internal.h"
+#include "run/protocol.h"
 
 static struct variable *find(const struct run *r, const char *name)
 {
@@ -10,6 +11,17 @@ static struct variable *find(const struct run *r, const char *name)
 		if (strcmp(r->variables[i].name, name) == 0)
 			return &r->variables[i];
 	return NULL;
+}
+
+static void take_out(struct run *r, const char *name)
+{
+	struct variable *v = find(r, name);
+
+	if (!v)
+		return;
+	free(v->name);
+	free(v->value);
+	*v = r->variables[--r->n_variables];
 }
 
 static struct variable *add(struct run *r, const char *name)
@@ -57,6 +69,37 @@ int variables_open(struct run *r, char **environment)
 	return 0;
 }
 
+static int add_entry(struct run *r, const char *entry)
+{
+	const char *equals = strchrnul(entry, '=');
+	char *name PTR_OWNED = strndup(entry + 1, (size_t)(equals - entry - 1));
+
+	if (!name)
+		return -ENOMEM;
+	if (!command_name_valid(name, strlen(name)))
+		return 0;
+	return variable_set(r, name, *equals ? equals + 1 : NULL, entry[0] == RUN_EXPORTED);
+}
+
+int variables_add(struct run *r, const char *entries, size_t len)
+{
+	int result = 0;
+
+	for (size_t at = 0; at < len && result == 0; at += strlen(entries + at) + 1)
+		if (entries[at] == RUN_EXPORTED || entries[at] == RUN_VARIABLE)
+			result = add_entry(r, entries + at);
+		else if (entries[at] == RUN_DIRECTORY) /* for directory_open() to look at */
+			result = variable_set(r, "PWD", entries + at + 1, 1);
+	for (size_t i = 0; i < r->n_variables; i++)
+		r->variables[i].changed = false;
+	return result;
+}
+
+bool variable_is_there(const struct run *r, const char *name)
+{
+	return find(r, name);
+}
+
 const char *variable_get(const struct run *r, const char *name)
 {
 	const struct variable *v = find(r, name);
@@ -86,18 +129,27 @@ int variable_set(struct run *r, const char *name, const char *value, int exporte
 	}
 	if (exported >= 0)
 		v->exported = exported;
+	v->changed = true;
 	return 0;
 }
 
-void variable_unset(struct run *r, const char *name)
+static bool is_noted(char *const *names, const char *name)
 {
-	struct variable *v = find(r, name);
+	for (; names && *names; names++)
+		if (strcmp(*names, name) == 0)
+			return true;
+	return false;
+}
 
-	if (!v)
-		return;
-	free(v->name);
-	free(v->value);
-	*v = r->variables[--r->n_variables];
+int variable_unset(struct run *r, const char *name)
+{
+	if (command_name_valid(name, strlen(name)) && !is_noted(r->unset, name) &&
+	    strv_append(&r->unset, name) < 0) {
+		complain("%s: %s", name, strerror(ENOMEM));
+		return -ENOMEM;
+	}
+	take_out(r, name);
+	return 0;
 }
 
 int variable_save(const struct run *r, const char *name, struct variable *ret)
@@ -110,15 +162,21 @@ int variable_save(const struct run *r, const char *name, struct variable *ret)
 	if (!v)
 		return 0;
 	ret->exported = v->exported;
+	ret->changed = v->changed;
 	ret->value = v->value ? strdup(v->value) : NULL;
 	return v->value && !ret->value ? -ENOMEM : 0;
 }
 
 void variable_restore(struct run *r, struct variable *saved)
 {
-	variable_unset(r, saved->name);
-	if (saved->value || saved->exported)
-		(void)variable_set(r, saved->name, saved->value, saved->exported);
+	struct variable *v;
+
+	take_out(r, saved->name);
+	if ((saved->value || saved->exported) &&
+	    variable_set(r, saved->name, saved->value, saved->exported) == 0) {
+		v = find(r, saved->name);
+		v->changed = saved->changed;
+	}
 	free(saved->name);
 	free(saved->value);
 }

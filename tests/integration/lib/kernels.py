@@ -8,7 +8,9 @@ only not to be disturbed, the oldest and the newest. `make check-all` and every 
 """
 
 ONE = ("6.12",)        # besides the native run, where the machine enforces nothing
+OLDEST = ("6.1",)      # besides the native run, which is on a newer one
 ENDS = ("6.1", "7.2")
+THREE = ("6.1", "6.12", "7.2")
 NATIVE = ()            # the native run is the one
 
 # Booted without `bpf` among the LSMs, as on most hosts. It runs, whatever is asked for, only what stands in for the LSM's
@@ -22,42 +24,61 @@ TABLE = [
     ("vmtest", "*", NATIVE, "the tools that boot the kernels: nothing of them is in the kernel that was booted"),
     ("house", "*", NATIVE, "a tool that reads the source"),
     ("strings", "*", NATIVE, "a program by itself, beside a shell: of the kernel it asks what shells ask"),
+    ("layers", "*", NATIVE, "what is used only where the kernel enforces nothing, which is the native run"),
     ("config", "refused no_such_mode no_file no_command", ONE, "refused by the parser, before it has asked the kernel anything"),
     ("api_flood", "*", NATIVE, "HTTP, limits of connections and deadlines are the agent's own code, and a machine that is not "
                                "emulated can flood it"),
-    ("api", "*", ONE, "requests, answers and streams are made by the agent alone"),
-    ("context_life", "*", ONE, "contexts are data of the agent's; that they are kept apart needs lsm and runs everywhere"),
-    ("run", "*", ONE, "strings are read by the agent and evaluated by moat-run, which asks the kernel what shells ask"),
-    ("cli", "*", ONE, "the command line speaks HTTP; it asks no kernel"),
-    ("cli_context", "*", ONE, "the same"),
-    ("cli_exec", "*", ONE, "the same"),
-    ("metrics", "*", ONE, "what is counted in userspace, and how it is written; the counters of the hooks need lsm"),
-    ("log", "*", ONE, "where the agent's own words go, its signals and its files: all of it decided in userspace"),
-    ("services", "*", ONE, "supervision is the agent's own; of the kernel it asks pidfds, sockets and cgroups, as in 6.1"),
-    ("spawn", "*", ONE, "from clone to execve by system calls that are older than 6.1"),
-    ("descriptors", "*", ONE, "which descriptors a program opens is its own work"),
-    ("exec", "*", ENDS, "what a command is given and what is told of it: the agent's and moat-init's work, by calls older than 6.1"),
-    ("contexts", "*", ENDS, "the same"),
-    ("namespaces", "*", ENDS, "namespaces, System V and POSIX objects are older than 6.1; mounts that a mark guards need lsm"),
-    ("surroundings", "*", ENDS, "the same"),
+    ("api", "*", NATIVE, "requests, answers and streams are made by the agent alone"),
+    ("context_life", "*", NATIVE, "contexts are data of the agent's; that they are kept apart needs lsm and runs everywhere"),
+    ("run", "*", NATIVE, "strings are read by the agent and evaluated by moat-run, which asks the kernel what shells ask"),
+    ("cli", "*", NATIVE, "the command line speaks HTTP; it asks no kernel"),
+    ("cli_context", "*", NATIVE, "the same"),
+    ("cli_exec", "*", NATIVE, "the same"),
+    ("clients", "*", NATIVE, "they speak HTTP over a unix socket; what they are answered is each module's"),
+    ("clients", "shielded", ONE, "they ask the agent whether it enforces; that it does, the tests of credentials show on every kernel"),
+    ("metrics", "*", NATIVE, "what is counted in userspace, and how it is written; the counters of the hooks need lsm"),
+    ("log", "*", NATIVE, "where the agent's own words go, its signals and its files: all of it decided in userspace"),
+    ("log", "secret_names", ONE, "with records of the kernel's beside"),
+    ("services", "*", NATIVE, "supervision is the agent's own; of the kernel it asks pidfds, sockets and cgroups, as in 6.1"),
+    ("services", "listening", ONE, "what a service listens on, and what is closed of it by the kernel's programs"),
+    ("spawn", "*", NATIVE, "from clone to execve by system calls that are older than 6.1"),
+    ("spawn", "silent_file_system", ONE, "that nobody waits for a path is how moat-init is made, not what the kernel does"),
+    ("descriptors", "*", NATIVE, "which descriptors a program opens is its own work"),
+    ("exec", "*", OLDEST, "what a command is given and what is told of it: the agent's and moat-init's work, by calls older than 6.1"),
+    ("contexts", "*", OLDEST, "the same"),
+    ("namespaces", "*", OLDEST, "namespaces, System V and POSIX objects are older than 6.1; mounts that a mark guards need lsm"),
+    ("surroundings", "*", OLDEST, "the same"),
+    ("state", "*", NATIVE, "what a string hands back is data between two programs; who may take it from a process needs lsm elsewhere"),
+    ("process", "*", NATIVE, "ids, streams and what is kept of them are the agent's own work"),
     ("containers", "*", ONE, "what a container lacks is asked by calls that are older than 6.1, and refused by capabilities and seccomp"),
     ("guard", "*", NATIVE, "what stands in where LSM programs cannot be, as on the machine that runs the native tests; in these they are"),
     ("handed", "*", NATIVE, "sockets that are bound, inherited and passed on by execve are older than any kernel here; who has a port, services asks"),
     ("bench", "hooks", ONE, "it is shown that the benchmark runs; the hooks that it asks are test_attempts', on every kernel"),
+    ("credentials", "wiped output_wiped", ONE, "the agent's own memory"),
+    ("protect", "missing few_watches", ONE, "a start that is refused before a program has judged anything"),
+    ("hidden", "services", ENDS, "which marks a service has is decided by the agent; what they keep out is asked on every kernel"),
     ("seed", "real invisible not_found_otherwise unkillable ports_reserved credentials see_each_other", ENDS,
      "what user code sees of a real Bun and a real Jupyter; each answer of the kernel's behind it is test_attempts', on every one"),
     ("limits", "*", ONE, "cgroup2's limits and their files are older than 6.1, and moat writes the same values on each kernel"),
     ("legit", "program", ONE, "programs of every day; what they ask of the kernel the operations of test_legit ask on every one"),
-    ("manual", "*", ONE, "examples of the manual, which no kernel reads; what they bring about is each module's"),
+    ("manual", "*", NATIVE, "examples of the manual, which no kernel reads; what they bring about is each module's"),
     ("manual", "newcomer", ONE, "the same"),
+    ("death", "taken_over", THREE, "links and maps that outlive who made them: the oldest, the newest, and the one most used"),
+    ("death", "execs_end", ENDS, "what is left of an agent that died; labels of the living are test_labels', on every kernel"),
+    ("death", "refused", ONE, "the agent compares layouts of maps by itself"),
 ]
 
 
+def whole(kernel, share):
+    """Whether the tests that ask the same from many positions or contexts ask it from all: else from those that differ most."""
+    return not share or not kernel or kernel in ENDS
+
+
 def rows(each):
-    """Those of a test (lib/tap.py)."""
+    """Those of a test (lib/tap.py): those that name it, or else its module's."""
     name = each.function.__name__
-    return [row for row in TABLE
-            if row[0] == each.module and (name in row[1].split() or row[1] == "*" and "lsm" not in each.needs)]
+    mine = [row for row in TABLE if row[0] == each.module]
+    return [row for row in mine if name in row[1].split()] or [row for row in mine if row[1] == "*" and "lsm" not in each.needs]
 
 
 def runs_without_bpf(each):

@@ -45,8 +45,9 @@ PIDS_FROM = 20000  # no PID namespace of user code ever counts this far in a tes
 
 
 class Session:
-    def __init__(self, build):
-        self.build = places.build_dir(build)
+    def __init__(self, build, whole=True):
+        """whole: see kernels.whole()."""
+        self.whole, self.build = whole, places.build_dir(build)
         self.vm = os.environ.get("MOAT_VM")
         self.patience = 3 if self.vm else 1  # how much longer things go on; how long is waited for one: procs.SLACK
         self.needs = set()

@@ -34,7 +34,7 @@ static void all_shares_and_the_reserve_fit_the_limit(void **state)
 		if (descriptors_share(&two_services, 60, limit, &d, NULL) < 0)
 			continue;
 		/* what is open, and a start of each service */
-		assert_true(60 + 2 * 8 + 24 + d.connections + (5 + 2) * d.execs + 4 * d.contexts +
+		assert_true(60 + 2 * 8 + 24 + d.connections + (6 + 2) * d.execs + 4 * d.contexts +
 				    2 * d.pool <=
 			    limit);
 		assert_true(d.connections >= 8 && d.execs >= 4 && d.contexts >= 4);

@@ -174,8 +174,10 @@ static void details_are_given_where_they_are_known(void **state)
 /* As it is written at once, and as it is made while it is sent. */
 static void check_output(const char *data, size_t n, bool cut, const char *expected)
 {
-	struct exec_block *block = calloc(1, sizeof(*block) + n);
-	struct exec_output output = { .data = data, .block = block, .kept = n };
+	struct capture_block *block = calloc(1, sizeof(*block) + n);
+	struct exec_output output = {
+		.data = data, .block = block, .kept = n, .head = n, .total = n
+	};
 	struct api_piece pieces[2] = { 0 };
 	struct api_answer *answer;
 	struct jbuf b = { 0 };
@@ -209,6 +211,54 @@ static void check_output(const char *data, size_t n, bool cut, const char *expec
 	free(block);
 }
 
+/* n bytes, of which the first `head` are the beginning, and all others the end of what was longer. */
+static void check_hole(const char *data, size_t n, size_t head, const char *expected)
+{
+	struct capture_block *block = calloc(1, sizeof(*block) + n);
+	struct exec_output output = { .block = block, .kept = n, .head = head, .total = n + 100 };
+	struct api_piece pieces[2] = { 0 };
+	struct api_answer *answer;
+	struct jbuf b = { 0 };
+	char text[256];
+	size_t len;
+
+	assert_non_null(block);
+	block->refs = 1;
+	memcpy(block->data, data, n);
+	output.data = block->data;
+	jbuf_open(&b, '{');
+	api_defer_output(&b, "stdout", &output, false, &pieces[0]);
+	jbuf_close(&b, '}');
+	pieces[1].at = b.len;
+	answer = api_answer_open(&b, pieces, &len);
+	assert_non_null(answer);
+	n = (size_t)api_answer_read(answer, 0, text, sizeof(text) - 1);
+	text[n] = '\0';
+	assert_string_equal(text, expected);
+	assert_int_equal(n, len);
+	api_answer_close(answer);
+	free(block);
+}
+
+static void what_was_left_out_is_said(void **state)
+{
+	(void)state;
+	check_hole("abcxyz", 6, 3,
+		   "{\"stdout\":\"abcxyz\",\"stdoutOmitted\":{\"at\":3,\"bytes\":100}}");
+	/* Characters that were cut are left out with the rest. */
+	check_hole("abc\xc3\xa4"
+		   "de\xe2"
+		   "\x82\xac"
+		   "xyz",
+		   13, 8,
+		   "{\"stdout\":\"abc\xc3\xa4"
+		   "dexyz\",\"stdoutOmitted\":{\"at\":7,\"bytes\":103}}");
+	/* Base64 of each; nothing is left out but what is lost. */
+	check_hole(
+		"\xff\xff\xff\x82\xac", 5, 3,
+		"{\"stdout\":\"////gqw=\",\"stdoutEncoding\":\"base64\",\"stdoutOmitted\":{\"at\":3,\"bytes\":100}}");
+}
+
 static void output_is_text_or_says_that_it_is_base64(void **state)
 {
 	(void)state;
@@ -236,6 +286,7 @@ int main(void)
 		cmocka_unit_test(user_code_of_another_instance_may_not_call),
 		cmocka_unit_test(every_error_has_a_status_and_a_body),
 		cmocka_unit_test(details_are_given_where_they_are_known),
+		cmocka_unit_test(what_was_left_out_is_said),
 		cmocka_unit_test(output_is_text_or_says_that_it_is_base64),
 	};
 

@@ -168,6 +168,7 @@ static const struct {
 	{ "A=(a b)", "array", 0 },
 	{ "A[1]=b", "array", 0 },
 	{ "a; A[1 + 2]=b", "array", 3 },
+	{ "A[1\n2]=b", "array", 0 },
 	{ "A+=b", "append-assignment", 0 },
 	{ "IFS=: a", "special-assignment", 0 },
 	{ "export IFS=:", "special-assignment", 7 },
@@ -325,7 +326,8 @@ static void keeps_limits(void **state)
 	assert_null(verdict(repeated("", "a", COMMAND_LENGTH_MAX, "")));
 	assert_string_equal(verdict(repeated("", "a", COMMAND_LENGTH_MAX + 1, "")), "too-long");
 	assert_null(verdict(repeated("", "a ", COMMAND_WORDS_MAX - 1, "")));
-	assert_string_equal(verdict(repeated("", "\na", COMMAND_WORDS_MAX - 1, ";b<c")), "too-long");
+	assert_string_equal(verdict(repeated("", "\na", COMMAND_WORDS_MAX - 1, ";b<c")),
+			    "too-many-words");
 	assert_null(verdict(repeated("", "(", 0, "")));
 	assert_null(verdict(repeated("", "( ", COMMAND_DEPTH_MAX, "a))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))")));
 	assert_string_equal(verdict(repeated("", "( ", COMMAND_DEPTH_MAX + 1, "a")), "too-deep");

@@ -249,6 +249,7 @@ static void every_key_of_a_context_is_written_as_it_can_be_given(void **state)
 		{ "show", "[]", "[\"/a\",\"/b\"]" },
 		{ "home", "null", "\"/h\"" },
 		{ "tmp", "\"shared\"", "\"private\"" },
+		{ "seccomp", "\"on\"", "\"off\"" },
 		{ "careful", "true", "false" },
 		{ "memory_max", "null", "67108864" },
 		{ "pids_max", "null", "\"infinity\"" },
@@ -257,7 +258,7 @@ static void every_key_of_a_context_is_written_as_it_can_be_given(void **state)
 	CLEANUP(config_freep) struct config *c = accepted(
 		"[context a]\nnamespace = private\npid = shared\ncapabilities = cap_kill cap_chown\n"
 		"no_new_privs = no\nenv = K=v\ndirectory = /home\nshow = /a\nshow = /b\nhome = /h\n"
-		"tmp = private\ncareful = no\nmemory_max = 64M\npids_max = infinity\ncpu_max = 1.25\n");
+		"tmp = private\nseccomp = off\ncareful = no\nmemory_max = 64M\npids_max = infinity\ncpu_max = 1.25\n");
 	struct config_context *a = &c->contexts[1];
 
 	(void)state;

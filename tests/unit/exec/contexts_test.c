@@ -184,7 +184,7 @@ static void with_keep_a_context_ends_with_the_last_that_runs_in_it(void **state)
 			 -EINVAL);
 	assert_int_equal(r.error.code, MOAT_E_CONTEXT_ENDING);
 	assert_int_equal(gone.n, 0);
-	assert_int_equal(exec_signal(shell.exec, SIGTERM), 0);
+	assert_int_equal(exec_signal(shell.exec, SIGTERM, EXEC_GROUP), 0);
 	RUN_UNTIL(gone.n == 1);
 	assert_int_equal(shell.info.signal, SIGTERM);
 	assert_int_equal(start(&r, &(struct exec_request){ .context = "kept", .argv = ARGV("/bin/true") }),

@@ -304,15 +304,16 @@ static void stdin_is_data_or_nothing(void **state)
 	assert_string_equal(much.out, "300000\n");
 }
 
-static void output_beyond_the_limit_is_counted_not_kept(void **state)
+static void of_output_beyond_the_limit_beginning_and_end_are_kept(void **state)
 {
 	OUTCOME r = { 0 };
 
 	(void)state;
 	run(&r, ARGV("/usr/bin/head", "-c", "3000000", "/dev/zero"));
 	assert_int_equal(r.info.output[0].kept, EXEC_OUTPUT_DEFAULT);
+	assert_int_equal(r.info.output[0].head, EXEC_OUTPUT_DEFAULT / 4 / 3 * 3);
 	assert_int_equal(r.info.output[0].total, 3000000);
-	assert_int_equal(r.seen[0], 3000000);
+	assert_int_equal(r.seen[0] + r.lost, 3000000);
 	assert_int_equal(r.info.exit_code, 0);
 }
 
@@ -420,7 +421,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(capabilities_are_exactly_those_of_the_context),
 		cmocka_unit_test(session_signals_and_umask_are_fresh),
 		cmocka_unit_test(stdin_is_data_or_nothing),
-		cmocka_unit_test(output_beyond_the_limit_is_counted_not_kept),
+		cmocka_unit_test(of_output_beyond_the_limit_beginning_and_end_are_kept),
 		cmocka_unit_test(huge_arguments_are_refused),
 		cmocka_unit_test(unknown_context_and_empty_command_are_refused),
 		cmocka_unit_test(world_inside_is_minimal),

@@ -185,7 +185,10 @@ struct outcome {
 	struct exec_observer observer;
 	struct exec *exec;
 	int started, failed, ended;
-	uint64_t seen[2]; /* bytes given to on_output */
+	uint64_t seen[2], lost; /* bytes that were read, and gaps between them */
+	struct exec_reader reader;
+	bool holds; /* the command waits for the reader */
+	bool lazy;  /* who reads when outcome_take() is called, and not when there is something */
 	struct refusal error;
 	struct exec_info info;
 	char *out, *err;
@@ -211,21 +214,38 @@ static void outcome_failed(struct exec_observer *o, const struct refusal *error)
 		loop_stop(fx.loop);
 }
 
-static void outcome_output(struct exec_observer *o, struct exec *exec, enum exec_stream stream,
-			   const void *data, size_t n)
+static inline void outcome_take(struct outcome *r)
+{
+	static char buf[65536];
+	struct exec_piece piece;
+	enum exec_read kind;
+
+	while ((kind = exec_read(r->exec, &r->reader, buf, sizeof(buf), &piece)) !=
+	       EXEC_READ_NOTHING) {
+		if (kind == EXEC_READ_LOST) {
+			r->lost += piece.lost;
+			continue;
+		}
+		r->seen[piece.stream] += piece.n;
+		exec_reader_take(r->exec, &r->reader, &piece, piece.n);
+	}
+}
+
+static void outcome_output(struct exec_observer *o, struct exec *exec)
 {
 	struct outcome *r = container_of(o, struct outcome, observer);
 
 	(void)exec;
-	(void)data;
 	assert_int_equal(r->started, 1);
 	assert_int_equal(r->ended, 0);
-	r->seen[stream] += n;
+	if (!r->lazy)
+		outcome_take(r);
 }
 
 static void outcome_read(struct outcome *r)
 {
 	exec_get_info(r->exec, &r->info);
+	exec_get_output(r->exec, &r->info);
 	free(r->out);
 	free(r->err);
 	r->out = strndup(r->info.output[0].data ? r->info.output[0].data : "",
@@ -263,6 +283,8 @@ static inline int start(struct outcome *r, const struct exec_request *request)
 		.on_output = outcome_output,
 		.on_ended = outcome_ended,
 	};
+	r->reader.known = true;
+	r->observer.held = r->holds ? &r->reader : NULL;
 	return exec_start(fx.execs, request, &r->observer, &r->exec, &r->error);
 }
 

@@ -24,7 +24,7 @@ struct peer {
 };
 
 static struct peer peer;
-static char packet[INIT_PACKET_MAX + 4096];
+static char sent[INIT_PACKET_MAX + 4096];
 
 static void send_raw(const void *data, size_t len, const int *fds, size_t n_fds)
 {
@@ -123,8 +123,8 @@ static int close_any(void **state)
 
 static size_t build(uint64_t exec, const char *cwd, char *const *argv, char *const *env)
 {
-	struct init_spawn *m = (void *)packet;
-	char *out = packet + sizeof(*m);
+	struct init_spawn *m = (void *)sent;
+	char *out = sent + sizeof(*m);
 
 	*m = (struct init_spawn){ .type = INIT_SPAWN, .exec = exec, .capabilities = 0xa80425fb,
 				  .no_new_privs = 1, .null_stdin = 1 };
@@ -133,8 +133,8 @@ static size_t build(uint64_t exec, const char *cwd, char *const *argv, char *con
 		out = (char *)mempcpy(out, *argv, strlen(*argv) + 1);
 	for (; *env; env++, m->envc++)
 		out = (char *)mempcpy(out, *env, strlen(*env) + 1);
-	m->strings_len = (uint32_t)(out - packet - (ptrdiff_t)sizeof(*m));
-	return (size_t)(out - packet);
+	m->strings_len = (uint32_t)(out - sent - (ptrdiff_t)sizeof(*m));
+	return (size_t)(out - sent);
 }
 
 /* Sends a spawn whose output goes to out (or nowhere: -1). */
@@ -143,7 +143,7 @@ static void spawn(uint64_t exec, const char *cwd, char *const *argv, char *const
 	FD_OWNED int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int o = out >= 0 ? out : null;
 
-	send_raw(packet, build(exec, cwd, argv, env), (int[]){ null, o, o, null }, 4);
+	send_raw(sent, build(exec, cwd, argv, env), (int[]){ null, o, o, null }, 4);
 }
 
 static struct init_reply expect(uint32_t type, uint64_t exec)
@@ -189,8 +189,8 @@ static void failed_steps_are_named_and_leave_no_child(void **state)
 	assert_int_equal(reply.err, ENOENT);
 	/* The fourth descriptor is /dev/null, which is no cgroup. */
 	n = build(3, "/", ARGV("/bin/true"), ARGV(NULL));
-	((struct init_spawn *)packet)->in_cgroup = 1;
-	send_raw(packet, n, (int[]){ null, null, null, null }, 4);
+	((struct init_spawn *)sent)->in_cgroup = 1;
+	send_raw(sent, n, (int[]){ null, null, null, null }, 4);
 	reply = expect(INIT_SPAWN_FAILED, 3);
 	assert_int_equal(reply.step, INIT_STEP_CLONE);
 	/* No exit is reported for any of them: the next answer is the next spawn's. */
@@ -207,13 +207,13 @@ static void a_program_is_executed_by_its_descriptor(void **state)
 	size_t n = build(1, "/", ARGV("/bin/false", "-c", "exec 2>/dev/null; echo >&4 || exit 7"), ARGV(NULL));
 
 	(void)state;
-	((struct init_spawn *)packet)->by_descriptor = 1;
-	send_raw(packet, n, (int[]){ null, null, null, null, program }, 5);
+	((struct init_spawn *)sent)->by_descriptor = 1;
+	send_raw(sent, n, (int[]){ null, null, null, null, program }, 5);
 	expect(INIT_SPAWNED, 1);
 	assert_int_equal(WEXITSTATUS(expect(INIT_EXITED, 1).status), 7);
 	n = build(2, "/", ARGV("/bin/true"), ARGV(NULL));
-	((struct init_spawn *)packet)->by_descriptor = 1;
-	send_raw(packet, n, (int[]){ null, null, null, null, null }, 5);
+	((struct init_spawn *)sent)->by_descriptor = 1;
+	send_raw(sent, n, (int[]){ null, null, null, null, null }, 5);
 	assert_int_equal(expect(INIT_SPAWN_FAILED, 2).step, INIT_STEP_EXEC);
 }
 
@@ -334,7 +334,7 @@ static void malformed_packets_end_it(void **state)
 {
 	FD_OWNED int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int fds[5] = { null, null, null, null, null };
-	struct init_spawn *m = (void *)packet;
+	struct init_spawn *m = (void *)sent;
 	size_t n = build(1, "/", ARGV("/bin/true"), ARGV("A=B"));
 
 	(void)state;
@@ -342,29 +342,29 @@ static void malformed_packets_end_it(void **state)
 	check_malformed(&(uint32_t){ 99 }, 4, NULL, 0);
 	check_malformed(&(uint32_t){ INIT_SPAWN }, 4, fds, 4);
 	check_malformed(&(uint32_t){ INIT_SIGNAL }, 4, NULL, 0);
-	check_malformed(packet, n, fds, 3);
-	check_malformed(packet, n, fds, 5);
-	check_malformed(packet, n, NULL, 0);
-	check_malformed(packet, n - 1, fds, 4);
+	check_malformed(sent, n, fds, 3);
+	check_malformed(sent, n, fds, 5);
+	check_malformed(sent, n, NULL, 0);
+	check_malformed(sent, n - 1, fds, 4);
 	m->by_descriptor = 1;
-	check_malformed(packet, n, fds, 4);
+	check_malformed(sent, n, fds, 4);
 	m->by_descriptor = 2;
-	check_malformed(packet, n, fds, 5);
+	check_malformed(sent, n, fds, 5);
 	m->by_descriptor = 0;
 	m->argc++;
-	check_malformed(packet, n, fds, 4);
+	check_malformed(sent, n, fds, 4);
 	m->argc = 0;
-	check_malformed(packet, n, fds, 4);
+	check_malformed(sent, n, fds, 4);
 	m->argc = UINT32_MAX;
-	check_malformed(packet, n, fds, 4);
+	check_malformed(sent, n, fds, 4);
 	m->argc = 1;
 	m->envc = 0;
-	check_malformed(packet, n, fds, 4);
+	check_malformed(sent, n, fds, 4);
 	m->envc = 1;
-	packet[n - 1] = 'x'; /* the last string has no end */
-	check_malformed(packet, n, fds, 4);
-	memset(packet, 0, sizeof(packet));
-	check_malformed(packet, INIT_PACKET_MAX + 1, fds, 4);
+	sent[n - 1] = 'x'; /* the last string has no end */
+	check_malformed(sent, n, fds, 4);
+	memset(sent, 0, sizeof(sent));
+	check_malformed(sent, INIT_PACKET_MAX + 1, fds, 4);
 }
 
 static void bad_set_up_is_refused(void **state)
@@ -614,8 +614,8 @@ static void a_tmp_of_its_own_is_empty_and_can_be_written(void **state)
 	set_up_with(0, ~0ull, 1);
 	n = build(1, "/", ARGV("/bin/sh", "-c", "[ -z \"$(ls -A /tmp)\" ] && : > /tmp/x"),
 		  ARGV("PATH=/bin:/usr/bin"));
-	((struct init_spawn *)packet)->own_tmp = 1;
-	send_raw(packet, n, (int[]){ null, null, null, null }, 4);
+	((struct init_spawn *)sent)->own_tmp = 1;
+	send_raw(sent, n, (int[]){ null, null, null, null }, 4);
 	expect(INIT_SPAWNED, 1);
 	assert_int_equal(expect(INIT_EXITED, 1).status, 0);
 }

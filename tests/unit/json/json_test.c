@@ -269,64 +269,6 @@ static void partial_tails_are_told_from_garbage(void **state)
 	}
 }
 
-struct pieces {
-	char joined[256];
-	size_t n, invalid;
-};
-
-static void collect(const char *piece, size_t n, void *arg)
-{
-	struct pieces *p = arg;
-
-	assert_true(n > 0);
-	memcpy(p->joined + p->n, piece, n);
-	p->n += n;
-	p->invalid += !utf8_valid(piece, n);
-}
-
-/* Feeds text in pieces of at most `step` bytes. */
-static struct pieces split(const char *text, size_t n, size_t step)
-{
-	struct text_splitter splitter = { 0 };
-	struct pieces p = { 0 };
-
-	for (size_t i = 0; i < n; i += step)
-		text_split(&splitter, text + i, n - i < step ? n - i : step, collect, &p);
-	text_flush(&splitter, collect, &p);
-	assert_int_equal(p.n, n);
-	assert_memory_equal(p.joined, text, n);
-	return p;
-}
-
-static void text_stays_text_however_it_is_cut(void **state)
-{
-	static const char text[] = "a\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80z\xed\x9f\xbf\xf4\x8f\xbf\xbf";
-
-	(void)state;
-	for (size_t step = 1; step < sizeof(text); step++)
-		assert_int_equal(split(text, sizeof(text) - 1, step).invalid, 0);
-}
-
-static void what_is_no_text_arrives_whole_and_spoils_only_itself(void **state)
-{
-	static const char broken[] = "ok\xe2\x82" "A\xc3\xa4\xff\xf0\x9f\x98 tail\xe2";
-	char bytes[200];
-	unsigned seed = 7;
-
-	(void)state;
-	for (size_t step = 1; step < sizeof(broken); step++)
-		assert_true(split(broken, sizeof(broken) - 1, step).invalid >= 1);
-	/* The text after a sequence that was never completed is text again. */
-	assert_int_equal(split("\xe2\x82hello", 7, 2).invalid, 1);
-	for (int round = 0; round < 5000; round++) {
-		size_t n = (size_t)rand_r(&seed) % sizeof(bytes);
-
-		for (size_t i = 0; i < n; i++)
-			bytes[i] = (char)(rand_r(&seed) % 256);
-		split(bytes, n, (size_t)rand_r(&seed) % 7 + 1);
-	}
-}
-
 static void base64_goes_there_and_back(void **state)
 {
 	static const struct {
@@ -417,8 +359,6 @@ int main(void)
 		cmocka_unit_test(random_bytes_never_get_through_or_crash),
 		cmocka_unit_test(signals_have_names_and_numbers),
 		cmocka_unit_test(partial_tails_are_told_from_garbage),
-		cmocka_unit_test(text_stays_text_however_it_is_cut),
-		cmocka_unit_test(what_is_no_text_arrives_whole_and_spoils_only_itself),
 		cmocka_unit_test(base64_goes_there_and_back),
 		cmocka_unit_test(what_is_written_can_be_read),
 		cmocka_unit_test(a_buffer_without_memory_stays_failed),

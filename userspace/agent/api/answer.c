@@ -29,6 +29,34 @@ static size_t choose(const char *data, size_t n, bool cut, bool *ret_base64)
 	return *ret_base64 ? n : text_len;
 }
 
+/* What an escape of a sequence was cut from at the beginning. */
+static size_t rest_of_sequence(const char *data, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && i < 3 && ((unsigned char)data[i] & 0xc0) == 0x80)
+		i++;
+	return i;
+}
+
+/* Beginning and end of what was longer: each is text by itself, or both are base64, for which the beginning has whole groups. */
+static void choose_both(const struct exec_output *output, bool cut, struct api_piece *ret)
+{
+	const char *end = output->data + output->head;
+	size_t n = output->kept - output->head, skip = rest_of_sequence(end, n);
+	bool first_base64, second_base64;
+
+	ret->part[0].n = choose(output->data, output->head, true, &first_base64);
+	ret->part[1].n = choose(end + skip, n - skip, cut, &second_base64);
+	ret->part[1].from = output->head + skip;
+	ret->base64 = first_base64 || second_base64;
+	if (!ret->base64)
+		return;
+	ret->part[0].n = output->head;
+	ret->part[1].from = output->head;
+	ret->part[1].n = n;
+}
+
 static void add_encoding(struct jbuf *b, const char *key)
 {
 	char name[32];
@@ -58,26 +86,39 @@ void api_write_output(struct jbuf *b, const char *key, const char *data, size_t 
 void api_defer_output(struct jbuf *b, const char *key, const struct exec_output *output, bool cut,
 		      struct api_piece *ret)
 {
-	bool base64;
-	size_t n = choose(output->data, output->kept, cut, &base64);
+	char name[32];
 
 	jbuf_key(b, key);
 	jbuf_text_n(b, "", 0);
 	*ret = (struct api_piece){
 		.at = b->len - 1, /* between the quotes */
-		.block = exec_block_ref(output->block),
-		.len = n,
-		.base64 = base64,
-		.encoded = base64 ? base64_length(n) : json_text_length(output->data, n),
+		.block = capture_block_ref(output->block),
 	};
-	if (base64)
+	if (output->head < output->kept)
+		choose_both(output, cut, ret);
+	else
+		ret->part[0].n = choose(output->data, output->kept,
+					cut || output->total > output->kept, &ret->base64);
+	for (int i = 0; i < 2; i++)
+		ret->encoded += ret->base64 ? base64_length(ret->part[i].n) :
+					      json_text_length(output->data + ret->part[i].from,
+							       ret->part[i].n);
+	if (ret->base64)
 		add_encoding(b, key);
+	if (output->head == output->kept)
+		return;
+	snprintf(name, sizeof(name), "%sOmitted", key);
+	jbuf_add_open(b, name, '{');
+	jbuf_add_unsigned(b, "at", ret->part[0].n);
+	jbuf_add_unsigned(b, "bytes",
+			  output->total - (output->kept - ret->part[1].from) - ret->part[0].n);
+	jbuf_close(b, '}');
 }
 
 void api_pieces_free(struct api_piece pieces[2])
 {
 	for (int i = 0; i < 2; i++)
-		exec_block_unref(pieces[i].block);
+		capture_block_unref(pieces[i].block);
 	memset(pieces, 0, 2 * sizeof(*pieces));
 }
 
@@ -97,16 +138,16 @@ struct api_answer {
 	struct api_piece pieces[2];
 	size_t held;
 	/* What is sent: so much of the text, and of which piece. */
-	size_t text_at, piece_at;
-	int piece;
+	size_t text_at, piece_at; /* of the part */
+	int piece, part;
 };
 
 /* Encodes what fits of the piece that it is at; returns how much of buf it took. */
 static size_t read_piece(struct api_answer *a, char *buf, size_t max)
 {
 	struct api_piece *p = &a->pieces[a->piece];
-	const char *data = p->block ? p->block->data + a->piece_at : "";
-	size_t left = p->len - a->piece_at, n = 0, used;
+	const char *data = p->block ? p->block->data + p->part[a->part].from + a->piece_at : "";
+	size_t left = p->part[a->part].n - a->piece_at, n = 0, used;
 
 	if (p->base64) {
 		used = max / 4 * 3 < left ? max / 4 * 3 : left;
@@ -116,10 +157,13 @@ static size_t read_piece(struct api_answer *a, char *buf, size_t max)
 		used = json_text_some(data, left, buf, max, &n);
 	}
 	a->piece_at += used;
-	if (a->piece_at == p->len) {
-		exec_block_unref(take_ptr(p->block));
+	if (a->piece_at < p->part[a->part].n)
+		return n;
+	a->piece_at = 0;
+	if (++a->part == 2) {
+		capture_block_unref(take_ptr(p->block));
 		a->piece++;
-		a->piece_at = 0;
+		a->part = 0;
 	}
 	return n;
 }

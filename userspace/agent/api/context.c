@@ -50,6 +50,8 @@ static void write_whole(const struct context *c, struct jbuf *b)
 	jbuf_add_open(b, "settings", '{');
 	context_write_values(&c->settings->values, b);
 	jbuf_close(b, '}');
+	jbuf_key(b, "state");
+	context_write_state(c, b);
 }
 
 enum MHD_Result api_context_get(struct api_request *r)
@@ -66,7 +68,29 @@ enum MHD_Result api_context_get(struct api_request *r)
 
 /* --- Secrets -------------------------------------------------------------------------------- */
 
-void api_write_warnings(struct jbuf *b, char *const *names, const struct command_warnings *string)
+bool api_warns_of(enum context_state_fate fate)
+{
+	return fate != CONTEXT_STATE_UNASKED && fate != CONTEXT_STATE_TAKEN;
+}
+
+/* Of what a command string changed, where that is not in its context now. */
+static void write_fate(struct jbuf *b, enum context_state_fate fate)
+{
+	bool large = fate == CONTEXT_STATE_TOO_LARGE;
+
+	if (!api_warns_of(fate))
+		return;
+	jbuf_open(b, '{');
+	jbuf_add_text(b, "code", large ? "STATE_TOO_LARGE" : "STATE_NOT_RETURNED");
+	jbuf_add_text(
+		b, "message",
+		large ? "what the string changed was not taken: its context's state would be too large" :
+			"the string did not come to hand back what it changed: its context is as before");
+	jbuf_close(b, '}');
+}
+
+void api_write_warnings(struct jbuf *b, char *const *names, const struct command_warnings *string,
+			enum context_state_fate fate)
 {
 	jbuf_add_open(b, "warnings", '[');
 	for (; names && *names; names++) {
@@ -85,6 +109,7 @@ void api_write_warnings(struct jbuf *b, char *const *names, const struct command
 		jbuf_add_text(b, "message", "a substitution is not performed: from here on it is text");
 		jbuf_close(b, '}');
 	}
+	write_fate(b, fate);
 	jbuf_close(b, ']');
 }
 
@@ -123,7 +148,7 @@ static enum MHD_Result tell(struct api_request *r, const struct context *c, char
 	api_record_secrets(r->api, c->name, secrets);
 	jbuf_open(&r->reply, '{');
 	write_whole(c, &r->reply);
-	api_write_warnings(&r->reply, secrets, NULL);
+	api_write_warnings(&r->reply, secrets, NULL, CONTEXT_STATE_UNASKED);
 	jbuf_close(&r->reply, '}');
 	return api_respond(r, status);
 }
@@ -212,6 +237,19 @@ enum MHD_Result api_context_patch(struct api_request *r)
 	result = changed ? tell(r, c, secrets, 200) : api_refuse(r);
 	strv_free(secrets);
 	return result;
+}
+
+enum MHD_Result api_context_reset(struct api_request *r)
+{
+	struct context *c = find(r);
+
+	if (!c)
+		return api_refuse(r);
+	jbuf_open(&r->reply, '{');
+	jbuf_add_text(&r->reply, "name", c->name);
+	jbuf_add_bool(&r->reply, "reset", execs_context_reset(r->api->agent->execs, c));
+	jbuf_close(&r->reply, '}');
+	return api_respond(r, 200);
 }
 
 /* --- The end -------------------------------------------------------------------------------- */

@@ -32,7 +32,7 @@ void api_write_error(struct jbuf *b, const struct refusal *error)
 	jbuf_add_text(b, "code", error_name(error->code));
 	jbuf_add_text(b, "message", error->message);
 	if (error->err || error->step || error->field[0] || error->offset >= 0 ||
-	    error->limit >= 0) {
+	    error->limit >= 0 || error->expected >= 0 || error->exit_code >= 0) {
 		jbuf_add_open(b, "details", '{');
 		if (error->err)
 			jbuf_add_signed(b, "errno", error->err);
@@ -44,6 +44,10 @@ void api_write_error(struct jbuf *b, const struct refusal *error)
 			jbuf_add_signed(b, "offset", error->offset);
 		if (error->limit >= 0)
 			jbuf_add_signed(b, "limit", error->limit);
+		if (error->expected >= 0)
+			jbuf_add_signed(b, "expected", error->expected);
+		if (error->exit_code >= 0)
+			jbuf_add_signed(b, "exitCode", error->exit_code);
 		jbuf_close(b, '}');
 	}
 	jbuf_close(b, '}');

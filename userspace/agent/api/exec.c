@@ -18,8 +18,10 @@ struct exec_body {
 	char **argv, **env;
 	const char *command, *context, *session, *cwd, *stdin_encoding;
 	struct json_blob input;
-	uint64_t timeout_ms;
-	bool isolated, shared, wait; /* shared: isolated is there, and false */
+	const char *id, *instance, *on_slow;
+	int kill_signal;
+	uint64_t timeout_ms, kill_after_ms, beat_ms, slow_ms;
+	bool stdin_open, isolated, shared, wait; /* shared: isolated is there, and false */
 };
 
 #define FIELD(name, kind, member) name, kind, offsetof(struct exec_body, member)
@@ -34,9 +36,18 @@ static const struct json_field exec_fields[] = {
 	{ FIELD("cwd", JSON_KIND_TEXT, cwd), .min = 1, .max = PATH_MAX - 1 },
 	{ FIELD("stdin", JSON_KIND_BLOB, input) },
 	{ FIELD("stdinEncoding", JSON_KIND_TEXT, stdin_encoding), .only = "base64" },
+	{ FIELD("stdinOpen", JSON_KIND_BOOL, stdin_open) },
 	{ FIELD("timeoutMs", JSON_KIND_NUMBER, timeout_ms), .min = 1, .max = EXEC_TIMEOUT_MAX_MS },
+	{ FIELD("killSignal", JSON_KIND_SIGNAL, kill_signal) },
+	{ FIELD("killAfterMs", JSON_KIND_NUMBER, kill_after_ms), .min = 1, .max = EXEC_TIMEOUT_MAX_MS },
 	{ FIELD("isolated", JSON_KIND_BOOL, isolated) },
 	{ FIELD("wait", JSON_KIND_BOOL, wait) },
+	{ FIELD("id", JSON_KIND_TEXT, id), .min = 1, .max = EXEC_ID_MAX },
+	{ FIELD("instance", JSON_KIND_TEXT, instance), .min = 1, .max = 64 },
+	{ FIELD("beatMs", JSON_KIND_NUMBER, beat_ms), .min = API_BEAT_MIN_MS,
+	  .max = API_BEAT_MAX_MS },
+	{ FIELD("onSlow", JSON_KIND_TEXT, on_slow), .max = 4 },
+	{ FIELD("slowMs", JSON_KIND_NUMBER, slow_ms), .min = 1, .max = EXEC_TIMEOUT_MAX_MS },
 };
 
 static int check_body(const struct exec_body *body, bool stream, struct refusal *error)
@@ -60,6 +71,16 @@ static int check_body(const struct exec_body *body, bool stream, struct refusal 
 	} else if (body->stdin_encoding && !body->input.data) {
 		field = "stdinEncoding";
 		text = "needs stdin";
+	} else if (body->stdin_open && body->input.data) {
+		field = "stdinOpen";
+		text = "must not stand beside stdin";
+	} else if (body->id && !exec_id_valid(body->id)) {
+		field = "id";
+		text = "must be of A-Z a-z 0-9 . _ - and not begin as x1";
+	} else if (body->on_slow && strcmp(body->on_slow, "wait") != 0 &&
+		   strcmp(body->on_slow, "skip") != 0) {
+		field = "onSlow";
+		text = "must be wait or skip";
 	} else if (!body->wait && stream) {
 		field = "wait";
 		text = "must be true for a stream";
@@ -113,29 +134,10 @@ static bool wants_stream(struct api_request *r)
 	return stream;
 }
 
-static void stream_event(struct api_request *r, const char *type)
+static void write_warnings(struct api_request *r, enum context_state_fate fate)
 {
-	/* What is sent already makes room. */
-	if (r->sent) {
-		memmove(r->reply.data, r->reply.data + r->sent, api_stream_pending(r));
-		r->reply.len -= r->sent;
-		r->sent = 0;
-	}
-	jbuf_open(&r->reply, '{');
-	jbuf_add_unsigned(&r->reply, "seq", ++r->sequence);
-	jbuf_add_text(&r->reply, "type", type);
-}
-
-static void stream_event_end(struct api_request *r)
-{
-	jbuf_close(&r->reply, '}');
-	jbuf_newline(&r->reply);
-}
-
-static void write_warnings(struct api_request *r)
-{
-	if (r->secrets || r->warnings.n > 0)
-		api_write_warnings(&r->reply, r->secrets, &r->warnings);
+	if (r->secrets || r->warnings.n > 0 || api_warns_of(fate))
+		api_write_warnings(&r->reply, r->secrets, &r->warnings, fate);
 }
 
 static void on_started(struct exec_observer *o, struct exec *exec)
@@ -144,23 +146,22 @@ static void on_started(struct exec_observer *o, struct exec *exec)
 	struct exec_info info;
 
 	exec_get_info(exec, &info);
-	r->exec = exec;
+	if (info.state != EXEC_ENDED)
+		r->exec = exec;
 	if (r->streaming) {
-		stream_event(r, "start");
-		jbuf_add_text(&r->reply, "id", info.id);
-		jbuf_add_text(&r->reply, "context", info.context);
-		jbuf_add_bool(&r->reply, "created", info.created);
-		jbuf_add_signed(&r->reply, "pid", info.pid);
-		jbuf_add_time(&r->reply, "startedAt", info.started_unix_ms);
-		write_warnings(r);
-		stream_event_end(r);
+		api_line(r, "start");
+		api_write_start(r, &info);
+		write_warnings(r, CONTEXT_STATE_UNASKED);
+		api_line_end(r);
+		api_stream_open(r, exec);
 		api_resume(r);
 	} else if (!r->wait) {
 		jbuf_open(&r->reply, '{');
 		jbuf_add_text(&r->reply, "id", info.id);
 		jbuf_add_text(&r->reply, "context", info.context);
 		jbuf_add_bool(&r->reply, "created", info.created);
-		write_warnings(r);
+		jbuf_add_text(&r->reply, "instance", execs_instance(r->api->agent->execs));
+		write_warnings(r, CONTEXT_STATE_UNASKED);
 		jbuf_close(&r->reply, '}');
 		r->status = 202;
 		api_exec_detach(r);
@@ -179,77 +180,40 @@ static void on_failed(struct exec_observer *o, const struct refusal *error)
 	api_resume(r);
 }
 
-static void emit_stdout(const char *piece, size_t n, void *arg)
+static void answer_result(struct api_request *r, struct exec *exec)
 {
-	struct api_request *r = arg;
+	struct exec_info info;
 
-	stream_event(r, "stdout");
-	api_write_output(&r->reply, "data", piece, n);
-	stream_event_end(r);
-}
-
-static void emit_stderr(const char *piece, size_t n, void *arg)
-{
-	struct api_request *r = arg;
-
-	stream_event(r, "stderr");
-	api_write_output(&r->reply, "data", piece, n);
-	stream_event_end(r);
-}
-
-static const text_piece_fn emitters[] = { [EXEC_STDOUT] = emit_stdout, [EXEC_STDERR] = emit_stderr };
-
-static void on_output(struct exec_observer *o, struct exec *exec, enum exec_stream stream,
-		      const void *data, size_t n)
-{
-	struct api_request *r = container_of(o, struct api_request, observer);
-
-	if (!r->streaming)
-		return;
-	text_split(&r->text[stream], data, n, emitters[stream], r);
-	api_count_held(r);
-	if (!r->paused && (held_scarce() || api_stream_pending(r) > API_STREAM_HIGH)) {
-		r->paused = true;
-		exec_pause(exec, true);
-	}
-	api_resume(r);
+	exec_get_info(exec, &info);
+	exec_get_output(exec, &info);
+	jbuf_open(&r->reply, '{');
+	api_write_result(&r->reply, &info, API_OUTPUT_HERE, r->pieces);
+	jbuf_add_text(&r->reply, "instance", execs_instance(r->api->agent->execs));
+	write_warnings(r, info.state_fate);
+	jbuf_close(&r->reply, '}');
+	r->status = 200;
 }
 
 static void on_ended(struct exec_observer *o, struct exec *exec)
 {
 	struct api_request *r = container_of(o, struct api_request, observer);
-	struct exec_info info;
 
-	exec_get_info(exec, &info);
 	r->exec = NULL;
-	if (r->streaming) {
-		for (int i = 0; i < 2; i++)
-			text_flush(&r->text[i], emitters[i], r);
-		stream_event(r, "exit");
-		api_write_result(&r->reply, &info, API_OUTPUT_SENT, NULL);
-		stream_event_end(r);
-		r->stream_ended = true;
-	} else {
-		jbuf_open(&r->reply, '{');
-		api_write_result(&r->reply, &info, API_OUTPUT_HERE, r->pieces);
-		write_warnings(r);
-		jbuf_close(&r->reply, '}');
-		r->status = 200;
-	}
+	if (!r->streaming)
+		answer_result(r, exec);
 	api_resume(r);
 }
 
 void api_exec_detach(struct api_request *r)
 {
-	if (!r->exec)
+	struct exec *exec = take_ptr(r->exec);
+
+	if (!exec)
 		return;
-	if (r->paused)
-		exec_pause(r->exec, false);
-	r->paused = false;
 	/* Who gave up before the first line does not know its id, and could not end it. */
-	if (r->streaming && r->sequence == 0)
-		(void)exec_kill(r->exec);
-	exec_unobserve(take_ptr(r->exec));
+	if (r->streaming && r->starter && r->sequence == 0 && !r->retry)
+		(void)exec_kill(exec);
+	exec_unobserve(exec, &r->observer);
 }
 
 /* Decodes stdin; *ret_owned is what the caller has to wipe and free. */
@@ -276,6 +240,41 @@ static int take_input(const struct exec_body *body, struct exec_request *request
 	return 0;
 }
 
+static void open_observer(struct api_request *r, const struct exec_body *body)
+{
+	r->reader.known = r->follow = true;
+	r->beat_ns = body->beat_ms * NSEC_PER_MSEC;
+	if (r->streaming && (!body->on_slow || strcmp(body->on_slow, "wait") == 0))
+		r->slow_ns = body->slow_ms * NSEC_PER_MSEC;
+	r->observer = (struct exec_observer){
+		.on_started = on_started,
+		.on_failed = on_failed,
+		.on_output = r->streaming ? api_stream_on_output : NULL,
+		.on_ended = on_ended,
+		.held = r->slow_ns ? &r->reader : NULL,
+	};
+	list_init(&r->observer.link);
+}
+
+/* The request was sent before: its answer is what became of that one. */
+static int join(struct api_request *r, struct exec *exec)
+{
+	struct exec_info info;
+
+	r->retry = true;
+	r->slow_ns = 0;
+	exec_get_info(exec, &info);
+	if (info.state != EXEC_ENDED) {
+		r->exec = exec;
+		exec_observe(exec, &r->observer);
+	}
+	if (info.state != EXEC_STARTING && (r->streaming || !r->wait))
+		on_started(&r->observer, exec);
+	else if (info.state == EXEC_ENDED)
+		answer_result(r, exec);
+	return 0;
+}
+
 static int start(struct api_request *r, const struct exec_body *body)
 {
 	struct exec_request request = {
@@ -288,21 +287,33 @@ static int start(struct api_request *r, const struct exec_body *body)
 			     body->shared   ? EXEC_NOT_ISOLATED :
 					      EXEC_ISOLATED_BY_ENV,
 		.cwd = body->cwd,
+		.stdin_open = body->stdin_open,
 		.timeout_ms = body->timeout_ms,
+		.kill_signal = body->kill_signal,
+		.kill_after_ms = body->kill_after_ms,
+		.id = body->id,
+		.body = r->body,
+		.body_len = r->body_len,
 	};
 	struct exec *exec = NULL;
 	char *input = NULL;
 	int result;
 
+	result = execs_recall(r->api->agent->execs, &request, &exec, &r->error);
+	if (result < 0)
+		return result;
+	open_observer(r, body);
+	if (exec)
+		return join(r, exec);
 	result = take_input(body, &request, &input, &r->error);
 	if (result < 0)
 		return result;
-	r->observer = (struct exec_observer){ on_started, on_failed, on_output, on_ended };
 	result = exec_start(r->api->agent->execs, &request, &r->observer, &exec, &r->error);
 	free_wiped(input, body->input.len + 1);
 	if (result == 0) {
 		struct exec_info info;
 
+		r->starter = true;
 		r->exec = exec;
 		exec_get_info(exec, &info);
 		api_record_secrets(r->api, info.context, r->secrets);
@@ -319,7 +330,7 @@ static int find_secrets(struct api_request *r, const json_t *root)
 
 enum MHD_Result api_exec_handle(struct api_request *r)
 {
-	struct exec_body body = { .wait = true };
+	struct exec_body body = { .wait = true, .kill_after_ms = EXEC_KILL_AFTER_MS, .beat_ms = API_BEAT_MS, .slow_ms = API_SLOW_MS };
 	bool refused = false;
 	json_t *root;
 	int result;
@@ -332,6 +343,11 @@ enum MHD_Result api_exec_handle(struct api_request *r)
 		r->wait = body.wait;
 		body.shared = json_is_false(json_object_get(root, "isolated"));
 		result = check_body(&body, r->streaming, &r->error);
+		if (result == 0 && body.instance &&
+		    strcmp(body.instance, execs_instance(r->api->agent->execs)) != 0)
+			result = refuse(
+				&r->error, MOAT_E_AGENT_RESTARTED,
+				"the agent has been started anew since: what ran is gone, and nothing has run now");
 		if (result == 0 && body.shared)
 			result = find_secrets(r, root);
 		if (result == 0 && body.command)
@@ -345,6 +361,10 @@ enum MHD_Result api_exec_handle(struct api_request *r)
 		r->streaming = false;
 	if (result < 0 || refused)
 		return refused ? api_respond(r, r->status) : api_refuse(r);
+	if (r->retry && r->source)
+		return api_respond_stream(r);
+	if (r->status)
+		return api_respond(r, r->status);
 	api_suspend(r);
 	return MHD_YES;
 }

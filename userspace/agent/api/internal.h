@@ -9,6 +9,10 @@
  *   answer.c   answers with output of a command
  *   exec.c     POST /v1/exec
  *   process.c  /v1/processes
+ *   wait.c     for its end, or for what it writes
+ *   stdin.c    what a process reads
+ *   stream.c   what a process writes, as it comes
+ *   raw.c      the same, nothing but its bytes
  *   context.c  /v1/contexts
  *   status.c   /v1/status, /v1/services, /v1/health
  *   events.c   /v1/events
@@ -33,8 +37,11 @@
 #define API_WARNINGS_MAX 16u
 #define API_DISCARD_MAX (8u * 1024 * 1024) /* of a body that is refused anyway; then hang up */
 #define API_ANSWER_BLOCK (16u * 1024)
-#define API_STREAM_HIGH (256u * 1024)      /* above: the command is no longer read */
-#define API_STREAM_LOW (64u * 1024)        /* below: it is read again */
+#define API_STREAM_BATCH (64u * 1024) /* so much is made of a stream at a time */
+#define API_BEAT_MS 15000u            /* a stream that is silent says so much later that it lives */
+#define API_BEAT_MIN_MS 100u
+#define API_BEAT_MAX_MS 3600000u
+#define API_SLOW_MS 30000u /* so long a command waits for who reads its stream */
 /* Requests that wait (a command, a stream); the other connections stay free for short ones. */
 #define API_FREE_MAX 64u      /* so many, or a quarter of what there may be */
 #define API_REFUSED_MAX 64u   /* connections kept open only to say FORBIDDEN; or a quarter */
@@ -75,8 +82,11 @@ struct api_request;
 /* Output that is encoded while it is sent, behind the first `at` bytes of the answer's text. */
 struct api_piece {
 	size_t at;
-	struct exec_block *block; /* a reference; its first len bytes */
-	size_t len, encoded;      /* bytes, and what they are in the answer */
+	struct capture_block *block; /* a reference */
+	struct {
+		size_t from, n;
+	} part[2];      /* of it, one behind the other */
+	size_t encoded; /* what they are in the answer */
 	bool base64;
 };
 
@@ -126,10 +136,28 @@ struct api_request {
 	struct exec *exec; /* while observed */
 	struct command_warnings warnings; /* of its command string */
 	bool wait;
-	bool paused;
+	bool starter; /* whose request started exec */
+	bool retry; /* of a request that was sent before */
 	uint64_t sequence;
-	struct text_splitter text[2]; /* by enum exec_stream */
 	char **secrets; /* names to warn of; NULL: none. Owned */
+
+	/* POST /v1/processes/{id}/stdin */
+	struct exec_write input;
+	struct exec *input_of; /* while it waits */
+	bool body_in_use; /* body stays until the answer */
+
+	/* A stream of what an exec writes, see stream.c */
+	struct exec *source; /* pinned; NULL: none */
+	struct exec_reader reader;
+	struct loop_timer stream_timer;
+	uint64_t beat_ns, slow_ns; /* slow_ns 0: nobody waits for it */
+	uint64_t sent_ns,
+		progress_ns; /* when the last line was made, and the client last took some or had taken all */
+	bool follow;
+	enum exec_stream raw; /* of which the bytes are sent as they are, from raw_at on */
+	uint64_t raw_at;
+
+	struct api_wait *waiting; /* see wait.c; NULL: none */
 
 	/* DELETE /v1/contexts/{id} */
 	struct context_waiter waiter;
@@ -172,8 +200,9 @@ void api_list_open(struct api_request *r, const char *name);
 enum MHD_Result api_respond_list(struct api_request *r);
 /* Answers with r->error. */
 enum MHD_Result api_refuse(struct api_request *r);
-/* Answers with an NDJSON stream of r->reply. */
+/* Answers with an NDJSON stream of r->reply, or with one of another type. */
 enum MHD_Result api_respond_stream(struct api_request *r);
+enum MHD_Result api_respond_stream_as(struct api_request *r, const char *type);
 /* The answer comes later, from the loop. Only inside route->handle. */
 void api_suspend(struct api_request *r);
 /* There is something to send now. Harmless when not suspended. */
@@ -195,6 +224,31 @@ void api_detach(struct api_request *r);
 const struct api_route *api_route_find(struct api_request *r, const char *method,
 				       const char *path);
 
+/* ---- stream.c: start, stdout, stderr, gap, beat, exit ---- */
+/* A line; api_line_end() ends it. */
+void api_line(struct api_request *r, const char *type);
+void api_line_end(struct api_request *r);
+/* The members of a start line. */
+void api_write_start(struct api_request *r, const struct exec_info *info);
+/* From now on r, which is streaming, says what exec writes from reader.at on, and what becomes of it. */
+void api_stream_open(struct api_request *r, struct exec *exec);
+void api_stream_detach(struct api_request *r);
+/* on_output of the observer of a stream. */
+void api_stream_on_output(struct exec_observer *o, struct exec *exec);
+enum MHD_Result api_process_events(struct api_request *r);
+/* Whether it has ended, or what is waited for of it. */
+bool api_stream_has_ended(const struct api_request *r);
+/* The query parameter "follow". 0, or -EINVAL with r->error. */
+int api_parse_follow(struct api_request *r);
+/* The end of what is followed; on_ended of its observer. */
+void api_stream_on_ended(struct exec_observer *o, struct exec *exec);
+/* raw.c */
+enum MHD_Result api_process_stdout(struct api_request *r);
+enum MHD_Result api_process_stderr(struct api_request *r);
+/* A whole number; where the text is none, or beyond max: -EINVAL with r->error. NULL: *ret is as it was. */
+int api_query_number(struct api_request *r, const char *name, uint64_t min, uint64_t max,
+		     uint64_t *ret);
+
 /* ---- string.c ---- */
 /* Whether the language takes the command string; if not, r->reply says why and api_respond() sends it. */
 bool api_string_accept(struct api_request *r, const char *text);
@@ -204,11 +258,16 @@ void api_exec_detach(struct api_request *r);
 enum MHD_Result api_processes_list(struct api_request *r);
 enum MHD_Result api_process_get(struct api_request *r);
 enum MHD_Result api_process_kill(struct api_request *r);
+enum MHD_Result api_process_wait(struct api_request *r);
+void api_wait_detach(struct api_request *r);
+enum MHD_Result api_process_stdin(struct api_request *r);
+void api_stdin_detach(struct api_request *r);
 enum MHD_Result api_process_signal(struct api_request *r);
 enum MHD_Result api_contexts_list(struct api_request *r);
 enum MHD_Result api_context_create(struct api_request *r);
 enum MHD_Result api_context_get(struct api_request *r);
 enum MHD_Result api_context_patch(struct api_request *r);
+enum MHD_Result api_context_reset(struct api_request *r);
 enum MHD_Result api_context_remove(struct api_request *r);
 void api_context_detach(struct api_request *r);
 enum MHD_Result api_services_list(struct api_request *r);
@@ -225,6 +284,8 @@ void api_events_detach(struct api_request *r);
  * with the agent. */
 enum api_output { API_OUTPUT_HERE, API_OUTPUT_SENT, API_OUTPUT_ELSEWHERE };
 
+struct exec *api_process_find(struct api_request *r);
+const char *api_state_name(const struct exec_info *info);
 /* The members of a result, without the braces. pieces: with API_OUTPUT_HERE. */
 void api_write_result(struct jbuf *b, const struct exec_info *info, enum api_output output,
 		      struct api_piece pieces[2]);
@@ -235,8 +296,10 @@ void api_write_result(struct jbuf *b, const struct exec_info *info, enum api_out
 int api_find_secrets(const json_t *env, char ***ret_names);
 /* Records them: all commands of the context can read them. */
 void api_record_secrets(struct api *api, const char *context, char *const *names);
-/* "warnings": […], of these names, and of a command string; either may be NULL. */
-void api_write_warnings(struct jbuf *b, char *const *names, const struct command_warnings *string);
+/* "warnings": […], of these names, and of a command string; either may be NULL; and of the state. */
+void api_write_warnings(struct jbuf *b, char *const *names, const struct command_warnings *string,
+			enum context_state_fate fate);
+bool api_warns_of(enum context_state_fate fate);
 
 /* ---- answer.c ---- */
 /* Counts what the request holds now; see base/held.h. */

@@ -32,8 +32,8 @@ void api_write_result(struct jbuf *b, const struct exec_info *info, enum api_out
 	jbuf_add_text(b, "id", info->id);
 	write_status(b, info);
 	if (output == API_OUTPUT_HERE) {
-		api_defer_output(b, "stdout", out, running || out->total > out->kept, &pieces[0]);
-		api_defer_output(b, "stderr", err, running || err->total > err->kept, &pieces[1]);
+		api_defer_output(b, "stdout", out, running, &pieces[0]);
+		api_defer_output(b, "stderr", err, running, &pieces[1]);
 	}
 	jbuf_add_unsigned(b, "stdoutBytes", out->total);
 	jbuf_add_unsigned(b, "stderrBytes", err->total);
@@ -44,7 +44,7 @@ void api_write_result(struct jbuf *b, const struct exec_info *info, enum api_out
 	jbuf_add_bool(b, "created", info->created);
 }
 
-static const char *state_name(const struct exec_info *info)
+const char *api_state_name(const struct exec_info *info)
 {
 	switch (info->state) {
 	case EXEC_STARTING:
@@ -109,7 +109,7 @@ static void write_command(struct jbuf *b, const char *command, bool own_env)
 /* What a process is, beside its result. */
 static void write_process(struct jbuf *b, const struct exec_info *info)
 {
-	jbuf_add_text(b, "state", state_name(info));
+	jbuf_add_text(b, "state", api_state_name(info));
 	jbuf_add_text(b, "namespace", info->ns);
 	if (info->command)
 		write_command(b, info->command, info->own_env);
@@ -142,7 +142,7 @@ enum MHD_Result api_processes_list(struct api_request *r)
 	return api_respond_list(r);
 }
 
-static struct exec *find(struct api_request *r)
+struct exec *api_process_find(struct api_request *r)
 {
 	struct exec *exec = exec_find(r->api->agent->execs, r->id);
 
@@ -153,14 +153,16 @@ static struct exec *find(struct api_request *r)
 
 enum MHD_Result api_process_get(struct api_request *r)
 {
-	struct exec *exec = find(r);
+	struct exec *exec = api_process_find(r);
 	struct exec_info info;
 
 	if (!exec)
 		return api_refuse(r);
 	exec_get_info(exec, &info);
+	exec_get_output(exec, &info);
 	jbuf_open(&r->reply, '{');
 	api_write_result(&r->reply, &info, API_OUTPUT_HERE, r->pieces);
+	jbuf_add_text(&r->reply, "instance", execs_instance(r->api->agent->execs));
 	write_process(&r->reply, &info);
 	jbuf_close(&r->reply, '}');
 	return api_respond(r, 200);
@@ -169,7 +171,7 @@ enum MHD_Result api_process_get(struct api_request *r)
 /* -ESRCH says that there was nothing left to kill, which is what the client wanted. */
 enum MHD_Result api_process_kill(struct api_request *r)
 {
-	struct exec *exec = find(r);
+	struct exec *exec = api_process_find(r);
 	int result;
 
 	if (!exec)
@@ -189,27 +191,48 @@ enum MHD_Result api_process_kill(struct api_request *r)
 
 struct signal_body {
 	int signal;
+	const char *to;
 };
 
 static const struct json_field signal_fields[] = {
 	{ "signal", JSON_KIND_SIGNAL, offsetof(struct signal_body, signal), .mandatory = true },
+	{ "to", JSON_KIND_TEXT, offsetof(struct signal_body, to), .min = 1, .max = 8 },
 };
+
+static const char *const targets[] = { [EXEC_GROUP] = "group", [EXEC_MAIN] = "main", [EXEC_TREE] = "tree" };
+
+static int decode_signal(struct api_request *r, struct signal_body *body, enum exec_target *ret)
+{
+	json_t *root;
+	size_t to = EXEC_GROUP;
+	int result;
+
+	if (json_parse(r->body, r->body_len, &root, &r->error) < 0)
+		return -EINVAL;
+	result = json_decode(root, signal_fields, ARRAY_LEN(signal_fields), body, &r->error);
+	if (result == 0 && body->to)
+		for (to = 0; to < ARRAY_LEN(targets) && strcmp(targets[to], body->to) != 0;)
+			to++;
+	json_decref(root);
+	if (result == 0 && to == ARRAY_LEN(targets)) {
+		result = refuse(&r->error, MOAT_E_BAD_VALUE, "to must be main, group or tree");
+		snprintf(r->error.field, sizeof(r->error.field), "to");
+	}
+	*ret = (enum exec_target)to;
+	return result;
+}
 
 enum MHD_Result api_process_signal(struct api_request *r)
 {
 	struct signal_body body = { 0 };
-	struct exec *exec = find(r);
+	struct exec *exec = api_process_find(r);
+	enum exec_target to;
 	char name[24];
-	json_t *root;
 	int result;
 
-	if (!exec || json_parse(r->body, r->body_len, &root, &r->error) < 0)
+	if (!exec || decode_signal(r, &body, &to) < 0)
 		return api_refuse(r);
-	result = json_decode(root, signal_fields, ARRAY_LEN(signal_fields), &body, &r->error);
-	json_decref(root);
-	if (result < 0)
-		return api_refuse(r);
-	result = exec_signal(exec, body.signal);
+	result = exec_signal(exec, body.signal, to);
 	if (result == -ESRCH)
 		refuse(&r->error, MOAT_E_NO_SUCH_PROCESS, "%s has ended", r->id);
 	else if (result < 0)

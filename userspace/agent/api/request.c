@@ -128,11 +128,13 @@ static ssize_t on_stream_read(void *cls, uint64_t position, char *buf, size_t ma
 		return MHD_CONTENT_READER_END_WITH_ERROR;
 	if (api_stream_pending(r) == 0) {
 		r->reply.len = r->sent = 0;
-		if (r->reply.capacity > API_STREAM_LOW || held_scarce())
+		if (r->reply.capacity > API_STREAM_BATCH || held_scarce())
 			jbuf_free(&r->reply);
 		api_count_held(r);
 		if (r->refill)
 			r->refill(r);
+		if (r->gone)
+			return MHD_CONTENT_READER_END_WITH_ERROR;
 	}
 	n = api_stream_pending(r);
 	if (n == 0 && r->stream_ended)
@@ -144,23 +146,24 @@ static ssize_t on_stream_read(void *cls, uint64_t position, char *buf, size_t ma
 	n = n < max ? n : max;
 	memcpy(buf, r->reply.data + r->sent, n);
 	r->sent += n;
-	if (r->paused && r->exec &&
-	    api_stream_pending(r) < (held_scarce() ? 1 : API_STREAM_LOW)) {
-		r->paused = false;
-		exec_pause(r->exec, false);
-	}
+	r->progress_ns = now_ns();
 	return (ssize_t)n;
 }
 
 /* The last answer of its connection: what the client writes beside a stream is never a request, not
  * even where it passes a command's output on to the wrong descriptor. */
-enum MHD_Result api_respond_stream(struct api_request *r)
+enum MHD_Result api_respond_stream_as(struct api_request *r, const char *type)
 {
 	struct MHD_Response *response =
 		MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 4096, on_stream_read, r, NULL);
 
 	r->streaming = r->last = true;
-	return queue(r, 200, response, "application/x-ndjson");
+	return queue(r, 200, response, type);
+}
+
+enum MHD_Result api_respond_stream(struct api_request *r)
+{
+	return api_respond_stream_as(r, "application/x-ndjson");
 }
 
 static void on_hangup(struct loop_source *source, uint32_t events)
@@ -199,6 +202,9 @@ void api_resume(struct api_request *r)
 void api_detach(struct api_request *r)
 {
 	api_exec_detach(r);
+	api_stream_detach(r);
+	api_stdin_detach(r);
+	api_wait_detach(r);
 	api_events_detach(r);
 	api_context_detach(r);
 }
@@ -446,7 +452,8 @@ static enum MHD_Result answer(struct api_request *r)
 		r->handled = true;
 		set_busy(r->peer, true);
 		result = r->route->handle(r);
-		body_free(r);
+		if (!r->body_in_use)
+			body_free(r);
 		return result;
 	}
 	if (r->streaming)

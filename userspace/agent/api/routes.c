@@ -3,6 +3,12 @@
 
 static const char *const events_query[] = { "since", "follow", NULL };
 
+static const char *const process_events_query[] = { "since", "follow", "beatMs", NULL };
+
+static const char *const raw_query[] = { "since", "follow", NULL };
+
+static const char *const stdin_query[] = { "offset", "close?", NULL };
+
 static const char *const health_query[] = { "ready?", "service", NULL };
 
 static const char *const remove_query[] = { "keep", NULL };
@@ -12,12 +18,19 @@ static const struct api_route routes[] = {
 	{ "GET", "/v1/processes", NULL, false, api_processes_list },
 	{ "GET", "/v1/processes/{id}", NULL, false, api_process_get },
 	{ "DELETE", "/v1/processes/{id}", NULL, false, api_process_kill },
+	{ "GET", "/v1/processes/{id}/events", process_events_query, true, api_process_events },
+	{ "GET", "/v1/processes/{id}/stdout", raw_query, true, api_process_stdout },
+	{ "GET", "/v1/processes/{id}/stderr", raw_query, true, api_process_stderr },
+	{ "POST", "/v1/processes/{id}/stdin", stdin_query, true, api_process_stdin },
+	{ "PUT", "/v1/processes/{id}/stdin", stdin_query, true, api_process_stdin },
+	{ "POST", "/v1/processes/{id}/wait", NULL, true, api_process_wait },
 	{ "POST", "/v1/processes/{id}/signal", NULL, false, api_process_signal },
 	{ "GET", "/v1/contexts", NULL, false, api_contexts_list },
 	{ "POST", "/v1/contexts", NULL, false, api_context_create },
 	{ "GET", "/v1/contexts/{id}", NULL, false, api_context_get },
 	{ "PATCH", "/v1/contexts/{id}", NULL, false, api_context_patch },
 	{ "DELETE", "/v1/contexts/{id}", remove_query, true, api_context_remove },
+	{ "DELETE", "/v1/contexts/{id}/state", NULL, false, api_context_reset },
 	{ "GET", "/v1/services", NULL, false, api_services_list },
 	{ "GET", "/v1/status", NULL, false, api_status_get },
 	{ "GET", "/v1/health", health_query, false, api_health_get },

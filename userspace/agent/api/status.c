@@ -56,8 +56,22 @@ static void write_check(struct jbuf *b, const struct probe_result *result)
 	jbuf_close(b, '}');
 }
 
+/* Of those that take the place of the kernel programs; 0: another one. */
+static unsigned layer_of(const char *name)
+{
+	static const struct {
+		const char *name;
+		unsigned layer;
+	} layers[] = { { "mounts", LAYER_MOUNTS }, { "seccomp", LAYER_SECCOMP }, { "landlock", LAYER_LANDLOCK } };
+
+	for (size_t i = 0; i < ARRAY_LEN(layers); i++)
+		if (strcmp(name, layers[i].name) == 0)
+			return layers[i].layer;
+	return 0;
+}
+
 /*
- * state: "active" (its programs decide), "audit", "inactive" (the kernel could, moat does not),
+ * state: "active" (the lsm layer enforces, another one takes its place), "audit", "inactive" (the kernel could, moat does not),
  * "available" (every probe of the layer is ok), "partial", "missing".
  */
 static const char *layer_state(const struct agent *agent, const char *layer, size_t ok, size_t n)
@@ -68,6 +82,8 @@ static const char *layer_state(const struct agent *agent, const char *layer, siz
 		return enforcing(agent->enforce) ? "active" : "audit";
 	if (strcmp(layer, "lsm") == 0 && ok == n)
 		return "inactive";
+	if (layers_active(execs_layers(agent->execs)) & layer_of(layer))
+		return "active";
 	return ok == n ? "available" : ok ? "partial" : "missing";
 }
 

@@ -101,6 +101,8 @@ struct cgroup *cgroup_by_fd(struct cgroups *cgroups, int fd);
  * write cgroup.kill by other ways: a cgroup that was killed must not return to the pool.
  */
 int cgroup_kill(struct cgroup *cgroup);
+/* A signal to everything in it; what comes in meanwhile may miss it. 0 or -errno. */
+int cgroup_signal(const struct cgroup *cgroup, int signal);
 /* Whether something lives in it now: dead tasks do not count, even where the kernel still does.
  * true also when that cannot be read (fail closed). */
 bool cgroup_populated(struct cgroup *cgroup);

@@ -101,6 +101,7 @@ struct config_context {
 	char *directory; /* NULL: by the namespace, see context.h */
 	char *home;      /* NULL: the same */
 	bool own_tmp;    /* each secure exec has a /tmp of its own */
+	bool no_seccomp; /* no filter of system calls, where the kernel programs do not take its place */
 	bool careless;   /* secure execs do without the careful environment of context.c */
 	uint64_t limits[LIMIT_COUNT]; /* of all its commands together; none by default */
 	unsigned line;

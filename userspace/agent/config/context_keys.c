@@ -16,6 +16,7 @@ static const struct config_choice namespaces[] = {
 	{ NULL, 0 },
 };
 static const struct config_choice pids[] = { { "private", 0 }, { "shared", 1 }, { NULL, 0 } };
+static const struct config_choice filters[] = { { "on", 0 }, { "off", 1 }, { NULL, 0 } };
 static const struct config_choice tmps[] = { { "shared", 0 }, { "private", 1 }, { NULL, 0 } };
 
 static void write_choice(const struct config_choice *choices, int value, struct jbuf *b)
@@ -190,6 +191,21 @@ static void write_tmp(const struct config_context *c, struct jbuf *b)
 	write_choice(tmps, c->own_tmp, b);
 }
 
+static const char *set_seccomp(struct config_context *c, const char *text)
+{
+	int value;
+	const char *why = config_value_choice(text, filters, "must be on or off", &value);
+
+	if (!why)
+		c->no_seccomp = value;
+	return why;
+}
+
+static void write_seccomp(const struct config_context *c, struct jbuf *b)
+{
+	write_choice(filters, c->no_seccomp, b);
+}
+
 static const char *set_careful(struct config_context *c, const char *text)
 {
 	bool careful;
@@ -266,6 +282,7 @@ static const struct config_context_key keys[] = {
 	{ "show", CONFIG_KEY_LIST, CONFIG_KEY_IN_FILE, set_show, write_show },
 	{ "home", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_home, write_home },
 	{ "tmp", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_tmp, write_tmp },
+	{ "seccomp", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_seccomp, write_seccomp },
 	{ "careful", CONFIG_KEY_BOOL, CONFIG_KEY_AT_FIRST, set_careful, write_careful },
 	{ "memory_max", CONFIG_KEY_LIMIT, CONFIG_KEY_AT_FIRST, set_memory_max, write_memory_max },
 	{ "pids_max", CONFIG_KEY_LIMIT, CONFIG_KEY_AT_FIRST, set_pids_max, write_pids_max },

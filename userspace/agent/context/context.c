@@ -5,13 +5,14 @@
 #include <time.h>
 
 #include "agent/config/value.h"
+#include "agent/context/state.h"
 
 #define BUCKETS_MIN 64u
 
 struct contexts {
 	uint64_t last_number;
 	size_t n_named, n; /* n: also those that are gone */
-	size_t env_total;
+	size_t env_total, state_total;
 	uint32_t seed;
 	size_t buckets; /* of both tables, a power of two; grows with n */
 	struct context **by_name, **by_number;
@@ -78,6 +79,7 @@ static void destroy(struct contexts *contexts, struct context *c)
 	list_remove(&c->link);
 	list_remove(&c->idle);
 	context_settings_unref(c->settings, &contexts->env_total);
+	(void)context_state_reset(contexts, c);
 	free(c->name);
 	free(c);
 }
@@ -197,6 +199,11 @@ void contexts_free(struct contexts *contexts)
 size_t *contexts_env_total(struct contexts *contexts)
 {
 	return &contexts->env_total;
+}
+
+size_t *contexts_state_total(struct contexts *contexts)
+{
+	return &contexts->state_total;
 }
 
 struct context *context_find(struct contexts *contexts, const char *name)

@@ -4,7 +4,8 @@
  * runs in it.
  *
  * The environment of a command is built from nothing: base < settings < exec. The base is the table in
- * settings.c; nothing of the agent's own environment gets in. Settings are what configuration and API gave.
+ * settings.c; nothing of the agent's own environment gets in. Settings are what configuration and API gave. Between
+ * settings and exec stands for plain commands the state, what the context's own commands left: see state.h.
  */
 #ifndef MOAT_CONTEXT_H
 #define MOAT_CONTEXT_H
@@ -40,6 +41,8 @@ void context_settings_unref(struct context_settings *settings, size_t *total);
 int context_values_copy(const struct config_context *values, struct config_context *ret);
 void context_values_clear(struct config_context *values);
 
+struct context_state;
+
 struct context {
 	char *name;      /* of a session: CONFIG_SESSION_PREFIX and its id, which is any UTF-8 */
 	char place[40];  /* what its namespaces and cgroups are called: the name, or where it cannot be a file's
@@ -47,6 +50,7 @@ struct context {
 	uint64_t number; /* the label's context: never that of another, nor of an agent before */
 	uint64_t created_unix_ms;
 	struct context_settings *settings;
+	struct context_state *state; /* NULL: there is none */
 	struct namespace *own[2];   /* once it has run something; see namespaces_of() */
 	struct cgroup_group *group; /* where they are limited */
 	char *const *show;          /* hidden paths that it sees: the configuration's. Borrowed */
@@ -83,6 +87,8 @@ void context_unname(struct contexts *contexts, struct context *c);
 void context_free(struct contexts *contexts, struct context *c);
 /* Bytes of all environments, for context_settings_make(). */
 size_t *contexts_env_total(struct contexts *contexts);
+/* The same of all states. */
+size_t *contexts_state_total(struct contexts *contexts);
 
 /* NULL when there is none. Borrowed. */
 struct context *context_find(struct contexts *contexts, const char *name);

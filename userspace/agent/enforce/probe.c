@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/landlock.h>
 #include <linux/magic.h>
+#include <linux/seccomp.h>
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -190,10 +191,38 @@ static bool probe_landlock(struct probe_result *p)
 	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 
 	if (abi < 0)
-		FOUND(p, "not available: %s", strerror(errno));
+		FOUND(p, "not available: %s", errno == EOPNOTSUPP ? "built in, but not in the list of lsm=" : strerror(errno));
+	else if (abi < 2)
+		FOUND(p, "ABI %ld: too old, renames to other directories would be refused", abi);
 	else
-		FOUND(p, "ABI %ld (not used by moat yet)", abi);
-	return abi > 0;
+		FOUND(p, "ABI %ld keeps user code from tracing others%s", abi,
+		      abi < 6 ? ", not from signalling them (Linux 6.12)" : ", from signals to them and from abstract sockets");
+	return abi >= 2;
+}
+
+static bool probe_mounts(struct probe_result *p)
+{
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
+	FD_OWNED int root = detached_mount("tmpfs", NULL, NULL);
+	bool ok = root >= 0 && mount_setattr(root, "", AT_EMPTY_PATH, &attr, sizeof(attr)) == 0;
+
+	if (ok)
+		FOUND(p, "what user code is not to change can be mounted read-only for it");
+	else
+		FOUND(p, "no read-only mounts: %s", strerror(errno));
+	return ok;
+}
+
+static bool probe_seccomp(struct probe_result *p)
+{
+	uint32_t action = SECCOMP_RET_ERRNO;
+	bool ok = syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
+
+	if (ok)
+		FOUND(p, "system calls can be filtered");
+	else
+		FOUND(p, "system calls cannot be filtered: %s", strerror(errno));
+	return ok;
 }
 
 static bool probe_no_new_privs(struct probe_result *p)
@@ -229,6 +258,8 @@ static const struct {
 	{ "cgroup-limits", "cgroup", NOT_NEEDED, false, probe_limits },
 	{ "cgroup-ports", "cgroup", NOT_NEEDED, false, probe_port_programs },
 	{ "oom-order", "cgroup", NOT_NEEDED, false, probe_oom_order },
+	{ "read-only", "mounts", NOT_NEEDED, false, probe_mounts },
+	{ "seccomp", "seccomp", NOT_NEEDED, false, probe_seccomp },
 	{ "landlock", "landlock", NOT_NEEDED, false, probe_landlock },
 };
 

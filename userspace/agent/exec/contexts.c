@@ -20,11 +20,16 @@ static int give_group(struct execs *execs, struct context *c, struct failure *f)
 				execs->config->enforce == ENFORCE_BEST_EFFORT, &c->group, f);
 }
 
-/* Where the kernel refuses nothing, covers are all there is. */
+/* Where the kernel programs refuse nothing: what no other layer keeps from the context. */
 static void warn_of_covers(const struct context *c)
 {
-	if (c->settings->values.capabilities & 1ull << CAP_SYS_ADMIN)
-		log_warning("context %s can see what is hidden: it has CAP_SYS_ADMIN, and the kernel enforces nothing",
+	const struct config_context *values = &c->settings->values;
+
+	if (values->capabilities & 1ull << CAP_SYS_ADMIN)
+		log_warning("context %s can see what is hidden, change what is protected%s: it has CAP_SYS_ADMIN, and the kernel enforces nothing",
+			    c->name, values->shared_pid ? ", and read what services and other contexts keep in memory" : "");
+	else if (values->capabilities & 1ull << CAP_PERFMON)
+		log_warning("context %s does without CAP_PERFMON, by which it would read what others keep in memory",
 			    c->name);
 }
 
@@ -137,6 +142,11 @@ int execs_context_add(struct execs *execs, const char *name, const struct config
 	if (r == 0 && !enforce_active(execs->enforce))
 		warn_of_covers(*ret);
 	return r;
+}
+
+const struct layers *execs_layers(const struct execs *execs)
+{
+	return namespaces_layers(execs->namespaces);
 }
 
 struct contexts *execs_contexts(struct execs *execs)
@@ -254,6 +264,11 @@ int execs_context_change(struct execs *execs, struct context *c, const struct co
 	if (c->n_active == 0)
 		session_idle(execs, c); /* it is of use to somebody */
 	return 0;
+}
+
+bool execs_context_reset(struct execs *execs, struct context *c)
+{
+	return context_state_reset(execs->contexts, c);
 }
 
 /* --- The end ------------------------------------------------------------------------------- */

@@ -28,7 +28,9 @@ static void release(struct exec *x)
 {
 	loop_timer_cancel(x->execs->loop, &x->timer);
 	loop_timer_cancel(x->execs->loop, &x->again);
+	exec_input_close(x);
 	exec_output_close(x);
+	exec_string_close(x);
 	wipe_env(x);
 	free_ptr(&x->cwd);
 	if (x->cgroup) {
@@ -36,11 +38,6 @@ static void release(struct exec *x)
 		cgroup_put(x->cgroup);
 	}
 	x->cgroup = NULL;
-}
-
-static size_t kept(const struct exec *x)
-{
-	return x->out[0].kept + x->out[1].kept;
 }
 
 /* Nothing of it is to run, or runs, any more. */
@@ -57,65 +54,55 @@ void exec_free(struct exec *x)
 	struct execs *execs = x->execs;
 	struct exec **link = &execs->buckets[x->number % EXEC_BUCKETS];
 
-	release(x);
+	if (!x->forgotten) {
+		release(x);
+		exec_claim_leave(x, exec_exit_code(x));
+	}
+	x->forgotten = true;
 	while (*link && *link != x)
 		link = &(*link)->next;
 	if (*link)
 		*link = x->next;
 	if (x->active)
 		leave(x);
-	if (!list_empty(&x->ended_link)) {
-		execs->n_ended--;
-		execs->kept_ended -= kept(x);
-	}
 	list_remove(&x->link);
-	list_remove(&x->ended_link);
+	exec_ended_remove(x);
+	list_remove(&x->observers);
+	if (x->pins)
+		return; /* somebody still reads it */
 	exec_forget_context(x);
 	for (int i = 0; i < 2; i++)
-		exec_block_unref(take_ptr(x->out[i].block));
+		capture_free(&x->out[i].kept);
+	records_free(&x->records);
 	free_wiped(x->argv, x->argv_size);
+	exec_string_free(x);
 	free(x);
 }
 
 /* --- The end ------------------------------------------------------------------------------- */
 
-/* The newest ended execs stay; also less, when their output is much. */
-static void evict(struct execs *execs)
+/* To those who wait for no more than that. */
+static void tell_ended(struct exec *x, bool tree)
 {
-	if (execs->walking)
-		return;
-	while (execs->n_ended > EXEC_ENDED_MAX ||
-	       (execs->n_ended > 1 && (execs->kept_ended > EXECS_OUTPUT_ENDED_MAX ||
-				       execs->kept_ended > held_max() / 4)))
-		exec_free(list_entry(execs->ended.next, struct exec, ended_link));
-}
+	list_for_each_safe(pos, &x->observers) {
+		struct exec_observer *o = list_entry(pos, struct exec_observer, link);
 
-void execs_make_room(struct execs *execs, size_t n, const struct exec *x)
-{
-	if (execs->walking)
-		return;
-	list_for_each_safe(pos, &execs->ended) {
-		struct exec *old = list_entry(pos, struct exec, ended_link);
-
-		if (n <= held_max() && held_used() <= held_max() - n && !held_scarce())
-			return;
-		if (old != x)
-			exec_free(old);
+		if (o->of_tree && !tree)
+			continue;
+		list_remove(&o->link);
+		if (o->on_ended)
+			o->on_ended(o, x);
 	}
 }
 
 /* No process of it is left: only the result stays. May free older ones, not x. */
 static void reclaim(struct exec *x)
 {
-	struct execs *execs = x->execs;
-
-	x->background = false;
+	x->background = x->left = false;
+	tell_ended(x, true);
 	release(x);
 	leave(x);
-	execs->n_ended++;
-	execs->kept_ended += kept(x);
-	list_append(&execs->ended, &x->ended_link);
-	evict(execs);
+	exec_ended_add(x);
 }
 
 /* Also of a command that did without what was killed. */
@@ -158,28 +145,25 @@ static bool watch_background(struct exec *x)
 /* The result is complete. */
 static void conclude(struct exec *x)
 {
-	struct exec_observer *o = x->observer;
-
 	x->oom_killed = count_oom_kills(x);
 	x->state = EXEC_ENDED;
 	x->ended_ns = now_ns();
 	counters(x)[EXECS_RUNNING]--;
 	counters(x)[result_of(x)]++;
 	x->background = x->left;
-	x->observer = NULL;
+	x->held = NULL;
 	/* First the answer, then the housekeeping. */
-	if (o && o->on_ended)
-		o->on_ended(o, x);
+	tell_ended(x, false);
 	if (!x->left || !watch_background(x))
 		reclaim(x);
 }
 
 /* A piece of what the pipes owe, and when that was the last, what comes then. */
-static void drain(struct exec *x)
+void exec_drain(struct exec *x)
 {
 	x->draining = !exec_output_drain(x);
 	/* While its stream is not read it waits, as the command did; unless it was killed. */
-	if (x->draining && ((x->paused && !x->killed) ||
+	if (x->draining && (((x->out[0].stalled || x->out[1].stalled) && !x->killed) ||
 			    loop_timer_set(x->execs->loop, &x->again, 0, exec_on_again) == 0))
 		return;
 	x->draining = false;
@@ -191,7 +175,7 @@ static void drain(struct exec *x)
 
 void exec_on_again(struct loop_timer *timer)
 {
-	drain(container_of(timer, struct exec, again));
+	exec_drain(container_of(timer, struct exec, again));
 }
 
 static void on_background_gone(struct cgroup *cgroup, void *data)
@@ -201,17 +185,17 @@ static void on_background_gone(struct cgroup *cgroup, void *data)
 	(void)cgroup;
 	loop_timer_cancel(x->execs->loop, &x->timer);
 	exec_output_owed(x);
-	drain(x);
+	exec_drain(x);
 }
 
 /* Nothing is waited for any more but the output. left: processes of the tree still run, in the
  * background. */
-static void finish(struct exec *x, bool left)
+void exec_finish(struct exec *x, bool left)
 {
 	loop_timer_cancel(x->execs->loop, &x->timer);
 	x->left = left;
 	exec_output_owed(x);
-	drain(x);
+	exec_drain(x);
 }
 
 static void on_tree_gone(struct cgroup *cgroup, void *data)
@@ -220,7 +204,7 @@ static void on_tree_gone(struct cgroup *cgroup, void *data)
 
 	(void)cgroup;
 	if (x->exited)
-		finish(x, false);
+		exec_finish(x, false);
 }
 
 static void finish_killed(struct exec *x);
@@ -231,12 +215,13 @@ static void command_ended(struct exec *x)
 	bool left = cgroup_populated(x->cgroup);
 
 	x->exited = true;
+	exec_string_ended(x);
 	if (!left) {
-		finish(x, false);
+		exec_finish(x, false);
 	} else if (x->killed || namespace_kind(x->ns) == CONTEXT_SECURE) {
 		finish_killed(x);
 	} else {
-		finish(x, true);
+		exec_finish(x, true);
 	}
 }
 
@@ -251,95 +236,33 @@ static void finish_killed(struct exec *x)
 		r = loop_timer_set(x->execs->loop, &x->timer, EXEC_KILL_GRACE_NS, exec_on_timer);
 	if (r < 0) {
 		log_error("exec %s: its processes cannot be killed: %s", x->id, strerror(-r));
-		finish(x, true);
+		exec_finish(x, true);
 	}
-}
-
-static void start_timed_out(struct exec *x);
-
-/* --- Time limit and kill ------------------------------------------------------------------- */
-
-static int kill_tree(struct exec *x)
-{
-	int r;
-
-	x->killed = true;
-	if (!x->cgroup)
-		return 0; /* it waits for its turn; exec_on_spawned() does it */
-	r = cgroup_kill(x->cgroup);
-	if (r == 0 && x->state != EXEC_ENDED)
-		r = loop_timer_set(x->execs->loop, &x->timer, EXEC_KILL_GRACE_NS, exec_on_timer);
-	/* It waited for who reads its stream; should this fail, the grace period ends that. */
-	if (x->draining)
-		(void)loop_timer_set(x->execs->loop, &x->again, 0, exec_on_again);
-	return r;
-}
-
-static void give_up(struct exec *x)
-{
-	log_warning("exec %s: not gone after being killed", x->id);
-	if (!x->exited)
-		x->status = SIGKILL;
-	x->exited = true;
-	(void)cgroup_watch_empty(x->cgroup, NULL, NULL);
-	finish(x, cgroup_populated(x->cgroup));
-}
-
-/*
- * The time limit; or, once killed, the end of patience: a tracer that does not wait for its dead
- * tracee keeps moat-init from reaping it, and an uninterruptible sleep keeps it from dying.
- */
-void exec_on_timer(struct loop_timer *timer)
-{
-	struct exec *x = container_of(timer, struct exec, timer);
-
-	if (x->state == EXEC_STARTING) {
-		start_timed_out(x);
-		return;
-	}
-	if (!x->killed) {
-		/* Of what is in the background by now, the result was another one. */
-		x->timed_out = x->state != EXEC_ENDED;
-		(void)kill_tree(x);
-		return;
-	}
-	if (x->draining)
-		drain(x);
-	else if (x->state == EXEC_RUNNING)
-		give_up(x);
-}
-
-int exec_kill(struct exec *x)
-{
-	return x->state == EXEC_ENDED && !x->cgroup ? -ESRCH : kill_tree(x);
-}
-
-int exec_signal(struct exec *x, int signal)
-{
-	if (x->state != EXEC_RUNNING || x->exited)
-		return -ESRCH;
-	return namespace_signal(x->ns, x->number, signal, true);
-}
-
-void exec_unobserve(struct exec *x)
-{
-	x->observer = NULL;
-	exec_pause(x, false); /* nobody would resume it */
 }
 
 /* --- What moat-init says ------------------------------------------------------------------- */
 
 static void not_started(struct exec *x, const struct refusal *error)
 {
-	struct exec_observer *o = x->observer;
+	struct list observers = LIST_INIT(observers);
 
-	x->observer = NULL;
 	counters(x)[EXECS_RUNNING]--;
 	counters(x)[EXECS_FAILED]++;
-	/* Out of every list before the observer hears of it: it may start another one. */
+	/* Out of every list before the observers hear of it: they may start another one. */
+	while (!list_empty(&x->observers)) {
+		struct list *first = x->observers.next;
+
+		list_remove(first);
+		list_append(&observers, first);
+	}
 	exec_free(x);
-	if (o && o->on_failed)
-		o->on_failed(o, error);
+	list_for_each_safe(pos, &observers) {
+		struct exec_observer *o = list_entry(pos, struct exec_observer, link);
+
+		list_remove(&o->link);
+		if (o->on_failed)
+			o->on_failed(o, error);
+	}
 }
 
 static void spawn_failed(struct exec *x, int err, enum init_step step)
@@ -359,7 +282,7 @@ static void cancel_start(struct exec *x, const struct refusal *error)
 	not_started(x, error);
 }
 
-static void start_timed_out(struct exec *x)
+void exec_start_timed_out(struct exec *x)
 {
 	struct refusal error;
 
@@ -385,9 +308,9 @@ void exec_stop(struct exec *x)
 void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step, pid_t pid)
 {
 	struct exec *x = container_of(spawn, struct exec, spawn);
-	struct exec_observer *o = x->observer;
 
 	wipe_env(x);
+	exec_string_started(x);
 	if (err) {
 		spawn_failed(x, err, step);
 		return;
@@ -398,11 +321,16 @@ void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step
 	x->timed_out |= spawn->late;
 	x->killed |= spawn->late;
 	exec_output_started(x);
+	exec_input_started(x);
 	exec_output_spare(x->execs);
 	if (x->killed)
-		(void)kill_tree(x);
-	if (o && o->on_started)
-		o->on_started(o, x);
+		(void)exec_kill_tree(x);
+	list_for_each_safe(pos, &x->observers) {
+		struct exec_observer *o = list_entry(pos, struct exec_observer, link);
+
+		if (o->on_started)
+			o->on_started(o, x);
+	}
 }
 
 /* Everything that ran in it is dead, or (shared PID namespace) has lost its parent. */
@@ -419,7 +347,7 @@ static void on_namespace_lost(struct execs *execs, struct namespace *ns)
 		command_ended(x);
 	}
 	execs->walking = false;
-	evict(execs);
+	execs_evict(execs);
 }
 
 void exec_on_exit(struct namespace *ns, const struct init_reply *reply, void *data)
@@ -461,10 +389,13 @@ int execs_open(const struct config *config, struct enforce *enforce, struct cgro
 	for (int i = 0; i < 2; i++)
 		execs->spare[i][0] = execs->spare[i][1] = -EBADF;
 	list_init(&execs->all);
-	list_init(&execs->ended);
+	list_init(&execs->ended[0]);
+	list_init(&execs->ended[1]);
 	list_init(&execs->idle_sessions);
 	exec_open_runner(execs);
 	r = exec_ids_open(execs);
+	if (r == 0)
+		r = exec_claims_open(execs);
 	if (r == 0)
 		r = contexts_open(config, execs->first_number, &execs->contexts);
 	if (r < 0)
@@ -526,6 +457,7 @@ void execs_close(struct execs *execs)
 	namespaces_free(execs->namespaces);
 	loop_timer_cancel(execs->loop, &execs->session_timer);
 	contexts_free(execs->contexts);
+	exec_claims_close(execs);
 	for (int i = 0; i < 2; i++) {
 		close_fd(&execs->spare[i][0]);
 		close_fd(&execs->spare[i][1]);

@@ -8,22 +8,30 @@
  * An exec ends when its command ends, although a background child may keep its output open: what
  * is in the pipes by then belongs to the result. Such a child goes on (namespace user) with its
  * output still captured, or is killed (secure). Ended execs stay listed, the newest
- * EXEC_ENDED_MAX of them.
+ * EXEC_ENDED_MAX of them, and of those with an id of the client's EXEC_ENDED_CLAIMED_MAX.
  */
 #ifndef MOAT_EXEC_H
 #define MOAT_EXEC_H
 
 #include <sys/types.h>
 
-#include "agent/context/context.h"
+#include "agent/context/state.h"
 #include "base/histogram.h"
 #include "agent/namespace/namespace.h"
+#include "agent/process/capture.h"
 #include "base/refusal.h"
 
 #define EXEC_RUNNING_MAX 4096u
 #define EXEC_ENDED_MAX 256u
-#define EXEC_OUTPUT_DEFAULT (1024u * 1024) /* kept per stream, the first bytes */
+#define EXEC_COMMAND_SHOWN 4100u           /* bytes of a command string that are kept */
+#define EXEC_ENDED_CLAIMED_MAX 4096u    /* of those whose id a client chose */
+#define EXEC_OUTPUT_DEFAULT CAPTURE_MAX /* kept per stream, the first and the last bytes */
+#define EXEC_ID_MAX 64u
+#define EXEC_CLAIMS_MAX 65536u
+#define EXEC_CLAIM_NS                                                                              \
+	(3600 * NSEC_PER_SEC) /* how long an id is taken after its result is forgotten */
 #define EXEC_SESSION_MAX 128u /* bytes of the id of a session */
+#define EXEC_KILL_AFTER_MS 5000u
 #define EXEC_TIMEOUT_MAX_MS (7ull * 24 * 3600 * 1000)
 
 struct execs;
@@ -47,40 +55,37 @@ struct exec_request {
 	const char *cwd;      /* NULL: the context's directory */
 	const void *stdin_data; /* NULL: /dev/null */
 	size_t stdin_len;
+	bool stdin_open;      /* stdin is written with exec_write_input(); not with stdin_data */
 	uint64_t timeout_ms;  /* 0: none */
+	int kill_signal;      /* what all of it is sent at the end of that time; 0: SIGKILL at once */
+	uint64_t kill_after_ms; /* so much later it is killed */
+	const char *id;       /* chosen by the client; NULL: none */
+	const void *body;     /* with id: what it came with, so that a retry is known as one */
+	size_t body_len;
 };
 
 enum exec_state { EXEC_STARTING, EXEC_RUNNING, EXEC_ENDED };
 enum exec_stream { EXEC_STDOUT, EXEC_STDERR };
 
-/* Captured output in memory, shared by its exec and the answers that still send it: what is in it
- * does not change, more may be added behind. Counted by held_take() as long as it is there. */
-struct exec_block {
-	unsigned refs;
-	size_t size, used;
-	char data[];
-};
-
-struct exec_block *exec_block_ref(struct exec_block *block); /* NULL is permitted */
-void exec_block_unref(struct exec_block *block);
-
 /* Bounded capture of one stream. */
 struct exec_output {
-	const char *data; /* the first `kept` bytes */
-	struct exec_block *block; /* where they are; NULL: nothing */
-	size_t kept;
+	const char *data; /* `kept` bytes: of the beginning `head`, the others of the end */
+	struct capture_block *block; /* where they are; NULL: nothing */
+	size_t kept, head;
 	uint64_t total;   /* bytes written by the command so far */
 };
 
 /* What can be asked of an exec at any time; pointers are valid until the next loop iteration. */
 struct exec_info {
-	const char *id;        /* "x1-k3f9qa", "x2-k3f9qa", …: never given again */
+	const char *id; /* "x1-k3f9qa", "x2-k3f9qa", …: never given again; or the client's */
 	uint64_t number;       /* the label's exec */
 	enum exec_state state;
 	const char *context, *ns;
 	bool created;          /* it made its context */
 	char *const *argv;     /* of a command string: moat-run's own */
-	const char *command;   /* the string as it was sent; NULL: it was an argv */
+	const char *
+		command; /* the first EXEC_COMMAND_SHOWN bytes of the string as it was sent; NULL: it was an argv */
+	enum context_state_fate state_fate; /* ENDED: of what the string changed */
 	bool own_env;          /* its request had an env: what its arguments hold may be secret */
 	pid_t pid;             /* in its namespace; 0 while starting */
 	bool background;       /* ENDED, but children of it still run */
@@ -94,21 +99,33 @@ struct exec_info {
 	struct exec_output output[2]; /* by enum exec_stream */
 };
 
+/* How far somebody has read the output of an exec: bytes of both streams together, and of each where that is known. */
+struct exec_reader {
+	uint64_t at, offset[2];
+	bool known;
+};
+
 /*
  * Watches one exec; embedded in what the API keeps per request. Any callback may be NULL; all run
  * from the loop, in the order started, output…, ended. After on_failed or on_ended nothing follows.
  */
 struct exec_observer {
+	struct list link; /* internal */
+	bool of_tree;     /* on_ended comes when nothing that it has started runs any more */
+	/* Nothing that lies behind it is lost: the command waits, when its reader does. NULL: it does not. Of the observer
+	 * that exec_start() was given only. */
+	struct exec_reader *held;
 	void (*on_started)(struct exec_observer *o, struct exec *exec);
 	void (*on_failed)(struct exec_observer *o, const struct refusal *error);
-	/* Bytes just read from the command; also given to the capture. */
-	void (*on_output)(struct exec_observer *o, struct exec *exec, enum exec_stream stream,
-			  const void *data, size_t n);
+	/* There is more for exec_read(). */
+	void (*on_output)(struct exec_observer *o, struct exec *exec);
 	void (*on_ended)(struct exec_observer *o, struct exec *exec);
 };
 
 int execs_open(const struct config *config, struct enforce *enforce, struct cgroups *cgroups,
 	       struct loop *loop, struct execs **ret, struct failure *f);
+/* What is applied to commands beside the kernel programs. Borrowed. */
+const struct layers *execs_layers(const struct execs *execs);
 /* At most so many commands at a time (and EXEC_RUNNING_MAX), and so many contexts with namespaces of
  * their own. */
 void execs_limit(struct execs *execs, unsigned running, unsigned contexts);
@@ -122,18 +139,87 @@ void execs_close(struct execs *execs);
  */
 int exec_start(struct execs *execs, const struct exec_request *request,
 	       struct exec_observer *observer, struct exec **ret_exec, struct refusal *error);
+/* One more who watches; of an exec that has not ended, or with of_tree left something running. */
+void exec_observe(struct exec *exec, struct exec_observer *o);
 /* Stops observing (the client went away); the exec goes on. */
-void exec_unobserve(struct exec *exec);
-/* Backpressure for a streaming client: stops or resumes reading the command's output. */
-void exec_pause(struct exec *exec, bool paused);
+void exec_unobserve(struct exec *exec, struct exec_observer *o);
+/* The command waits for its reader no more. */
+void exec_unhold(struct exec *exec);
+/* As long as somebody reads, it can be read, also when it is forgotten. */
+void exec_pin(struct exec *exec);
+void exec_unpin(struct exec *exec);
+
+enum exec_read {
+	EXEC_READ_NOTHING, /* there is no more now */
+	EXEC_READ_LOST,    /* bytes are gone, see ret->lost; then what follows them */
+	EXEC_READ_BYTES,
+};
+
+struct exec_piece {
+	enum exec_stream stream;
+	uint64_t at;
+	uint32_t ms; /* since the start, when it began to come */
+	size_t n;
+	bool over;           /* what comes next, if anything, is not of this stream */
+	uint64_t lost;       /* EXEC_READ_LOST */
+	uint64_t lost_of[2]; /* by stream, where known is true */
+	bool known;
+};
+
+/*
+ * Copies what comes next to buf, at most max bytes, which are of one stream; the reader is where it was until
+ * exec_reader_take() says how many were used. Any `at` can be begun from, with offset 0 and known = (at == 0).
+ */
+enum exec_read exec_read(struct exec *exec, struct exec_reader *r, char *buf, size_t max,
+			 struct exec_piece *ret);
+void exec_reader_take(struct exec *exec, struct exec_reader *r, const struct exec_piece *piece,
+		      size_t n);
+/* Copies what lies at *offset of one stream; where that is lost, *offset is moved to what follows. Returns how much. */
+size_t exec_read_stream(const struct exec *exec, enum exec_stream stream, uint64_t *offset, char *buf, size_t max);
+/* Bytes of both streams so far. */
+uint64_t exec_written(const struct exec *exec);
+
+/*
+ * Whether a request was sent before, by its id: *ret is then its exec, or NULL when it was not. -EINVAL with *e: the id is
+ * another request's, or the result is gone (e->exit_code).
+ */
+int execs_recall(struct execs *execs, const struct exec_request *request, struct exec **ret,
+		 struct refusal *e);
+bool exec_id_valid(const char *id);
+/* So many ids may be taken; EXEC_CLAIMS_MAX at first. */
+void execs_limit_claims(struct execs *execs, size_t max);
+/* Of this agent, from its start to its end. */
+const char *execs_instance(const struct execs *execs);
 
 struct exec *exec_find(struct execs *execs, const char *id);
 void exec_get_info(struct exec *exec, struct exec_info *ret_info);
+/* Its output as well: what exec_get_info() says of it is only how much there is. */
+void exec_get_output(struct exec *exec, struct exec_info *ret_info);
 /* Newest last: execs that run, have background children, or ended lately. */
 void execs_for_each(struct execs *execs, void (*fn)(struct exec *exec, void *data), void *data);
 
-/* A signal to the command's process group. -ESRCH when it has ended. */
-int exec_signal(struct exec *exec, int signal);
+/* Bytes for standard input, embedded in what they come from; they must stay where they are until on_done. */
+struct exec_write {
+	struct list link; /* internal, as is placed */
+	bool placed;
+	const char *data;
+	size_t n, done;      /* done: written or left out, being there already */
+	uint64_t offset;     /* with has_offset: bytes of stdin before them. In on_done: of all so far */
+	bool has_offset;
+	bool close;          /* the end of stdin comes behind them */
+	/* 0; -ERANGE: bytes before them are missing; -EPIPE: nobody reads it (any more). May come before
+	 * exec_write_input() returns. */
+	void (*on_done)(struct exec_write *w, int err);
+};
+
+/* 0; -EPIPE: it is not open, or not any more; -EOPNOTSUPP: a terminal's cannot be closed. Then on_done is not called. */
+int exec_write_input(struct exec *exec, struct exec_write *w);
+/* What is written of it stays written; on_done is not called. */
+void exec_cancel_input(struct exec *exec, struct exec_write *w);
+
+enum exec_target { EXEC_GROUP, EXEC_MAIN, EXEC_TREE };
+/* A signal to the command, to its process group, or to all that it has started. -ESRCH when that has ended. */
+int exec_signal(struct exec *exec, int signal, enum exec_target to);
 /* SIGKILL to the whole tree, background children included. -ESRCH when nothing is left. */
 int exec_kill(struct exec *exec);
 
@@ -153,6 +239,9 @@ int execs_context_add(struct execs *execs, const char *name, const struct config
 		      struct context **ret, struct refusal *e);
 int execs_context_change(struct execs *execs, struct context *c, const struct config_context *values,
 			 struct refusal *e);
+
+/* Forgets what the commands of a context left of their directory and variables; whether there was anything. */
+bool execs_context_reset(struct execs *execs, struct context *c);
 
 /* Whether it is one: UTF-8 without control characters, at most EXEC_SESSION_MAX bytes. */
 bool exec_session_id_valid(const char *id);

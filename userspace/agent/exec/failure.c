@@ -59,6 +59,10 @@ void exec_describe_failure(struct refusal *e, const struct exec *x, int err, enu
 	else if (step == INIT_STEP_EXEC)
 		refuse(e, MOAT_E_COMMAND_NOT_EXECUTABLE, "%.128s: %s", x->argv[0],
 			      strerror(err));
+	else if (step == INIT_STEP_DIRECTORY && x->in_state)
+		refuse(e, MOAT_E_BAD_DIRECTORY,
+		       "%.128s, where an earlier command of the context went: %s; give cwd, or reset its state",
+		       x->cwd, strerror(err));
 	else if (step == INIT_STEP_DIRECTORY)
 		refuse(e, MOAT_E_BAD_DIRECTORY, "%.128s: %s", x->cwd, strerror(err));
 	else if (step == INIT_STEP_REQUEST)

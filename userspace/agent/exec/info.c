@@ -17,12 +17,16 @@
 int exec_ids_open(struct execs *execs)
 {
 	static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz"; /* 32, none like another */
-	unsigned char bytes[6];
+	unsigned char bytes[6], random[20];
 
 	if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
 		return errno ? -errno : -EIO;
 	for (size_t i = 0; i < sizeof(bytes); i++)
 		execs->life[i] = digits[bytes[i] % (sizeof(digits) - 1)];
+	if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random))
+		return errno ? -errno : -EIO;
+	for (size_t i = 0; i < sizeof(random); i++)
+		execs->instance[i] = digits[random[i] % (sizeof(digits) - 1)];
 	execs->first_number = clock_ns(CLOCK_BOOTTIME) / 1000; /* microseconds */
 	execs->last_number = execs->first_number;
 	return 0;
@@ -44,11 +48,18 @@ const char *execs_name(struct execs *execs, uint64_t number)
 	return id;
 }
 
+const char *execs_instance(const struct execs *execs)
+{
+	return execs->instance;
+}
+
 struct exec *exec_find(struct execs *execs, const char *id)
 {
 	uint64_t number;
 	char *end;
 
+	if (exec_id_valid(id))
+		return exec_claimed(execs, id);
 	if (id[0] != 'x' || id[1] < '1' || id[1] > '9')
 		return NULL;
 	number = strtoull(id + 1, &end, 10) + execs->first_number;
@@ -58,6 +69,11 @@ struct exec *exec_find(struct execs *execs, const char *id)
 		if (x->number == number)
 			return x;
 	return NULL;
+}
+
+int exec_exit_code(const struct exec *x)
+{
+	return WIFSIGNALED(x->status) ? 128 + WTERMSIG(x->status) : WEXITSTATUS(x->status);
 }
 
 void exec_get_info(struct exec *x, struct exec_info *ret)
@@ -73,7 +89,8 @@ void exec_get_info(struct exec *x, struct exec_info *ret)
 		.ns = namespace_name(x->ns),
 		.created = x->created,
 		.argv = x->argv,
-		.command = x->is_string ? x->argv[1] : NULL,
+		.command = x->is_string ? x->string.shown : NULL,
+		.state_fate = x->string.fate,
 		.own_env = x->own_env,
 		.pid = x->pid,
 		.background = x->background,
@@ -88,13 +105,27 @@ void exec_get_info(struct exec *x, struct exec_info *ret)
 		.system_usec = x->system_usec,
 		.max_rss_kib = x->max_rss_kib,
 	};
-	for (int i = 0; i < 2; i++)
-		ret->output[i] = (struct exec_output){
-			.data = x->out[i].block ? x->out[i].block->data : NULL,
-			.block = x->out[i].block,
-			.kept = x->out[i].kept,
-			.total = x->out[i].total,
-		};
+	for (int i = 0; i < 2; i++) {
+		struct capture *c = &x->out[i].kept;
+		struct exec_output *out = &ret->output[i];
+
+		out->total = c->total;
+		out->kept = out->head = capture_kept(c);
+		out->block = c->block;
+		out->data = c->block ? c->block->data : NULL;
+	}
+}
+
+void exec_get_output(struct exec *x, struct exec_info *ret)
+{
+	for (int i = 0; i < 2; i++) {
+		struct capture *c = &x->out[i].kept;
+		struct exec_output *out = &ret->output[i];
+
+		out->kept = capture_linear(c, &out->head, exec_take_memory, x);
+		out->block = c->block;
+		out->data = c->block ? c->block->data : NULL;
+	}
 }
 
 void execs_for_each(struct execs *execs, void (*fn)(struct exec *exec, void *data), void *data)

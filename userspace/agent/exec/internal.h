@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of the exec module share: start.c (requests), exec.c (life cycle),
- * failure.c (why not), contexts.c (how they come and go), output.c (pipes and capture), info.c (what can be asked). */
+ * failure.c (why not), string.c (command strings), contexts.c (how they come and go), output.c (pipes),
+ * read.c (what is kept of them, and who reads it), input.c (stdin), kill.c (time limits and signals),
+ * ended.c (results that are kept), claim.c (ids of clients), info.c (what can be asked). */
 #ifndef MOAT_EXEC_INTERNAL_H
 #define MOAT_EXEC_INTERNAL_H
 
-#include "agent/context/context.h"
+#include "agent/context/state.h"
 #include "agent/exec/exec.h"
+#include "agent/process/records.h"
 #include "base/list.h"
 
 #define EXEC_BUCKETS 1024u
-#define EXEC_ID_SIZE 32
+#define EXEC_ID_SIZE (EXEC_ID_MAX + 1)
 #define EXEC_CHUNK 65536u
 /* Captured output of ended execs, or a quarter of held_max() where that is less. */
 #define EXECS_OUTPUT_ENDED_MAX (16u * 1024 * 1024)
@@ -32,15 +35,18 @@ struct execs {
 	int spare[2][2]; /* pipes for the next command: our end, its end; -EBADF: none */
 
 	struct list all;   /* in the order started */
-	struct list ended; /* reclaimed, in the order ended */
+	struct list ended[2]; /* reclaimed, in the order ended; [1]: with an id of the client's */
 	size_t n_active;   /* in all, but not in ended */
 	unsigned running_max;
-	size_t n_ended;
+	size_t n_ended[2];
+	uint64_t last_ended;
 	size_t kept_ended; /* bytes of captured output */
 	struct exec *buckets[EXEC_BUCKETS];
 	uint64_t first_number; /* of this agent; ids count from it */
 	uint64_t last_number;
 	char life[8];          /* of this agent, in every id */
+	char instance[24];     /* the same, so that no two are alike */
+	struct exec_claims *claims;
 	struct execs_stats stats;
 	char chunk[EXEC_CHUNK];
 };
@@ -49,12 +55,23 @@ struct exec_pipe {
 	struct loop_source source;
 	int fd;        /* our end, non-blocking; -EBADF when closed */
 	int child_end; /* until spawned */
-	struct exec_block *block;
-	size_t kept;
-	bool full; /* nothing more is kept */
+	struct capture kept;
 	size_t owed; /* it held when the command ended, and is not taken yet */
-	uint64_t total;
+	bool stalled; /* not listened to, until its reader has made room */
 };
+
+/* Of a command string. */
+struct exec_string {
+	char *shown;   /* its beginning, for listings */
+	char *text;    /* until it executes; counted as held */
+	char *entries; /* what goes with it, see run/protocol.h */
+	size_t len, entries_len;
+	bool wants_state;      /* what it changes is the context's */
+	int file, end, socket; /* for moat-run both; ours */
+	enum context_state_fate fate;
+};
+
+struct exec_claim;
 
 struct exec {
 	struct list link, ended_link;
@@ -63,22 +80,39 @@ struct exec {
 	struct execs *execs;
 	struct context *context;
 	struct namespace *ns;
-	struct exec_observer *observer;
+	struct list observers;
+	struct exec_reader *held; /* of the observer that the command waits for; NULL: for none */
+	unsigned pins;
+	bool forgotten;           /* freed when it is pinned no more */
+	struct exec_claim *claim; /* of an id that the client chose */
+	struct records records;
 	struct cgroup *cgroup;
 	struct loop_timer timer; /* the time limit; once killed, the grace period */
 	struct loop_timer again; /* more of what the pipes held at the end */
+	int kill_signal;         /* what its time limit begins with; 0: SIGKILL */
+	uint64_t kill_after_ns;  /* of that */
+	bool asked;              /* it was sent */
 	uint64_t deadline_ns;    /* of the command and all it has started; 0: none */
 	uint64_t number;
 	char id[EXEC_ID_SIZE];
 
 	struct namespace_spawn spawn; /* valid while STARTING */
 	char *cwd;
+	bool in_state; /* cwd is where an earlier command of the context went */
 	char **env;
 	size_t env_size;
 	char **argv;
 	size_t argv_size;
-	bool is_string; /* argv[1] is the command string */
+	bool is_string;
+	struct exec_string string;
 	int stdin_fd; /* -EBADF: /dev/null */
+	bool is_terminal;
+	struct {
+		int fd; /* our end, non-blocking; -EBADF: closed, or there is none */
+		struct loop_source source;
+		struct list writes;
+		uint64_t written;
+	} input;
 	struct exec_pipe out[2];
 
 	enum exec_state state;
@@ -88,8 +122,10 @@ struct exec {
 	bool active;     /* counted in execs->n_active */
 	bool draining;   /* the pipes still owe what they held when it ended */
 	bool left;       /* exited, and processes of the tree ran on */
-	bool paused, timed_out;
+	bool timed_out;
 	bool own_env; /* the request had one */
+	bool of_client; /* its id */
+	uint64_t nth_ended;
 	bool created; /* its context was made for it */
 	int status, oom_killed;
 	uint64_t oom_files; /* what files in memory took of its context when it was short of it */
@@ -108,6 +144,19 @@ int exec_describe_errno(struct refusal *e, int err);
 /* Of what moat-init, or the namespace, says. err: positive. */
 void exec_describe_failure(struct refusal *e, const struct exec *x, int err, enum init_step step);
 
+/* string.c */
+void exec_string_init(struct exec *x);
+/* Takes what is needed of it along; directory: where it starts. Whether it sees the context's
+ * state, and changes it. 0 or -errno. */
+int exec_string_copy(struct exec *x, const char *text, const char *directory, bool sees,
+		     bool changes);
+/* Its turn has come; it has executed; it has ended, and what it changed is the context's; it is forgotten. */
+int exec_string_open(struct exec *x);
+void exec_string_started(struct exec *x);
+void exec_string_ended(struct exec *x);
+void exec_string_close(struct exec *x);
+void exec_string_free(struct exec *x);
+
 /* contexts.c */
 
 /* The cgroups of those that are there. 0 or -errno. */
@@ -123,6 +172,31 @@ void exec_enter_context(struct exec *x);
 void exec_leave_context(struct exec *x);
 void exec_forget_context(struct exec *x);
 
+/* claim.c */
+
+/* 0 or -errno. */
+int exec_claims_open(struct execs *execs);
+void exec_claims_close(struct execs *execs);
+/* The one with an id that a client chose, NULL. */
+struct exec *exec_claimed(const struct execs *execs, const char *id);
+/* Takes the id of the request for x, if it has one. 0, or -EINVAL with *e. */
+int exec_claim(struct exec *x, const struct exec_request *request, struct refusal *e);
+/* x is forgotten. */
+void exec_claim_leave(struct exec *x, int exit_code);
+
+/* read.c */
+
+/* There is more; room that was missing may be there. */
+void exec_tell_output(struct exec *x);
+/* How much may be read from a pipe now: 0, its reader has to make room. */
+size_t exec_room(struct exec *x, enum exec_stream stream, size_t want);
+void exec_keep(struct exec *x, enum exec_stream stream, const char *data, size_t n);
+/* capture_take_fn; arg: the exec that the memory is for. */
+bool exec_take_memory(size_t n, void *arg);
+
+/* info.c: as answered, 128 and the number of a signal. */
+int exec_exit_code(const struct exec *x);
+
 /* info.c: numbers and ids of this agent, which none before or after it gives. 0 or -errno. */
 int exec_ids_open(struct execs *execs);
 void exec_id_make(const struct execs *execs, uint64_t number, char ret[EXEC_ID_SIZE]);
@@ -130,15 +204,32 @@ void exec_id_make(const struct execs *execs, uint64_t number, char ret[EXEC_ID_S
 /* exec.c: the namespace's callbacks. An exit, or with reply->exec = 0 the loss of ns. */
 void exec_on_exit(struct namespace *ns, const struct init_reply *reply, void *data);
 void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step, pid_t pid);
+/* kill.c */
 void exec_on_timer(struct loop_timer *timer);
+int exec_kill_tree(struct exec *x);
+/* exec.c: nothing is waited for any more but the output; left: processes of the tree still run. */
+void exec_finish(struct exec *x, bool left);
+/* A piece of what the pipes owe, and when that was the last, what comes then. */
+void exec_drain(struct exec *x);
+void exec_start_timed_out(struct exec *x);
 /* The next piece of what the pipes owe. */
 void exec_on_again(struct loop_timer *timer);
 /* Its context was removed: it does not start, or is killed with all it has started. May free x. */
 void exec_stop(struct exec *x);
 /* Frees an exec in whatever state it is; no accounting but that of its output. */
 void exec_free(struct exec *x);
+/* ended.c: x has ended, and nothing of it runs; may free older ones, not x. */
+void exec_ended_add(struct exec *x);
+void exec_ended_remove(struct exec *x);
+/* Forgets results until what is kept is within the limits. */
+void execs_evict(struct execs *execs);
 /* Forgets the oldest results, until n bytes more can be held or none is left; x stays. */
 void execs_make_room(struct execs *execs, size_t n, const struct exec *x);
+
+/* input.c */
+int exec_input_open(struct exec *x);
+void exec_input_started(struct exec *x);
+void exec_input_close(struct exec *x);
 
 /* output.c */
 int exec_stdin_open(struct exec *x, const void *data, size_t n);
@@ -150,5 +241,7 @@ void exec_output_owed(struct exec *x);
 /* Takes a piece of it, for one turn of the loop. Whether that was the last. */
 bool exec_output_drain(struct exec *x);
 void exec_output_close(struct exec *x);
+/* Its reader has made room, or is waited for no more. */
+void exec_output_resume(struct exec *x);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stdio of a command: its pipes, and the bounded capture of what comes out of them. */
+/* Stdio of a command: its pipes. */
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -8,7 +8,6 @@
 #include "agent/exec/internal.h"
 #include "base/held.h"
 
-#define CAPTURE_FIRST 4096u
 /* Of each pipe in one turn of the loop: four times what it holds unless the command has made it
  * larger, which can be by far. */
 #define DRAIN_TURN (256u * 1024)
@@ -81,89 +80,36 @@ static void pipe_close(struct exec *x, struct exec_pipe *p)
 	close_fd(&p->fd);
 }
 
-struct exec_block *exec_block_ref(struct exec_block *block)
-{
-	if (block)
-		block->refs++;
-	return block;
-}
-
-void exec_block_unref(struct exec_block *block)
-{
-	size_t size;
-
-	if (!block || --block->refs > 0)
-		return;
-	size = block->size;
-	free_wiped(block, sizeof(*block) + block->used);
-	held_give(size);
-}
-
-/* Makes room for n bytes more, by doubling. False when nothing more is to be kept. Not realloc():
- * it would leave a copy behind, and answers read from the old one. */
-static bool pipe_reserve(struct exec *x, struct exec_pipe *p, size_t n)
-{
-	size_t size = p->block ? p->block->size : CAPTURE_FIRST;
-	struct exec_block *grown;
-
-	while (size < p->kept + n)
-		size *= 2;
-	if (p->block && size == p->block->size)
-		return true;
-	if (!held_take(size)) {
-		execs_make_room(x->execs, size, x);
-		if (!held_take(size))
-			return false;
-	}
-	grown = malloc(sizeof(*grown) + size);
-	if (!grown) {
-		held_give(size);
-		return false;
-	}
-	*grown = (struct exec_block){ .refs = 1, .size = size, .used = p->kept };
-	if (p->kept)
-		memcpy(grown->data, p->block->data, p->kept);
-	exec_block_unref(p->block);
-	p->block = grown;
-	return true;
-}
-
-/* Counts and keeps the n bytes in the chunk, and shows them to the observer. */
+/* Counts and keeps the n bytes in the chunk. */
 static void pipe_take(struct exec *x, enum exec_stream stream, size_t n)
 {
 	struct exec_pipe *p = &x->out[stream];
-	char *data = x->execs->chunk;
-	struct exec_observer *o = x->observer;
-	size_t keep = p->full ? 0 : EXEC_OUTPUT_DEFAULT - p->kept;
 
-	p->total += n;
 	p->owed -= n < p->owed ? n : p->owed;
-	if (keep > n)
-		keep = n;
-	if (keep > 0 && !pipe_reserve(x, p, keep))
-		keep = 0;
-	if (keep > 0) {
-		memcpy(p->block->data + p->kept, data, keep);
-		p->kept += keep;
-		p->block->used = p->kept;
-	}
-	/* What is kept is the beginning, without a hole: once short, for ever full. */
-	p->full = p->full || keep < n;
-	if (o && o->on_output && x->state != EXEC_ENDED)
-		o->on_output(o, x, stream, data, n);
-	explicit_bzero(data, n);
+	exec_keep(x, stream, x->execs->chunk, n);
+	explicit_bzero(x->execs->chunk, n);
 }
 
 static void on_readable(struct exec *x, enum exec_stream stream)
 {
 	struct exec_pipe *p = &x->out[stream];
 	/* Where memory is short a stream gets little at a time. */
-	ssize_t n = read(p->fd, x->execs->chunk, held_scarce() ? EXEC_CHUNK_SCARCE : EXEC_CHUNK);
+	size_t room = exec_room(x, stream, held_scarce() ? EXEC_CHUNK_SCARCE : EXEC_CHUNK);
+	ssize_t n;
 
-	if (n > 0)
+	/* A source that is only masked would still report the end of the pipe, again and again. */
+	if (room == 0) {
+		p->stalled = true;
+		loop_remove(x->execs->loop, &p->source);
+		return;
+	}
+	n = read(p->fd, x->execs->chunk, room);
+	if (n > 0) {
 		pipe_take(x, stream, (size_t)n);
-	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+		exec_tell_output(x);
+	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
 		pipe_close(x, p);
+	}
 }
 
 static void on_stdout(struct loop_source *source, uint32_t events)
@@ -178,21 +124,15 @@ static void on_stderr(struct loop_source *source, uint32_t events)
 	on_readable(container_of(source, struct exec, out[EXEC_STDERR].source), EXEC_STDERR);
 }
 
-/* A source that is only masked would still report the end of the pipe, again and again. */
-static void pipes_listen(struct exec *x, bool on)
+static void pipe_listen(struct exec *x, enum exec_stream stream)
 {
 	static const loop_io_fn callbacks[] = { on_stdout, on_stderr };
+	struct exec_pipe *p = &x->out[stream];
 
-	for (int i = 0; i < 2; i++) {
-		struct exec_pipe *p = &x->out[i];
-
-		if (p->fd < 0)
-			continue;
-		loop_remove(x->execs->loop, &p->source);
-		/* Without a place in the loop the output is taken when the exec ends. */
-		if (on)
-			(void)loop_add(x->execs->loop, &p->source, p->fd, EPOLLIN, callbacks[i]);
-	}
+	p->stalled = false;
+	/* Without a place in the loop the output is taken when the exec ends. */
+	if (p->fd >= 0)
+		(void)loop_add(x->execs->loop, &p->source, p->fd, EPOLLIN, callbacks[stream]);
 }
 
 static void close_child_ends(struct exec *x)
@@ -205,8 +145,8 @@ static void close_child_ends(struct exec *x)
 void exec_output_started(struct exec *x)
 {
 	close_child_ends(x);
-	if (!x->paused)
-		pipes_listen(x, true);
+	for (int i = 0; i < 2; i++)
+		pipe_listen(x, (enum exec_stream)i);
 }
 
 void exec_output_owed(struct exec *x)
@@ -223,23 +163,33 @@ void exec_output_owed(struct exec *x)
 bool exec_output_drain(struct exec *x)
 {
 	size_t left = 0;
+	bool taken = false;
 
 	for (int i = 0; i < 2; i++) {
 		struct exec_pipe *p = &x->out[i];
 
 		for (size_t turn = 0; p->owed > 0 && turn < DRAIN_TURN;) {
-			size_t want = p->owed < EXEC_CHUNK ? p->owed : EXEC_CHUNK;
-			ssize_t n = p->fd < 0 ? 0 : read(p->fd, x->execs->chunk, want);
+			size_t want = exec_room(x, (enum exec_stream)i,
+						p->owed < EXEC_CHUNK ? p->owed : EXEC_CHUNK);
+			ssize_t n;
 
+			if (want == 0) {
+				p->stalled = true;
+				break;
+			}
+			n = p->fd < 0 ? 0 : read(p->fd, x->execs->chunk, want);
 			if (n <= 0) {
 				p->owed = 0;
 				break;
 			}
 			turn += (size_t)n;
 			pipe_take(x, (enum exec_stream)i, (size_t)n);
+			taken = true;
 		}
 		left += p->owed;
 	}
+	if (taken)
+		exec_tell_output(x);
 	return left == 0;
 }
 
@@ -250,14 +200,30 @@ void exec_output_close(struct exec *x)
 		pipe_close(x, &x->out[i]);
 }
 
-void exec_pause(struct exec *x, bool paused)
+/* While there is hardly any room it is not worth the turns of the loop. */
+#define ROOM_TO_RESUME (64u * 1024)
+
+static bool has_room(struct exec *x, enum exec_stream stream)
 {
-	if (x->paused == paused)
-		return;
-	x->paused = paused;
-	if (x->state != EXEC_STARTING)
-		pipes_listen(x, !paused);
-	if (x->draining && !paused &&
-	    loop_timer_set(x->execs->loop, &x->again, 0, exec_on_again) < 0)
-		exec_on_again(&x->again);
+	const struct capture *c = &x->out[stream].kept;
+	size_t room = exec_room(x, stream, ROOM_TO_RESUME);
+
+	return room == ROOM_TO_RESUME || (c->block && room >= c->block->size / 2);
+}
+
+void exec_output_resume(struct exec *x)
+{
+	for (int i = 0; i < 2; i++) {
+		struct exec_pipe *p = &x->out[i];
+
+		if (!p->stalled || !has_room(x, (enum exec_stream)i))
+			continue;
+		if (!x->draining) {
+			pipe_listen(x, (enum exec_stream)i);
+			continue;
+		}
+		p->stalled = false;
+		if (loop_timer_set(x->execs->loop, &x->again, 0, exec_on_again) < 0)
+			exec_on_again(&x->again);
+	}
 }

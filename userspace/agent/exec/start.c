@@ -32,6 +32,9 @@ static int check_request(const struct exec_request *request, struct refusal *e)
 			return refuse_value(e, "env", "the name of a variable is empty or has a '='");
 	if (request->cwd && request->cwd[0] != '/')
 		return refuse_value(e, "cwd", "cwd is not an absolute path");
+	if (request->id && !exec_id_valid(request->id))
+		return refuse_value(e, "id",
+				    "id must be 1 to 64 of A-Z a-z 0-9 . _ - and not begin as x1");
 	if (request->session && !exec_session_id_valid(request->session))
 		return refuse_value(e, "session",
 				    "session must be 1 to 128 bytes of UTF-8 without control characters");
@@ -56,12 +59,16 @@ static int prepare_spawn(struct namespace_spawn *spawn)
 		r = cgroup_get_exec(x->execs->cgroups, x->context->group, &x->cgroup, &f);
 	if (r == 0 && x->out[1].fd < 0)
 		r = exec_output_open(x);
+	if (r == 0 && x->is_string)
+		r = exec_string_open(x);
 	if (r < 0)
 		return r;
 	spawn->stdio[0] = x->stdin_fd;
 	spawn->stdio[1] = x->out[EXEC_STDOUT].child_end;
 	spawn->stdio[2] = x->out[EXEC_STDERR].child_end;
 	spawn->cgroup_fd = cgroup_fd(x->cgroup);
+	spawn->given[0] = x->string.file;
+	spawn->given[1] = x->string.end;
 	enforce_name_exec(x->execs->enforce, spawn->cgroup_fd, &spawn->label);
 	return 0;
 }
@@ -83,6 +90,7 @@ static void fill_spawn(struct exec *x, const struct context *c)
 		.cwd = x->cwd,
 		.cgroup_fd = -EBADF,
 		.program = x->is_string ? x->execs->runner : -EBADF,
+		.given = { -EBADF, -EBADF },
 		.capabilities = values->capabilities,
 		.no_new_privs = values->no_new_privs,
 		.own_tmp = values->own_tmp,
@@ -101,32 +109,62 @@ static struct exec *exec_new(struct execs *execs)
 	x->started_ns = now_ns();
 	x->execs = execs;
 	x->stdin_fd = -EBADF;
+	exec_string_init(x);
 	for (int i = 0; i < 2; i++)
 		x->out[i].fd = x->out[i].child_end = x->out[i].source.fd = -EBADF;
+	list_init(&x->observers);
+	list_init(&x->input.writes);
+	x->input.fd = x->input.source.fd = -EBADF;
 	list_init(&x->link);
 	list_init(&x->ended_link);
 	list_init(&x->in_context);
 	return x;
 }
 
+/* Settings, the state where the command sees it, and its own. 0 or -ENOMEM. */
+static int copy_env(struct exec *x, char *const *over, bool own, bool sees_state)
+{
+	const struct context *c = x->context;
+	char **base = NULL;
+	size_t size = 0;
+	int r;
+
+	if (!sees_state || !c->state)
+		return context_env_build(c->settings->env[own], over, &x->env, &x->env_size);
+	r = context_state_env(c, &base, &size);
+	if (r == 0)
+		r = context_env_build(base, over, &x->env, &x->env_size);
+	free_wiped(base, size);
+	return r;
+}
+
 /* Copies all a command needs; on failure the caller frees x. 0 or -errno. */
 static int copy_request(struct exec *x, const struct exec_request *request)
 {
+	static char *const string[] = { (char *)"moat-run", NULL };
 	const struct context *c = x->context;
-	char *const string[] = { (char *)"moat-run", (char *)request->command, NULL };
 	bool own = namespace_kind(x->ns) == CONTEXT_SECURE;
+	const char *directory = request->cwd;
 	int r;
 
 	x->is_string = request->command;
 	r = context_env_build(NULL, x->is_string ? string : request->argv, &x->argv, &x->argv_size);
 	if (r == 0)
-		r = context_env_build(c->settings->env[own], request->env, &x->env,
-				      &x->env_size);
+		r = copy_env(x, request->env, own, !own);
 	if (r < 0)
 		return r;
-	x->cwd = strdup(request->cwd ? request->cwd : c->settings->directory[own]);
+	if (!directory && !own)
+		directory = context_state_directory(c);
+	x->in_state = !request->cwd && directory;
+	x->cwd = strdup(directory ? directory : c->settings->directory[own]);
 	if (!x->cwd)
 		return -ENOMEM;
+	if (x->is_string)
+		r = exec_string_copy(x, request->command, x->cwd, !own, !own && !x->own_env);
+	if (r < 0)
+		return r;
+	if (request->stdin_open)
+		return exec_input_open(x);
 	return request->stdin_data ?
 		       exec_stdin_open(x, request->stdin_data, request->stdin_len) : 0;
 }
@@ -210,21 +248,29 @@ static int start_in(struct execs *execs, struct context *c, const struct exec_re
 	if (!x)
 		return exec_describe_errno(e, -ENOMEM);
 	x->context = c;
-	x->observer = observer;
 	x->own_env = own_env;
 	x->ns = namespaces_of(execs->namespaces, c->place, &c->settings->values, c->show, apart, c->own);
 	x->number = ++execs->last_number;
 	exec_id_make(execs, x->number, x->id);
+	x->of_client = request->id;
+	x->kill_signal = request->kill_signal;
+	x->kill_after_ns = request->kill_after_ms * NSEC_PER_MSEC;
 	r = x->ns ? copy_request(x, request) : -ENOMEM;
-	if (r < 0) {
+	if (r < 0)
 		r = exec_describe_errno(e, r);
-	} else {
+	else
+		r = exec_claim(x, request, e);
+	if (r == 0) {
 		fill_spawn(x, c);
 		r = submit(x, request->timeout_ms, e);
 	}
 	if (r < 0) {
 		exec_free(x);
 		return r;
+	}
+	if (observer) {
+		x->held = observer->held;
+		exec_observe(x, observer);
 	}
 	*ret = x;
 	return 0;

@@ -6,6 +6,7 @@
 
 #include "agent/namespace/hidden.h"
 #include "agent/namespace/namespace.h"
+#include "agent/namespace/protected.h"
 
 enum namespace_state {
 	NAMESPACE_DOWN,      /* there is no moat-init */
@@ -42,8 +43,9 @@ struct namespace {
 	bool ended;      /* its context is gone: there will be no moat-init any more */
 	bool forgotten;  /* and nobody knows it: freed as soon as there is none */
 	bool own;        /* each command in mount, IPC and UTS namespaces of its own */
+	bool unfiltered; /* no filter of system calls, where others have one */
 	bool shared_pid;
-	uint64_t capabilities;
+	uint64_t capabilities; /* as the contexts have them */
 	uint64_t shm_size; /* bytes of cgroups_shm_take(), while there is a moat-init; 0: none */
 	struct enforce *enforce;
 	struct loop *loop;
@@ -83,6 +85,8 @@ struct namespaces {
 	struct loop *loop;
 	struct hidden_files hidden;
 	char **devices; /* names beneath /dev, see devices.c */
+	char **protected; /* see protected.h; NULL where the kernel programs do it */
+	struct layers *layers;
 	uint64_t capabilities; /* of all contexts together */
 	namespace_exit_fn on_exit;
 	void *data;

@@ -26,6 +26,7 @@
 
 #include "agent/cgroup/cgroup.h"
 #include "agent/enforce/enforce.h"
+#include "agent/layers/layers.h"
 #include "base/list.h"
 #include "base/loop.h"
 #include "init/protocol.h"
@@ -46,6 +47,7 @@ struct namespace_spawn {
 				   * the /dev/null of the namespace */
 	int cgroup_fd;            /* borrowed; -EBADF: none */
 	int program;              /* borrowed: executed in the place of argv[0]; -EBADF: argv[0] is looked for */
+	int given[INIT_GIVEN_MAX]; /* the same, for the program; -EBADF: none, nor any behind it */
 	uint64_t capabilities;
 	bool no_new_privs;
 	bool own_tmp; /* in a namespace with own: /tmp as well */
@@ -87,6 +89,8 @@ void namespaces_free(struct namespaces *set);
 struct namespace *namespaces_of(struct namespaces *set, const char *place,
 				const struct config_context *values, char *const *show, bool secure,
 				struct namespace *own[2]);
+/* What is applied to what runs in them, beside the kernel programs. Borrowed. */
+const struct layers *namespaces_layers(const struct namespaces *set);
 /* Whether they would have what the context is to have: capabilities come from the contexts of the configuration. */
 bool namespaces_can(const struct namespaces *set, const struct config_context *values);
 /* Nothing runs in it, nor will: its moat-init is ended, if it has one. NULL is permitted. */

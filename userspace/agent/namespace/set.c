@@ -153,9 +153,10 @@ static struct namespace *add(struct namespaces *set, const char *name,
  */
 #define SEES_OTHERS (1ull << CAP_SYS_PTRACE | 1ull << CAP_SYS_ADMIN | 1ull << CAP_PERFMON)
 
+/* Nor is there a common one for who is to have no filter of system calls. */
 static bool is_secure_alone(const struct namespaces *set, const struct config_context *c)
 {
-	return !enforce_active(set->enforce) && (c->capabilities & SEES_OTHERS);
+	return !enforce_active(set->enforce) && (c->capabilities & SEES_OTHERS || c->no_seccomp);
 }
 
 static struct namespace *add_secure(struct namespaces *set, const char *name, bool shared_pid,
@@ -179,8 +180,13 @@ static struct namespace *add_secure_alone(struct namespaces *set, const char *pl
 {
 	char name[64];
 
+	struct namespace *ns;
+
 	snprintf(name, sizeof(name), "secure-of-%s", place);
-	return add_secure(set, name, c->shared_pid, c->capabilities);
+	ns = add_secure(set, name, c->shared_pid, c->capabilities);
+	if (ns)
+		ns->unfiltered = c->no_seccomp;
+	return ns;
 }
 
 static struct namespace *add_plain(struct namespaces *set, const char *place,
@@ -194,6 +200,7 @@ static struct namespace *add_plain(struct namespaces *set, const char *place,
 	if (!ns)
 		return NULL;
 	ns->cloned = true;
+	ns->unfiltered = c->no_seccomp;
 	ns->show = show;
 	ns->keep = c->ns == CONTEXT_PRIVATE;
 	return ns;
@@ -226,6 +233,11 @@ struct namespace *namespaces_of(struct namespaces *set, const char *place,
 	if (!own[secure])
 		own[secure] = secure ? add_secure_alone(set, place, c) : add_plain(set, place, c, show);
 	return own[secure];
+}
+
+const struct layers *namespaces_layers(const struct namespaces *set)
+{
+	return set->layers;
 }
 
 bool namespaces_can(const struct namespaces *set, const struct config_context *c)
@@ -288,6 +300,7 @@ static int start_one(struct namespaces *set, const char *name, enum context_name
 		return fail(f, ENOMEM, "cannot make namespace %s", name);
 	*ret = ns;
 	ns->template = ret == &set->template;
+	ns->unfiltered = ret == &set->user && set->config->contexts[0].no_seccomp;
 	snprintf(cgroup_name, sizeof(cgroup_name), "init-%s", name);
 	r = cgroup_get(set->cgroups, cgroup_name, &ns->cgroup, f);
 	if (r == 0)
@@ -363,7 +376,11 @@ int namespaces_open(const struct config *config, struct enforce *enforce, struct
 	set->living_max = SIZE_MAX;
 	for (size_t i = 0; i < config->n_contexts; i++)
 		set->capabilities |= config->contexts[i].capabilities;
-	r = hidden_files_find(config, &set->hidden, f);
+	r = layers_open(enforce, &set->layers, f);
+	if (r == 0)
+		r = hidden_files_find(config, &set->hidden, f);
+	if (r == 0 && layers_active(set->layers) & LAYER_MOUNTS)
+		r = protected_mounts(config, &set->protected, f);
 	if (r == 0)
 		r = namespace_find_devices(config, &set->devices, f);
 	if (r == 0)
@@ -407,5 +424,7 @@ void namespaces_free(struct namespaces *set)
 	loop_timer_cancel(set->loop, &set->idle_timer);
 	hidden_files_free(&set->hidden);
 	strv_free(set->devices);
+	strv_free(set->protected);
+	layers_close(set->layers);
 	free(set);
 }

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What guards the control plane where the kernel takes no BPF LSM programs, layer by layer; all of it together: test_unenforced."""
+
+import contextlib
+import errno
+import os
+import socket
+
+from lib import places
+from lib.tap import test
+
+AF_PACKET = 17
+
+
+def without_lsm(session):
+    session.require(not session.enforced, "the kernel programs guard: the other layers are not used")
+
+
+@contextlib.contextmanager
+def made(session, name, **settings):
+    answer = session.api.request("POST", "/v1/contexts", {"name": name, **settings})
+    assert answer.status in (200, 201), answer
+    try:
+        yield name
+    finally:
+        session.api.request("DELETE", f"/v1/contexts/{name}")
+
+
+def python(session, code, **fields):
+    result = session.exec(places.PYTHON, "-c", code, **fields)
+    assert result.exit == 0, result
+    return result.out.strip()
+
+
+def errno_of(session, call, **fields):
+    """What user code gets from a call of Python's: an errno's name, or "ok"."""
+    code = f"import errno, socket\ntry:\n    {call}\n    print('ok')\nexcept OSError as e:\n    print(errno.errorcode[e.errno])"
+    return python(session, code, **fields)
+
+
+# seccomp
+
+@test("each command has one filter of system calls, in every namespace and with every set of capabilities", needs=("moat",))
+def filtered(session):
+    without_lsm(session)
+    assert session.status()["layers"]["seccomp"]["state"] == "active", session.status()["layers"]["seccomp"]
+    for fields in ({}, {"context": "modest"}, {"context": "full"}, {"context": "shared"}, {"context": "bare"}, {"context": "sealed"},
+                   {"env": {"A": "b"}}):
+        words = session.exec("/bin/grep", "^Seccomp", "/proc/self/status", **fields).out.split()
+        assert words == ["Seccomp:", "2", "Seccomp_filters:", "1"], (fields, words)
+
+
+@test("seccomp = off of a context leaves out its commands' filter, and of no other's", needs=("moat",))
+def unfiltered(session):
+    without_lsm(session)
+    call = f"socket.socket({AF_PACKET}, socket.SOCK_DGRAM, 0)"
+    with made(session, "unfiltered", seccomp="off") as name:
+        assert session.exec("/bin/grep", "^Seccomp:", "/proc/self/status", context=name).out.split() == ["Seccomp:", "0"]
+        assert errno_of(session, call, context=name) == "ok"
+        assert errno_of(session, call, context=name, env={"A": "b"}) == "ok"
+    assert errno_of(session, call, env={"A": "b"}) == "EPERM"
+    assert errno_of(session, call) == "EPERM"
+    assert errno_of(session, "socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 0)") == "ok"
+
+
+@test("where the kernel programs guard no command has a filter", needs=("moat", "lsm"))
+def not_beside_lsm(session):
+    assert session.exec("/bin/grep", "^Seccomp:", "/proc/self/status").out.split() == ["Seccomp:", "0"]
+
+
+@test("a command without CAP_SYS_ADMIN cannot start a child in another cgroup; one that cannot use clone3 uses clone", needs=("moat",))
+def cgroup_kept(session):
+    without_lsm(session)
+    call = "import ctypes; libc = ctypes.CDLL(None, use_errno=True); libc.syscall(435, None, 0); print(ctypes.get_errno())"
+    assert python(session, call) == str(errno.ENOSYS)
+    assert python(session, call, context="full") == str(errno.EINVAL)
+    assert python(session, "import threading; t = threading.Thread(target=print, args=(7,)); t.start(); t.join()") == "7"
+
+
+@test("ICMP can be sent, as ping sends it", needs=("moat",))
+def ping(session):
+    without_lsm(session)
+    for kind in ("SOCK_RAW", "SOCK_DGRAM"):
+        assert errno_of(session, f"socket.socket(socket.AF_INET, socket.{kind}, {socket.IPPROTO_ICMP})") == "ok", kind
+
+
+# Landlock
+
+def scoped(session):
+    without_lsm(session)
+    layer = session.status()["layers"]["landlock"]
+    session.require(layer["state"] == "active", "this kernel has no Landlock")
+    session.require("signals" in layer["checks"][0]["detail"], "this kernel's Landlock has no scopes")
+
+
+def kill(pid, signal=0):
+    return f"import os; os.kill({pid}, {signal})"
+
+
+@contextlib.contextmanager
+def sleeper(session, **fields):
+    """A command that sleeps, as user code sees it: (id, pid in its own PID namespace)."""
+    started = session.api.start("/bin/sleep", "600", **fields)
+    try:
+        yield started, session.api.process(started)["pid"]
+    finally:
+        session.api.request("DELETE", f"/v1/processes/{started}")
+
+
+@test("commands of one context reach each other: signals, /proc, ptrace", needs=("moat",))
+def together(session):
+    scoped(session)
+    for context in ("default", "modest", "full"):
+        with sleeper(session, context=context) as (_, pid):
+            assert errno_of(session, kill(pid), context=context) == "ok", context
+            assert errno_of(session, f"open('/proc/{pid}/environ').read()", context=context) == "ok", context
+            assert errno_of(session, kill(pid, 9), context=context) == "ok", context
+
+
+@test("with pid = shared user code signals nobody outside of its context: service, agent, moat-init, another context", needs=("moat", "http"))
+def apart(session):
+    scoped(session)
+    with sleeper(session, context="other") as (_, stranger):
+        targets = [pid for _, pid in session.targets()] + [stranger]
+        for context in ("modest", "shared", "sealed-shared"):
+            for pid in targets:
+                assert errno_of(session, kill(pid), context=context) == "EPERM", (context, pid)
+                assert errno_of(session, kill(pid, 9), context=context) == "EPERM", (context, pid)
+        assert session.exec("/bin/kill", "-0", str(stranger), context="other").exit == 0
+
+
+@test("two secure execs in one PID namespace neither signal each other nor read each other's environment", needs=("moat",))
+def secure_apart(session):
+    scoped(session)
+    for context in ("default", "modest"):
+        with sleeper(session, context=context, env={"SECRET": "1"}) as (_, pid):
+            fields = {"context": context, "env": {"SECRET": "2"}}
+            assert errno_of(session, kill(pid), **fields) == "EPERM", context
+            assert errno_of(session, f"open('/proc/{pid}/environ')", **fields) == "ENOENT", context
+            assert errno_of(session, "open('/proc/self/environ')", **fields) == "ok", context
+
+
+@test("an abstract unix socket of a service is not reached, one of the user's own is", needs=("moat", "http"))
+def abstract_sockets(session):
+    scoped(session)
+    own = "s = socket.socket(socket.AF_UNIX); s.bind('\\0moat-own'); s.listen(); socket.socket(socket.AF_UNIX).connect('\\0moat-own')"
+    for context in ("default", "modest", "full"):
+        assert errno_of(session, f"socket.socket(socket.AF_UNIX).connect('\\0{session.instance}')", context=context) == "EPERM", context
+        assert errno_of(session, own, context=context) == "ok", context
+
+
+@test("user code that kills everything that it can harms its own context alone, and the next command runs", needs=("moat", "http"))
+def kills_all(session):
+    scoped(session)
+    before = [*session.targets(), *namespaces(session).items()]
+    with sleeper(session, context="other") as (kept, _):
+        for context in ("default", "modest"):
+            with sleeper(session, context=context) as (gone, _):
+                assert errno_of(session, kill(-1, 9), context=context) == "ok", context
+                assert session.api.process(gone)["signal"] == "SIGKILL", context
+            for _ in range(2):
+                assert session.exec("/bin/echo", "again", context=context).out == "again\n", context
+            with sleeper(session, context=context) as (_, pid):
+                assert errno_of(session, kill(pid), context=context) == "ok", context
+        assert session.api.process(kept)["state"] == "running"
+    assert [*session.targets(), *namespaces(session).items()] == before
+
+
+def namespaces(session):
+    return {each["name"]: each["pid"] for each in session.api.get("/v1/status")["namespaces"] if not each["name"].startswith("context-")}
+
+
+@test("what commands are cloned from can be killed by them, but not read or traced", needs=("moat",))
+def keeper(session):
+    scoped(session)
+    find = "pid = [p for p in os.listdir('/proc') if p.isdigit() and open(f'/proc/{p}/comm').read() == 'moat-keeper\\n'][0]"
+    for call, answer in ((f"import os; {find}; open(f'/proc/{{pid}}/environ')", "EACCES"),
+                         (f"import os; {find}; open(f'/proc/{{pid}}/mem', 'r+b')", "EACCES"),
+                         (f"import os; {find}; os.kill(int(pid), 9)", "ok")):
+        assert errno_of(session, call) == answer, call
+    assert session.exec("/bin/echo", "again").out == "again\n"
+
+
+@test("a request as large as may be reaches a command", needs=("moat",))
+def large(session):
+    without_lsm(session)
+    text = "x" * 120000
+    assert session.exec("/usr/bin/printf", "%s", text).out == text
+    assert len(session.exec("/usr/bin/printf", "%s", text, text).out) == 240000
+
+
+@test("no command has CAP_PERFMON, by which it would read who is in another domain", needs=("moat",))
+def no_perfmon(session):
+    scoped(session)
+    for context in ("full", "shared", "sealed"):
+        bounding = int(session.exec("/bin/sed", "-n", "s/^CapBnd:\\t//p", "/proc/self/status", context=context).out, 16)
+        assert not bounding >> 38 & 1 and bounding >> 21 & 1, (context, hex(bounding))
+
+
+# Mounts
+
+@test("what a service protects is read-only for user code, does not move, and what is beside it is as before", needs=("moat", "http"))
+def protected(session):
+    without_lsm(session)
+    tree, above = session.tree, session.tree.rpartition("/")[0]
+    for fields in ({}, {"context": "modest"}, {"env": {"A": "b"}}, {"context": "plain"}):
+        for call, answer in ((f"open('{tree}/file', 'r+')", "EROFS"), (f"open('{tree}/new', 'w')", "EROFS"),
+                             (f"open('{session.single}', 'r+')", "EROFS"), (f"__import__('os').unlink('{session.single}')", "EBUSY"),
+                             (f"__import__('os').unlink('{tree}/file')", "EROFS"), (f"__import__('os').rename('{tree}', '{tree}2')", "EBUSY"),
+                             (f"__import__('os').rename('{above}', '{above}2')", "EBUSY"),
+                             (f"__import__('os').rename('{session.scratch}', '{session.scratch}2')", "EBUSY"),
+                             (f"open('{os.path.join(session.build, 'moat')}', 'r+')", "EROFS"),
+                             (f"open('{tree}/file').read()", "ok"), (f"open('{above}/beside', 'w')", "ok"),
+                             (f"__import__('os').rename('{above}/beside', '{above}/beside2')", "ok"),
+                             (f"__import__('os').unlink('{above}/beside2')", "ok")):
+            assert errno_of(session, call, **fields) == answer, (fields, call)
+    with open(f"{tree}/file", "r+", encoding="ascii"):
+        pass  # the control plane still may
+
+
+@test("what the control plane writes into a protected directory is seen by user code, and read-only as well", needs=("moat", "http"))
+def protected_later(session):
+    without_lsm(session)
+    path = f"{session.tree}/sub/later"
+    with open(path, "w", encoding="ascii") as file:
+        file.write("later")
+    try:
+        assert python(session, f"print(open('{path}').read())") == "later"
+        assert errno_of(session, f"open('{path}', 'r+')") == "EROFS"
+    finally:
+        os.unlink(path)

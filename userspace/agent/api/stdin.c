@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* POST and PUT /v1/processes/{id}/stdin?offset=N&close: the body is what the command reads, byte for byte. */
+#include "agent/api/internal.h"
+
+static void write_answer(struct api_request *r)
+{
+	jbuf_open(&r->reply, '{');
+	jbuf_add_text(&r->reply, "id", r->id);
+	jbuf_add_unsigned(&r->reply, "accepted", r->input.done);
+	jbuf_add_unsigned(&r->reply, "offset", r->input.offset);
+	jbuf_add_bool(&r->reply, "closed", r->input.close);
+	jbuf_close(&r->reply, '}');
+	r->status = 200;
+}
+
+static void describe(struct api_request *r, int err)
+{
+	r->failed = true;
+	if (err == -ERANGE) {
+		refuse(&r->error, MOAT_E_WRONG_OFFSET, "only %llu bytes were written before",
+		       (unsigned long long)r->input.offset);
+		r->error.expected = (long long)r->input.offset;
+	} else if (err == -EOPNOTSUPP) {
+		refuse(&r->error, MOAT_E_BAD_VALUE, "the stdin of a terminal is not closed: send what its programs take for the end");
+		snprintf(r->error.field, sizeof(r->error.field), "close");
+	} else {
+		refuse(&r->error, MOAT_E_STDIN_CLOSED, "the stdin of %.64s is not open, or nobody reads it any more", r->id);
+		r->error.expected = (long long)r->input.offset;
+	}
+}
+
+static void on_done(struct exec_write *w, int err)
+{
+	struct api_request *r = container_of(w, struct api_request, input);
+
+	r->input_of = NULL;
+	if (err < 0)
+		describe(r, err);
+	else
+		write_answer(r);
+	api_resume(r);
+}
+
+void api_stdin_detach(struct api_request *r)
+{
+	if (r->input_of)
+		exec_cancel_input(take_ptr(r->input_of), &r->input);
+}
+
+/* close, close=true or close=false */
+static int parse_close(struct api_request *r)
+{
+	const char *text = api_query(r, "close");
+
+	r->input.close = api_has_query(r, "close") && (!text || strcmp(text, "true") == 0);
+	if (!text || r->input.close || strcmp(text, "false") == 0)
+		return 0;
+	refuse(&r->error, MOAT_E_BAD_VALUE, "close must be true or false");
+	snprintf(r->error.field, sizeof(r->error.field), "close");
+	return -EINVAL;
+}
+
+enum MHD_Result api_process_stdin(struct api_request *r)
+{
+	struct exec *exec = api_process_find(r);
+	int result;
+
+	if (!exec || parse_close(r) < 0 || api_query_number(r, "offset", 0, INT64_MAX, &r->input.offset) < 0)
+		return api_refuse(r);
+	r->input.has_offset = api_query(r, "offset");
+	r->input.data = r->body;
+	r->input.n = r->body_len;
+	r->input.on_done = on_done;
+	r->body_in_use = true;
+	r->input_of = exec;
+	result = exec_write_input(exec, &r->input);
+	if (result < 0) {
+		r->input_of = NULL;
+		r->input.offset = 0;
+		describe(r, result);
+	}
+	if (r->failed)
+		return api_refuse(r);
+	if (r->status)
+		return api_respond(r, r->status);
+	api_suspend(r);
+	return MHD_YES;
+}

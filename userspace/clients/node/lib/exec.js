@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0
+// Running a command: the request, the stream that answers it, the result.
+import { Command, command } from "./command.js";
+import { ApiError, ConnectionError, StreamError } from "./errors.js";
+import { records } from "./transport.js";
+
+/** Of each stream of output, how many bytes a result keeps unless it is told otherwise. */
+export const MAX_OUTPUT = 16 << 20;
+
+export const STREAM_OPTIONS = [
+	"env", "cwd", "timeout", "stdin", "sessionId", "isolated", "signal", "onUnsupported",
+];
+export const EXEC_OPTIONS = [...STREAM_OPTIONS, "onOutput", "maxOutput"];
+
+/** An option that is misspelt may be the one that keeps a secret. */
+export function checkOptions(options, known) {
+	if (options === null || typeof options !== "object")
+		throw new TypeError("options are an object");
+	for (const name of Object.keys(options)) {
+		if (!known.includes(name))
+			throw new TypeError(`there is no option ${name}; there are ${known.join(", ")}`);
+	}
+	return options;
+}
+
+function isBytes(value) {
+	return value instanceof Uint8Array;
+}
+
+function bufferOf({ buffer, byteOffset, byteLength }) {
+	return Buffer.from(buffer, byteOffset, byteLength);
+}
+
+/** Bytes, as the API takes them where it takes a string. */
+function textOrBytes(value, what) {
+	if (isBytes(value))
+		return { base64: bufferOf(value).toString("base64") };
+	if (typeof value !== "string")
+		throw new TypeError(`${what} is neither a string nor a Uint8Array, but ${typeof value}`);
+	return value;
+}
+
+/** Undefined is no value: JSON would leave the variable out, and the command would not run apart. */
+export function environment(variables, mayBeNull = false) {
+	const body = {};
+
+	for (const [name, value] of Object.entries(variables))
+		body[name] = mayBeNull && value === null ? null : textOrBytes(value, `the variable ${name}`);
+	return body;
+}
+
+/** A string, an argv, a Command, or the parts of a template with its values. */
+function commandFields(given) {
+	if (typeof given === "string")
+		return { command: given };
+	if (given instanceof Command)
+		return { command: given.text };
+	if (!Array.isArray(given))
+		throw new TypeError("a command is a string, an array of arguments or a template");
+	return { argv: given.map((each, i) => textOrBytes(each, `argument ${i}`)) };
+}
+
+function stdinFields(stdin) {
+	const value = textOrBytes(stdin, "stdin");
+
+	return isBytes(stdin) ? { stdin: value.base64, stdinEncoding: "base64" } : { stdin: value };
+}
+
+/** The body of POST /v1/exec. context: a name; null: that of the options' sessionId, or default. */
+export function execBody(context, given, options) {
+	const { env, cwd, timeout, stdin, sessionId, isolated } = options;
+
+	return {
+		...commandFields(given),
+		...(context !== null && { context }),
+		...(sessionId !== undefined && { session: sessionId }),
+		...(env !== undefined && { env: environment(env) }),
+		...(cwd !== undefined && { cwd }),
+		...(timeout !== undefined && { timeoutMs: timeout }),
+		...(stdin !== undefined && stdinFields(stdin)),
+		...(isolated !== undefined && { isolated }),
+	};
+}
+
+export function isTemplate(given) {
+	return Array.isArray(given) && Object.hasOwn(given, "raw");
+}
+
+/** [command, options] of the arguments of exec and its like, which are tags of templates as well. */
+export function execArguments(args, known) {
+	if (isTemplate(args[0]))
+		return [command(...args), {}];
+	return [args[0], checkOptions(args[1] ?? {}, known)];
+}
+
+/** What to send in the place of a string that goes beyond the language, where that was asked for. */
+function retryOf(error, given, policy) {
+	const unsupported = error instanceof ApiError && error.code === "UNSUPPORTED_SYNTAX";
+	const argv = unsupported ? error.details.retry?.argv : undefined;
+
+	if (policy !== undefined && policy !== "error" && policy !== "bash")
+		throw new TypeError('onUnsupported is "error" or "bash"');
+	// What a value means between a shell's quotes is the shell's affair.
+	return policy === "bash" && argv && !(given instanceof Command && given.hasValues) ? argv : null;
+}
+
+async function openStream(transport, context, given, options) {
+	const open = (what) => transport.open("POST", "/v1/exec", execBody(context, what, options));
+
+	try {
+		return { response: await open(given), interpreter: null };
+	} catch (error) {
+		const argv = retryOf(error, given, options.onUnsupported);
+
+		if (!argv)
+			throw error;
+		return { response: await open(argv), interpreter: argv[0] };
+	}
+}
+
+/** Ends everything that a command has started. Whether there was something left. */
+export async function kill(transport, id) {
+	return (await transport.json("DELETE", `/v1/processes/${encodeURIComponent(id)}`)).killed;
+}
+
+/**
+ * While a command runs its signal kills it, with all that it has started. A signal that comes before the
+ * command has an id waits for that: whoever gave up earlier would not know whether it runs.
+ */
+class Abort {
+	#transport;
+	#signal;
+	#id = null;
+	#failure = null;
+	#onAbort = () => this.#kill();
+
+	constructor(transport, signal) {
+		this.#transport = transport;
+		this.#signal = signal;
+		signal?.throwIfAborted();
+	}
+
+	#kill() {
+		kill(this.#transport, this.#id).catch((error) => {
+			this.#failure = error;
+			this.onFailure();
+		});
+	}
+
+	/** It runs. onFailure: it cannot be killed. */
+	started(id, onFailure) {
+		this.#id = id;
+		this.onFailure = onFailure;
+		if (this.#signal?.aborted)
+			this.#kill();
+		else
+			this.#signal?.addEventListener("abort", this.#onAbort, { once: true });
+	}
+
+	/** Throws when the end was the signal's doing. */
+	check() {
+		if (this.#failure)
+			throw this.#failure;
+		this.#signal?.throwIfAborted();
+	}
+
+	close() {
+		this.#signal?.removeEventListener("abort", this.#onAbort);
+	}
+}
+
+/** The first record and the last one, as they are given to the caller. */
+function startEvent({ id, context, created, pid, startedAt, warnings = [] }, interpreter) {
+	return { type: "start", id, context, created, pid, startedAt, warnings, interpreter };
+}
+
+function exitEvent({ seq: _, ...record }) {
+	return record;
+}
+
+function outputEvent(record, decoders) {
+	const data = Buffer.from(record.data, record.encoding === "base64" ? "base64" : "utf8");
+
+	return { type: record.type, data, text: decoders[record.type].decode(data, { stream: true }) };
+}
+
+/** What the decoders still hold: the beginning of a character that never came whole. */
+function* rests(decoders) {
+	for (const type of ["stdout", "stderr"]) {
+		const text = decoders[type].decode();
+
+		if (text)
+			yield { type, data: Buffer.alloc(0), text };
+	}
+}
+
+function newDecoders() {
+	const decoder = () => new TextDecoder("utf-8", { ignoreBOM: true }); // which leaves it where it is
+
+	return { stdout: decoder(), stderr: decoder() };
+}
+
+async function* events({ response, interpreter }, abort) {
+	const decoders = newDecoders();
+	let id = null;
+
+	for await (const record of records(response)) {
+		if (record.type === "start") {
+			id = record.id;
+			abort.started(id, () => response.destroy());
+			yield startEvent(record, interpreter);
+		} else if (record.type === "stdout" || record.type === "stderr") {
+			yield outputEvent(record, decoders);
+		} else if (record.type === "exit") {
+			abort.check();
+			yield* rests(decoders);
+			yield exitEvent(record);
+			return;
+		}
+	}
+	abort.check();
+	throw new StreamError("the connection ended before the command's last record", id);
+}
+
+/**
+ * Runs a command; the records of its stream: one start, output as it comes, one exit. Who reads slowly
+ * holds the command back, and who stops reading leaves it running.
+ */
+export async function* execStream(transport, context, given, options) {
+	const abort = new Abort(transport, options.signal);
+
+	try {
+		yield* events(await openStream(transport, context, given, options), abort);
+	} finally {
+		abort.close();
+	}
+}
+
+/** The first bytes of a stream, and how many there were. */
+class Kept {
+	#pieces = [];
+	#size = 0;
+
+	constructor(max) {
+		this.max = max;
+	}
+
+	add(data) {
+		const piece = data.subarray(0, this.max - this.#size);
+
+		if (piece.length)
+			this.#pieces.push(piece);
+		this.#size += piece.length;
+		return piece.length === data.length;
+	}
+
+	bytes() {
+		return Buffer.concat(this.#pieces);
+	}
+}
+
+/** What is kept of a command while it runs, and becomes its result. */
+export class Collector {
+	#kept;
+	#cut = false;
+	#start = null;
+
+	constructor(max = MAX_OUTPUT) {
+		if (!Number.isSafeInteger(max) || max < 0)
+			throw new TypeError("maxOutput is a number of bytes");
+		this.#kept = { stdout: new Kept(max), stderr: new Kept(max) };
+	}
+
+	add(event) {
+		if (event.type === "start")
+			this.#start = event;
+		else if (!this.#kept[event.type].add(event.data))
+			this.#cut = true;
+	}
+
+	get id() {
+		return this.#start?.id ?? null;
+	}
+
+	raw() {
+		return { stdout: this.#kept.stdout.bytes(), stderr: this.#kept.stderr.bytes() };
+	}
+
+	/** exit: the last event. */
+	result({ type: _, ...exit }) {
+		const raw = this.raw();
+
+		return {
+			...exit,
+			truncated: exit.truncated || this.#cut,
+			stdout: raw.stdout.toString(),
+			stderr: raw.stderr.toString(),
+			raw,
+			ok: exit.exitCode === 0,
+			warnings: this.#start.warnings,
+			interpreter: this.#start.interpreter,
+		};
+	}
+}
+
+/** What a failure leaves behind: nothing, where the agent can still be asked. */
+export async function giveUp(transport, collector, error) {
+	if (error instanceof StreamError)
+		error.raw = collector.raw();
+	else if (!(error instanceof ConnectionError) && collector.id)
+		await kill(transport, collector.id).catch(() => {}); // the first failure is the one to tell
+}
+
+/** Runs a command to its end: the result. */
+export async function exec(transport, context, given, options) {
+	const { onOutput, maxOutput, ...rest } = options;
+	const collector = new Collector(maxOutput);
+
+	try {
+		for await (const event of execStream(transport, context, given, rest)) {
+			if (event.type === "exit")
+				return collector.result(event);
+			collector.add(event);
+			if (event.type !== "start")
+				await onOutput?.(event.type, event.text, event.data);
+		}
+	} catch (error) {
+		await giveUp(transport, collector, error);
+		throw error;
+	}
+}

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// moat-client: an agent of moat over its unix socket. See index.d.ts and the README for what there is.
+import { StreamError } from "./errors.js";
+import { checkOptions, environment, kill } from "./exec.js";
+import { Context, Runner, patchContext, secureExecution } from "./runner.js";
+import { Transport, records } from "./transport.js";
+
+export { Command, command, quote } from "./command.js";
+export { ApiError, ConnectionError, MoatError, StreamError, WaitError } from "./errors.js";
+export { Process } from "./process.js";
+export { Context };
+
+const SOCKET = "/run/moat/moat.sock";
+const OPTIONS = ["socketPath", "requestTimeout", "onUnsupported"];
+
+function processPath(id) {
+	return `/v1/processes/${encodeURIComponent(id)}`;
+}
+
+/** An agent. What it runs itself runs in the context default, or in that of a session. */
+export class Moat extends Runner {
+	constructor(options = {}) {
+		const { socketPath, requestTimeout = 60000, onUnsupported = "error" } = checkOptions(options, OPTIONS);
+		const path = socketPath ?? (process.env.MOAT_SOCKET || SOCKET);
+
+		super(new Transport(path, requestTimeout), null, { onUnsupported });
+	}
+
+	// Contexts
+
+	/** A context that there is, or a session's: session-ID. Nothing is asked. */
+	context(name) {
+		return new Context(this._transport, name, this._defaults);
+	}
+
+	/** Makes one: name, env, and any other key of moat.conf(5). */
+	async createContext({ name, env, ...keys }) {
+		const body = { name, ...keys, ...(env !== undefined && { env: environment(env, true) }) };
+		const info = await this._transport.json("POST", "/v1/contexts", body);
+
+		return new Context(this._transport, info.name, this._defaults, info);
+	}
+
+	async contexts() {
+		return (await this._transport.json("GET", "/v1/contexts")).contexts;
+	}
+
+	async execInContext(name, given, options) {
+		return this.context(name).exec(given, options);
+	}
+
+	/** Sets variables of the context default, which later ones are made with. */
+	async setEnvVars(variables) {
+		return patchContext(this._transport, "default", { env: environment(variables, true) });
+	}
+
+	// Secrets
+
+	/** Whether a command's variables really are shielded; why not, says secureExecution(). */
+	async hasSecureExecution() {
+		return (await this.secureExecution()).available;
+	}
+
+	/** The same with the reason: {available, reason}. */
+	async secureExecution() {
+		return secureExecution(this._transport);
+	}
+
+	// Processes
+
+	async processes() {
+		return (await this._transport.json("GET", "/v1/processes")).processes;
+	}
+
+	async process(id) {
+		return this._transport.json("GET", processPath(id));
+	}
+
+	/** What a command has written so far, of each stream its first MiB. */
+	async logs(id) {
+		const known = await this.process(id);
+		const raw = {
+			stdout: Buffer.from(known.stdout, known.stdoutEncoding ?? "utf8"),
+			stderr: Buffer.from(known.stderr, known.stderrEncoding ?? "utf8"),
+		};
+		const { stdoutBytes, stderrBytes, truncated } = known;
+
+		return {
+			stdout: raw.stdout.toString(), stderr: raw.stderr.toString(), raw,
+			stdoutBytes, stderrBytes, truncated,
+		};
+	}
+
+	/** Ends a command and everything that it has started; false when nothing was left. */
+	async kill(id) {
+		return kill(this._transport, id);
+	}
+
+	/** Sends a signal to the process group of a command: "TERM", "SIGTERM" or 15. */
+	async signal(id, signal) {
+		return this._transport.json("POST", `${processPath(id)}/signal`, { signal });
+	}
+
+	// The agent
+
+	async status() {
+		return this._transport.json("GET", "/v1/status");
+	}
+
+	async services() {
+		return (await this._transport.json("GET", "/v1/services")).services;
+	}
+
+	/** Throws while the agent does not serve; ready: or a service is not ready; service: this one. */
+	async health({ ready = false, service } = {}) {
+		const query = service === undefined ? ready && "?ready" : `?service=${encodeURIComponent(service)}`;
+
+		return this._transport.json("GET", `/v1/health${query || ""}`);
+	}
+
+	async mode() {
+		return (await this._transport.json("GET", "/v1/mode")).mode;
+	}
+
+	/** "enforce" or "audit"; the mode before. */
+	async setMode(mode) {
+		return (await this._transport.json("PUT", "/v1/mode", { mode })).previous;
+	}
+
+	/** Counters, in the text format of Prometheus. */
+	async metrics() {
+		return this._transport.text("GET", "/metrics");
+	}
+
+	/** What the agent has recorded, oldest first; follow: and what it records from now on. */
+	async *events({ since, follow = false, signal } = {}) {
+		const query = new URLSearchParams({ ...(since !== undefined && { since }), ...(follow && { follow }) });
+
+		signal?.throwIfAborted();
+		const response = await this._transport.open("GET", `/v1/events${query.size ? `?${query}` : ""}`);
+		const onAbort = () => response.destroy();
+
+		signal?.addEventListener("abort", onAbort, { once: true });
+		try {
+			if (signal?.aborted)
+				onAbort();
+			yield* records(response);
+		} finally {
+			signal?.removeEventListener("abort", onAbort);
+		}
+		signal?.throwIfAborted();
+		if (follow || !response.complete)
+			throw new StreamError("the stream of events was cut off");
+	}
+}
