@@ -260,5 +260,6 @@ def life(session):
         check_refused(agent)
         assert denied(agent) > before
         assert "taking over" in agent.log()
-        assert agent.stop() == (0, [])
+        status, left = agent.stop()
+        assert (status, left) == (0, []), (status, left)
         assert not os.path.exists(pins)
