@@ -70,7 +70,7 @@ $(O)/moatd: $(BASE_OBJ) $(JSON_OBJ) $(COMMAND_OBJ) $(AGENT_OBJ)
 $(O)/moat-init: $(INIT_OBJ)
 	$(call say,LINK,$@) $(CC) $(SANFLAGS) $(LDFLAGS) $(if $(SANITIZE),,-static-pie) -o $@ $^ $(INIT_LIBS)
 
-$(O)/moat-run: $(RUN_OBJ) $(COMMAND_OBJ) $(O)/userspace/base/base.o $(O)/userspace/base/utf8.o
+$(O)/moat-run: $(RUN_OBJ) $(COMMAND_OBJ) $(patsubst %,$(O)/userspace/base/%.o,base sha256 utf8)
 	$(call say,LINK,$@) $(CC) $(SANFLAGS) $(LDFLAGS) $(if $(SANITIZE),,-static-pie) -o $@ $^
 
 $(O)/moat: $(CLI_OBJ) $(O)/libmoat.a $(BASE_OBJ)
@@ -103,7 +103,8 @@ $(O)/gen/moat.skel.h: $(O)/moat.bpf.o
 	@mkdir -p $(@D)
 	$(call say,SKEL,$@) $(BPFTOOL) gen skeleton $< name moat_bpf > $@
 
-$(O)/tests/unit/%: tests/unit/%.c $(BASE_OBJ) $(JSON_OBJ) $(COMMAND_OBJ) $(filter-out %/main.o,$(AGENT_OBJ)) $(filter-out %/main.o,$(INIT_OBJ)) $(O)/libmoat.a
+$(O)/tests/unit/%: tests/unit/%.c $(BASE_OBJ) $(JSON_OBJ) $(COMMAND_OBJ) $(filter-out %/main.o,$(AGENT_OBJ)) $(filter-out %/main.o,$(INIT_OBJ)) \
+		$(filter $(O)/userspace/run/files/%,$(RUN_OBJ)) $(O)/libmoat.a
 	@mkdir -p $(@D)
 	$(call say,UNIT,$@) $(CC) $(ALL_CFLAGS) -Itests/unit -o $@ $< $(filter %.o %.a,$^) $(LDFLAGS) $(AGENT_LIBS) -lcmocka
 

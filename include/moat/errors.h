@@ -10,6 +10,31 @@
 #ifndef MOAT_ERRORS_H
 #define MOAT_ERRORS_H
 
+/* Of files: what moat-run may answer (userspace/run/files). details.errno where the kernel gave one. */
+#define MOAT_FILE_ERRORS(X)                                                                        \
+	X(BAD_PATH, 400, 125)          /* names nothing that can be made, written or removed */    \
+	X(PERMISSION_DENIED, 403, 125) /* the commands of the context may not either */            \
+	X(OUTSIDE_WORKSPACE, 403, 125) /* not beneath the workspace of the context */              \
+	X(READ_ONLY, 403, 125)         /* the file system */                                       \
+	X(NO_SUCH_FILE, 404, 125)                                                                  \
+	X(FILE_EXISTS, 409, 125)                                                                   \
+	X(IS_A_DIRECTORY, 409, 125)                                                                \
+	X(IS_A_FIFO, 409, 125)                                                                     \
+	X(IS_A_DEVICE, 409, 125)                                                                   \
+	X(IS_A_SOCKET, 409, 125)                                                                   \
+	X(NOT_A_DIRECTORY, 409, 125)                                                               \
+	X(NOT_EMPTY, 409, 125) /* a directory that is to be removed, or renamed over */            \
+	X(TOO_MANY_LINKS, 409, 125)                                                                \
+	X(OTHER_FILESYSTEM, 409, 125) /* a rename, or a removal, that would leave one */           \
+	X(FILE_IN_USE, 409, 125)      /* it is executed, mounted on, or changes all the time */    \
+	X(FILE_CHANGED, 412, 125)     /* it has another content than ifMatch says, or got one */   \
+	X(FILE_TOO_LARGE, 413, 125)                                                                \
+	X(RANGE_NOT_SATISFIABLE, 416, 125)                                                         \
+	X(NOT_REPLACED, 422, 125) /* the text is not there so many times; details.count */         \
+	X(UPLOAD_CUT, 422, 125)   /* the content did not arrive whole */                           \
+	X(FILE_FAILED, 500, 125)  /* anything else; details.errno */                               \
+	X(NO_SPACE, 507, 125)     /* on the file system, or in a quota */
+
 #define MOAT_ERRORS(X)                                                                             \
 	/* code, HTTP status, exit status of the CLI */                                            \
 	X(BAD_JSON, 400, 125)           /* not JSON; details.offset is the byte */                 \
@@ -54,7 +79,9 @@
 	X(NAMESPACE_LOST, 503, 125) /* its moat-init died or cannot be made; nothing has run */    \
 	X(NOT_READY, 503, 1)        /* /v1/health?ready: which service, or enforcement */          \
 	X(NOT_STARTED, 503, 124)    /* the time limit was over before it was; nothing has run */   \
-	X(SHUTTING_DOWN, 503, 125)
+	X(SHUTTING_DOWN, 503, 125)                                                                 \
+	X(FILE_TIMED_OUT, 504, 125) /* no byte of it came or went for a while */                   \
+	MOAT_FILE_ERRORS(X)
 
 enum moat_error {
 	MOAT_OK = 0,

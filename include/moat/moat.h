@@ -31,6 +31,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -96,6 +97,20 @@ int moat_stream(struct moat_client *client, const char *method, const char *path
  * 0: the stream is complete. -ECONNRESET: it was cut off.
  */
 int moat_stream_next(struct moat_client *client, const char **ret_line, size_t *ret_len);
+
+/*
+ * One request of which neither body has to fit in memory. take: called for the next bytes of the request's body, up to n
+ * into buf; returns how many, 0 at the end, or a negative errno, which ends the call and cuts the request off. NULL: it
+ * has none. give: called with the bytes of a body that comes with a status of 200 to 299; returns 0 or a negative errno.
+ * 0: *ret has the status, and, where that is another one, the body; to be freed. -ECONNRESET: it was cut off.
+ */
+struct moat_transfer {
+	ssize_t (*take)(char *buf, size_t n, void *data);
+	int (*give)(const char *bytes, size_t n, void *data);
+	void *data;
+};
+int moat_transfer(struct moat_client *client, const char *method, const char *path,
+		  const struct moat_transfer *transfer, struct moat_response *ret);
 
 /* Frees the body and wipes it; the struct may be reused. */
 void moat_response_free(struct moat_response *response);

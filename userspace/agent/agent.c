@@ -18,10 +18,12 @@
 #include "agent/own_files.h"
 #include "agent/service/reserved_ports.h"
 #include "agent/state_dir.h"
+#include "agent/workspaces.h"
 #include "base/log.h"
 
 #define OPENED_LATER 32 /* by all modules, without kernel programs */
 #define REAP_AGAIN (10 * NSEC_PER_MSEC)
+#define WORKSPACES_PATIENCE (10 * NSEC_PER_SEC) /* a file system may never answer */
 
 struct run {
 	struct agent agent;
@@ -32,6 +34,8 @@ struct run {
 	int signals;
 	struct loop_source signal_source;
 	struct loop_timer reap_again;
+	struct workspaces workspaces;
+	struct loop_timer patience;
 };
 
 /* Stopping */
@@ -53,6 +57,7 @@ static void begin_stop(struct run *run, int exit_status)
 	agent->stopping = true;
 	agent->exit_status = exit_status;
 	notify_send(&run->notify, "STOPPING=1");
+	workspaces_stop(&run->workspaces);
 	api_drain(agent->api);
 	execs_close(agent->execs);
 	agent->execs = NULL;
@@ -376,6 +381,7 @@ static void close_modules(struct run *run)
 	struct agent *agent = &run->agent;
 
 	agent->stopping = true;
+	workspaces_stop(&run->workspaces);
 	if (agent->api)
 		api_drain(agent->api);
 	if (agent->execs)
@@ -392,11 +398,36 @@ static void close_modules(struct run *run)
 	state_dir_unlock(agent->config->state_dir, &run->lock);
 	if (agent->loop) {
 		loop_timer_cancel(agent->loop, &run->reap_again);
+		loop_timer_cancel(agent->loop, &run->patience);
 		loop_remove(agent->loop, &run->signal_source);
 	}
 	close_fd(&run->signals);
 	notify_close(&run->notify);
 	loop_free(agent->loop);
+}
+
+static void on_workspaces(void *data)
+{
+	struct run *run = data;
+
+	loop_timer_cancel(run->agent.loop, &run->patience);
+	api_hold(run->agent.api, false);
+}
+
+/* They go on being made, but clients wait no longer. */
+static void on_patience(struct loop_timer *timer)
+{
+	api_hold(container_of(timer, struct run, patience)->agent.api, false);
+}
+
+static void make_workspaces(struct run *run)
+{
+	struct agent *agent = &run->agent;
+
+	if (loop_timer_set(agent->loop, &run->patience, WORKSPACES_PATIENCE, on_patience) == 0)
+		api_hold(agent->api, true);
+	workspaces_start(&run->workspaces, agent->config, agent->execs, agent->loop, on_workspaces,
+			 run);
 }
 
 int agent_run(struct config *config, const struct probe_report *probes)
@@ -415,6 +446,7 @@ int agent_run(struct config *config, const struct probe_report *probes)
 		r = open_modules(&run, &f);
 	if (r == 0) {
 		run.started = true;
+		make_workspaces(&run);
 		services_start(run.agent.services);
 		r = loop_run(run.agent.loop);
 		if (r < 0)

@@ -25,7 +25,9 @@ int refuse(struct refusal *r, enum moat_error code, const char *fmt, ...)
 {
 	va_list args;
 
-	*r = (struct refusal){ .code = code, .offset = -1, .limit = -1, .expected = -1, .exit_code = -1 };
+	*r = (struct refusal){
+		.code = code, .offset = -1, .limit = -1, .expected = -1, .exit_code = -1, .count = -1
+	};
 	va_start(args, fmt);
 	vsnprintf(r->message, sizeof(r->message), fmt, args);
 	va_end(args);

@@ -16,6 +16,7 @@ struct refusal {
 	long long limit;    /* -1: none */
 	long long expected; /* what would have been right; -1: none */
 	int exit_code;      /* of a command whose result is gone; -1: none */
+	long long count;    /* -1: none */
 };
 
 /* The code for an errno that tells of want: of memory, descriptors, processes. The same request may

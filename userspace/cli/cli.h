@@ -132,6 +132,8 @@ const char *color_end(const struct cli *cli);
 int parse_duration(const char *text, uint64_t *ret_ms);
 /* "KILL", "SIGKILL", "9" -> 9; -EINVAL. */
 int parse_signal(const char *text);
+/* Writes text with what is not plain in a URL escaped, at most three times as long, to `to`; returns its end, a NUL. */
+char *percent_encode(char *to, const char *text);
 /* A JSON string, or {"base64": "…"} where the bytes are none; NULL: out of memory. */
 json_t *bytes_to_json(const char *data, size_t n);
 /* KEY=VALUE lines; empty lines and those that begin with # are skipped. Sets each in the object.
@@ -153,7 +155,9 @@ int cmd_check(struct cli *cli, int argc, char **argv);
 int cmd_events(struct cli *cli, int argc, char **argv);
 int cmd_mode(struct cli *cli, int argc, char **argv);
 int cmd_metrics(struct cli *cli, int argc, char **argv);
-extern const char help_context[], help_exec[], help_run[], help_ps[], help_logs[], help_kill[], help_wait[], help_status[], help_health[], help_services[],
-	help_check[], help_events[], help_mode[], help_metrics[];
+int cmd_files(struct cli *cli, int argc, char **argv);
+extern const char help_files[], help_context[], help_exec[], help_run[], help_ps[], help_logs[],
+	help_kill[], help_wait[], help_status[], help_health[], help_services[], help_check[],
+	help_events[], help_mode[], help_metrics[];
 
 #endif

@@ -108,19 +108,13 @@ static bool parse(struct cli *cli, int argc, char **argv, struct options *o, int
 /* /v1/contexts/NAME with what is not plain in it escaped; NULL: out of memory. */
 static char *path_of(const char *name, const char *query)
 {
-	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~";
 	static const char start[] = "/v1/contexts/";
 	size_t size = sizeof(start) + 3 * strlen(name) + strlen(query);
 	char *path = malloc(size), *at;
 
 	if (!path)
 		return NULL;
-	at = path + snprintf(path, size, "%s", start);
-	for (; *name; name++)
-		if (strchr(plain, *name))
-			*at++ = *name;
-		else
-			at += snprintf(at, 4, "%%%02X", (unsigned)(unsigned char)*name);
+	at = percent_encode(path + snprintf(path, size, "%s", start), name);
 	snprintf(at, size - (size_t)(at - path), "%s", query);
 	return path;
 }

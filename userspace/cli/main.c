@@ -10,6 +10,7 @@ static const struct command commands[] = {
 	{ "exec", "run a command in a context", help_exec, cmd_exec },
 	{ "run", "run a command string, without a shell", help_run, cmd_run },
 	{ "context", "list, make, change and remove contexts", help_context, cmd_context },
+	{ "files", "read, write and list the files of a context", help_files, cmd_files },
 	{ "ps", "list commands that run", help_ps, cmd_ps },
 	{ "logs", "print what a command has written", help_logs, cmd_logs },
 	{ "wait", "wait until a command has ended, or has written something", help_wait, cmd_wait },

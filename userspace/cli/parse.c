@@ -113,3 +113,17 @@ int parse_env_file(const char *text, json_t *env, unsigned *ret_line)
 	}
 	return 0;
 }
+
+char *percent_encode(char *to, const char *text)
+{
+	static const char plain[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.~";
+
+	for (; *text; text++)
+		if (strchr(plain, *text))
+			*to++ = *text;
+		else
+			to += snprintf(to, 4, "%%%02X", (unsigned)(unsigned char)*text);
+	*to = '\0';
+	return to;
+}

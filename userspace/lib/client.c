@@ -14,6 +14,8 @@
 #include "moat/errors.h"
 
 #define RECEIVE_SIZE (64u * 1024)
+#define HEAD_SIZE (24u * 1024) /* a path of PATH_MAX bytes, each escaped, and a query */
+#define CHUNK_SENT (32u * 1024)
 
 static void wipe_free(char *data, size_t n)
 {
@@ -249,7 +251,7 @@ static int send_all(struct moat_client *c, struct iovec *parts, size_t n)
 static int send_request(struct moat_client *c, const char *method, const char *path,
 			const char *accept, const char *body, size_t len)
 {
-	char head[1024];
+	char head[HEAD_SIZE];
 	int n = snprintf(head, sizeof(head),
 			 "%s %s HTTP/1.1\r\nHost: moat\r\nAccept: %s\r\n"
 			 "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n",
@@ -260,10 +262,9 @@ static int send_request(struct moat_client *c, const char *method, const char *p
 	return send_all(c, (struct iovec[]){ { head, (size_t)n }, { (void *)body, len } }, 2);
 }
 
-/* Sends a request on a connection that has no answer outstanding and reads the head of the answer.
- * A kept connection that the agent has closed meanwhile is found out before anything is sent. */
-static int begin(struct moat_client *c, const char *method, const char *path, const char *accept,
-		 const char *body, size_t len)
+/* Makes ready for a request, on a connection that has no answer outstanding. A kept one that the agent has closed
+ * meanwhile is found out before anything is sent. */
+static int make_ready(struct moat_client *c, const char *method, const char *path)
 {
 	char byte;
 	int r;
@@ -281,6 +282,17 @@ static int begin(struct moat_client *c, const char *method, const char *path, co
 	c->complete = false;
 	c->line.len = 0;
 	c->line_taken = false;
+	return 0;
+}
+
+/* Sends a request and reads the head of the answer. */
+static int begin(struct moat_client *c, const char *method, const char *path, const char *accept,
+		 const char *body, size_t len)
+{
+	int r = make_ready(c, method, path);
+
+	if (r < 0)
+		return r;
 	r = send_request(c, method, path, accept, body, body ? len : 0);
 	if (r == 0)
 		r = http_read_head(c);
@@ -331,6 +343,67 @@ int moat_stream(struct moat_client *c, const char *method, const char *path, con
 		return read_all(c, ret);
 	*ret = (struct moat_response){ .status = c->status };
 	return 1;
+}
+
+static int send_chunks(struct moat_client *c, const struct moat_transfer *t)
+{
+	char buf[CHUNK_SENT], size[24];
+	ssize_t n;
+	int r = 0;
+
+	while (r == 0 && (n = t->take(buf, sizeof(buf), t->data)) > 0) {
+		int m = snprintf(size, sizeof(size), "%zx\r\n", (size_t)n);
+
+		r = send_all(c,
+			     (struct iovec[]){ { size, (size_t)m },
+					       { buf, (size_t)n },
+					       { (void *)"\r\n", 2 } },
+			     3);
+	}
+	if (r == 0)
+		r = n < 0 ? (int)n : send_all(c, (struct iovec[]){ { (void *)"0\r\n\r\n", 5 } }, 1);
+	explicit_bzero(buf, sizeof(buf));
+	return r;
+}
+
+static int begin_transfer(struct moat_client *c, const char *method, const char *path,
+			  const struct moat_transfer *t)
+{
+	char head[HEAD_SIZE];
+	int r = make_ready(c, method, path), n;
+
+	if (r < 0)
+		return r;
+	n = snprintf(
+		head, sizeof(head), "%s %s HTTP/1.1\r\nHost: moat\r\n%s\r\n", method, path,
+		t->take ?
+			"Content-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n" :
+			"");
+	if (n < 0 || (size_t)n >= sizeof(head))
+		return -EMSGSIZE;
+	r = send_all(c, (struct iovec[]){ { head, (size_t)n } }, 1);
+	if (r == 0 && t->take)
+		r = send_chunks(c, t);
+	return r == 0 ? http_read_head(c) : r;
+}
+
+int moat_transfer(struct moat_client *c, const char *method, const char *path,
+		  const struct moat_transfer *t, struct moat_response *ret)
+{
+	int r = begin_transfer(c, method, path, t);
+	const char *data;
+	size_t n;
+
+	if (r == 0 && (c->status < 200 || c->status > 299 || !t->give))
+		return read_all(c, ret);
+	while (r == 0 && (r = http_read_body(c, &data, &n)) > 0)
+		r = t->give(data, n, t->data);
+	if (r < 0) {
+		hang_up(c);
+		return r;
+	}
+	*ret = (struct moat_response){ .status = c->status };
+	return 0;
 }
 
 static int append_line(struct moat_client *c, const char *data, size_t n)

@@ -2,6 +2,8 @@
 #include <stdarg.h>
 #include <sys/prctl.h>
 
+#include "run/files/files.h"
+#include "run/files/protocol.h"
 #include "run/internal.h"
 
 extern char **environ;
@@ -57,6 +59,8 @@ int main(int argc, char **argv)
 	struct input in = { .state_fd = -EBADF };
 	int status;
 
+	if (argc == 1 && strcmp(argv[0], FILES_PROGRAM) == 0)
+		_exit(files_main());
 	prctl(PR_SET_NAME, "moat-run");
 	if (argc > 2 || (argc < 2 && input_read(&in) < 0)) {
 		complain("usage: moat-run STRING");

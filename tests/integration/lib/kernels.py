@@ -50,6 +50,9 @@ TABLE = [
     ("surroundings", "*", OLDEST, "the same"),
     ("state", "*", NATIVE, "what a string hands back is data between two programs; who may take it from a process needs lsm elsewhere"),
     ("process", "*", NATIVE, "ids, streams and what is kept of them are the agent's own work"),
+    ("files", "*", NATIVE, "moat-run asks the kernel what every program does, and openat2, which is older than 6.1; what is guarded needs "
+                        "lsm"),
+    ("files", "guarded", ONE, "the programs that refuse it are those of test_hidden and test_protect, which run on every kernel"),
     ("containers", "*", ONE, "what a container lacks is asked by calls that are older than 6.1, and refused by capabilities and seccomp"),
     ("guard", "*", NATIVE, "what stands in where LSM programs cannot be, as on the machine that runs the native tests; in these they are"),
     ("handed", "*", NATIVE, "sockets that are bound, inherited and passed on by execve are older than any kernel here; who has a port, services asks"),

@@ -248,6 +248,7 @@ static void every_key_of_a_context_is_written_as_it_can_be_given(void **state)
 		{ "directory", "null", "\"/home\"" },
 		{ "show", "[]", "[\"/a\",\"/b\"]" },
 		{ "home", "null", "\"/h\"" },
+		{ "workspace", "null", "\"/w\"" },
 		{ "tmp", "\"shared\"", "\"private\"" },
 		{ "seccomp", "\"on\"", "\"off\"" },
 		{ "careful", "true", "false" },
@@ -255,9 +256,11 @@ static void every_key_of_a_context_is_written_as_it_can_be_given(void **state)
 		{ "pids_max", "null", "\"infinity\"" },
 		{ "cpu_max", "null", "\"1.250\"" },
 	};
-	CLEANUP(config_freep) struct config *c = accepted(
+	CLEANUP(config_freep)
+	struct config *c = accepted(
 		"[context a]\nnamespace = private\npid = shared\ncapabilities = cap_kill cap_chown\n"
 		"no_new_privs = no\nenv = K=v\ndirectory = /home\nshow = /a\nshow = /b\nhome = /h\n"
+		"workspace = /w\n"
 		"tmp = private\nseccomp = off\ncareful = no\nmemory_max = 64M\npids_max = infinity\ncpu_max = 1.25\n");
 	struct config_context *a = &c->contexts[1];
 

@@ -294,6 +294,106 @@ static void the_caller_also_decides_how_long_a_request_may_take(void **state)
 	free(body);
 }
 
+static ssize_t take_twice(char *buf, size_t n, void *data)
+{
+	static const char *const pieces[] = { "hello", "world!" };
+	size_t *calls = data;
+	const char *piece = *calls < 2 ? pieces[*calls] : "";
+
+	++*calls;
+	assert_true(strlen(piece) <= n);
+	memcpy(buf, piece, strlen(piece));
+	return (ssize_t)strlen(piece);
+}
+
+static ssize_t take_nothing(char *buf, size_t n, void *data)
+{
+	(void)buf;
+	(void)n;
+	(void)data;
+	return -EIO;
+}
+
+static int count_bytes(const char *bytes, size_t n, void *data)
+{
+	(void)bytes;
+	*(size_t *)data += n;
+	return 0;
+}
+
+static int refuse_bytes(const char *bytes, size_t n, void *data)
+{
+	(void)bytes;
+	(void)n;
+	(void)data;
+	return -ENOSPC;
+}
+
+static int transfer(const char *text, const struct moat_transfer *t, struct moat_response *ret,
+		    char *sent, size_t size)
+{
+	struct server s;
+	ssize_t n;
+	int r;
+
+	server_open(&s, text, strlen(text), 7);
+	r = moat_transfer(s.client, "PUT", "/f", t, ret);
+	n = recv(s.script.fd, sent, size - 1, MSG_DONTWAIT);
+	sent[n > 0 ? n : 0] = '\0';
+	server_close(&s);
+	return r;
+}
+
+static void a_body_is_sent_in_pieces_and_ends_only_when_all_of_it_was(void **state)
+{
+	struct moat_response response = { 0 };
+	size_t calls = 0;
+	struct moat_transfer t = { .take = take_twice, .data = &calls };
+	char sent[1024];
+
+	(void)state;
+	assert_int_equal(transfer("HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}", &t,
+				  &response, sent, sizeof(sent)),
+			 0);
+	assert_int_equal(response.status, 201);
+	assert_string_equal(response.body, "{}");
+	moat_response_free(&response);
+	assert_non_null(strstr(
+		sent, "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\nworld!\r\n0\r\n\r\n"));
+	t.take = take_nothing;
+	assert_int_equal(transfer("", &t, &response, sent, sizeof(sent)), -EIO);
+	assert_null(strstr(sent, "0\r\n\r\n"));
+}
+
+static void a_body_is_handed_on_as_it_comes_and_an_error_is_kept_whole(void **state)
+{
+	struct moat_response response = { 0 };
+	size_t got = 0;
+	struct moat_transfer t = { .give = count_bytes, .data = &got };
+	char sent[1024];
+
+	(void)state;
+	assert_int_equal(
+		transfer("HTTP/1.1 206 Partial Content\r\nContent-Length: 11\r\n\r\nhello world",
+			 &t, &response, sent, sizeof(sent)),
+		0);
+	assert_int_equal(got, 11);
+	assert_null(response.body);
+	assert_int_equal(transfer("HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}", &t,
+				  &response, sent, sizeof(sent)),
+			 0);
+	assert_int_equal(got, 11);
+	assert_string_equal(response.body, "{}");
+	moat_response_free(&response);
+	assert_int_equal(transfer("HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nhello", &t,
+				  &response, sent, sizeof(sent)),
+			 -ECONNRESET);
+	t.give = refuse_bytes;
+	assert_int_equal(transfer("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", &t,
+				  &response, sent, sizeof(sent)),
+			 -ENOSPC);
+}
+
 static void a_path_cannot_carry_headers(void **state)
 {
 	struct moat_response response = { 0 };
@@ -416,6 +516,8 @@ int main(void)
 		cmocka_unit_test(an_error_instead_of_a_stream_is_a_whole_answer),
 		cmocka_unit_test(the_caller_decides_how_to_wait),
 		cmocka_unit_test(the_caller_also_decides_how_long_a_request_may_take),
+		cmocka_unit_test(a_body_is_sent_in_pieces_and_ends_only_when_all_of_it_was),
+		cmocka_unit_test(a_body_is_handed_on_as_it_comes_and_an_error_is_kept_whole),
 		cmocka_unit_test(a_path_cannot_carry_headers),
 		cmocka_unit_test(nobody_listening_is_told_apart),
 		cmocka_unit_test(a_connection_is_never_one_of_the_standard_descriptors),

@@ -113,7 +113,7 @@ static void on_listen(struct loop_source *source, uint32_t events);
 
 static void listen_resume(struct api *api)
 {
-	if (api->listening)
+	if (api->listening || api->held)
 		return;
 	if (loop_add(api->agent->loop, &api->listen, api->listen_fd, EPOLLIN, on_listen) == 0)
 		api->listening = true;
@@ -359,6 +359,15 @@ int api_open(struct agent *agent, unsigned connections, struct api **ret, struct
 	}
 	*ret = api;
 	return 0;
+}
+
+void api_hold(struct api *api, bool hold)
+{
+	api->held = hold;
+	if (hold)
+		listen_pause(api);
+	else
+		listen_resume(api);
 }
 
 void api_drain(struct api *api)

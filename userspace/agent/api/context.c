@@ -190,28 +190,59 @@ static int decode(const json_t *root, const struct context *from, bool change,
 	return r;
 }
 
+static enum MHD_Result tell_created(struct api_request *r)
+{
+	struct context *c = find(r);
+
+	return c ? tell(r, c, r->secrets, 201) : api_refuse(r);
+}
+
+/* Its workspace cannot be made. */
+static void unmake(struct api_request *r)
+{
+	struct execs *execs = r->api->agent->execs;
+	struct context *c = execs ? context_find(execs_contexts(execs), r->id) : NULL;
+	struct refusal e;
+
+	if (c && !c->ending)
+		(void)execs_context_remove(execs, c, false, NULL, &e);
+}
+
+/* It is there; its workspace may have to be made. */
+static enum MHD_Result prepare(struct api_request *r)
+{
+	int result = api_files_prepare(r, tell_created, unmake);
+
+	if (result < 0) {
+		unmake(r);
+		return api_refuse(r);
+	}
+	if (result == 0)
+		return tell_created(r);
+	api_suspend(r);
+	return MHD_YES;
+}
+
 enum MHD_Result api_context_create(struct api_request *r)
 {
 	struct execs *execs = r->api->agent->execs;
 	const struct context *from = context_find(execs_contexts(execs), CONFIG_DEFAULT_CONTEXT);
 	struct config_context values;
-	char **secrets = NULL;
 	struct context *c = NULL;
-	enum MHD_Result result;
 	const char *name;
 	json_t *root;
 
 	if (json_parse(r->body, r->body_len, &root, &r->error) < 0)
 		return api_refuse(r);
 	name = new_name(root, &r->error);
-	if (name && decode(root, from, false, &values, &secrets, &r->error) == 0) {
+	if (name && decode(root, from, false, &values, &r->secrets, &r->error) == 0) {
 		(void)execs_context_add(execs, name, &values, &c, &r->error);
 		context_values_clear(&values);
 	}
+	if (c)
+		snprintf(r->id, sizeof(r->id), "%s", name);
 	json_decref(root);
-	result = c ? tell(r, c, secrets, 201) : api_refuse(r);
-	strv_free(secrets);
-	return result;
+	return c ? prepare(r) : api_refuse(r);
 }
 
 enum MHD_Result api_context_patch(struct api_request *r)

@@ -32,7 +32,8 @@ void api_write_error(struct jbuf *b, const struct refusal *error)
 	jbuf_add_text(b, "code", error_name(error->code));
 	jbuf_add_text(b, "message", error->message);
 	if (error->err || error->step || error->field[0] || error->offset >= 0 ||
-	    error->limit >= 0 || error->expected >= 0 || error->exit_code >= 0) {
+	    error->limit >= 0 || error->expected >= 0 || error->exit_code >= 0 ||
+	    error->count >= 0) {
 		jbuf_add_open(b, "details", '{');
 		if (error->err)
 			jbuf_add_signed(b, "errno", error->err);
@@ -48,6 +49,8 @@ void api_write_error(struct jbuf *b, const struct refusal *error)
 			jbuf_add_signed(b, "expected", error->expected);
 		if (error->exit_code >= 0)
 			jbuf_add_signed(b, "exitCode", error->exit_code);
+		if (error->count >= 0)
+			jbuf_add_signed(b, "count", error->count);
 		jbuf_close(b, '}');
 	}
 	jbuf_close(b, '}');

@@ -14,6 +14,8 @@
  *   stream.c   what a process writes, as it comes
  *   raw.c      the same, nothing but its bytes
  *   context.c  /v1/contexts
+ *   files.c, files_answer.c   /v1/contexts/{id}/files
+ *   query.c    the query
  *   status.c   /v1/status, /v1/services, /v1/health
  *   events.c   /v1/events
  *   mode.c     /v1/mode
@@ -38,6 +40,8 @@
 #define API_DISCARD_MAX (8u * 1024 * 1024) /* of a body that is refused anyway; then hang up */
 #define API_ANSWER_BLOCK (16u * 1024)
 #define API_STREAM_BATCH (64u * 1024) /* so much is made of a stream at a time */
+#define API_FILES_HIGH (256u * 1024)      /* above: the command is no longer read */
+#define API_FILES_LOW (64u * 1024)        /* below: it is read again */
 #define API_BEAT_MS 15000u            /* a stream that is silent says so much later that it lives */
 #define API_BEAT_MIN_MS 100u
 #define API_BEAT_MAX_MS 3600000u
@@ -64,6 +68,7 @@ struct api {
 	unsigned peers_max, refused_max, busy_max;
 	uint64_t answers[6]; /* by the first digit of the HTTP status */
 	bool listening, draining;
+	bool held; /* nobody is listened to yet */
 };
 
 /* One connection. Lives from accept to MHD_CONNECTION_NOTIFY_CLOSED. */
@@ -78,6 +83,7 @@ struct api_peer {
 };
 
 struct api_request;
+struct api_files;
 
 /* Output that is encoded while it is sent, behind the first `at` bytes of the answer's text. */
 struct api_piece {
@@ -97,6 +103,10 @@ struct api_route {
 	/* Called with the whole body. Answers or suspends; after each api_resume() an unanswered
 	 * request is answered with `reply` and `status`, or with its stream. */
 	enum MHD_Result (*handle)(struct api_request *r);
+	/* A body that is not collected but passed on. begin: called with the headers; r->failed when it refuses. take:
+	 * the next bytes; all, or none as long as there is no room: then the request is suspended until api_resume(). */
+	void (*begin)(struct api_request *r);
+	size_t (*take)(struct api_request *r, const char *data, size_t n);
 };
 
 struct api_request {
@@ -158,6 +168,9 @@ struct api_request {
 	uint64_t raw_at;
 
 	struct api_wait *waiting; /* see wait.c; NULL: none */
+	/* /v1/contexts/{id}/files; NULL: none. Owned */
+	struct api_files *files;
+	enum MHD_Result (*respond)(struct api_request *r); /* the answer; NULL: reply */
 
 	/* DELETE /v1/contexts/{id} */
 	struct context_waiter waiter;
@@ -192,6 +205,12 @@ enum MHD_Result api_on_request(void *cls, struct MHD_Connection *connection, con
 			       size_t *upload_size, void **request);
 void api_on_completed(void *cls, struct MHD_Connection *connection, void **request,
 		      enum MHD_RequestTerminationCode why);
+/* Queues an answer of any kind; response: taken over, NULL is permitted. */
+enum MHD_Result api_queue(struct api_request *r, unsigned status, struct MHD_Response *response,
+			  const char *type);
+/* Bytes of an answer are on their way: the client has time to take them from now on; or, false, it is waited for
+ * others, as long as that takes. */
+void api_moving(struct api_request *r, bool moving);
 /* Answers with r->reply, which is taken: one JSON value, or (200) text of another type. */
 enum MHD_Result api_respond(struct api_request *r, unsigned status);
 enum MHD_Result api_respond_text(struct api_request *r, const char *type);
@@ -209,15 +228,19 @@ void api_suspend(struct api_request *r);
 void api_resume(struct api_request *r);
 /* Bytes of a stream that wait for the client. */
 size_t api_stream_pending(const struct api_request *r);
-/* Reads the value of a query parameter; NULL when absent. */
-const char *api_query(struct api_request *r, const char *name);
-/* Whether it is there at all, with a value or without. */
-bool api_has_query(struct api_request *r, const char *name);
 /* {"code": …, "message": …, "details": {…}} */
 void api_write_error(struct jbuf *b, const struct refusal *error);
 unsigned api_error_status(enum moat_error code);
 /* Drops what the request still holds of other modules (its exec, its follower). */
 void api_detach(struct api_request *r);
+
+/* ---- query.c ---- */
+/* Whether the route knows all parameters, each once; else r->failed. */
+void api_check_query(struct api_request *r);
+/* Reads the value of a query parameter; NULL when absent. */
+const char *api_query(struct api_request *r, const char *name);
+/* Whether it is there at all, with a value or without. */
+bool api_has_query(struct api_request *r, const char *name);
 
 /* ---- routes.c ---- */
 /* The route, with r->id filled; or NULL with r->error, and r->allow for METHOD_NOT_ALLOWED. */
@@ -248,6 +271,23 @@ enum MHD_Result api_process_stderr(struct api_request *r);
 /* A whole number; where the text is none, or beyond max: -EINVAL with r->error. NULL: *ret is as it was. */
 int api_query_number(struct api_request *r, const char *name, uint64_t min, uint64_t max,
 		     uint64_t *ret);
+/* hex_digit of RFC 3986: 0 to 15, or -1. */
+int api_hex_digit(char c);
+
+/* ---- files.c ---- */
+void api_files_begin(struct api_request *r);
+size_t api_files_take(struct api_request *r, const char *data, size_t n);
+enum MHD_Result api_files_get(struct api_request *r);
+enum MHD_Result api_files_put(struct api_request *r);
+enum MHD_Result api_files_post(struct api_request *r);
+enum MHD_Result api_files_delete(struct api_request *r);
+/* Makes the workspace of context r->id: 1, respond comes then, or on_failed before the error is the answer. 0: it has none.
+ * -EINVAL with r->error. */
+int api_files_prepare(struct api_request *r, enum MHD_Result (*respond)(struct api_request *r),
+		      void (*on_failed)(struct api_request *r));
+/* Ends what it waits for; and frees it. */
+void api_files_detach(struct api_request *r);
+void api_files_free(struct api_request *r);
 
 /* ---- string.c ---- */
 /* Whether the language takes the command string; if not, r->reply says why and api_respond() sends it. */

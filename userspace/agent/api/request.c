@@ -7,8 +7,8 @@
 #include "base/held.h"
 #include "base/log.h"
 
-static enum MHD_Result queue(struct api_request *r, unsigned status, struct MHD_Response *response,
-			     const char *type)
+enum MHD_Result api_queue(struct api_request *r, unsigned status, struct MHD_Response *response,
+			  const char *type)
 {
 	enum MHD_Result result = MHD_NO;
 
@@ -28,6 +28,12 @@ static void set_busy(struct api_peer *peer, bool busy)
 {
 	peer->api->n_busy += busy - peer->busy;
 	peer->busy = busy;
+}
+
+void api_moving(struct api_request *r, bool moving)
+{
+	set_busy(r->peer, !moving);
+	r->peer->deadline_ns = now_ns() + API_REQUEST_NS;
 }
 
 /* An answer holds what a command has printed. */
@@ -51,7 +57,7 @@ static enum MHD_Result respond_pieces(struct api_request *r, unsigned status)
 						     api_answer_close);
 	if (!response)
 		api_answer_close(answer);
-	return queue(r, status, response, "application/json");
+	return api_queue(r, status, response, "application/json");
 }
 
 static enum MHD_Result respond(struct api_request *r, unsigned status, const char *type)
@@ -78,7 +84,7 @@ static enum MHD_Result respond(struct api_request *r, unsigned status, const cha
 								      free_reply);
 	if (!response)
 		jbuf_free(&reply);
-	return queue(r, status, response, type);
+	return api_queue(r, status, response, type);
 }
 
 enum MHD_Result api_respond(struct api_request *r, unsigned status)
@@ -158,7 +164,7 @@ enum MHD_Result api_respond_stream_as(struct api_request *r, const char *type)
 		MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 4096, on_stream_read, r, NULL);
 
 	r->streaming = r->last = true;
-	return queue(r, 200, response, type);
+	return api_queue(r, 200, response, type);
 }
 
 enum MHD_Result api_respond_stream(struct api_request *r)
@@ -207,6 +213,7 @@ void api_detach(struct api_request *r)
 	api_wait_detach(r);
 	api_events_detach(r);
 	api_context_detach(r);
+	api_files_detach(r);
 }
 
 static void body_free(struct api_request *r)
@@ -241,56 +248,8 @@ void api_on_completed(void *cls, struct MHD_Connection *connection, void **reque
 	api_pieces_free(r->pieces);
 	api_count_held(r);
 	strv_free(r->secrets);
+	api_files_free(r);
 	free(r);
-}
-
-const char *api_query(struct api_request *r, const char *name)
-{
-	return MHD_lookup_connection_value(r->connection, MHD_GET_ARGUMENT_KIND, name);
-}
-
-bool api_has_query(struct api_request *r, const char *name)
-{
-	return MHD_lookup_connection_value_n(r->connection, MHD_GET_ARGUMENT_KIND, name, strlen(name),
-					     NULL, NULL) == MHD_YES;
-}
-
-static enum MHD_Result bad_query(struct api_request *r, enum moat_error code, const char *key,
-				 const char *what)
-{
-	r->failed = true;
-	refuse(&r->error, code, "%.64s %s", key, what);
-	snprintf(r->error.field, sizeof(r->error.field), "%s", key);
-	return MHD_NO;
-}
-
-/* Whether key is the name in a route's list; *ret_bare: it may have no value. */
-static bool is_parameter(const char *name, const char *key, bool *ret_bare)
-{
-	size_t n = strlen(key);
-
-	*ret_bare = name[0] && name[strlen(name) - 1] == '?';
-	return strncmp(name, key, n) == 0 && strlen(name) == n + *ret_bare;
-}
-
-static enum MHD_Result check_query(void *cls, enum MHD_ValueKind kind, const char *key,
-				   const char *value)
-{
-	struct api_request *r = cls;
-	unsigned i = 0;
-	bool bare = false;
-
-	(void)kind;
-	while (r->route->query && r->route->query[i] && !is_parameter(r->route->query[i], key, &bare))
-		i++;
-	if (!r->route->query || !r->route->query[i])
-		return bad_query(r, MOAT_E_UNKNOWN_FIELD, key, "is not a known query parameter");
-	if (r->query >> i & 1)
-		return bad_query(r, MOAT_E_BAD_VALUE, key, "is given twice");
-	if (!value && !bare)
-		return bad_query(r, MOAT_E_BAD_VALUE, key, "has no value");
-	r->query |= 1u << i;
-	return MHD_YES;
 }
 
 /*
@@ -353,6 +312,21 @@ static const char *without_origin(const char *url)
 	return url ? url : "/";
 }
 
+/* Whether it may be worked on now; else r->failed. */
+static void admit(struct api_request *r)
+{
+	if (!r->failed && r->api->draining) {
+		r->failed = true;
+		refuse(&r->error, MOAT_E_SHUTTING_DOWN, "the agent stops");
+	}
+	if (!r->failed && r->route->waits && r->api->n_busy >= r->api->busy_max) {
+		r->failed = true;
+		refuse(&r->error, MOAT_E_TOO_MANY_PROCESSES, "%u requests wait already",
+		       r->api->busy_max);
+		r->error.limit = r->api->busy_max;
+	}
+}
+
 /* The headers have arrived. */
 static enum MHD_Result begin(struct api *api, struct MHD_Connection *connection, const char *url,
 			     const char *method, void **request)
@@ -389,7 +363,13 @@ static enum MHD_Result begin(struct api *api, struct MHD_Connection *connection,
 	r->route = api_route_find(r, method, without_origin(url));
 	r->failed = !r->route;
 	if (r->route)
-		MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, check_query, r);
+		api_check_query(r);
+	if (r->route && r->route->begin) {
+		admit(r);
+		if (!r->failed)
+			r->route->begin(r);
+		return MHD_YES;
+	}
 	if (announced(r) > API_BODY_MAX)
 		too_large(r);
 	/* An answer before the end of the body ends the connection, and many clients see a broken
@@ -429,6 +409,24 @@ static enum MHD_Result take_body(struct api_request *r, const char *data, size_t
 	return MHD_YES;
 }
 
+/* A body that is passed on. One that is refused is read to its end all the same, whatever its length: only then do
+ * clients look at the answer. */
+static enum MHD_Result pass_body(struct api_request *r, const char *data, size_t *n)
+{
+	size_t taken;
+
+	if (r->gone)
+		return MHD_NO;
+	api_moving(r, true);
+	taken = r->failed ? *n : r->route->take(r, data, *n);
+	if (taken == 0 && !r->failed) {
+		api_moving(r, false);
+		api_suspend(r);
+	}
+	*n -= r->failed ? *n : taken;
+	return MHD_YES;
+}
+
 /* The request is complete, or was resumed. */
 static enum MHD_Result answer(struct api_request *r)
 {
@@ -436,16 +434,8 @@ static enum MHD_Result answer(struct api_request *r)
 
 	if (r->gone)
 		return MHD_NO;
-	if (!r->failed && r->api->draining && !r->handled) {
-		r->failed = true;
-		refuse(&r->error, MOAT_E_SHUTTING_DOWN, "the agent stops");
-	}
-	if (!r->failed && !r->handled && r->route->waits && r->api->n_busy >= r->api->busy_max) {
-		r->failed = true;
-		refuse(&r->error, MOAT_E_TOO_MANY_PROCESSES, "%u requests wait already",
-			      r->api->busy_max);
-		r->error.limit = r->api->busy_max;
-	}
+	if (!r->handled && !(r->route && r->route->begin))
+		admit(r);
 	if (r->failed)
 		return api_refuse(r);
 	if (!r->handled) {
@@ -456,6 +446,8 @@ static enum MHD_Result answer(struct api_request *r)
 			body_free(r);
 		return result;
 	}
+	if (r->respond)
+		return r->respond(r);
 	if (r->streaming)
 		return api_respond_stream(r);
 	if (r->status)
@@ -474,6 +466,8 @@ enum MHD_Result api_on_request(void *cls, struct MHD_Connection *connection, con
 	(void)version;
 	if (!r)
 		return begin(cls, connection, url, method, request);
+	if (*upload_size && r->route && r->route->begin)
+		return pass_body(r, upload, upload_size);
 	if (*upload_size) {
 		result = take_body(r, upload, *upload_size);
 		*upload_size = 0;

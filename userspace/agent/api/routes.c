@@ -13,6 +13,13 @@ static const char *const health_query[] = { "ready?", "service", NULL };
 
 static const char *const remove_query[] = { "keep", NULL };
 
+static const char *const files_get_query[] = { "path",       "stat?", "exists?", "list?",
+					       "recursive?", "hash?", "limit",   NULL };
+static const char *const files_put_query[] = { "path", "append?", "atomic",      "mkdirs",
+					       "mode", "ifMatch", "ifNoneMatch", NULL };
+static const char *const files_post_query[] = { "path", NULL };
+static const char *const files_delete_query[] = { "path", "recursive?", NULL };
+
 static const struct api_route routes[] = {
 	{ "POST", "/v1/exec", NULL, true, api_exec_handle },
 	{ "GET", "/v1/processes", NULL, false, api_processes_list },
@@ -26,11 +33,16 @@ static const struct api_route routes[] = {
 	{ "POST", "/v1/processes/{id}/wait", NULL, true, api_process_wait },
 	{ "POST", "/v1/processes/{id}/signal", NULL, false, api_process_signal },
 	{ "GET", "/v1/contexts", NULL, false, api_contexts_list },
-	{ "POST", "/v1/contexts", NULL, false, api_context_create },
+	{ "POST", "/v1/contexts", NULL, true, api_context_create },
 	{ "GET", "/v1/contexts/{id}", NULL, false, api_context_get },
 	{ "PATCH", "/v1/contexts/{id}", NULL, false, api_context_patch },
 	{ "DELETE", "/v1/contexts/{id}", remove_query, true, api_context_remove },
 	{ "DELETE", "/v1/contexts/{id}/state", NULL, false, api_context_reset },
+	{ "GET", "/v1/contexts/{id}/files", files_get_query, true, api_files_get },
+	{ "PUT", "/v1/contexts/{id}/files", files_put_query, true, api_files_put, api_files_begin,
+	  api_files_take },
+	{ "POST", "/v1/contexts/{id}/files", files_post_query, true, api_files_post },
+	{ "DELETE", "/v1/contexts/{id}/files", files_delete_query, true, api_files_delete },
 	{ "GET", "/v1/services", NULL, false, api_services_list },
 	{ "GET", "/v1/status", NULL, false, api_status_get },
 	{ "GET", "/v1/health", health_query, false, api_health_get },
@@ -40,7 +52,7 @@ static const struct api_route routes[] = {
 	{ "GET", "/metrics", NULL, false, api_metrics_get },
 };
 
-static int hex_digit(char c)
+int api_hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
@@ -61,8 +73,8 @@ static size_t take_id(const char *path, char *id)
 			id[len] = path[n++];
 			continue;
 		}
-		high = hex_digit(path[n + 1]);
-		low = high < 0 ? -1 : hex_digit(path[n + 2]);
+		high = api_hex_digit(path[n + 1]);
+		low = high < 0 ? -1 : api_hex_digit(path[n + 2]);
 		if (low < 0 || (high == 0 && low == 0))
 			return 0;
 		id[len] = (char)(high << 4 | low);

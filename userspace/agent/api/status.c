@@ -71,7 +71,7 @@ static unsigned layer_of(const char *name)
 }
 
 /*
- * state: "active" (the lsm layer enforces, another one takes its place), "audit", "inactive" (the kernel could, moat does not),
+ * state: "active" (its programs decide, or another layer takes its place), "audit", "inactive" (the kernel could, moat does not),
  * "available" (every probe of the layer is ok), "partial", "missing".
  */
 static const char *layer_state(const struct agent *agent, const char *layer, size_t ok, size_t n)

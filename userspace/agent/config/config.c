@@ -132,6 +132,7 @@ void config_free(struct config *config)
 		free(c->directory);
 		strv_free(c->show);
 		free(c->home);
+		free(c->workspace);
 	}
 	for (size_t i = 0; i < config->n_devices; i++)
 		free(config->devices[i].path);

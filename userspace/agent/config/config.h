@@ -100,6 +100,7 @@ struct config_context {
 	char **show;     /* hidden paths that it sees; NULL: none, or NULL-terminated */
 	char *directory; /* NULL: by the namespace, see context.h */
 	char *home;      /* NULL: the same */
+	char *workspace; /* where its work is done, and the root of its files; NULL: none */
 	bool own_tmp;    /* each secure exec has a /tmp of its own */
 	bool no_seccomp; /* no filter of system calls, where the kernel programs do not take its place */
 	bool careless;   /* secure execs do without the careful environment of context.c */

@@ -176,6 +176,18 @@ static void write_home(const struct config_context *c, struct jbuf *b)
 	jbuf_text(b, c->home);
 }
 
+static const char *set_workspace(struct config_context *c, const char *text)
+{
+	const char *why = config_value_path(text, &c->workspace);
+
+	return why ? why : strcmp(c->workspace, "/") == 0 ? "must not be /" : NULL;
+}
+
+static void write_workspace(const struct config_context *c, struct jbuf *b)
+{
+	jbuf_text(b, c->workspace);
+}
+
 static const char *set_tmp(struct config_context *c, const char *text)
 {
 	int value;
@@ -274,13 +286,16 @@ static void write_cpu_max(const struct config_context *c, struct jbuf *b)
 static const struct config_context_key keys[] = {
 	{ "namespace", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_namespace, write_namespace },
 	{ "pid", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_pid, write_pid },
-	{ "capabilities", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_capabilities, write_capabilities },
-	{ "no_new_privs", CONFIG_KEY_BOOL, CONFIG_KEY_AT_FIRST, set_no_new_privs, write_no_new_privs },
+	{ "capabilities", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_capabilities,
+	  write_capabilities },
+	{ "no_new_privs", CONFIG_KEY_BOOL, CONFIG_KEY_AT_FIRST, set_no_new_privs,
+	  write_no_new_privs },
 	{ "env", CONFIG_KEY_ENV, CONFIG_KEY_ALWAYS, set_env, write_env },
 	{ "directory", CONFIG_KEY_TEXT, CONFIG_KEY_ALWAYS, set_directory, write_directory },
 	/* The kernel programs are told at the start. */
 	{ "show", CONFIG_KEY_LIST, CONFIG_KEY_IN_FILE, set_show, write_show },
 	{ "home", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_home, write_home },
+	{ "workspace", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_workspace, write_workspace },
 	{ "tmp", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_tmp, write_tmp },
 	{ "seccomp", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_seccomp, write_seccomp },
 	{ "careful", CONFIG_KEY_BOOL, CONFIG_KEY_AT_FIRST, set_careful, write_careful },

@@ -33,12 +33,17 @@ static bool really_contains(const char *outer, const char *inner)
 		contains(real_outer, realpath(inner, real_inner) ? real_inner : inner));
 }
 
+static const char *directory_of_context(const struct config_context *c)
+{
+	return c->directory ? c->directory : c->workspace ? c->workspace : "/";
+}
+
 static const char *home_of_context(const struct config_context *context)
 {
 	const char *home = env_get(context->env, "HOME"), *directory = context->directory;
 
 	if (!home)
-		home = context->home;
+		home = context->home ? context->home : context->workspace;
 	if (!home && directory && strcmp(directory, "/") != 0)
 		home = directory;
 	return home ? home : "/root";
@@ -65,11 +70,14 @@ static void check_guarded(const struct config *config, const char *path, unsigne
 	for (size_t i = 0; i < config->n_contexts; i++) {
 		const struct config_context *c = &config->contexts[i];
 
-		const char *directory = c->directory ? c->directory : "/";
+		const char *directory = directory_of_context(c);
 
 		if (really_contains(path, directory))
 			config_error_at(e, line, "%s contains the directory of context %s (%s), %s",
 					path, c->name, directory, advice);
+		if (c->workspace && really_contains(path, c->workspace))
+			config_error_at(e, line, "%s contains the workspace of context %s (%s), %s",
+					path, c->name, c->workspace, advice);
 		if (really_contains(path, home_of_context(c)))
 			config_error_at(e, line, "%s contains the HOME of context %s (%s), %s", path,
 					c->name, home_of_context(c), advice);
@@ -107,14 +115,16 @@ void config_service_places(const struct config_service *service, struct config_p
 const struct config_service *config_guarding(const struct config *config,
 					     const struct config_context *context)
 {
-	const char *directory = context->directory ? context->directory : "/";
+	const char *directory = directory_of_context(context), *workspace = context->workspace;
 
 	for (size_t i = 0; i < config->n_services; i++) {
 		struct config_places places;
 
 		config_service_places(&config->services[i], &places);
 		for (const char **path = places.guarded; *path; path++)
-			if (contains(*path, directory) || contains(*path, home_of_context(context)))
+			if (contains(*path, directory) ||
+			    contains(*path, home_of_context(context)) ||
+			    (workspace && contains(*path, workspace)))
 				return &config->services[i];
 	}
 	return NULL;

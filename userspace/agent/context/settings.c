@@ -2,6 +2,7 @@
 /* What configuration and API gave a context, and the environments that come of it. */
 #include "agent/context/context.h"
 
+#include "agent/context/workspace.h"
 #include "init/protocol.h"
 
 /* The base environment, whole. Which HOME, says build_env(). */
@@ -35,32 +36,41 @@ static int add_all(char ***env, const char *const *list, size_t n)
 	return r;
 }
 
-/* HOME is what the context names, or its directory if it has one; a secure exec's is its own. */
+/* HOME is what the context names, its workspace, or its directory if it has one; a secure exec's is its own. */
 static int build_env(struct context_settings *s, bool own)
 {
 	const struct config_context *values = &s->values;
-	const char *directory = values->directory;
+	const char *workspace = values->workspace;
+	const char *directory = values->directory ? values->directory : workspace;
 	PTR_OWNED char *home = NULL;
-	char **env = NULL;
+	char **env = NULL, **given = NULL;
 	int r;
 
 	if (asprintf(&home, "HOME=%s",
-		     values->home                              ? values->home :
-		     own                                       ? INIT_OWN_HOME :
+		     values->home                             ? values->home :
+		     own                                      ? INIT_OWN_HOME :
+		     values->workspace                        ? values->workspace :
 		     directory && strcmp(directory, "/") != 0 ? directory :
-								 "/root") < 0) {
+								"/root") < 0) {
 		home = NULL;
 		return -ENOMEM;
 	}
 	r = add_all(&env, base_env, ARRAY_LEN(base_env));
 	if (r == 0)
 		r = env_set(&env, home);
+	if (r == 0 && workspace && !own)
+		r = workspace_base_env(workspace, directory, &env);
 	if (r == 0 && own)
 		r = add_all(&env, own_env, ARRAY_LEN(own_env));
 	if (r == 0 && own && !values->careless)
 		r = add_all(&env, careful_env, ARRAY_LEN(careful_env));
+	if (r == 0 && values->env)
+		r = strv_copy(values->env, &given);
+	if (r == 0 && workspace && own && given)
+		r = workspace_careful_path(workspace, &given);
 	if (r == 0)
-		r = context_env_build(env, values->env, &s->env[own], &s->env_size[own]);
+		r = context_env_build(env, given, &s->env[own], &s->env_size[own]);
+	strv_free_wiped(given);
 	strv_free(env);
 	s->directory[own] = directory                  ? directory :
 			    !own                       ? "/" :
@@ -80,7 +90,7 @@ int context_values_copy(const struct config_context *values, struct config_conte
 	struct config_context copy = *values;
 	int r = 0;
 
-	copy.name = copy.directory = copy.home = NULL;
+	copy.name = copy.directory = copy.home = copy.workspace = NULL;
 	copy.env = copy.show = NULL;
 	copy.line = 0;
 	if (values->env)
@@ -89,6 +99,8 @@ int context_values_copy(const struct config_context *values, struct config_conte
 		r = copy_text(values->directory, &copy.directory);
 	if (r == 0)
 		r = copy_text(values->home, &copy.home);
+	if (r == 0)
+		r = copy_text(values->workspace, &copy.workspace);
 	if (r < 0)
 		context_values_clear(&copy);
 	else
@@ -101,6 +113,7 @@ void context_values_clear(struct config_context *values)
 	strv_free_wiped(values->env);
 	free(values->directory);
 	free(values->home);
+	free(values->workspace);
 	*values = (struct config_context){ 0 };
 }
 

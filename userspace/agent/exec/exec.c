@@ -95,13 +95,19 @@ static void tell_ended(struct exec *x, bool tree)
 	}
 }
 
-/* No process of it is left: only the result stays. May free older ones, not x. */
+/* No process of it is left: only the result stays. May free older ones, not x; but of a request for files nothing
+ * stays. */
 static void reclaim(struct exec *x)
 {
 	x->background = x->left = false;
 	tell_ended(x, true);
 	release(x);
 	leave(x);
+	if (x->is_files) {
+		if (!x->execs->closing) /* else it is freed with all others */
+			exec_free(x);
+		return;
+	}
 	exec_ended_add(x);
 }
 

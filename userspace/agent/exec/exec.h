@@ -48,6 +48,9 @@ enum exec_isolation {
 struct exec_request {
 	char *const *argv;    /* at least one, argv[0] not empty; NULL: command */
 	const char *command;  /* a string that command_parse() takes; evaluated by moat-run */
+	bool files; /* neither of them: moat-run serves a request for files, which comes by stdin_fd. It has
+			       * no environment, is not listed, and nothing that it writes is kept */
+	int stdin_fd;         /* borrowed, and duplicated */
 	const char *context;  /* NULL: "default", or that of the session */
 	const char *session;  /* its context is made if it is not there; NULL: none. Not with context */
 	char *const *env;     /* KEY=VALUE */

@@ -66,7 +66,7 @@ struct exec *exec_find(struct execs *execs, const char *id)
 	if (*end != '-' || strcmp(end + 1, execs->life) != 0)
 		return NULL;
 	for (struct exec *x = execs->buckets[number % EXEC_BUCKETS]; x; x = x->next)
-		if (x->number == number)
+		if (x->number == number && !x->is_files)
 			return x;
 	return NULL;
 }
@@ -130,8 +130,12 @@ void exec_get_output(struct exec *x, struct exec_info *ret)
 
 void execs_for_each(struct execs *execs, void (*fn)(struct exec *exec, void *data), void *data)
 {
-	list_for_each_safe(pos, &execs->all)
-		fn(list_entry(pos, struct exec, link), data);
+	list_for_each_safe(pos, &execs->all) {
+		struct exec *x = list_entry(pos, struct exec, link);
+
+		if (!x->is_files)
+			fn(x, data);
+	}
 }
 
 void execs_for_each_namespace(struct execs *execs, void (*fn)(struct namespace *ns, void *data),

@@ -104,6 +104,7 @@ struct exec {
 	char **argv;
 	size_t argv_size;
 	bool is_string;
+	bool is_files; /* not a command: a request for files */
 	struct exec_string string;
 	int stdin_fd; /* -EBADF: /dev/null */
 	bool is_terminal;

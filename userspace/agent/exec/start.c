@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From a decoded request to a spawn on its way. */
+#include <fcntl.h>
+#include <limits.h>
 #include <time.h>
 
 #include "agent/exec/internal.h"
 #include "agent/namespace/program.h"
 #include "base/held.h"
 #include "base/log.h"
+#include "run/files/protocol.h"
 
 static int refuse_value(struct refusal *e, const char *field, const char *message)
 {
@@ -25,6 +28,8 @@ void exec_open_runner(struct execs *execs)
 
 static int check_request(const struct exec_request *request, struct refusal *e)
 {
+	if (request->files)
+		return 0;
 	if (!request->command && (!request->argv || !request->argv[0] || !request->argv[0][0]))
 		return refuse_value(e, "argv", "argv needs at least a command, which is not empty");
 	for (char *const *kv = request->env; kv && *kv; kv++)
@@ -89,7 +94,7 @@ static void fill_spawn(struct exec *x, const struct context *c)
 		.env = x->env,
 		.cwd = x->cwd,
 		.cgroup_fd = -EBADF,
-		.program = x->is_string ? x->execs->runner : -EBADF,
+		.program = x->is_string || x->is_files ? x->execs->runner : -EBADF,
 		.given = { -EBADF, -EBADF },
 		.capabilities = values->capabilities,
 		.no_new_privs = values->no_new_privs,
@@ -138,6 +143,50 @@ static int copy_env(struct exec *x, char *const *over, bool own, bool sees_state
 	return r;
 }
 
+/* No word of a client's is in it. */
+static int copy_files_request(struct exec *x, int stdin_fd)
+{
+	static char *const argv[] = { (char *)FILES_PROGRAM, NULL };
+	int r = context_env_build(NULL, argv, &x->argv, &x->argv_size);
+
+	if (r == 0)
+		r = context_env_build(NULL, NULL, &x->env, &x->env_size);
+	x->cwd = strdup("/");
+	x->stdin_fd = fcntl(stdin_fd, F_DUPFD_CLOEXEC, 3);
+	if (x->stdin_fd < 0)
+		return -errno;
+	return x->cwd ? r : -ENOMEM;
+}
+
+/* In a workspace PWD is in the environment, and has to be right. *ret: the caller's to free, as its strings are not. */
+static int with_pwd(const struct context *c, const struct exec_request *request, char *pwd,
+		    char ***ret)
+{
+	size_t n = strv_len(request->env);
+
+	*ret = NULL;
+	if (!request->cwd || !c->settings->values.workspace || env_get(request->env, "PWD"))
+		return 0;
+	*ret = calloc(n + 2, sizeof(**ret));
+	if (!*ret)
+		return -ENOMEM;
+	if (n)
+		memcpy(*ret, request->env, n * sizeof(**ret));
+	(*ret)[n] = pwd;
+	return 0;
+}
+
+static int build_env(struct exec *x, const struct exec_request *request, bool own)
+{
+	PTR_OWNED char **env = NULL;
+	char pwd[sizeof("PWD=") + PATH_MAX];
+	int r;
+
+	snprintf(pwd, sizeof(pwd), "PWD=%s", request->cwd ? request->cwd : "");
+	r = with_pwd(x->context, request, pwd, &env);
+	return r < 0 ? r : copy_env(x, env ? env : request->env, own, !own);
+}
+
 /* Copies all a command needs; on failure the caller frees x. 0 or -errno. */
 static int copy_request(struct exec *x, const struct exec_request *request)
 {
@@ -147,10 +196,13 @@ static int copy_request(struct exec *x, const struct exec_request *request)
 	const char *directory = request->cwd;
 	int r;
 
+	x->is_files = request->files;
+	if (x->is_files)
+		return copy_files_request(x, request->stdin_fd);
 	x->is_string = request->command;
 	r = context_env_build(NULL, x->is_string ? string : request->argv, &x->argv, &x->argv_size);
 	if (r == 0)
-		r = copy_env(x, request->env, own, !own);
+		r = build_env(x, request, own);
 	if (r < 0)
 		return r;
 	if (!directory && !own)
@@ -284,8 +336,10 @@ int exec_start(struct execs *execs, const struct exec_request *request,
 	int r;
 
 	r = check_request(request, e);
-	if (r == 0 && request->command && execs->runner < 0)
-		r = refuse(e, MOAT_E_INTERNAL, "moat-run was not there when the agent started: no command strings");
+	if (r == 0 && (request->command || request->files) && execs->runner < 0)
+		r = refuse(
+			e, MOAT_E_INTERNAL,
+			"moat-run was not there when the agent started: no command strings, no files");
 	if (r == 0)
 		r = check_room(execs, e);
 	if (r == 0)

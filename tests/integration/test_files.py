@@ -1,0 +1,532 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of a context over the API: read and written by moat-run, with the context's rights."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.parse
+
+from lib import moatd, procs, rawhttp
+from lib.tap import test
+
+
+def place(path, context="default", **query):
+    words = {"path": path, **{name: str(value).lower() if isinstance(value, bool) else value for name, value in query.items()}}
+    return f"/v1/contexts/{context}/files?{urllib.parse.urlencode(words, quote_via=urllib.parse.quote)}"
+
+
+def get(session, path, context="default", headers=None, **query):
+    return session.api.request("GET", place(path, context, **query), headers=headers)
+
+
+def put(session, path, body, context="default", **query):
+    return session.api.request("PUT", place(path, context, **query), body)
+
+
+def post(session, path, context="default", **fields):
+    return session.api.request("POST", place(path, context), fields)
+
+
+def delete(session, path, context="default", **query):
+    return session.api.request("DELETE", place(path, context, **query))
+
+
+def code(reply):
+    assert reply.status >= 400, reply
+    return reply.json["code"]
+
+
+def content(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+@contextlib.contextmanager
+def tree(session):
+    path = tempfile.mkdtemp(prefix="files-", dir=session.scratch)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@test("a file that is written is read again, whole and in ranges", needs=("moat",))
+def write_read(session):
+    with tree(session) as base:
+        wrote = put(session, f"{base}/new/sub/a%b ü+c.txt", b"0123456789")
+        assert wrote.status == 201 and wrote.json["created"] and wrote.json["size"] == 10, wrote
+        assert wrote.json["sha256"] == hashlib.sha256(b"0123456789").hexdigest(), wrote
+        assert content(f"{base}/new/sub/a%b ü+c.txt") == b"0123456789"
+        os.rename(f"{base}/new/sub/a%b ü+c.txt", f"{base}/f")
+        for asked, status, answer in (("bytes=0-", 206, b"0123456789"), ("bytes=2-4", 206, b"234"), ("bytes=-3", 206, b"789"),
+                                      ("bytes=8-99", 206, b"89"), ("bytes=-99", 206, b"0123456789"), ("lines=1-2", 200, b"0123456789"),
+                                      ("bytes=1-2,4-5", 200, b"0123456789"), ("bytes=x", 200, b"0123456789")):
+            reply = get(session, f"{base}/f", headers={"Range": asked})
+            assert (reply.status, reply.body) == (status, answer), (asked, reply)
+        assert code(get(session, f"{base}/f", headers={"Range": "bytes=10-"})) == "RANGE_NOT_SATISFIABLE"
+        assert put(session, f"{base}/empty", b"").json["size"] == 0 and get(session, f"{base}/empty").body == b""
+
+
+@test("a large file goes in and out as it is, and the agent holds none of it", needs=("moat",))
+def large(session):
+    blocks = 8 if session.vm else 128  # MiB: an emulated processor takes seconds for the hash of each
+    with tree(session) as base:
+        block = os.urandom(1 << 20)
+        wrote = put(session, f"{base}/large", block * blocks)
+        assert wrote.status == 201 and wrote.json["size"] == blocks << 20, wrote
+        whole = hashlib.sha256(block * blocks).hexdigest()
+        assert wrote.json["sha256"] == whole, wrote
+        reply = get(session, f"{base}/large")
+        assert reply.status == 200 and hashlib.sha256(reply.body).hexdigest() == whole
+        assert resident(session) < 64 << 20, f"{resident(session) >> 20} MiB"
+
+
+def resident(session):
+    with open(f"/proc/{session.agent.pid}/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) << 10 for line in file if line.startswith("VmRSS"))
+
+
+@test("a client that does not read holds up its own answer and nobody else's", needs=("moat",))
+def slow_reader(session):
+    with tree(session) as base:
+        with open(f"{base}/large", "wb") as file:
+            file.truncate(256 << 20)
+        with rawhttp.Raw(session) as slow:
+            slow.send(f"GET {place(base + '/large')} HTTP/1.1\r\nHost: m\r\n\r\n".encode())
+            assert b"268435456" in slow.read_head()
+            time.sleep(1)
+            assert resident(session) < 64 << 20, resident(session)
+            assert put(session, f"{base}/other", b"x").status == 201
+        rawhttp.unharmed(session)
+
+
+@test("a replaced file keeps mode and owner, and nobody ever sees half of it", needs=("moat",))
+def atomic(session):
+    with tree(session) as base:
+        path = f"{base}/f"
+        with open(path, "wb") as file:
+            file.write(b"a" * 100000)
+        os.chown(path, 1234, 5678)
+        os.chmod(path, 0o640)
+        seen, done = set(), threading.Event()
+
+        def watch():
+            while not done.is_set():
+                seen.add(content(path))
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            for letter in b"bcd":
+                assert put(session, path, bytes([letter]) * 100000).status == 200
+        finally:
+            done.set()
+            watcher.join()
+        assert seen <= {bytes([letter]) * 100000 for letter in b"abcd"}, [len(each) for each in seen]
+        now = os.stat(path)
+        assert (now.st_uid, now.st_gid, now.st_mode & 0o7777) == (1234, 5678, 0o640), now
+        assert os.listdir(base) == ["f"]
+        fresh = put(session, f"{base}/mode", b"", mode="0600").json
+        assert fresh["mode"] == "0600", fresh
+
+
+@test("in place a file stays the same one, and its other names with it", needs=("moat",))
+def in_place(session):
+    with tree(session) as base:
+        assert put(session, f"{base}/f", b"long content").status == 201
+        os.link(f"{base}/f", f"{base}/g")
+        assert put(session, f"{base}/f", b"short", atomic=False).status == 200
+        assert content(f"{base}/g") == b"short"
+        assert put(session, f"{base}/f", b"other").status == 200
+        assert content(f"{base}/g") == b"short", "by default another file takes its place"
+
+
+@test("what is appended comes behind what is there", needs=("moat",))
+def append(session):
+    with tree(session) as base:
+        assert put(session, f"{base}/log", b"one\n", append=True).status == 201
+        assert put(session, f"{base}/log", b"two\n", append=True).status == 200
+        assert content(f"{base}/log") == b"one\ntwo\n"
+
+
+@test("conditions: nothing is written over a file that must not be there, or has changed", needs=("moat",))
+def conditions(session):
+    with tree(session) as base:
+        path = f"{base}/f"
+        assert code(put(session, path, b"x", ifMatch="0" * 64)) == "NO_SUCH_FILE"
+        first = put(session, path, b"first", ifNoneMatch="*")
+        assert first.status == 201, first
+        assert code(put(session, path, b"x", ifNoneMatch="*")) == "FILE_EXISTS"
+        assert get(session, path, stat=True, hash=True).json["sha256"] == first.json["sha256"]
+        second = put(session, path, b"second", ifMatch=first.json["sha256"])
+        assert second.status == 200, second
+        reply = put(session, path, b"x", ifMatch=first.json["sha256"])
+        assert reply.status == 412 and code(reply) == "FILE_CHANGED", reply
+        assert content(path) == b"second"
+        assert code(put(session, path, b"x", ifMatch="zz")) == "BAD_VALUE"
+        assert code(post(session, path, op="replace", old="second", new="third", ifMatch=first.json["sha256"])) == "FILE_CHANGED"
+        assert post(session, path, op="replace", old="second", new="third", ifMatch=second.json["sha256"]).status == 200
+
+
+@test("a text is replaced where it is there exactly so many times", needs=("moat",))
+def replace(session):
+    with tree(session) as base:
+        path = f"{base}/f"
+        put(session, path, b"one two two three")
+        for fields, count in (({"old": "two"}, 2), ({"old": "four"}, 0), ({"old": "two", "count": 3}, 2)):
+            reply = post(session, path, op="replace", new="2", **fields)
+            assert code(reply) == "NOT_REPLACED" and reply.json["details"]["count"] == count, (fields, reply)
+        assert content(path) == b"one two two three"
+        done = post(session, path, op="replace", old="two", new="zwei", count=2)
+        assert content(path) == b"one zwei zwei three" and done.json["sha256"] == hashlib.sha256(content(path)).hexdigest(), done
+        assert post(session, path, op="replace", old="one ", new="").status == 200 and content(path) == b"zwei zwei three"
+        # across the edges of any window
+        put(session, path, b"x" * 262143 + b"needle" + b"y" * 300000 + b"needle")
+        assert post(session, path, op="replace", old="needle", new="pin", count=2).status == 200
+        assert content(path) == b"x" * 262143 + b"pin" + b"y" * 300000 + b"pin"
+        assert code(post(session, f"{base}/none", op="replace", old="a", new="b")) == "NO_SUCH_FILE"
+        assert os.listdir(base) == ["f"]
+
+
+@test("directories are made, listed and removed; names are changed", needs=("moat",))
+def names(session):
+    with tree(session) as base:
+        assert post(session, f"{base}/a/b/c", op="mkdir", mode="0700").status == 201
+        assert post(session, f"{base}/a/b/c", op="mkdir").status == 200
+        assert code(post(session, f"{base}/a/b/c", op="mkdir", mkdirs=False)) == "FILE_EXISTS"
+        assert code(post(session, f"{base}/x/y", op="mkdir", mkdirs=False)) == "NO_SUCH_FILE"
+        assert put(session, f"{base}/a/f", b"12345").status == 201
+        os.symlink("b/c", f"{base}/a/l")
+        listed = get(session, f"{base}/a", list=True).json
+        assert {(each["path"], each["type"], each.get("target")) for each in listed["entries"]} == \
+            {("b", "directory", None), ("f", "file", None), ("l", "link", "b/c")} and not listed["truncated"], listed
+        deep = get(session, base, list=True, recursive=True).json["entries"]
+        assert {each["path"] for each in deep} == {"a", "a/b", "a/b/c", "a/f", "a/l"}, deep
+        short = get(session, base, list=True, recursive=True, limit=2).json
+        assert len(short["entries"]) == 2 and short["truncated"], short
+        stat = get(session, f"{base}/a/f", stat=True).json
+        assert (stat["type"], stat["size"], stat["mode"]) == ("file", 5, "0644"), stat
+        assert get(session, f"{base}/a/l", stat=True).json["target"] == "b/c"
+        assert get(session, f"{base}/a/f", exists=True).json["exists"] and not get(session, f"{base}/a/g", exists=True).json["exists"]
+        assert not get(session, f"{base}/a/f/g", exists=True).json["exists"]
+        assert post(session, f"{base}/a/f", op="rename", to=f"{base}/n/g").status == 200 and content(f"{base}/n/g") == b"12345"
+        put(session, f"{base}/h", b"h")
+        assert code(post(session, f"{base}/h", op="rename", to=f"{base}/n/g", overwrite=False)) == "FILE_EXISTS"
+        assert post(session, f"{base}/h", op="rename", to=f"{base}/n/g").status == 200 and content(f"{base}/n/g") == b"h"
+        assert code(delete(session, f"{base}/a")) == "NOT_EMPTY"
+        gone = delete(session, f"{base}/a/l")
+        assert gone.status == 200, gone
+        assert os.path.isdir(f"{base}/a/b/c"), "of a link only itself is removed"
+        assert delete(session, f"{base}/a", recursive=True).json == {"removed": True} and not os.path.exists(f"{base}/a")
+        assert code(delete(session, f"{base}/a")) == "NO_SUCH_FILE"
+
+
+@test("a link within a removed tree is not followed", needs=("moat",))
+def remove_link(session):
+    with tree(session) as base:
+        os.makedirs(f"{base}/keep/sub")
+        os.makedirs(f"{base}/gone")
+        os.symlink(f"{base}/keep", f"{base}/gone/link")
+        assert delete(session, f"{base}/gone", recursive=True).status == 200
+        assert os.path.isdir(f"{base}/keep/sub") and os.listdir(base) == ["keep"]
+
+
+@test("what is no file has a code for each kind, and nothing of it is opened", needs=("moat",))
+def kinds(session):
+    with tree(session) as base:
+        os.mkfifo(f"{base}/fifo")
+        os.symlink("loop", f"{base}/loop")
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(f"{base}/socket")
+        put(session, f"{base}/f", b"")
+        for path, expected in ((f"{base}/fifo", "IS_A_FIFO"), (f"{base}/socket", "IS_A_SOCKET"), ("/dev/null", "IS_A_DEVICE"),
+                               (base, "IS_A_DIRECTORY"), (f"{base}/loop", "TOO_MANY_LINKS"), (f"{base}/f/g", "NOT_A_DIRECTORY"),
+                               (f"{base}/none", "NO_SUCH_FILE"), (f"{base}/{'n' * 256}", "BAD_PATH")):
+            assert code(get(session, path)) == expected, path
+            if expected not in ("NO_SUCH_FILE",):
+                assert code(put(session, path, b"x")) == expected, path
+            if expected.startswith("IS_A"):
+                assert code(put(session, path, b"x", append=True)) == expected, path
+        for path in ("/", f"{base}/..", f"{base}/."):
+            assert code(put(session, path, b"x")) == "BAD_PATH", path
+        assert code(get(session, f"{base}/f", list=True)) == "NOT_A_DIRECTORY"
+        server.close()
+
+
+@test("a link is written through, wherever in the root it leads", needs=("moat",))
+def through_link(session):
+    with tree(session) as base:
+        os.makedirs(f"{base}/d/e")
+        os.symlink("../f", f"{base}/d/relative")
+        os.symlink(f"{base}/g", f"{base}/d/absolute")
+        os.symlink("d/e", f"{base}/directory")
+        for link, real in (("d/relative", "f"), ("d/absolute", "g"), ("directory/h", "d/e/h")):
+            for text in (b"one", b"two"):
+                assert put(session, f"{base}/{link}", text).status in (200, 201)
+                assert content(f"{base}/{real}") == text and get(session, f"{base}/{link}").body == text
+        assert os.path.islink(f"{base}/d/relative") and os.path.islink(f"{base}/d/absolute")
+
+
+@test("an upload that is cut off leaves the old file whole, and nothing beside it", needs=("moat",))
+def cut_off(session):
+    with tree(session) as base:
+        path = f"{base}/f"
+        put(session, path, b"old")
+        before = rawhttp.descriptors(session)
+        for query in ({}, {"append": True}, {"atomic": False}):
+            with rawhttp.Raw(session) as raw:
+                raw.send(f"PUT {place(path, **query)} HTTP/1.1\r\nHost: m\r\nContent-Length: 10000000\r\n\r\n".encode() + b"x" * 100000)
+                time.sleep(0.3)
+        procs.wait_until(lambda: os.listdir(base) == ["f"], 10, "nothing is left beside it")
+        rawhttp.settles(session, before)
+        assert content(path) == b"old" and os.listdir(base) == ["f"]
+        rawhttp.unharmed(session)
+
+
+@test("a file system that is full leaves the old file whole, and the client learns it after it has sent all", needs=("moat",))
+def full_disk(session):
+    base = "/dev/shm/files"  # the namespace's own, which has a size
+    try:
+        assert put(session, f"{base}/f", b"old").status == 201
+        session.exec("/bin/dd", "if=/dev/zero", f"of={base}/fill", "bs=64k", "status=none")
+        for query in ({}, {"append": True}, {"atomic": False}):
+            reply = put(session, f"{base}/f", b"x" * (9 << 20), **query)
+            assert reply.status == 507 and code(reply) == "NO_SPACE", (query, reply)
+            assert get(session, f"{base}/f").body == b"old", query
+        names = {each["path"] for each in get(session, base, list=True).json["entries"]}
+        assert names == {"f", "fill"}, names
+        delete(session, f"{base}/fill")
+        assert put(session, f"{base}/f", b"x" * (9 << 20)).status == 200
+    finally:
+        delete(session, base, recursive=True)
+
+
+@test("names that are not UTF-8 come and go as they are", needs=("moat",))
+def bytes_names(session):
+    with tree(session) as base:
+        assert session.api.request("PUT", place(base) + "%2F%ff", b"x").status == 201
+        assert os.listdir(os.fsencode(base)) == [b"\xff"]
+        entry = get(session, base, list=True).json["entries"][0]
+        assert entry["path"] == "/w==" and entry["pathEncoding"] == "base64", entry
+
+
+@test("a query that is wrong is refused with the field", needs=("moat",))
+def wrong(session):
+    for method, query, expected in (
+            ("GET", "", ("MISSING_FIELD", "path")), ("GET", "path=", ("BAD_VALUE", "path")), ("GET", "path=%zz", ("BAD_VALUE", "path")),
+            ("GET", "path=a%00b", ("BAD_VALUE", "path")), ("GET", "path=/&stat&list", ("BAD_VALUE", "list")),
+            ("GET", "path=/&list&limit=0", ("BAD_VALUE", "limit")), ("GET", "path=/&list=yes", ("BAD_VALUE", "list")),
+            ("GET", "path=/&mode=1", ("UNKNOWN_FIELD", "mode")), ("PUT", "path=/tmp/x&mode=888", ("BAD_VALUE", "mode")),
+            ("PUT", "path=/tmp/x&mode=4755", ("BAD_VALUE", "mode")), ("PUT", "path=/tmp/x&ifNoneMatch=y", ("BAD_VALUE", "ifNoneMatch")),
+            ("GET", "path=" + "a" * 5000, ("BAD_VALUE", "path"))):
+        reply = session.api.request(method, f"/v1/contexts/default/files?{query}", b"x" if method == "PUT" else None)
+        assert (code(reply), reply.json["details"]["field"]) == expected, (query, reply)
+    assert code(get(session, "/", context="nobody", list=True)) == "NO_SUCH_CONTEXT"
+    for body, field in (({"op": "chmod"}, "op"), ({"op": "rename"}, "to"), ({"op": "replace", "new": ""}, "old"),
+                        ({"op": "replace", "old": "", "new": "x"}, "old"), ({}, "op")):
+        reply = session.api.request("POST", place("/tmp/x"), body)
+        assert reply.json["details"]["field"] == field, (body, reply)
+
+
+@test("a request for files is no command: it is not listed, and waits for nobody", needs=("moat",))
+def not_listed(session):
+    with tree(session) as base:
+        with open(f"{base}/large", "wb") as file:
+            file.truncate(256 << 20)
+        before = {each["id"] for each in session.api.get("/v1/processes")["processes"]}
+        with rawhttp.Raw(session) as slow:
+            slow.send(f"GET {place(base + '/large')} HTTP/1.1\r\nHost: m\r\n\r\n".encode())
+            slow.read_head()
+            assert {each["id"] for each in session.api.get("/v1/processes")["processes"]} == before
+            assert "moat-files" in session.exec("/bin/ps", "axww", "-o", "args").out, "but it is there"
+        procs.wait_until(lambda: "moat-files" not in session.exec("/bin/ps", "axww", "-o", "args").out, 10, "it ends with its client")
+        assert {each["id"] for each in session.api.get("/v1/processes")["processes"]} == \
+            before | {each["id"] for each in session.api.get("/v1/processes")["processes"] if each["state"] == "ended"}
+
+
+@test("what is hidden from the commands of a context, or protected from them, is so from its files", needs=("moat", "lsm"))
+def guarded(session):
+    for context in ("default", "full"):
+        for hidden in (session.hidden, session.uncovered):  # behind a mount that covers it, and past that
+            for answer in (get(session, f"{hidden}/file", context=context), get(session, f"{hidden}/file", context=context, stat=True),
+                           put(session, f"{hidden}/file", b"x", context=context), delete(session, f"{hidden}/file", context=context)):
+                assert code(answer) in ("NO_SUCH_FILE", "PERMISSION_DENIED", "READ_ONLY"), (context, hidden, answer)
+            listed = get(session, hidden, context=context, list=True)
+            assert listed.status >= 400 or listed.json["entries"] == [], listed
+        assert code(get(session, session.hidden_alias, context=context)) in ("NO_SUCH_FILE", "PERMISSION_DENIED")
+        for answer in (put(session, f"{session.tree}/new", b"x", context=context), put(session, session.single, b"x", context=context),
+                       put(session, session.single, b"x", context=context, atomic=False),
+                       delete(session, session.single, context=context),
+                       post(session, session.single, context=context, op="rename", to=f"{session.scratch}/moved"),
+                       delete(session, session.tree, context=context, recursive=True)):
+            assert code(answer) in ("PERMISSION_DENIED", "READ_ONLY", "FILE_IN_USE"), (context, answer)
+        assert get(session, f"{session.tree}/file", context=context).status == 200, "it may be read"
+    assert sorted(os.listdir(session.tree))[:3] == ["file", "link", "linked"] and content(f"{session.hidden}/file") == b"#!/bin/true\n"
+    with tree(session) as base:
+        assert put(session, f"{base}/f", b"x").status == 201 and delete(session, f"{base}/f").status == 200
+
+
+@contextlib.contextmanager
+def workspace(session, name="worker", **keys):
+    """A context with a workspace that is made with it, and the path of that."""
+    with tree(session) as base:
+        reply = session.api.request("POST", "/v1/contexts", {"name": name, "workspace": f"{base}/deep/work", **keys})
+        assert reply.status == 201, reply
+        try:
+            yield f"{base}/deep/work"
+        finally:
+            session.api.request("DELETE", f"/v1/contexts/{name}")
+
+
+@test("a workspace is there when its context is, and commands start, live and find their programs in it", needs=("moat",))
+def workspace_made(session):
+    with workspace(session) as work:
+        assert os.path.isdir(work) and os.stat(work).st_mode & 0o7777 == 0o755
+        assert session.api.get("/v1/contexts/worker")["settings"]["workspace"] == work
+        ran = session.exec("/bin/sh", "-c", "pwd; echo $HOME $PWD; echo $PATH", context="worker")
+        assert ran.out.splitlines()[:2] == [work, f"{work} {work}"], ran
+        assert ran.out.splitlines()[2].startswith(f"{work}/.venv/bin:{work}/node_modules/.bin:/usr/"), ran
+        assert session.exec("/usr/bin/printenv", "PWD", context="worker", cwd="/usr").out == "/usr\n"
+        assert put(session, "node_modules/.bin/own", b"#!/bin/sh\necho own program\n", context="worker", mode="0755").status == 201
+        assert session.exec("own", context="worker").out == "own program\n"
+        changed = session.api.request("PATCH", "/v1/contexts/worker", {"workspace": "/tmp"})
+        assert code(changed) == "IMMUTABLE", changed
+
+
+@test("a secure command takes no program from the workspace", needs=("moat",))
+def workspace_secure(session):
+    with workspace(session) as work:
+        put(session, ".venv/bin/true", b"#!/bin/sh\necho taken in\n", context="worker", mode="0755")
+        assert session.exec("true", context="worker").out == "taken in\n", "an ordinary one does"
+        ran = session.exec("true", context="worker", env={"TOKEN": "secret"})
+        assert ran.exit == 0 and ran.out == "", ran
+        path = session.exec("/usr/bin/printenv", "PATH", context="worker", isolated=True).out
+        assert work not in path and path.startswith("/usr/"), path
+
+
+@test("a workspace that cannot be made is an error, and its context is not there", needs=("moat",))
+def workspace_failed(session):
+    for where, expected in (("/dev/null/work", "NOT_A_DIRECTORY"), ("/proc/work", "NO_SUCH_FILE")):
+        reply = session.api.request("POST", "/v1/contexts", {"name": "failed", "workspace": where})
+        assert code(reply) == expected, reply
+        procs.wait_until(lambda: "failed" not in [each["name"] for each in session.api.get("/v1/contexts")["contexts"]], 10, "it is gone")
+    for where in ("/", "relative", ""):
+        reply = session.api.request("POST", "/v1/contexts", {"name": "failed", "workspace": where})
+        assert code(reply) == "BAD_VALUE" and reply.json["details"]["field"] == "workspace", reply
+
+
+@test("files of a workspace are beneath it: neither a path, nor .., nor a link leads out", needs=("moat",))
+def beneath(session):
+    with workspace(session) as work:
+        outside = os.path.dirname(work)
+        with open(f"{outside}/secret", "wb") as file:
+            file.write(b"secret")
+        os.symlink(f"{outside}/secret", f"{work}/absolute")
+        os.symlink("../secret", f"{work}/relative")
+        os.symlink("..", f"{work}/up")
+        os.makedirs(f"{work}/a/b")
+        os.symlink("../f", f"{work}/a/within")
+        put(session, "f", b"inside", context="worker")
+        for path in ("f", f"{work}/f", f"{work}//a/../f", "a/within", "./a/b/../../f"):
+            assert get(session, path, context="worker").body == b"inside", path
+        for path in (f"{outside}/secret", "/etc/passwd", f"{work}2/f", "../secret", "a/../../secret", f"{work}/../secret", "absolute",
+                     "relative", "up/secret"):
+            assert code(get(session, path, context="worker")) == "OUTSIDE_WORKSPACE", path
+            assert code(put(session, path, b"x", context="worker")) == "OUTSIDE_WORKSPACE", path
+        for path in ("../secret", "up/secret", f"{outside}/secret"):
+            assert code(delete(session, path, context="worker")) == "OUTSIDE_WORKSPACE", path
+            assert code(post(session, path, context="worker", op="mkdir")) == "OUTSIDE_WORKSPACE", path
+            assert code(post(session, "f", context="worker", op="rename", to=path)) == "OUTSIDE_WORKSPACE", path
+        assert content(f"{outside}/secret") == b"secret" and sorted(os.listdir(outside)) == ["secret", "work"]
+        listed = get(session, ".", context="worker", list=True, recursive=True).json["entries"]
+        assert "up/secret" not in [each["path"] for each in listed] and len(listed) == 7, listed
+
+
+SWAP = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+os.chdir(sys.argv[1])
+while True:
+    libc.renameat2(-100, b"here", -100, b"there", 2)
+"""
+
+
+@test("somebody who swaps a directory and a link that leads out gets nothing out and nothing in", needs=("moat",))
+def race(session):
+    with workspace(session) as work:
+        outside = os.path.dirname(work)
+        os.mkdir(f"{work}/here")
+        os.symlink(outside, f"{work}/there")
+        for path, text in ((f"{outside}/f", b"outside"), (f"{work}/here/f", b"inside")):
+            with open(path, "wb") as file:
+                file.write(text)
+        swapper = session.api.start("/usr/bin/python3", "-c", SWAP, work, context="worker")
+        seen = set()
+        procs.wait_until(lambda: seen.add(content(f"{work}/here/f")) or b"outside" in seen, 20, "a plain open is led out")
+        answers = set()
+        for round_ in range(400):
+            reply = get(session, "here/f", context="worker") if round_ % 2 else put(session, "here/f", b"inside", context="worker")
+            answers.add(reply.body if reply.status == 200 and round_ % 2 else reply.status if reply.status < 300 else code(reply))
+        session.api.kill(swapper)
+        assert answers <= {b"inside", 200, "OUTSIDE_WORKSPACE"} and b"inside" in answers, answers
+        assert content(f"{outside}/f") == b"outside" and sorted(os.listdir(outside)) == ["f", "work"]
+
+
+@test("moat files reads, writes, lists and edits from the command line, and its errors are those of the API", needs=("moat",))
+def command_line(session):
+    def run(*words, text=b"", status=0):
+        done = subprocess.run([f"{session.build}/moat", "--socket", session.agent.socket, "files", *words], input=text, check=False,
+                              capture_output=True, timeout=60 * session.patience)
+        assert done.returncode == status, (words, done)
+        return done.stdout if status == 0 else done.stderr
+
+    with workspace(session) as work:
+        big = os.urandom(3 << 20)
+        run("-c", "worker", "write", "-m", "600", "sub/big & ü", text=big)
+        assert content(f"{work}/sub/big & ü") == big and os.stat(f"{work}/sub/big & ü").st_mode & 0o777 == 0o600
+        assert run("-c", "worker", "read", "sub/big & ü") == big
+        run("-c", "worker", "write", "f", text=b"one")
+        run("-c", "worker", "write", "-a", "f", text=b" two")
+        assert b"(FILE_EXISTS)" in run("-c", "worker", "write", "-n", "f", text=b"x", status=125)
+        run("-c", "worker", "replace", "f", "two", "three")
+        assert run("-c", "worker", "read", f"{work}/f") == b"one three"
+        assert b"(NOT_REPLACED)" in run("-c", "worker", "replace", "f", "two", "x", status=125)
+        digest = hashlib.sha256(b"one three").hexdigest()
+        assert digest.encode() in run("-c", "worker", "stat", "f")
+        run("-c", "worker", "write", "--if-match", digest, "f", text=b"four")
+        assert b"(FILE_CHANGED)" in run("-c", "worker", "write", "--if-match", digest, "f", text=b"five", status=125)
+        run("-c", "worker", "mkdir", "d/e")
+        run("-c", "worker", "mv", "f", "d/e/g")
+        listed = run("-c", "worker", "ls", "-R").decode()
+        assert "d/e/g" in listed and "sub/big & ü" in listed and "directory" in listed, listed
+        assert b"(NOT_EMPTY)" in run("-c", "worker", "rm", "d", status=125)
+        run("-c", "worker", "rm", "-R", "d")
+        assert b"(NO_SUCH_FILE)" in run("-c", "worker", "read", "d/e/g", status=125)
+        assert b"(OUTSIDE_WORKSPACE)" in run("-c", "worker", "read", "/etc/passwd", status=125)
+        assert b"(USAGE)" in run("mv", "one", status=125)
+    assert run("read", "/etc/hostname") == content("/etc/hostname"), "context default has no workspace"
+
+
+@test("the workspaces of the configuration are made before the first command can be asked for")
+def workspace_configured(session):
+    with tree(session) as base:
+        sections = (f"[service spare]\ncommand = /bin/sleep 1000\n[context default]\nworkspace = {base}/one\n"
+                    f"[context second]\nworkspace = {base}/two\n[context third]\nworkspace = /dev/null/x\n")
+        agent = moatd.Moatd(session.build, f"itest-files-{os.getpid()}", sections, "best-effort")
+        try:
+            agent.start(90 * session.patience)
+            assert agent.api().exec("/bin/pwd").out == f"{base}/one\n"
+            assert agent.api().exec("/bin/pwd", context="second").out == f"{base}/two\n"
+            assert "the workspace of context third cannot be made" in agent.log()
+            reply = agent.api().request("POST", "/v1/exec", {"argv": ["/bin/true"], "context": "third"})
+            assert code(reply) == "BAD_DIRECTORY", reply
+            assert agent.stop() == (0, [])
+        finally:
+            agent.kill()
+            agent.remove_files()

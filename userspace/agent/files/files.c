@@ -1,0 +1,522 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <sys/epoll.h>
+
+#include "agent/files/internal.h"
+#include "base/held.h"
+
+struct files {
+	struct execs *execs;
+	struct loop *loop;
+	struct files_observer *observer;
+	struct exec_observer watch;
+	struct exec *exec; /* pinned; NULL: it has not started, or is no more */
+	struct exec_reader reader; /* of what moat-run writes, which waits for it */
+	bool paused, ended;
+	bool *freed; /* to be told while it is read */
+	struct files_parser parser;
+	struct loop_timer stall, again;
+	char path[128]; /* for words */
+
+	/* To moat-run: what is in `out` from `sent` on, then the end. */
+	int fd; /* our end of its standard input; -EBADF: closed */
+	struct loop_source source;
+	char *out;
+	size_t size, len, sent;
+	bool ending; /* the end is still to be sent */
+	bool waited; /* somebody waits for room */
+	bool started;
+};
+
+static void close_input(struct files *f)
+{
+	loop_remove(f->loop, &f->source);
+	close_fd(&f->fd);
+	free_wiped(f->out, f->size);
+	held_give(f->size);
+	f->out = NULL;
+	f->len = f->sent = f->size = 0;
+}
+
+static void files_free(struct files *f)
+{
+	loop_timer_cancel(f->loop, &f->stall);
+	loop_timer_cancel(f->loop, &f->again);
+	close_input(f);
+	if (f->freed)
+		*f->freed = true;
+	free(f);
+}
+
+/* moat-run has said all, and exits; or it is to say no more. */
+static struct files_observer *finish(struct files *f, bool kill)
+{
+	struct files_observer *o = f->observer;
+
+	if (f->exec) {
+		if (!f->ended) {
+			exec_unobserve(f->exec, &f->watch);
+			if (kill)
+				(void)exec_kill(f->exec);
+		}
+		exec_unpin(f->exec);
+	}
+	files_free(f);
+	return o;
+}
+
+static void failed(struct files *f, const struct refusal *e)
+{
+	struct refusal error = *e;
+	struct files_observer *o = finish(f, true);
+
+	o->on_failed(o, &error);
+}
+
+static void on_stall(struct loop_timer *timer)
+{
+	struct files *f = container_of(timer, struct files, stall);
+	struct refusal e;
+
+	refuse(&e, MOAT_E_FILE_TIMED_OUT, "%s: nothing came or went for %llu seconds", f->path,
+	       (unsigned long long)((f->started ? 1 : 2) * FILES_STALL_NS / NSEC_PER_SEC));
+	failed(f, &e);
+}
+
+static void moved(struct files *f)
+{
+	(void)loop_timer_set(f->loop, &f->stall, FILES_STALL_NS, on_stall);
+}
+
+static void no_entry(struct files_observer *o, const struct files_told *told)
+{
+	(void)o;
+	(void)told;
+}
+
+static void no_data(struct files_observer *o, const void *data, size_t n)
+{
+	(void)o;
+	(void)data;
+	(void)n;
+}
+
+static void no_room(struct files_observer *o)
+{
+	(void)o;
+}
+
+static void no_end(struct files_observer *o, const struct files_end *end)
+{
+	(void)o;
+	(void)end;
+}
+
+static void no_failure(struct files_observer *o, const struct refusal *e)
+{
+	(void)o;
+	(void)e;
+}
+
+static struct files_observer nobody = { no_entry, no_data, no_room, no_end, no_failure };
+
+void files_cancel(struct files *f)
+{
+	if (!f->started || !f->parser.sending) {
+		(void)finish(f, true);
+		return;
+	}
+	/* The end of its input, too early, has it take away what it has begun. */
+	f->observer = &nobody;
+	close_input(f);
+	moved(f);
+}
+
+/* --- To moat-run --------------------------------------------------------------------------- */
+
+static void queue_end(struct files *f)
+{
+	const struct files_frame frame = { .type = FILES_END };
+
+	memcpy(f->out, &frame, sizeof(frame));
+	f->len = sizeof(frame);
+	f->sent = 0;
+	f->ending = false;
+	f->parser.sending = false;
+}
+
+static void on_writable(struct loop_source *source, uint32_t events);
+
+/* Writes what there is, and waits for room for the rest. What the other side does not read any more is dropped. */
+static void flush(struct files *f)
+{
+	if (f->len == 0 && f->ending)
+		queue_end(f);
+	while (f->sent < f->len) {
+		ssize_t n = write(f->fd, f->out + f->sent, f->len - f->sent);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN) {
+			if (f->source.fd < 0 &&
+			    loop_add(f->loop, &f->source, f->fd, EPOLLOUT, on_writable) < 0)
+				close_input(f); /* the answer says that the content was cut */
+			return;
+		}
+		if (n < 0) {
+			close_input(f);
+			return;
+		}
+		f->sent += (size_t)n;
+		moved(f);
+		if (f->sent == f->len) {
+			f->len = f->sent = 0;
+			if (f->ending)
+				queue_end(f);
+		}
+	}
+	loop_remove(f->loop, &f->source);
+}
+
+static void on_writable(struct loop_source *source, uint32_t events)
+{
+	struct files *f = container_of(source, struct files, source);
+	bool waited = f->waited;
+
+	(void)events;
+	flush(f);
+	if (!waited || f->len > 0)
+		return;
+	f->waited = false;
+	f->observer->on_room(f->observer);
+}
+
+size_t files_send(struct files *f, const void *data, size_t n)
+{
+	struct files_frame frame = { .type = FILES_DATA, .len = (uint32_t)n };
+
+	if (f->fd < 0 || n == 0)
+		return n;
+	if (f->len > 0 || !f->started || n > FILES_DATA_MAX) {
+		f->waited = true;
+		return 0;
+	}
+	memcpy(f->out, &frame, sizeof(frame));
+	memcpy(f->out + sizeof(frame), data, n);
+	f->len = sizeof(frame) + n;
+	flush(f);
+	return n;
+}
+
+void files_send_end(struct files *f)
+{
+	f->ending = true;
+	if (f->fd < 0) {
+		f->parser.sending = false;
+		return;
+	}
+	if (f->started && f->len == 0)
+		flush(f);
+}
+
+/* --- From moat-run ------------------------------------------------------------------------- */
+
+static void on_entry(void *data, const struct files_told *told)
+{
+	struct files *f = data;
+
+	f->observer->on_entry(f->observer, told);
+}
+
+static void on_content(void *data, const void *bytes, size_t n)
+{
+	struct files *f = data;
+
+	f->observer->on_data(f->observer, bytes, n);
+}
+
+static void on_end(void *data, const struct files_end *end)
+{
+	struct files_observer *o = finish(data, false);
+
+	o->on_end(o, end);
+}
+
+static void on_error(void *data, const struct files_error *error)
+{
+	struct files *f = data;
+	struct files_observer *o;
+	struct refusal e;
+
+	files_describe(error, f->path, &e);
+	o = finish(f, false);
+	o->on_failed(o, &e);
+}
+
+/* A piece of what it has written: 1. 0: there is no more; -1: f is no more. */
+static int take_piece(struct files *f)
+{
+	static const struct files_parser_ops ops = { on_entry, on_content, on_end, on_error };
+	static char bytes[FILES_DATA_MAX];
+	bool freed = false, sense = true;
+	struct exec_piece piece;
+	enum exec_read kind;
+	struct refusal e;
+
+	kind = exec_read(f->exec, &f->reader, bytes, sizeof(bytes), &piece);
+	if (kind == EXEC_READ_NOTHING)
+		return 0;
+	if (kind == EXEC_READ_BYTES)
+		exec_reader_take(f->exec, &f->reader, &piece, piece.n);
+	moved(f);
+	f->freed = &freed;
+	if (kind == EXEC_READ_LOST)
+		sense = false;
+	else if (piece.stream == EXEC_STDOUT)
+		sense = files_parser_feed(&f->parser, &ops, f, bytes, piece.n) == 0;
+	explicit_bzero(bytes, piece.n);
+	if (freed)
+		return -1;
+	f->freed = NULL;
+	if (sense)
+		return 1;
+	refuse(&e, MOAT_E_FILE_FAILED, "%s: what came from the context makes no sense", f->path);
+	failed(f, &e);
+	return -1;
+}
+
+/* Its answer would have ended f before. */
+static void ended_without(struct files *f)
+{
+	struct exec_info info;
+	struct refusal e;
+
+	exec_get_info(f->exec, &info);
+	if (info.oom_killed > 0)
+		refuse(&e, MOAT_E_OUT_OF_MEMORY, "%s: the context is out of memory", f->path);
+	else
+		refuse(&e, MOAT_E_FILE_FAILED, "%s: moat-run was ended before it had answered",
+		       f->path);
+	failed(f, &e);
+}
+
+static void take_all(struct files *f)
+{
+	int r = 1;
+
+	while (r > 0 && !f->paused)
+		r = take_piece(f);
+	if (r == 0 && f->ended)
+		ended_without(f);
+}
+
+static void on_again(struct loop_timer *timer)
+{
+	take_all(container_of(timer, struct files, again));
+}
+
+static void on_output(struct exec_observer *o, struct exec *exec)
+{
+	(void)exec;
+	take_all(container_of(o, struct files, watch));
+}
+
+static void on_started(struct exec_observer *o, struct exec *exec)
+{
+	struct files *f = container_of(o, struct files, watch);
+
+	f->exec = exec;
+	f->started = true;
+	moved(f);
+	flush(f);
+	if (f->waited && f->len == 0) {
+		f->waited = false;
+		f->observer->on_room(f->observer);
+	}
+}
+
+static void on_not_started(struct exec_observer *o, const struct refusal *e)
+{
+	struct files *f = container_of(o, struct files, watch);
+
+	exec_unpin(take_ptr(f->exec));
+	failed(f, e);
+}
+
+/* What it has written is still there. */
+static void on_gone(struct exec_observer *o, struct exec *exec)
+{
+	struct files *f = container_of(o, struct files, watch);
+
+	(void)exec;
+	f->ended = true;
+	take_all(f);
+}
+
+void files_pause(struct files *f, bool paused)
+{
+	f->paused = paused;
+	moved(f);
+	if (!paused && loop_timer_set(f->loop, &f->again, 0, on_again) < 0)
+		(void)exec_kill(f->exec);
+}
+
+/* --- The beginning ------------------------------------------------------------------------- */
+
+static char *put(char *to, const void *text, size_t n)
+{
+	return n ? (char *)mempcpy(to, text, n) : to;
+}
+
+/* The first that moat-run reads. 0 or -ENOMEM. */
+static int build_request(struct files *f, const struct files_ask *ask, const struct files_path *at,
+			 const struct files_path *to)
+{
+	struct files_request r = {
+		.magic = FILES_MAGIC,
+		.operation = ask->operation,
+		.flags = ask->flags,
+		.mode = ask->mode,
+		.offset = ask->offset,
+		.length = ask->length,
+		.limit = ask->limit,
+		.count = ask->count,
+		.root_len = (uint32_t)strlen(at->root),
+		.path_len = (uint32_t)strlen(at->path),
+		.to_len = (uint32_t)strlen(to->path),
+		.old_len = ask->old_len,
+		.new_len = ask->new_len,
+	};
+	char *end;
+
+	memcpy(r.hash, ask->hash, sizeof(r.hash));
+	f->len = sizeof(r) + r.root_len + r.path_len + r.to_len + r.old_len + r.new_len;
+	f->size = f->len > sizeof(struct files_frame) + FILES_DATA_MAX || !f->parser.sending ?
+			  f->len :
+			  sizeof(struct files_frame) + FILES_DATA_MAX;
+	f->out = malloc(f->size);
+	if (!f->out) {
+		f->size = 0;
+		return -ENOMEM;
+	}
+	held_force(f->size);
+	end = put(f->out, &r, sizeof(r));
+	end = put(end, at->root, r.root_len);
+	end = put(end, at->path, r.path_len);
+	end = put(end, to->path, r.to_len);
+	end = put(end, ask->old_text, r.old_len);
+	(void)put(end, ask->new_text, r.new_len);
+	return 0;
+}
+
+/* Its end for moat-run in *ret_theirs. 0 or -errno. */
+static int open_input(struct files *f, int *ret_theirs)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	*ret_theirs = ends[0];
+	f->fd = ends[1];
+	return fcntl(f->fd, F_SETFL, O_WRONLY | O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+static int start(struct files *f, const char *context, struct refusal *e)
+{
+	FD_OWNED int theirs = -EBADF;
+	struct exec_request request = { .context = context,
+					.files = true,
+					.timeout_ms = FILES_TIME_MS };
+	int r = open_input(f, &theirs);
+
+	if (r == 0)
+		r = loop_timer_set(f->loop, &f->stall, 2 * FILES_STALL_NS, on_stall);
+	if (r < 0) {
+		enum moat_error want = refusal_of_want(-r);
+
+		return refuse(e, want ? want : MOAT_E_INTERNAL,
+			      "no resources for another request: %s", strerror(-r));
+	}
+	request.stdin_fd = theirs;
+	f->reader.known = true;
+	f->watch = (struct exec_observer){
+		.held = &f->reader,
+		.on_started = on_started,
+		.on_failed = on_not_started,
+		.on_output = on_output,
+		.on_ended = on_gone,
+	};
+	list_init(&f->watch.link);
+	r = exec_start(f->execs, &request, &f->watch, &f->exec, e);
+	if (r == 0)
+		exec_pin(f->exec);
+	return r;
+}
+
+static int find_places(struct execs *execs, const struct files_ask *ask, struct files_path *at,
+		       struct files_path *to, struct refusal *e)
+{
+	const struct context *c = context_find(execs_contexts(execs), ask->context);
+	int r;
+
+	if (!c)
+		return refuse(e, MOAT_E_NO_SUCH_CONTEXT, "no context %.150s", ask->context);
+	if (ask->prepare) {
+		/* Whose root is to be made. */
+		snprintf(at->root, sizeof(at->root), "/");
+		snprintf(at->path, sizeof(at->path), "%s", ask->path);
+		to->path[0] = '\0';
+		return 0;
+	}
+	r = files_place(c->settings, "path", ask->path, at, e);
+	to->path[0] = '\0';
+	if (r == 0 && ask->to)
+		r = files_place(c->settings, "to", ask->to, to, e);
+	return r;
+}
+
+int files_start(struct execs *execs, struct loop *loop, const struct files_ask *ask,
+		struct files_observer *o, struct files **ret, struct refusal *e)
+{
+	struct files_path at, to;
+	struct files *f;
+	int r = find_places(execs, ask, &at, &to, e);
+
+	if (r < 0)
+		return r;
+	f = calloc(1, sizeof(*f));
+	if (!f)
+		return refuse(e, MOAT_E_OUT_OF_MEMORY, "out of memory");
+	f->execs = execs;
+	f->loop = loop;
+	f->observer = o;
+	f->fd = f->source.fd = -EBADF;
+	snprintf(f->path, sizeof(f->path), "%s", ask->path);
+	files_parser_open(&f->parser, ask);
+	r = build_request(f, ask, &at, &to);
+	r = r < 0 ? refuse(e, MOAT_E_OUT_OF_MEMORY, "out of memory") : start(f, ask->context, e);
+	if (r < 0) {
+		files_free(f);
+		return r;
+	}
+	*ret = f;
+	return 0;
+}
+
+int files_prepare(struct execs *execs, struct loop *loop, const char *context,
+		  struct files_observer *o, struct files **ret, struct refusal *e)
+{
+	const struct context *c = context_find(execs_contexts(execs), context);
+	struct files_ask ask = { .context = context,
+				 .operation = FILES_MKDIR,
+				 .flags = FILES_PARENTS,
+				 .mode = 0755,
+				 .prepare = true };
+	int r;
+
+	if (!c || !c->settings->values.workspace)
+		return 0;
+	ask.path = c->settings->values.workspace;
+	r = files_start(execs, loop, &ask, o, ret, e);
+	return r < 0 ? r : 1;
+}
