@@ -243,6 +243,7 @@ static const struct {
 	enum need need;
 	bool dear; /* it reads the types of the whole kernel */
 	probe_fn fn;
+	bool instead; /* of no use where enforcement is possible */
 } probes[] = {
 	{ "privileges", "caps", ALWAYS, false, probe_privileges },
 	{ "no-new-privs", "caps", ALWAYS, false, probe_no_new_privs },
@@ -259,7 +260,7 @@ static const struct {
 	{ "proc-hidepid", "namespaces", ALWAYS, false, probe_hidepid },
 	{ "cgroup-kill", "cgroup", ALWAYS, false, probe_cgroup },
 	{ "cgroup-limits", "cgroup", NOT_NEEDED, false, probe_limits },
-	{ "cgroup-ports", "cgroup", NOT_NEEDED, false, probe_port_programs },
+	{ "cgroup-ports", "cgroup", NOT_NEEDED, false, probe_port_programs, true },
 	{ "oom-order", "cgroup", NOT_NEEDED, false, probe_oom_order },
 	{ "read-only", "mounts", NOT_NEEDED, false, probe_mounts },
 	{ "seccomp", "seccomp", NOT_NEEDED, false, probe_seccomp },
@@ -283,10 +284,14 @@ void probe_run(struct probe_report *ret_report, bool all)
 		p->layer = probes[i].layer;
 		p->required = probes[i].need != NOT_NEEDED;
 		p->always = probes[i].need == ALWAYS;
-		if (probes[i].dear && !possible && !all)
+		if (probes[i].dear && !possible && !all) {
 			FOUND(p, "not tried: it would be of no use, for what was found before");
-		else
+		} else if (probes[i].instead && possible && !all) {
+			p->ok = true;
+			FOUND(p, "not tried: LSM programs do it");
+		} else {
 			p->ok = probes[i].fn(p);
+		}
 		possible = possible && (p->ok || strcmp(p->layer, "lsm") != 0);
 	}
 }
