@@ -8,6 +8,7 @@ MOAT_DRILL="NAME NUMBER" that one; else some are drawn.
 """
 
 import collections
+import http.client
 import os
 import random
 import re
@@ -39,7 +40,7 @@ def run_once(agent, seconds):
     try:
         agent.start(seconds)
         agent.api().exec("/bin/true")
-    except (DidNotStart, OSError, AssertionError):
+    except (DidNotStart, OSError, http.client.HTTPException, AssertionError):
         pass  # what it answers while it dies, or has no memory, is api's business
     agent.unlink_alias()
     if agent.running():
