@@ -8,6 +8,7 @@ MOAT_DRILL="NAME NUMBER" that one; else some are drawn.
 """
 
 import collections
+import http.client
 import os
 import random
 import re
@@ -39,7 +40,7 @@ def run_once(agent, seconds):
     try:
         agent.start(seconds)
         agent.api().exec("/bin/true")
-    except (DidNotStart, OSError, AssertionError):
+    except (DidNotStart, OSError, http.client.HTTPException, AssertionError):
         pass  # what it answers while it dies, or has no memory, is api's business
     agent.unlink_alias()
     if agent.running():
@@ -57,8 +58,10 @@ def points_of(agent, seconds):
     with tempfile.NamedTemporaryFile() as trace:
         agent.inside = traced("-o", trace.name)
         assert run_once(agent, seconds) == "stopped", agent.log()
-        calls = collections.Counter(re.findall(rb"^(\w+)\(", trace.read(), re.M))
-    return [(name.decode(), n) for name, most in sorted(calls.items()) for n in range(1, most + 1) if name.decode() not in NEVER]
+        text = trace.read()
+    loader, calls = (collections.Counter(re.findall(rb"^(\w+)\(", each, re.M)) for each in (text.split(b"munmap(", 1)[0], text))
+    return [(name.decode(), n) for name, most in sorted(calls.items()) for n in range(loader[name] + 1, most + 1)
+            if name.decode() not in NEVER]  # the loader's end is to forget /etc/ld.so.cache
 
 
 def after(agent, point, seconds):
