@@ -242,7 +242,10 @@ def requirements(session):
     if session.enforced:
         assert {(each["guard"], each["by"], len(each["notFor"])) for each in found.values()} == {("guarded", "lsm", 0)}, found
         return
-    assert found["A3"]["guard"] == "not guarded" and "default" in found["A3"]["notFor"], found["A3"]
+    assert found["A5"]["guard"] == "not guarded" and "default" in found["A5"]["notFor"], found["A5"]
+    if session.status()["layers"]["cgroup"]["state"] == "active":
+        assert (found["A3"]["guard"], found["A3"]["by"]) == ("guarded", "cgroup"), found["A3"]
+        assert "full" in found["A3"]["notFor"] and "modest" not in found["A3"]["notFor"], found["A3"]
     assert found["A2"]["guard"] == "only with a private PID namespace", found["A2"]
     assert "modest" in found["A2"]["notFor"] and "default" not in found["A2"]["notFor"], found["A2"]
     if session.status()["layers"]["landlock"]["state"] == "active":
@@ -267,7 +270,7 @@ def told(session):
 def required(session):
     session.require(not session.vm, "a start takes long there, and nothing of it is the kernel's")
     sections = "[service idle]\ncommand = /bin/sleep infinity\n"
-    for enforce, more, why in (("require A3", "", "A3: ports"), ("require A2", "\n[context a]\npid = shared\n", "context a"),
+    for enforce, more, why in (("require A5", "", "A5"), ("require A2", "\n[context a]\npid = shared\n", "context a"),
                                ("require C3", "\n[context a]\ncapabilities = all\n", "context a"), ("require A11", "", "A1 to A9")):
         agent = moatd.Moatd(session.build, f"{session.instance}-r", sections + more, enforce)
         try:

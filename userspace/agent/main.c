@@ -238,15 +238,18 @@ static int check(bool json)
 	struct probe_promise promises[CONFIG_REQUIREMENTS];
 	struct probe_report report;
 	const struct requirement *is;
+	unsigned layers = layers_offered();
 	size_t n = 0;
 
 	probe_run(&report, true);
+	if (probe_ok(&report, "cgroup-ports"))
+		layers |= LAYER_PORTS;
 	for (; (is = requirement_at(n)); n++) {
 		struct probe_promise *p = &promises[n];
 
 		*p = (struct probe_promise){ .id = is->id, .name = is->name, .text = is->text };
 		p->guard = guard_name(requirement_guard(n, probe_enforceable(&report),
-							layers_offered(), 0, &p->by));
+							layers, 0, &p->by));
 	}
 	return probe_print(&report, promises, n, json);
 }

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#define ALL (LAYER_SECCOMP | LAYER_LANDLOCK | LAYER_LANDLOCK_SCOPES | LAYER_MOUNTS)
+#define ALL (LAYER_SECCOMP | LAYER_LANDLOCK | LAYER_LANDLOCK_SCOPES | LAYER_MOUNTS | LAYER_PORTS)
 
 static enum guard guard_of(const char *id, bool lsm, unsigned layers, uint64_t capabilities)
 {
@@ -44,7 +44,10 @@ static void without_them_it_depends_on_layers_and_capabilities(void **state)
 	assert_int_equal(guard_of("A1", false, ALL, admin), GUARD_FULL);
 	assert_int_equal(guard_of("A1", false, LAYER_LANDLOCK, 0), GUARD_PRIVATE_PID);
 	assert_int_equal(guard_of("A2", false, ALL, 0), GUARD_PRIVATE_PID);
-	assert_int_equal(guard_of("A3", false, ALL, 0), GUARD_NONE);
+	assert_int_equal(guard_of("A3", false, ALL, 0), GUARD_FULL);
+	assert_int_equal(guard_of("A3", false, ALL & ~LAYER_PORTS, 0), GUARD_NONE);
+	assert_int_equal(guard_of("A3", false, ALL, admin), GUARD_NONE);
+	assert_int_equal(guard_of("A5", false, ALL, 0), GUARD_NONE);
 	assert_int_equal(guard_of("A4", false, LAYER_LANDLOCK, 0), GUARD_FULL);
 	assert_int_equal(guard_of("A4", false, ALL, admin), GUARD_PRIVATE_PID);
 	assert_int_equal(guard_of("A6", false, ALL, 0), GUARD_FULL);

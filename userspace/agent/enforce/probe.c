@@ -315,6 +315,14 @@ bool probe_enforceable(const struct probe_report *report)
 	return true;
 }
 
+bool probe_ok(const struct probe_report *report, const char *name)
+{
+	for (size_t i = 0; i < report->n; i++)
+		if (strcmp(report->results[i].name, name) == 0)
+			return report->results[i].ok;
+	return false;
+}
+
 static int print_json(const struct probe_report *report, const struct probe_promise *promises,
 		      size_t n)
 {

@@ -35,6 +35,8 @@ void probe_run(struct probe_report *ret_report, bool all);
 const struct probe_result *probe_obstacle(const struct probe_report *report, bool enforce);
 /* True when every required result is ok. */
 bool probe_enforceable(const struct probe_report *report);
+/* Of one of them. */
+bool probe_ok(const struct probe_report *report, const char *name);
 /* What one promise of moat's rests on here; all static. */
 struct probe_promise {
 	const char *id, *name, *text, *guard, *by;

@@ -58,7 +58,7 @@ int layers_open(struct enforce *e, struct layers **ret, struct failure *f)
 	layers->ruleset = -EBADF;
 	r = enforce_active(e) ? 0 : open_seccomp(layers, f);
 	if (r == 0 && !enforce_active(e)) {
-		layers->active |= LAYER_MOUNTS;
+		layers->active |= LAYER_MOUNTS | (enforce_guards_ports(e) ? LAYER_PORTS : 0);
 		r = open_landlock(layers, f);
 	}
 	if (r < 0) {

@@ -17,6 +17,7 @@ enum layer {
 	LAYER_LANDLOCK = 2,        /* nobody outside of a context is traced */
 	LAYER_LANDLOCK_SCOPES = 4, /* nor signalled, nor reached at an abstract unix socket */
 	LAYER_MOUNTS = 8,          /* protected paths are mounted read-only */
+	LAYER_PORTS = 16,          /* listed ports are guarded by programs of user code's cgroup */
 };
 
 /*

@@ -6,6 +6,7 @@
 #include "agent/layers/internal.h"
 
 #define ADMIN (1ull << CAP_SYS_ADMIN)
+#define LEAVES_CGROUP (ADMIN | 1ull << CAP_DAC_READ_SEARCH)
 
 /*
  * Without the kernel programs: the layers that all have to be there, and whose capabilities undo them; then what is
@@ -21,7 +22,8 @@ static const struct {
 	{ { "A1", "signals", "no signal of user code's reaches the control plane" },
 	  LAYER_LANDLOCK_SCOPES, 0, "landlock", GUARD_PRIVATE_PID },
 	{ { "A2", "control", "user code neither traces, schedules nor limits it" }, 0, 0, "", GUARD_PRIVATE_PID },
-	{ { "A3", "ports", "its ports are not taken, also while it is down" }, 0, 0, "", GUARD_NONE },
+	{ { "A3", "ports", "its ports are not taken, also while it is down" },
+	  LAYER_PORTS, LEAVES_CGROUP, "cgroup", GUARD_NONE },
 	{ { "A4", "proc", "it is not in /proc" }, LAYER_LANDLOCK, ADMIN, "landlock", GUARD_PRIVATE_PID },
 	{ { "A5", "reach", "nothing connects to it, unless it is opened" }, 0, 0, "", GUARD_NONE },
 	{ { "A6", "moat", "moat, the kernel and what is protected are not changed" },
