@@ -3,12 +3,17 @@
 
 import base64
 import contextlib
+import fcntl
 import hashlib
 import http.client
 import json
 import os
+import pty
 import random
+import select
+import struct
 import subprocess
+import termios
 import threading
 import time
 import uuid
@@ -488,3 +493,103 @@ def waiting_cli(session):
                "trap 'echo asked; exit 3' TERM; while :; do sleep 0.1; done")
     assert (ran.returncode, ran.stdout) == (124, b"asked\n"), ran
     assert moat(session, "kill", "-s", "TERM", "--to", "all", identifier).returncode == 125
+
+
+# Terminals
+
+CONTEXTS = ({}, {"context": "plain"}, {"isolated": True}, {"context": "modest"})
+
+
+@test("with tty a command has a terminal of its own, of the asked size, in its own namespace, which is its controlling one",
+      needs=("moat",), timeout=120)
+def terminal(session):
+    script = "import os, sys, fcntl, termios, struct; sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty() and print(" \
+             "struct.unpack('hhhh', fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8)))[:2], os.ttyname(0), os.tcgetpgrp(0) == os.getpid(), " \
+             "os.path.exists('/dev/tty') and os.open('/dev/tty', os.O_RDWR) > 0, os.environ['TERM'])"
+    for fields in CONTEXTS:
+        result = session.exec(places.PYTHON, "-c", script, tty=True, rows=33, cols=77, **fields)
+        assert result.out == "(33, 77) /dev/pts/0 True True xterm-256color\r\n" and result.err == "", (fields, result)
+    for wrong in ({"stdin": "x"}, {"rows": 0}, {"cols": 70000}):
+        assert code(session.api.request("POST", "/v1/exec", {"argv": ["/bin/true"], "tty": True, **wrong})) == (400, "BAD_VALUE"), wrong
+
+
+@test("keys reach the command, Ctrl-C is a signal, its size follows, and its end hangs up what is left in the foreground", needs=("moat",),
+      timeout=60)
+def terminal_keys(session):
+    script = "trap 'echo INT' INT; echo ready; until [ \"$(stty size)\" = '11 44' ]; do sleep 0.1; done; echo sized; sleep 3600; " \
+             "read x; echo got $x; (trap 'echo hup > $0; exit' HUP; while :; do sleep 0.1; done) & sleep 0.5; exit 3"
+    marks = f"{session.scratch}/{fresh('hup')}"
+    identifier = session.api.start("/bin/bash", "-c", script, marks, tty=True)
+    assert wait(session, identifier, **{"for": "output", "text": "ready", "timeoutMs": 30000})["met"]
+    assert session.api.request("POST", f"/v1/processes/{identifier}/resize", {"rows": 11, "cols": 44}).json["rows"] == 11
+    assert wait(session, identifier, **{"for": "output", "text": "sized", "timeoutMs": 30000})["met"]
+    assert write(session, identifier, b"\x03").json["accepted"] == 1
+    assert wait(session, identifier, **{"for": "output", "text": "INT", "timeoutMs": 30000})["met"]
+    assert code(write(session, identifier, b"", "close")) == (400, "BAD_VALUE")
+    write(session, identifier, b"word\r")
+    assert wait(session, identifier, **{"for": "exit", "timeoutMs": 30000})["exitCode"] == 3
+    assert session.api.process(identifier)["stdout"].endswith("got word\r\n"), session.api.process(identifier)
+    procs.wait_until(lambda: os.path.exists(marks), 10, "the hang-up")
+    assert code(session.api.request("POST", f"/v1/processes/{identifier}/resize", {"rows": 1, "cols": 1})) == (404, "NO_SUCH_PROCESS")
+    other = session.exec("/bin/true").id
+    assert code(session.api.request("POST", f"/v1/processes/{other}/resize", {"rows": 1, "cols": 1})) == (409, "NO_TERMINAL")
+
+
+@test("what a command wrote to its terminal just before its end is all there", needs=("moat",), timeout=60)
+def terminal_end(session):
+    for _ in range(20):
+        result = session.exec(places.PYTHON, "-c", "import sys; sys.stdout.write('x' * 3000 + 'end')", tty=True)
+        assert result.out == "x" * 3000 + "end", (len(result.out), result.out[-10:])
+
+
+@contextlib.contextmanager
+def on_terminal(session, *arguments):
+    """moat with a terminal; yields (process, our end of it)."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 21, 63, 0, 0))
+    environment = {"PATH": "/usr/bin:/bin", "MOAT_SOCKET": session.agent.socket}
+    cli = subprocess.Popen([os.path.join(session.build, "moat"), *arguments], env=environment, stdin=its, stdout=its, stderr=its,
+                           start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+    os.close(its)
+    try:
+        yield cli, ours
+    finally:
+        cli.kill()
+        cli.wait()
+        os.close(ours)
+
+
+def read_until(terminal_, text, seconds=60):
+    read, until = b"", time.monotonic() + seconds
+    while text not in read and time.monotonic() < until:
+        if select.select([terminal_], [], [], 0.1)[0]:
+            try:
+                read += os.read(terminal_, 65536)
+            except OSError:
+                break
+    assert text in read, read
+    return read
+
+
+@test("moat exec -t is a terminal at both ends: keys, size, status; moat attach comes back to it, and Ctrl-] leaves it", needs=("moat",),
+      timeout=120)
+def terminal_cli(session):
+    name = fresh()
+    with on_terminal(session, "exec", "-t", "--id", name, "--", "/bin/bash", "--norc") as (cli, ours):
+        os.write(ours, b"stty size; echo a$((1+1))b\r")
+        assert b"21 63" in read_until(ours, b"a2b")
+        fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 22, 64, 0, 0))
+        time.sleep(0.3)
+        os.write(ours, b"stty size\r")
+        read_until(ours, b"22 64")
+        with on_terminal(session, "attach", name) as (second, its):
+            read_until(its, b"a2b")
+            os.write(its, b"echo c$((2+2))d\r")
+            read_until(its, b"c4d")
+            os.write(its, b"\x1d")
+            assert b"goes on" in read_until(its, b"goes on") and second.wait(60) == 0
+        read_until(ours, b"c4d")
+        os.write(ours, b"exit 7\r")
+        assert cli.wait(60) == 7
+    ran = moat(session, "exec", "-t", "--", "/bin/true", stdin=subprocess.DEVNULL)
+    assert ran.returncode == 125 and b"terminal" in ran.stderr, ran

@@ -108,6 +108,8 @@ int own_open(uint64_t shm_size);
 /* Before a clone: makes the surroundings of the next command, if they are not there; the working
  * directory is then their /dev. 0 or -errno. */
 int own_prepare(void);
+/* Whether commands have them. */
+bool own_active(void);
 /* After it, and at the end of the child. */
 void own_used(pid_t pid);
 void own_ended(pid_t pid);
@@ -129,6 +131,8 @@ struct spawn_request {
 	uint64_t bounding_drop; /* filled by spawn_command() */
 	bool no_new_privs;
 	bool own_tmp; /* a /tmp of its own, where it has surroundings of its own */
+	unsigned short rows, cols; /* not 0: on a terminal of its own, which spawn_command() makes */
+	int terminal; /* its other end; filled by spawn_command(), the caller closes it */
 };
 
 /* What comes out of the pipe of a child that does not get as far as execve. */
@@ -152,6 +156,13 @@ int spawn_command(struct spawn_request *request, pid_t *ret_pid, int *ret_report
 
 /* The child's side of spawn_command(). */
 _Noreturn void child_main(const struct spawn_request *request, int report);
+
+/* --- terminal.c ---------------------------------------------------------------------------- */
+
+/* Once, before any command runs in this mount namespace. 0 or -errno. */
+int terminal_setup(void);
+/* Makes one where the next command will be; after own_prepare(). The caller closes both ends. 0 or -errno. */
+int terminal_open(unsigned short rows, unsigned short cols, int *ret_master, int *ret_slave);
 
 /* --- starts.c ------------------------------------------------------------------------------ */
 

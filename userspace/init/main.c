@@ -124,6 +124,23 @@ static bool split(char *text, size_t len, size_t first, size_t n)
 	return len == 0;
 }
 
+/* An answer with a descriptor. The agent reads as fast as it asks: one clone at a time. */
+static void reply_with(const struct init_reply *message, int fd)
+{
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = { .align = { .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET,
+				 .cmsg_type = SCM_RIGHTS } };
+	struct iovec iov = { (void *)message, sizeof(*message) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+			      .msg_controllen = sizeof(control) };
+
+	memcpy(CMSG_DATA(&control.align), &fd, sizeof(fd));
+	if (sendmsg(INIT_SOCKET_FD, &msg, MSG_NOSIGNAL) < 0)
+		die();
+}
+
 static void handle_spawn(size_t len, const int *fds, size_t n_fds)
 {
 	const struct init_spawn *m = (const void *)packet;
@@ -149,6 +166,9 @@ static void handle_spawn(size_t len, const int *fds, size_t n_fds)
 		.capabilities = m->capabilities,
 		.no_new_privs = m->no_new_privs,
 		.own_tmp = m->own_tmp,
+		.rows = m->rows,
+		.cols = m->cols,
+		.terminal = -EBADF,
 	};
 	for (size_t i = 0; i < n_fds; i++)
 		if (fds[i] <= signal_fd)
@@ -160,6 +180,12 @@ static void handle_spawn(size_t len, const int *fds, size_t n_fds)
 		r = spawn_command(&request, &pid, &report, &step);
 	}
 	wipe(len, n_strings);
+	if (r == 0 && request.rows) {
+		answer.type = INIT_TERMINAL;
+		reply_with(&answer, request.terminal);
+		answer.type = INIT_SPAWN_FAILED;
+	}
+	close_fd(&request.terminal);
 	if (r < 0) {
 		answer.step = step;
 		answer.err = -r;
@@ -204,6 +230,10 @@ static _Noreturn void begin(int r, enum init_step step)
 		step = INIT_STEP_SIGNALS;
 		r = open_signal_fd();
 	}
+	if (r == 0) {
+		step = INIT_STEP_DEV;
+		r = terminal_setup();
+	}
 	if (r < 0)
 		answer = (struct init_reply){ .type = INIT_FAILED, .step = step, .err = -r };
 	reply(&answer);
@@ -235,23 +265,6 @@ static _Noreturn void begin_as_clone(const struct init_clone *m, int socket)
 	if (r == 0)
 		r = spawn_init();
 	begin(r, step);
-}
-
-/* An answer with a descriptor. The agent reads as fast as it asks: one clone at a time. */
-static void reply_with(const struct init_reply *message, int fd)
-{
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control = { .align = { .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET,
-				 .cmsg_type = SCM_RIGHTS } };
-	struct iovec iov = { (void *)message, sizeof(*message) };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
-			      .msg_controllen = sizeof(control) };
-
-	memcpy(CMSG_DATA(&control.align), &fd, sizeof(fd));
-	if (sendmsg(INIT_SOCKET_FD, &msg, MSG_NOSIGNAL) < 0)
-		die();
 }
 
 /* Whether what follows a header of that size in the packet of len bytes is n strings. */

@@ -6,6 +6,7 @@
  *   INIT_SETUP + 1 fd     ->
  *                         <-      INIT_READY      or INIT_FAILED {step, errno} and it exits
  *   INIT_SPAWN + 4, 5 fds ->
+ *                         <-      INIT_TERMINAL {exec} + 1 fd       with rows, before the answer: our end of it
  *                         <-      INIT_SPAWNED {exec, pid}  or INIT_SPAWN_FAILED {exec, step, errno}
  *   INIT_ASK {exec}       ->
  *                         <-      INIT_CLONED {exec}        what came before it has been dealt with
@@ -57,6 +58,7 @@
 	X(IPC, "ipc")                                                                             \
 	X(SIGNALS, "signals")                                                                     \
 	X(SUBREAPER, "subreaper")                                                                 \
+	X(TERMINAL, "terminal")                                                                   \
 	X(CLONE, "clone")                                                                         \
 	X(SESSION, "session")                                                                     \
 	X(STDIO, "stdio")                                                                         \
@@ -97,6 +99,7 @@ enum init_message {
 	INIT_EXITED,
 	INIT_ASK,
 	INIT_CLONED,
+	INIT_TERMINAL,
 	INIT_CLONE = 32,
 	INIT_CLONE_DONE,
 	INIT_CLONE_FAILED,
@@ -162,7 +165,7 @@ struct init_spawn {
 	uint32_t null_stdin; /* 1: the first descriptor is a placeholder, stdin is /dev/null inside */
 	uint32_t own_tmp; /* 1: with a /tmp of its own, where surroundings are */
 	uint32_t by_descriptor;
-	uint32_t pad;
+	uint16_t rows, cols; /* not 0: the first three are placeholders, a new terminal of this size is in their place */
 };
 
 struct init_signal {
@@ -179,7 +182,7 @@ struct init_ask {
 	uint64_t exec; /* of the INIT_SPAWN before it */
 };
 
-/* INIT_READY, INIT_FAILED, INIT_CLONED, INIT_SPAWNED, INIT_SPAWN_FAILED, INIT_EXITED, INIT_CLONE_DONE,
+/* INIT_READY, INIT_FAILED, INIT_CLONED, INIT_TERMINAL, INIT_SPAWNED, INIT_SPAWN_FAILED, INIT_EXITED, INIT_CLONE_DONE,
  * INIT_CLONE_FAILED. */
 struct init_reply {
 	uint32_t type;

@@ -20,6 +20,8 @@ struct exec_body {
 	struct json_blob input;
 	const char *id, *instance, *on_slow;
 	int kill_signal;
+	bool tty;
+	uint64_t rows, cols;
 	uint64_t timeout_ms, kill_after_ms, beat_ms, slow_ms;
 	bool stdin_open, isolated, shared, wait; /* shared: isolated is there, and false */
 };
@@ -38,6 +40,9 @@ static const struct json_field exec_fields[] = {
 	{ FIELD("stdinEncoding", JSON_KIND_TEXT, stdin_encoding), .only = "base64" },
 	{ FIELD("stdinOpen", JSON_KIND_BOOL, stdin_open) },
 	{ FIELD("timeoutMs", JSON_KIND_NUMBER, timeout_ms), .min = 1, .max = EXEC_TIMEOUT_MAX_MS },
+	{ FIELD("tty", JSON_KIND_BOOL, tty) },
+	{ FIELD("rows", JSON_KIND_NUMBER, rows), .min = 1, .max = UINT16_MAX },
+	{ FIELD("cols", JSON_KIND_NUMBER, cols), .min = 1, .max = UINT16_MAX },
 	{ FIELD("killSignal", JSON_KIND_SIGNAL, kill_signal) },
 	{ FIELD("killAfterMs", JSON_KIND_NUMBER, kill_after_ms), .min = 1, .max = EXEC_TIMEOUT_MAX_MS },
 	{ FIELD("isolated", JSON_KIND_BOOL, isolated) },
@@ -73,6 +78,9 @@ static int check_body(const struct exec_body *body, bool stream, struct refusal 
 		text = "needs stdin";
 	} else if (body->stdin_open && body->input.data) {
 		field = "stdinOpen";
+		text = "must not stand beside stdin";
+	} else if (body->tty && body->input.data) {
+		field = "tty";
 		text = "must not stand beside stdin";
 	} else if (body->id && !exec_id_valid(body->id)) {
 		field = "id";
@@ -289,6 +297,8 @@ static int start(struct api_request *r, const struct exec_body *body)
 		.cwd = body->cwd,
 		.stdin_open = body->stdin_open,
 		.timeout_ms = body->timeout_ms,
+		.rows = body->tty ? (unsigned short)body->rows : 0,
+		.cols = body->tty ? (unsigned short)body->cols : 0,
 		.kill_signal = body->kill_signal,
 		.kill_after_ms = body->kill_after_ms,
 		.id = body->id,
@@ -330,7 +340,7 @@ static int find_secrets(struct api_request *r, const json_t *root)
 
 enum MHD_Result api_exec_handle(struct api_request *r)
 {
-	struct exec_body body = { .wait = true, .kill_after_ms = EXEC_KILL_AFTER_MS, .beat_ms = API_BEAT_MS, .slow_ms = API_SLOW_MS };
+	struct exec_body body = { .wait = true, .rows = 24, .cols = 80, .kill_after_ms = EXEC_KILL_AFTER_MS, .beat_ms = API_BEAT_MS, .slow_ms = API_SLOW_MS };
 	bool refused = false;
 	json_t *root;
 	int result;

@@ -260,6 +260,7 @@ enum MHD_Result api_process_get(struct api_request *r);
 enum MHD_Result api_process_kill(struct api_request *r);
 enum MHD_Result api_process_wait(struct api_request *r);
 void api_wait_detach(struct api_request *r);
+enum MHD_Result api_process_resize(struct api_request *r);
 enum MHD_Result api_process_stdin(struct api_request *r);
 void api_stdin_detach(struct api_request *r);
 enum MHD_Result api_process_signal(struct api_request *r);

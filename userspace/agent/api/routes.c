@@ -24,6 +24,7 @@ static const struct api_route routes[] = {
 	{ "POST", "/v1/processes/{id}/stdin", stdin_query, true, api_process_stdin },
 	{ "PUT", "/v1/processes/{id}/stdin", stdin_query, true, api_process_stdin },
 	{ "POST", "/v1/processes/{id}/wait", NULL, true, api_process_wait },
+	{ "POST", "/v1/processes/{id}/resize", NULL, false, api_process_resize },
 	{ "POST", "/v1/processes/{id}/signal", NULL, false, api_process_signal },
 	{ "GET", "/v1/contexts", NULL, false, api_contexts_list },
 	{ "POST", "/v1/contexts", NULL, false, api_context_create },

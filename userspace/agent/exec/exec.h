@@ -56,6 +56,7 @@ struct exec_request {
 	size_t stdin_len;
 	bool stdin_open;      /* stdin is written with exec_write_input(); not with stdin_data */
 	uint64_t timeout_ms;  /* 0: none */
+	unsigned short rows, cols; /* not 0: on a terminal of this size; stdin is open then */
 	int kill_signal;      /* what all of it is sent at the end of that time; 0: SIGKILL at once */
 	uint64_t kill_after_ms; /* so much later it is killed */
 	const char *id;       /* chosen by the client; NULL: none */
@@ -209,6 +210,8 @@ struct exec_write {
 
 /* 0; -EPIPE: it is not open, or not any more; -EOPNOTSUPP: a terminal's cannot be closed. Then on_done is not called. */
 int exec_write_input(struct exec *exec, struct exec_write *w);
+/* The size of its terminal. 0; -ENOTTY: it has none; -ESRCH: it has ended. */
+int exec_resize(struct exec *exec, unsigned short rows, unsigned short cols);
 /* What is written of it stays written; on_done is not called. */
 void exec_cancel_input(struct exec *exec, struct exec_write *w);
 

@@ -88,6 +88,9 @@ static void fill_spawn(struct exec *x, const struct context *c)
 		.capabilities = values->capabilities,
 		.no_new_privs = values->no_new_privs,
 		.own_tmp = values->own_tmp,
+		.rows = x->rows,
+		.cols = x->cols,
+		.terminal = -EBADF,
 		.prepare = prepare_spawn,
 		.on_spawned = exec_on_spawned,
 	};
@@ -114,6 +117,17 @@ static struct exec *exec_new(struct execs *execs)
 	return x;
 }
 
+static int build_env(struct exec *x, char *const *base, const struct exec_request *request)
+{
+	char **with_term = NULL;
+	int r = request->rows ? exec_terminal_env(base, &with_term) : 0;
+
+	if (r == 0)
+		r = context_env_build(with_term ? with_term : base, request->env, &x->env, &x->env_size);
+	strv_free_wiped(with_term);
+	return r;
+}
+
 /* Copies all a command needs; on failure the caller frees x. 0 or -errno. */
 static int copy_request(struct exec *x, const struct exec_request *request)
 {
@@ -125,14 +139,13 @@ static int copy_request(struct exec *x, const struct exec_request *request)
 	x->is_string = request->command;
 	r = context_env_build(NULL, x->is_string ? string : request->argv, &x->argv, &x->argv_size);
 	if (r == 0)
-		r = context_env_build(c->settings->env[own], request->env, &x->env,
-				      &x->env_size);
+		r = build_env(x, c->settings->env[own], request);
 	if (r < 0)
 		return r;
 	x->cwd = strdup(request->cwd ? request->cwd : c->settings->directory[own]);
 	if (!x->cwd)
 		return -ENOMEM;
-	if (request->stdin_open)
+	if (request->stdin_open && !request->rows)
 		return exec_input_open(x);
 	return request->stdin_data ?
 		       exec_stdin_open(x, request->stdin_data, request->stdin_len) : 0;
@@ -222,6 +235,9 @@ static int start_in(struct execs *execs, struct context *c, const struct exec_re
 	x->number = ++execs->last_number;
 	exec_id_make(execs, x->number, x->id);
 	x->of_client = request->id;
+	x->is_terminal = request->rows;
+	x->rows = request->rows;
+	x->cols = request->cols;
 	x->kill_signal = request->kill_signal;
 	x->kill_after_ns = request->kill_after_ms * NSEC_PER_MSEC;
 	r = x->ns ? copy_request(x, request) : -ENOMEM;

@@ -45,6 +45,8 @@ static size_t build_spawn(const struct namespace *ns, const struct namespace_spa
 		.null_stdin = s->stdio[0] < 0,
 		.own_tmp = ns->own && s->own_tmp,
 		.by_descriptor = s->program >= 0,
+		.rows = s->rows,
+		.cols = s->cols,
 	};
 	at = put(at, s->cwd);
 	for (char *const *a = s->argv; *a; a++, m->argc++)
