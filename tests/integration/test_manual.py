@@ -133,7 +133,9 @@ def check_examples(real):
 @test("each answer that the manual and the README show has the fields of a real one", needs=("moat",), timeout=60)
 def answers(session):
     program = "import os, time; os.write(1, b'6.12'); time.sleep(0.3); os.write(2, bytes([128, 32, 128]))"
-    stream = {each["type"]: each for each in session.api.stream(places.PYTHON, "-c", program)}
+    large = session.exec("/usr/bin/head", "-c", "3000000", "/dev/zero").id
+    lines = session.api.request("GET", f"/v1/processes/{large}/events").body.splitlines()
+    stream = {each["type"]: each for each in [*map(json.loads, lines), *session.api.stream(places.PYTHON, "-c", program, beatMs=100)]}
     refused = session.api.request("POST", "/v1/exec", {"argv": ["/bin/true"], "cwd": "tmp"}).json
     assert refused in examples()["error"], (refused, examples()["error"])
     check_examples({**stream, "result": session.api.request("POST", "/v1/exec", {"argv": ["uname", "-r"]}).json})

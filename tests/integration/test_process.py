@@ -11,6 +11,7 @@ import os
 import pty
 import random
 import select
+import socket
 import struct
 import subprocess
 import termios
@@ -593,3 +594,65 @@ def terminal_cli(session):
         assert cli.wait(60) == 7
     ran = moat(session, "exec", "-t", "--", "/bin/true", stdin=subprocess.DEVNULL)
     assert ran.returncode == 125 and b"terminal" in ran.stderr, ran
+
+
+# Clients that go away
+
+def drop(session, headers, **fields):
+    """Sends a request, waits until its command runs, and hangs up. Returns how its process is found."""
+    mark = str(random.randrange(100000, 999999))
+    connection = unixhttp.Connection(session.agent.socket, 60)
+    connection.request("POST", "/v1/exec", body=json.dumps({"argv": ["/bin/sleep", mark], **fields}).encode(), headers=headers)
+    here = lambda: [each for each in session.api.get("/v1/processes")["processes"] if each["state"] == "running" and (
+        each["argv"] == ["/bin/sleep", mark] or each["id"] == fields.get("id"))]
+    if fields.get("env"):
+        here = lambda: [each for each in session.api.get("/v1/processes")["processes"] if each["state"] == "running" and each["argc"] == 2
+                        and each["argv"] == ["/bin/sleep"] and each["cut"]]
+    procs.wait_until(here, 20, "its start")
+    if headers:
+        connection.sock.recv(1)
+    connection.sock.shutdown(socket.SHUT_RDWR)
+    connection.close()
+    return here
+
+
+@test("a command goes on when its client goes away, or ends with it, as the request says; one apart from all others ends",
+      needs=("moat",), timeout=120)
+def disconnect(session):
+    stream = {"Accept": "application/x-ndjson"}
+    for headers in ({}, stream):
+        for fields in ({"onDisconnect": "kill"}, {"onDisconnect": "kill", "id": fresh()}, {"env": {"TOKEN": "x"}}):
+            here = drop(session, headers, **fields)
+            procs.wait_until(lambda here=here: not here(), 20, f"{fields} {headers} to end")
+        for fields in ({}, {"onDisconnect": "keep"}, {"env": {"TOKEN": "x"}, "onDisconnect": "keep"}, {"env": {"TOKEN": "x"}, "id": fresh()}):
+            here = drop(session, headers, **fields)
+            time.sleep(0.3)
+            assert len(here()) == 1, fields
+            end(session, here()[0]["id"])
+            procs.wait_until(lambda here=here: not here(), 20, "it to be killed")
+    for wrong in ({"onDisconnect": "x"}, {"onDisconnect": "kill", "wait": False}):
+        assert code(session.api.request("POST", "/v1/exec", {"argv": ["/bin/true"], **wrong})) == (400, "BAD_VALUE"), wrong
+
+
+@test("moat exec that is killed takes its command along, which is asked first if it wants that", needs=("moat",))
+def disconnect_cli(session):
+    marks = f"{session.scratch}/{fresh('asked')}"
+    environment = {"PATH": "/usr/bin:/bin", "MOAT_SOCKET": session.agent.socket}
+    script = "trap 'echo asked > $0; exit' TERM; echo ready; while :; do sleep 0.1; done"
+    with subprocess.Popen([os.path.join(session.build, "moat"), "exec", "--kill-signal", "TERM", "--", "/bin/sh", "-c", script, marks],
+                          env=environment, stdout=subprocess.PIPE) as cli:
+        assert cli.stdout.readline() == b"ready\n"
+        cli.kill()
+    procs.wait_until(lambda: os.path.exists(marks), 20, "it to be asked")
+
+
+@test("the listing is bounded: arguments are cut with a mark, and beside variables of their own left out", needs=("moat",))
+def listing(session):
+    done = session.exec("/bin/echo", "x" * 20000, "secret-after")
+    shown = next(each for each in session.api.get("/v1/processes")["processes"] if each["id"] == done.id)
+    assert shown["cut"] is True and shown["argc"] == 3 and sum(map(len, shown["argv"])) <= 4096 + 16, shown
+    assert session.api.process(session.exec("/bin/echo", "x").id)["cut"] is False
+    apart = session.api.process(session.exec("/bin/echo", "secret", env={"A": "b"}, id=fresh()).id)
+    assert apart["argv"] == ["/bin/echo"] and apart["cut"] is True, apart
+    text = session.api.request("POST", "/v1/exec", {"command": "X=value; echo $X-" + "y" * 5000}).json["id"]
+    assert session.api.process(text)["command"].startswith("X=value; echo $X-yy") and session.api.process(text)["cut"] is True

@@ -254,6 +254,8 @@ int exec_options_body(const struct exec_options *o, char **ret_body)
 		json_object_set_new(body, "wait", json_false());
 	else /* who reads us decides how fast, as in any pipeline */
 		json_object_set_new(body, "slowMs", json_integer(EXEC_SLOW_MS));
+	if (!o->detach) /* who kills us means the command */
+		json_object_set_new(body, "onDisconnect", json_string("kill"));
 	if (o->tty) {
 		unsigned rows, cols;
 

@@ -18,7 +18,7 @@ struct exec_body {
 	char **argv, **env;
 	const char *command, *context, *session, *cwd, *stdin_encoding;
 	struct json_blob input;
-	const char *id, *instance, *on_slow;
+	const char *id, *instance, *on_slow, *on_disconnect;
 	int kill_signal;
 	bool tty;
 	uint64_t rows, cols;
@@ -52,6 +52,7 @@ static const struct json_field exec_fields[] = {
 	{ FIELD("beatMs", JSON_KIND_NUMBER, beat_ms), .min = API_BEAT_MIN_MS,
 	  .max = API_BEAT_MAX_MS },
 	{ FIELD("onSlow", JSON_KIND_TEXT, on_slow), .max = 4 },
+	{ FIELD("onDisconnect", JSON_KIND_TEXT, on_disconnect), .max = 4 },
 	{ FIELD("slowMs", JSON_KIND_NUMBER, slow_ms), .min = 1, .max = EXEC_TIMEOUT_MAX_MS },
 };
 
@@ -89,6 +90,10 @@ static int check_body(const struct exec_body *body, bool stream, struct refusal 
 		   strcmp(body->on_slow, "skip") != 0) {
 		field = "onSlow";
 		text = "must be wait or skip";
+	} else if (body->on_disconnect && strcmp(body->on_disconnect, "keep") != 0 &&
+		   (strcmp(body->on_disconnect, "kill") != 0 || !body->wait)) {
+		field = "onDisconnect";
+		text = "must be keep, or with wait: true kill";
 	} else if (!body->wait && stream) {
 		field = "wait";
 		text = "must be true for a stream";
@@ -218,6 +223,8 @@ void api_exec_detach(struct api_request *r)
 
 	if (!exec)
 		return;
+	if (r->lease)
+		(void)exec_end(exec);
 	/* Who gave up before the first line does not know its id, and could not end it. */
 	if (r->streaming && r->starter && r->sequence == 0 && !r->retry)
 		(void)exec_kill(exec);
@@ -326,6 +333,7 @@ static int start(struct api_request *r, const struct exec_body *body)
 		r->starter = true;
 		r->exec = exec;
 		exec_get_info(exec, &info);
+		r->lease = body->wait && (body->on_disconnect ? strcmp(body->on_disconnect, "kill") == 0 : info.secure && !body->id);
 		api_record_secrets(r->api, info.context, r->secrets);
 	}
 	return result;

@@ -136,6 +136,7 @@ struct api_request {
 	struct exec *exec; /* while observed */
 	struct command_warnings warnings; /* of its command string */
 	bool wait;
+	bool lease; /* exec ends with the connection */
 	bool starter; /* whose request started exec */
 	bool retry; /* of a request that was sent before */
 	uint64_t sequence;

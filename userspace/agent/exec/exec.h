@@ -84,6 +84,7 @@ struct exec_info {
 	bool created;          /* it made its context */
 	char *const *argv;     /* of a command string: moat-run's own */
 	const char *command;   /* the string as it was sent; NULL: it was an argv */
+	bool secure;           /* it runs apart from all others */
 	bool own_env;          /* its request had an env: what its arguments hold may be secret */
 	pid_t pid;             /* in its namespace; 0 while starting */
 	bool background;       /* ENDED, but children of it still run */
@@ -218,6 +219,8 @@ void exec_cancel_input(struct exec *exec, struct exec_write *w);
 enum exec_target { EXEC_GROUP, EXEC_MAIN, EXEC_TREE };
 /* A signal to the command, to its process group, or to all that it has started. -ESRCH when that has ended. */
 int exec_signal(struct exec *exec, int signal, enum exec_target to);
+/* The same as the end of its time: the signal of its request first, if that has one, then exec_kill(). */
+int exec_end(struct exec *exec);
 /* SIGKILL to the whole tree, background children included. -ESRCH when nothing is left. */
 int exec_kill(struct exec *exec);
 

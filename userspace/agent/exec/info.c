@@ -91,6 +91,7 @@ void exec_get_info(struct exec *x, struct exec_info *ret)
 		.argv = x->argv,
 		.command = x->is_string ? x->argv[1] : NULL,
 		.own_env = x->own_env,
+		.secure = namespace_kind(x->ns) == CONTEXT_SECURE,
 		.pid = x->pid,
 		.background = x->background,
 		.exit_code = ended && WIFEXITED(x->status) ? WEXITSTATUS(x->status) : -1,
