@@ -12,6 +12,7 @@ static const struct command commands[] = {
 	{ "context", "list, make, change and remove contexts", help_context, cmd_context },
 	{ "ps", "list commands that run", help_ps, cmd_ps },
 	{ "logs", "print what a command has written", help_logs, cmd_logs },
+	{ "ports", "list who listens on what, or wait for it", help_ports, cmd_ports },
 	{ "attach", "type into a command on a terminal", help_attach, cmd_attach },
 	{ "wait", "wait until a command has ended, or has written something", help_wait, cmd_wait },
 	{ "kill", "kill a command and all its children, or signal it", help_kill, cmd_kill },

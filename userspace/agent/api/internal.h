@@ -13,6 +13,7 @@
  *   stdin.c    what a process reads
  *   stream.c   what a process writes, as it comes
  *   raw.c      the same, nothing but its bytes
+ *   ports.c    /v1/ports
  *   context.c  /v1/contexts
  *   status.c   /v1/status, /v1/services, /v1/health
  *   events.c   /v1/events
@@ -159,6 +160,7 @@ struct api_request {
 	uint64_t raw_at;
 
 	struct api_wait *waiting; /* see wait.c; NULL: none */
+	struct api_port_wait *port_wait; /* see ports.c; NULL: none */
 
 	/* DELETE /v1/contexts/{id} */
 	struct context_waiter waiter;
@@ -259,6 +261,9 @@ void api_exec_detach(struct api_request *r);
 enum MHD_Result api_processes_list(struct api_request *r);
 enum MHD_Result api_process_get(struct api_request *r);
 enum MHD_Result api_process_kill(struct api_request *r);
+enum MHD_Result api_ports_list(struct api_request *r);
+enum MHD_Result api_port_get(struct api_request *r);
+void api_port_detach(struct api_request *r);
 enum MHD_Result api_process_wait(struct api_request *r);
 void api_wait_detach(struct api_request *r);
 enum MHD_Result api_process_resize(struct api_request *r);

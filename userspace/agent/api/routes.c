@@ -7,6 +7,8 @@ static const char *const process_events_query[] = { "since", "follow", "beatMs",
 
 static const char *const raw_query[] = { "since", "follow", NULL };
 
+static const char *const port_query[] = { "state", "timeoutMs", NULL };
+
 static const char *const stdin_query[] = { "offset", "close?", NULL };
 
 static const char *const health_query[] = { "ready?", "service", NULL };
@@ -31,6 +33,8 @@ static const struct api_route routes[] = {
 	{ "GET", "/v1/contexts/{id}", NULL, false, api_context_get },
 	{ "PATCH", "/v1/contexts/{id}", NULL, false, api_context_patch },
 	{ "DELETE", "/v1/contexts/{id}", remove_query, true, api_context_remove },
+	{ "GET", "/v1/ports", NULL, false, api_ports_list },
+	{ "GET", "/v1/ports/{id}", port_query, true, api_port_get },
 	{ "GET", "/v1/services", NULL, false, api_services_list },
 	{ "GET", "/v1/status", NULL, false, api_status_get },
 	{ "GET", "/v1/health", health_query, false, api_health_get },

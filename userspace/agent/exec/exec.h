@@ -224,6 +224,16 @@ int exec_end(struct exec *exec);
 /* SIGKILL to the whole tree, background children included. -ESRCH when nothing is left. */
 int exec_kill(struct exec *exec);
 
+/* A TCP socket that a command listens on, or a UDP socket that it has bound. */
+struct exec_port {
+	const char *protocol; /* "tcp" or "udp" */
+	char address[46];
+	uint16_t port;
+	struct exec *exec;
+};
+/* In the agent's network namespace, by the kernel's word. 0 or -errno. */
+int execs_for_each_port(struct execs *execs, void (*fn)(const struct exec_port *port, void *data), void *data);
+
 /* The id of an exec by its number in labels and events, also of one that is forgotten; NULL when it is not one
  * of this agent's. Until the next call. */
 const char *execs_name(struct execs *execs, uint64_t number);
