@@ -240,7 +240,7 @@ static long child_prepare(const struct spawn_request *r, int *report, enum init_
 	e = raw(SYS_setsid);
 	if (e < 0)
 		return e;
-	e = r->rows ? raw(SYS_ioctl, 0, TIOCSCTTY, 0) : 0;
+	e = r->on_terminal ? raw(SYS_ioctl, 0, TIOCSCTTY, 0) : 0;
 	if (e < 0)
 		return e;
 	*step = INIT_STEP_SIGNALS;

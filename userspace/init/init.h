@@ -131,8 +131,7 @@ struct spawn_request {
 	uint64_t bounding_drop; /* filled by spawn_command() */
 	bool no_new_privs;
 	bool own_tmp; /* a /tmp of its own, where it has surroundings of its own */
-	unsigned short rows, cols; /* not 0: on a terminal of its own, which spawn_command() makes */
-	int terminal; /* its other end; filled by spawn_command(), the caller closes it */
+	bool on_terminal; /* stdio is one, which is to be its controlling one */
 };
 
 /* What comes out of the pipe of a child that does not get as far as execve. */

@@ -141,6 +141,18 @@ static void reply_with(const struct init_reply *message, int fd)
 		die();
 }
 
+/* Where the command will be. The caller closes both ends. 0 or -errno. */
+static int make_terminal(const struct init_spawn *m, struct spawn_request *request, int *ret_master, int *ret_slave)
+{
+	int r = own_prepare();
+
+	if (r == 0)
+		r = terminal_open(m->rows, m->cols, ret_master, ret_slave);
+	for (int i = 0; i < 3 && r == 0; i++)
+		request->stdio[i] = *ret_slave;
+	return r;
+}
+
 static void handle_spawn(size_t len, const int *fds, size_t n_fds)
 {
 	const struct init_spawn *m = (const void *)packet;
@@ -149,6 +161,8 @@ static void handle_spawn(size_t len, const int *fds, size_t n_fds)
 	enum init_step step = INIT_STEP_NONE;
 	size_t n_strings = 1 + (size_t)m->argc + m->envc;
 	pid_t pid = 0;
+	int master FD_OWNED = -EBADF;
+	int slave FD_OWNED = -EBADF;
 	int r, report;
 
 	if (len < sizeof(*m) || m->strings_len != len - sizeof(*m) ||
@@ -166,9 +180,7 @@ static void handle_spawn(size_t len, const int *fds, size_t n_fds)
 		.capabilities = m->capabilities,
 		.no_new_privs = m->no_new_privs,
 		.own_tmp = m->own_tmp,
-		.rows = m->rows,
-		.cols = m->cols,
-		.terminal = -EBADF,
+		.on_terminal = m->rows,
 	};
 	for (size_t i = 0; i < n_fds; i++)
 		if (fds[i] <= signal_fd)
@@ -177,15 +189,17 @@ static void handle_spawn(size_t len, const int *fds, size_t n_fds)
 		step = INIT_STEP_MEMORY;
 		r = -EAGAIN;
 	} else {
-		r = spawn_command(&request, &pid, &report, &step);
+		step = INIT_STEP_TERMINAL;
+		r = m->rows ? make_terminal(m, &request, &master, &slave) : 0;
+		if (r == 0)
+			r = spawn_command(&request, &pid, &report, &step);
 	}
 	wipe(len, n_strings);
-	if (r == 0 && request.rows) {
+	if (r == 0 && master >= 0) {
 		answer.type = INIT_TERMINAL;
-		reply_with(&answer, request.terminal);
+		reply_with(&answer, master);
 		answer.type = INIT_SPAWN_FAILED;
 	}
-	close_fd(&request.terminal);
 	if (r < 0) {
 		answer.step = step;
 		answer.err = -r;

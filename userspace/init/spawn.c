@@ -41,7 +41,6 @@ int spawn_command(struct spawn_request *request, pid_t *ret_pid, int *ret_report
 		  enum init_step *ret_step)
 {
 	struct clone_args args = { .flags = CLONE_CLEAR_SIGHAND, .exit_signal = SIGCHLD };
-	int slave FD_OWNED = -EBADF;
 	int ends[2], r;
 	long pid;
 
@@ -49,12 +48,6 @@ int spawn_command(struct spawn_request *request, pid_t *ret_pid, int *ret_report
 	r = own_prepare();
 	if (r < 0)
 		return r;
-	*ret_step = INIT_STEP_TERMINAL;
-	r = request->rows ? terminal_open(request->rows, request->cols, &request->terminal, &slave) : 0;
-	if (r < 0)
-		return r;
-	for (int i = 0; i < 3 && request->rows; i++)
-		request->stdio[i] = slave;
 	*ret_step = INIT_STEP_CLONE;
 	if (request->cgroup_fd >= 0) {
 		args.flags |= CLONE_INTO_CGROUP;
