@@ -61,6 +61,7 @@
 	X(AGENT_RESTARTED, 409,                                                                    \
 	  125)                   /* the instance that a request names is gone; nothing has run */  \
 	X(WRONG_OFFSET, 409, 125)      /* of stdin: bytes before it are missing; details.expected */ \
+	X(NO_TERMINAL, 409, 125)       /* to be resized: it was started without tty */             \
 	X(STDIN_CLOSED, 409, 125)      /* or nobody reads it any more, or it was never open */     \
 	X(RESULT_GONE, 410, 125) /* the request was sent before; details.exitCode */               \
 	X(BODY_TOO_LARGE, 413, 125)        /* details.limit, bytes */                              \

@@ -65,7 +65,7 @@ int moat_connect(const char *path, struct moat_client **ret);
 int moat_from_fd(int fd, struct moat_client **ret);
 
 /* Closes the connection and frees the client; NULL is permitted. A command that it waited for goes
- * on. */
+ * on, unless its request says otherwise (onDisconnect in moat-api(7)). */
 void moat_disconnect(struct moat_client *client);
 
 /*

@@ -145,6 +145,8 @@ int cmd_exec(struct cli *cli, int argc, char **argv);
 int cmd_run(struct cli *cli, int argc, char **argv);
 int cmd_ps(struct cli *cli, int argc, char **argv);
 int cmd_logs(struct cli *cli, int argc, char **argv);
+int cmd_ports(struct cli *cli, int argc, char **argv);
+int cmd_attach(struct cli *cli, int argc, char **argv);
 int cmd_wait(struct cli *cli, int argc, char **argv);
 int cmd_kill(struct cli *cli, int argc, char **argv);
 int cmd_status(struct cli *cli, int argc, char **argv);
@@ -157,7 +159,7 @@ int cmd_mode(struct cli *cli, int argc, char **argv);
 int cmd_metrics(struct cli *cli, int argc, char **argv);
 int cmd_files(struct cli *cli, int argc, char **argv);
 extern const char help_files[], help_context[], help_exec[], help_run[], help_ps[], help_logs[],
-	help_kill[], help_wait[], help_status[], help_health[], help_services[], help_check[],
-	help_events[], help_mode[], help_metrics[];
+	help_kill[], help_wait[], help_attach[], help_ports[], help_status[], help_health[],
+	help_services[], help_check[], help_events[], help_mode[], help_metrics[];
 
 #endif

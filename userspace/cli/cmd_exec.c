@@ -5,6 +5,7 @@
 
 #include "cli/exec_request.h"
 #include "cli/feed.h"
+#include "cli/terminal.h"
 
 /* A pipe that poll(2) calls writable takes this much without blocking (POSIX: PIPE_BUF). */
 #define WRITE_SIZE 4096u
@@ -31,6 +32,9 @@ struct session {
 	int status;       /* -1 until the exit event */
 	bool feeds;       /* stdin goes to the command, by a process of its own */
 	pid_t feeder;     /* 0: none */
+	bool tty;         /* what goes to it are the keys of our terminal */
+	bool attached;    /* it was there before us, and stays when we go */
+	bool detached;
 };
 
 static int on_wait(int fd, short events, void *data);
@@ -70,7 +74,7 @@ static void forward_signal(struct session *s)
 	}
 }
 
-static void on_signal(struct session *s, int signal)
+static void on_answerable_signal(struct session *s, int signal)
 {
 	bool enough = s->again || (!s->id[0] && s->signal);
 
@@ -85,6 +89,38 @@ static void on_signal(struct session *s, int signal)
 	} else {
 		s->deadline_ns = now_ns() + GRACE_NS;
 	}
+}
+
+static void resize(struct session *s)
+{
+	unsigned rows, cols;
+	char body[64];
+
+	if (!s->id[0] || s->controlling)
+		return;
+	terminal_size(&rows, &cols);
+	snprintf(body, sizeof(body), "{\"rows\":%u,\"cols\":%u}", rows, cols);
+	control(s, "POST", "/resize", body);
+}
+
+/* Of a terminal: its size, and the key that ends us alone. False: it is an ordinary one. */
+static bool on_terminal_signal(struct session *s, int signal)
+{
+	if (signal == SIGWINCH)
+		resize(s);
+	else if (signal == SIGCHLD || s->attached)
+		s->detached = s->attached;
+	else
+		return false;
+	s->ended = s->ended || s->detached;
+	return true;
+}
+
+static void on_signal(struct session *s, int signal)
+{
+	if (s->tty && on_terminal_signal(s, signal))
+		return;
+	on_answerable_signal(s, signal);
 }
 
 static int poll_timeout(const struct session *s)
@@ -193,7 +229,9 @@ static int on_start(struct session *s, const json_t *event)
 	snprintf(s->id, sizeof(s->id), "%s", member_text(event, "id"));
 	s->deadline_ns = 0;
 	print_warnings(event);
-	if (s->feeds && feed_start(s->cli, s->id, &s->feeder) < 0)
+	if (s->tty)
+		terminal_raw();
+	if (s->feeds && feed_start(s->cli, s->id, s->tty, &s->feeder) < 0)
 		return complain("INPUT_FAILED", "cannot send stdin: %s", strerror(errno)), -ECANCELED;
 	if (s->signal)
 		forward_signal(s);
@@ -224,6 +262,11 @@ static int on_event(struct session *s, const char *line, size_t len)
 
 static int stream_status(const struct session *s, int r)
 {
+	terminal_restore();
+	if (s->detached) {
+		fprintf(stderr, "\nmoat: detached from %s, which goes on\n", s->id);
+		return 0;
+	}
 	if (s->ended && s->signal) {
 		complain("AGENT_SILENT", "the agent does not answer; moat ps -a tells what became of %s",
 			 s->id[0] ? s->id : "the command");
@@ -242,12 +285,12 @@ static int stream_status(const struct session *s, int r)
 	return agent_failed(r);
 }
 
-static int run_stream(struct session *s, const char *body)
+static int run_stream(struct session *s, const char *method, const char *path, const char *body)
 {
 	struct moat_response response RESPONSE_OWNED = { 0 };
 	const char *line;
 	size_t len;
-	int r = moat_stream(s->client, "POST", "/v1/exec", body, strlen(body), &response);
+	int r = moat_stream(s->client, method, path, body, body ? strlen(body) : 0, &response);
 
 	if (r < 0 && !s->ended)
 		return agent_failed(r);
@@ -283,17 +326,41 @@ static int run_call(struct session *s, const struct exec_options *o, const char 
 	return o->detach ? 0 : result_status(root);
 }
 
+/* With the user's signals, keys and window passed on. */
+static int run_session(struct session *s, const char *method, const char *path, const char *body)
+{
+	static const int passed[] = { SIGINT, SIGTERM, SIGHUP, SIGWINCH, SIGCHLD };
+	sigset_t set;
+	int status;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	for (size_t i = 0; i < (s->tty ? ARRAY_LEN(passed) : 3); i++)
+		sigaddset(&set, passed[i]);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	s->signals = signalfd(-1, &set, SFD_CLOEXEC);
+	moat_set_wait(s->client, on_wait, s);
+	status = run_stream(s, method, path, body);
+	feed_stop(s->feeder);
+	terminal_restore();
+	close_fd(&s->signals);
+	return status;
+}
+
 static int run_options(struct cli *cli, int argc, char **argv, bool run)
 {
 	struct exec_options options = { .run = run };
 	struct session s = { .cli = cli, .status = -1, .signals = -EBADF };
 	char *body = NULL;
-	sigset_t set;
 	int status;
 
 	if (!exec_options_parse(cli, argc, argv, &options, &status)) {
 		json_decref(options.env);
 		return status;
+	}
+	if (options.tty && (options.detach || cli->json || !isatty(STDIN_FILENO))) {
+		json_decref(options.env);
+		return usage_error(run ? "run" : "exec", "-t needs a terminal on stdin, and neither --detach nor --json");
 	}
 	options.input_live = options.input && !options.detach && !cli->json;
 	status = exec_options_body(&options, &body);
@@ -301,18 +368,9 @@ static int run_options(struct cli *cli, int argc, char **argv, bool run)
 	if (status == 0)
 		status = agent_connect(cli, &s.client);
 	if (status == 0 && !options.detach && !cli->json) {
-		signal(SIGPIPE, SIG_IGN);
-		sigemptyset(&set);
-		sigaddset(&set, SIGINT);
-		sigaddset(&set, SIGTERM);
-		sigaddset(&set, SIGHUP);
-		sigprocmask(SIG_BLOCK, &set, NULL);
-		s.signals = signalfd(-1, &set, SFD_CLOEXEC);
-		s.feeds = options.input;
-		moat_set_wait(s.client, on_wait, &s);
-		status = run_stream(&s, body);
-		feed_stop(s.feeder);
-		close_fd(&s.signals);
+		s.tty = options.tty;
+		s.feeds = options.input || options.tty;
+		status = run_session(&s, "POST", "/v1/exec", body);
 	} else if (status == 0) {
 		status = run_call(&s, &options, body);
 	}
@@ -330,4 +388,36 @@ int cmd_exec(struct cli *cli, int argc, char **argv)
 int cmd_run(struct cli *cli, int argc, char **argv)
 {
 	return run_options(cli, argc, argv, true);
+}
+
+const char help_attach[] =
+	"usage: moat attach ID [--socket PATH]\n\n"
+	"Shows what a command on a terminal (moat exec -t) writes, and sends it what is typed.\n"
+	"Ctrl-] leaves it to itself again.\n";
+
+int cmd_attach(struct cli *cli, int argc, char **argv)
+{
+	static const struct option options[] = { COMMON_OPTIONS, { 0 } };
+	struct session s = { .cli = cli, .status = -1, .signals = -EBADF, .tty = true, .feeds = true, .attached = true };
+	char path[160];
+	int option, status;
+
+	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1)
+		if (!option_common(cli, "attach", option, &status))
+			return status;
+	if (optind + 1 != argc)
+		return usage_error("attach", "which command? moat ps lists them");
+	if (strpbrk(argv[optind], "/?& \r\n") || strlen(argv[optind]) > 64)
+		return usage_error("attach", "not an id: %s", argv[optind]);
+	if (!isatty(STDIN_FILENO))
+		return usage_error("attach", "stdin is no terminal; moat logs -f shows what it writes");
+	snprintf(s.id, sizeof(s.id), "%s", argv[optind]);
+	status = agent_connect(cli, &s.client);
+	if (status)
+		return status;
+	resize(&s);
+	snprintf(path, sizeof(path), "/v1/processes/%s/events", s.id);
+	status = run_session(&s, "GET", path, NULL);
+	moat_disconnect(s.client);
+	return status;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/base64.h"
 #include "cli/exec_request.h"
+#include "cli/terminal.h"
 
 /* In JSON; controls have six bytes there. */
 static size_t json_length(const char *data, size_t n)
@@ -33,6 +34,7 @@ const char help_exec[] =
 	"      --kill-after TIME      and kill it so much later (5s)\n"
 	"  -i, --stdin           send it what is on stdin, as it comes (with --detach and --json\n"
 	"                        read to its end first, at most 1 MiB)\n"
+	"  -t, --tty             on a terminal of its own, with the keys and the size of ours\n"
 	"  -d, --detach          do not wait; print its id\n"
 	"      --json            print the result as JSON, when it has ended\n"
 	"      --socket PATH     the socket of moatd\n\n"
@@ -91,6 +93,9 @@ static int parse_option(struct exec_options *o, int option)
 	case 'i':
 		o->input = true;
 		return 0;
+	case 't':
+		o->tty = true;
+		return 0;
 	case 'd':
 		o->detach = true;
 		return 0;
@@ -126,6 +131,7 @@ bool exec_options_parse(struct cli *cli, int argc, char **argv, struct exec_opti
 		{ "timeout", required_argument, NULL, OPTION_TIMEOUT },
 		{ "kill-signal", required_argument, NULL, OPTION_KILL_SIGNAL },
 		{ "kill-after", required_argument, NULL, OPTION_KILL_AFTER },
+		{ "tty", no_argument, NULL, 't' },
 		{ "stdin", no_argument, NULL, 'i' },
 		{ "detach", no_argument, NULL, 'd' },
 		{ 0 },
@@ -134,7 +140,7 @@ bool exec_options_parse(struct cli *cli, int argc, char **argv, struct exec_opti
 
 	own_name = ret->run ? "run" : "exec";
 	ret->env = json_object();
-	while ((option = getopt_long(argc, argv, "+hc:e:E:C:id", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "+hc:e:E:C:itd", options, NULL)) != -1) {
 		r = parse_option(ret, option);
 		if (r < 0 && option_common(cli, own_name, option, ret_status))
 			continue;
@@ -261,7 +267,16 @@ int exec_options_body(const struct exec_options *o, char **ret_body)
 		json_object_set_new(body, "wait", json_false());
 	else /* who reads us decides how fast, as in any pipeline */
 		json_object_set_new(body, "slowMs", json_integer(EXEC_SLOW_MS));
-	if (o->input_live) {
+	if (!o->detach) /* who kills us means the command */
+		json_object_set_new(body, "onDisconnect", json_string("kill"));
+	if (o->tty) {
+		unsigned rows, cols;
+
+		terminal_size(&rows, &cols);
+		json_object_set_new(body, "tty", json_true());
+		json_object_set_new(body, "rows", json_integer(rows));
+		json_object_set_new(body, "cols", json_integer(cols));
+	} else if (o->input_live) {
 		json_object_set_new(body, "stdinOpen", json_true());
 	} else if (o->input) {
 		status = add_stdin(body);

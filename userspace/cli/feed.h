@@ -6,8 +6,8 @@
 
 #include "cli/cli.h"
 
-/* 0, or -1 with errno. It ends with its parent. */
-int feed_start(const struct cli *cli, const char *id, pid_t *ret_pid);
+/* 0, or -1 with errno. It ends with its parent. keys: those of a terminal, of which Ctrl-] ends it, and stdin stays open. */
+int feed_start(const struct cli *cli, const char *id, bool keys, pid_t *ret_pid);
 /* 0 is permitted. */
 void feed_stop(pid_t pid);
 

@@ -13,6 +13,8 @@ static const struct command commands[] = {
 	{ "files", "read, write and list the files of a context", help_files, cmd_files },
 	{ "ps", "list commands that run", help_ps, cmd_ps },
 	{ "logs", "print what a command has written", help_logs, cmd_logs },
+	{ "ports", "list who listens on what, or wait for it", help_ports, cmd_ports },
+	{ "attach", "type into a command on a terminal", help_attach, cmd_attach },
 	{ "wait", "wait until a command has ended, or has written something", help_wait, cmd_wait },
 	{ "kill", "kill a command and all its children, or signal it", help_kill, cmd_kill },
 	{ "status", "show what is enforced and what is not", help_status, cmd_status },

@@ -11,6 +11,7 @@
 #include <linux/capability.h>
 #include <linux/openat2.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -251,6 +252,9 @@ static long child_prepare(const struct spawn_request *r, int *report, enum init_
 		return e;
 	*step = INIT_STEP_SESSION;
 	e = raw(SYS_setsid);
+	if (e < 0)
+		return e;
+	e = r->on_terminal ? raw(SYS_ioctl, 0, TIOCSCTTY, 0) : 0;
 	if (e < 0)
 		return e;
 	*step = INIT_STEP_SIGNALS;

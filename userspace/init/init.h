@@ -121,6 +121,8 @@ int own_open(uint64_t shm_size);
 /* Before a clone: makes the surroundings of the next command, if they are not there; the working
  * directory is then their /dev. 0 or -errno. */
 int own_prepare(void);
+/* Whether commands have them. */
+bool own_active(void);
 /* After it, and at the end of the child. */
 void own_used(pid_t pid);
 void own_ended(pid_t pid);
@@ -144,6 +146,7 @@ struct spawn_request {
 	bool no_new_privs;
 	bool own_tmp; /* a /tmp of its own, where it has surroundings of its own */
 	bool own_domain; /* goes into a domain of Landlock by itself; filled by spawn_command() */
+	bool on_terminal; /* stdio is one, which is to be its controlling one */
 };
 
 /* What comes out of the pipe of a child that does not get as far as execve. */
@@ -172,6 +175,13 @@ int spawn_sibling(struct spawn_request *request, int report);
 
 /* The child's side of spawn_command(). */
 _Noreturn void child_main(const struct spawn_request *request, int report);
+
+/* --- terminal.c ---------------------------------------------------------------------------- */
+
+/* Once, before any command runs in this mount namespace. 0 or -errno. */
+int terminal_setup(void);
+/* Makes one where the next command will be; after own_prepare(). The caller closes both ends. 0 or -errno. */
+int terminal_open(unsigned short rows, unsigned short cols, int *ret_master, int *ret_slave);
 
 /* --- starts.c ------------------------------------------------------------------------------ */
 

@@ -44,13 +44,46 @@ static void reply(const struct init_reply *message)
 		die();
 }
 
+/* An answer with a descriptor. The agent reads as fast as it asks: one clone at a time. */
+static void reply_with(const struct init_reply *message, int fd)
+{
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = { .align = { .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET,
+				 .cmsg_type = SCM_RIGHTS } };
+	struct iovec iov = { (void *)message, sizeof(*message) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+			      .msg_controllen = sizeof(control) };
+
+	memcpy(CMSG_DATA(&control.align), &fd, sizeof(fd));
+	if (sendmsg(INIT_SOCKET_FD, &msg, MSG_NOSIGNAL) < 0)
+		die();
+}
+
+/* Where the command will be. The caller closes both ends. 0 or -errno. */
+static int make_terminal(const struct init_spawn *m, struct spawn_request *request, int *given,
+			 int *ret_master, int *ret_slave)
+{
+	int r = own_prepare();
+
+	if (r == 0)
+		r = terminal_open(m->rows, m->cols, ret_master, ret_slave);
+	for (int i = 0; i < 3 && r == 0; i++)
+		request->stdio[i] = given[i] = *ret_slave;
+	return r;
+}
+
 static void handle_spawn(size_t len, const int *fds, size_t n_fds)
 {
 	const struct init_spawn *m = (const void *)packet;
 	struct init_reply answer = { .type = INIT_SPAWN_FAILED, .exec = m->exec };
 	struct spawn_request request;
 	enum init_step step = INIT_STEP_NONE;
+	int given[PACKET_FDS_MAX];
 	pid_t pid = 0;
+	int master FD_OWNED = -EBADF;
+	int slave FD_OWNED = -EBADF;
 	int r, report;
 
 	if (!packet_spawn(len, fds, n_fds, &request))
@@ -59,12 +92,22 @@ static void handle_spawn(size_t len, const int *fds, size_t n_fds)
 		if (fds[i] <= signal_fd ||
 		    (i > SPAWN_FDS && fds[i] < INIT_GIVEN_FD + (int)INIT_GIVEN_MAX))
 			die();
+	memcpy(given, fds, n_fds * sizeof(*fds));
 	if (children_full() || starts_full()) {
 		step = INIT_STEP_MEMORY;
 		r = -EAGAIN;
 	} else {
-		r = keeper_wanted() ? keeper_spawn(len, fds, n_fds, &pid, &report, &step) :
-				      spawn_command(&request, &pid, &report, &step);
+		step = INIT_STEP_TERMINAL;
+		r = m->rows ? make_terminal(m, &request, given, &master, &slave) : 0;
+		if (r == 0)
+			r = keeper_wanted() ?
+				    keeper_spawn(len, given, n_fds, &pid, &report, &step) :
+				    spawn_command(&request, &pid, &report, &step);
+	}
+	if (r == 0 && master >= 0) {
+		answer.type = INIT_TERMINAL;
+		reply_with(&answer, master);
+		answer.type = INIT_SPAWN_FAILED;
 	}
 	packet_wipe(len);
 	if (r < 0) {
@@ -110,6 +153,10 @@ static _Noreturn void begin(int r, enum init_step step)
 	if (r == 0) {
 		step = INIT_STEP_SIGNALS;
 		r = open_signal_fd();
+	}
+	if (r == 0) {
+		step = INIT_STEP_DEV;
+		r = terminal_setup();
 	}
 	if (r < 0)
 		answer = (struct init_reply){ .type = INIT_FAILED, .step = step, .err = -r };
@@ -158,23 +205,6 @@ static _Noreturn void begin_as_clone(const struct init_clone *m, int socket, int
 	if (r == 0)
 		r = spawn_init();
 	begin(r, step);
-}
-
-/* An answer with a descriptor. The agent reads as fast as it asks: one clone at a time. */
-static void reply_with(const struct init_reply *message, int fd)
-{
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(sizeof(int))];
-	} control = { .align = { .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET,
-				 .cmsg_type = SCM_RIGHTS } };
-	struct iovec iov = { (void *)message, sizeof(*message) };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
-			      .msg_controllen = sizeof(control) };
-
-	memcpy(CMSG_DATA(&control.align), &fd, sizeof(fd));
-	if (sendmsg(INIT_SOCKET_FD, &msg, MSG_NOSIGNAL) < 0)
-		die();
 }
 
 /* Whether what follows a header of that size in the packet of len bytes is n strings. */

@@ -63,6 +63,11 @@ static int fill(void)
 	return 0;
 }
 
+bool own_active(void)
+{
+	return proc >= 0;
+}
+
 int own_prepare(void)
 {
 	int r;

@@ -103,13 +103,14 @@ bool packet_spawn(size_t len, const int *fds, size_t n_fds, struct spawn_request
 		.cwd = strings[0],
 		.argv = strings + 1,
 		.env = strings + m->argc + 2,
-		.stdio = { m->null_stdin ? -EBADF : fds[0], fds[1], fds[2] },
+		.stdio = { m->null_stdin && !m->rows ? -EBADF : fds[0], fds[1], fds[2] },
 		.cgroup_fd = m->in_cgroup ? fds[3] : -EBADF,
 		.program = m->by_descriptor ? fds[4] : -EBADF,
 		.given = { m->n_given > 0 ? fds[5] : -EBADF, m->n_given > 1 ? fds[6] : -EBADF },
 		.capabilities = m->capabilities,
 		.no_new_privs = m->no_new_privs,
 		.own_tmp = m->own_tmp,
+		.on_terminal = m->rows,
 	};
 	return true;
 }

@@ -6,6 +6,7 @@
  *   INIT_SETUP + 1, 2 fds ->
  *                         <-      INIT_READY      or INIT_FAILED {step, errno} and it exits
  *   INIT_SPAWN + 4..7 fds ->
+ *                         <-      INIT_TERMINAL {exec} + 1 fd       with rows, before the answer: our end of it
  *                         <-      INIT_SPAWNED {exec, pid}  or INIT_SPAWN_FAILED {exec, step, errno}
  *   INIT_ASK {exec}       ->
  *                         <-      INIT_CLONED {exec}        what came before it has been dealt with
@@ -65,6 +66,7 @@
 	X(SIGNALS, "signals")                                                                     \
 	X(SUBREAPER, "subreaper")                                                                 \
 	X(DOMAIN, "landlock")                                                                     \
+	X(TERMINAL, "terminal")                                                                   \
 	X(CLONE, "clone")                                                                         \
 	X(SESSION, "session")                                                                     \
 	X(STDIO, "stdio")                                                                         \
@@ -106,6 +108,7 @@ enum init_message {
 	INIT_EXITED,
 	INIT_ASK,
 	INIT_CLONED,
+	INIT_TERMINAL,
 	INIT_CLONE = 32,
 	INIT_CLONE_DONE,
 	INIT_CLONE_FAILED,
@@ -195,6 +198,8 @@ struct init_spawn {
 	uint32_t own_tmp; /* 1: with a /tmp of its own, where surroundings are */
 	uint32_t by_descriptor;
 	uint32_t n_given; /* with by_descriptor only */
+	uint16_t rows, cols; /* not 0: the first three are placeholders, a new terminal of this size is in their place */
+	uint32_t pad;
 };
 
 struct init_signal {
@@ -211,7 +216,7 @@ struct init_ask {
 	uint64_t exec; /* of the INIT_SPAWN before it */
 };
 
-/* INIT_READY, INIT_FAILED, INIT_CLONED, INIT_SPAWNED, INIT_SPAWN_FAILED, INIT_EXITED, INIT_CLONE_DONE,
+/* INIT_READY, INIT_FAILED, INIT_CLONED, INIT_TERMINAL, INIT_SPAWNED, INIT_SPAWN_FAILED, INIT_EXITED, INIT_CLONE_DONE,
  * INIT_CLONE_FAILED. */
 struct init_reply {
 	uint32_t type;

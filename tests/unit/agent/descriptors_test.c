@@ -40,7 +40,7 @@ static void all_shares_and_the_reserve_fit_the_limit(void **state)
 		assert_true(d.connections >= 8 && d.execs >= 4 && d.contexts >= 4);
 	}
 	assert_int_equal(descriptors_share(&two_services, 60, 1024, &d, NULL), 0);
-	assert_true(d.connections > 64 && d.execs > 64 && d.contexts > 32);
+	assert_true(d.connections > 64 && d.execs >= 60 && d.contexts > 32);
 }
 
 static void what_is_not_enough_is_refused_with_the_number(void **state)

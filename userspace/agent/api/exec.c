@@ -18,8 +18,10 @@ struct exec_body {
 	char **argv, **env;
 	const char *command, *context, *session, *cwd, *stdin_encoding, *shell;
 	struct json_blob input;
-	const char *id, *instance, *on_slow;
+	const char *id, *instance, *on_slow, *on_disconnect;
 	int kill_signal;
+	bool tty;
+	uint64_t rows, cols;
 	uint64_t timeout_ms, kill_after_ms, beat_ms, slow_ms;
 	bool stdin_open, isolated, shared, wait; /* shared: isolated is there, and false */
 	bool interpreter; /* the command is beyond the language, and a shell is to have it */
@@ -39,6 +41,9 @@ static const struct json_field exec_fields[] = {
 	{ FIELD("stdinEncoding", JSON_KIND_TEXT, stdin_encoding), .only = "base64" },
 	{ FIELD("stdinOpen", JSON_KIND_BOOL, stdin_open) },
 	{ FIELD("timeoutMs", JSON_KIND_NUMBER, timeout_ms), .min = 1, .max = EXEC_TIMEOUT_MAX_MS },
+	{ FIELD("tty", JSON_KIND_BOOL, tty) },
+	{ FIELD("rows", JSON_KIND_NUMBER, rows), .min = 1, .max = UINT16_MAX },
+	{ FIELD("cols", JSON_KIND_NUMBER, cols), .min = 1, .max = UINT16_MAX },
 	{ FIELD("killSignal", JSON_KIND_SIGNAL, kill_signal) },
 	{ FIELD("killAfterMs", JSON_KIND_NUMBER, kill_after_ms), .min = 1, .max = EXEC_TIMEOUT_MAX_MS },
 	{ FIELD("shell", JSON_KIND_TEXT, shell), .min = 1, .max = 16 },
@@ -49,6 +54,7 @@ static const struct json_field exec_fields[] = {
 	{ FIELD("beatMs", JSON_KIND_NUMBER, beat_ms), .min = API_BEAT_MIN_MS,
 	  .max = API_BEAT_MAX_MS },
 	{ FIELD("onSlow", JSON_KIND_TEXT, on_slow), .max = 4 },
+	{ FIELD("onDisconnect", JSON_KIND_TEXT, on_disconnect), .max = 4 },
 	{ FIELD("slowMs", JSON_KIND_NUMBER, slow_ms), .min = 1, .max = EXEC_TIMEOUT_MAX_MS },
 };
 
@@ -84,6 +90,9 @@ static int check_body(const struct exec_body *body, bool stream, struct refusal 
 	} else if (body->stdin_open && body->input.data) {
 		field = "stdinOpen";
 		text = "must not stand beside stdin";
+	} else if (body->tty && body->input.data) {
+		field = "tty";
+		text = "must not stand beside stdin";
 	} else if (body->id && !exec_id_valid(body->id)) {
 		field = "id";
 		text = "must be of A-Z a-z 0-9 . _ - and not begin as x1";
@@ -97,6 +106,10 @@ static int check_body(const struct exec_body *body, bool stream, struct refusal 
 	} else if (body->shell && !body->command) {
 		field = "shell";
 		text = "needs command";
+	} else if (body->on_disconnect && strcmp(body->on_disconnect, "keep") != 0 &&
+		   (strcmp(body->on_disconnect, "kill") != 0 || !body->wait)) {
+		field = "onDisconnect";
+		text = "must be keep, or with wait: true kill";
 	} else if (!body->wait && stream) {
 		field = "wait";
 		text = "must be true for a stream";
@@ -226,6 +239,8 @@ void api_exec_detach(struct api_request *r)
 
 	if (!exec)
 		return;
+	if (r->lease)
+		(void)exec_end(exec);
 	exec_unobserve(exec, &r->observer);
 	/* Who gave up before the first line does not know its id, and could not end it. */
 	if (r->streaming && r->starter && r->sequence == 0 && !r->retry)
@@ -306,6 +321,8 @@ static int start(struct api_request *r, const struct exec_body *body)
 		.cwd = body->cwd,
 		.stdin_open = body->stdin_open,
 		.timeout_ms = body->timeout_ms,
+		.rows = body->tty ? (unsigned short)body->rows : 0,
+		.cols = body->tty ? (unsigned short)body->cols : 0,
 		.kill_signal = body->kill_signal,
 		.kill_after_ms = body->kill_after_ms,
 		.id = body->id,
@@ -333,6 +350,7 @@ static int start(struct api_request *r, const struct exec_body *body)
 		r->starter = true;
 		r->exec = exec;
 		exec_get_info(exec, &info);
+		r->lease = body->wait && (body->on_disconnect ? strcmp(body->on_disconnect, "kill") == 0 : info.secure && !body->id);
 		api_record_secrets(r->api, info.context, r->secrets);
 	}
 	return result;
@@ -347,7 +365,7 @@ static int find_secrets(struct api_request *r, const json_t *root)
 
 enum MHD_Result api_exec_handle(struct api_request *r)
 {
-	struct exec_body body = { .wait = true, .kill_after_ms = EXEC_KILL_AFTER_MS, .beat_ms = API_BEAT_MS, .slow_ms = API_SLOW_MS };
+	struct exec_body body = { .wait = true, .rows = 24, .cols = 80, .kill_after_ms = EXEC_KILL_AFTER_MS, .beat_ms = API_BEAT_MS, .slow_ms = API_SLOW_MS };
 	bool refused = false;
 	json_t *root;
 	int result;

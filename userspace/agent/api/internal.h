@@ -13,6 +13,7 @@
  *   stdin.c    what a process reads
  *   stream.c   what a process writes, as it comes
  *   raw.c      the same, nothing but its bytes
+ *   ports.c    /v1/ports
  *   context.c  /v1/contexts
  *   files.c, files_answer.c   /v1/contexts/{id}/files
  *   query.c    the query
@@ -146,6 +147,7 @@ struct api_request {
 	struct exec *exec; /* while observed */
 	struct command_warnings warnings; /* of its command string */
 	bool wait;
+	bool lease; /* exec ends with the connection */
 	bool starter; /* whose request started exec */
 	bool retry; /* of a request that was sent before */
 	uint64_t sequence;
@@ -171,6 +173,7 @@ struct api_request {
 	/* /v1/contexts/{id}/files; NULL: none. Owned */
 	struct api_files *files;
 	enum MHD_Result (*respond)(struct api_request *r); /* the answer; NULL: reply */
+	struct api_port_wait *port_wait; /* see ports.c; NULL: none */
 
 	/* DELETE /v1/contexts/{id} */
 	struct context_waiter waiter;
@@ -302,8 +305,12 @@ void api_exec_detach(struct api_request *r);
 enum MHD_Result api_processes_list(struct api_request *r);
 enum MHD_Result api_process_get(struct api_request *r);
 enum MHD_Result api_process_kill(struct api_request *r);
+enum MHD_Result api_ports_list(struct api_request *r);
+enum MHD_Result api_port_get(struct api_request *r);
+void api_port_detach(struct api_request *r);
 enum MHD_Result api_process_wait(struct api_request *r);
 void api_wait_detach(struct api_request *r);
+enum MHD_Result api_process_resize(struct api_request *r);
 enum MHD_Result api_process_stdin(struct api_request *r);
 void api_stdin_detach(struct api_request *r);
 enum MHD_Result api_process_signal(struct api_request *r);

@@ -66,12 +66,14 @@ const char *api_state_name(const struct exec_info *info)
 static void write_argv(struct jbuf *b, const struct exec_info *info)
 {
 	size_t shown = 0, n = strv_len(info->argv);
+	bool cut = info->own_env && n > 1;
 
 	jbuf_add_open(b, "argv", '[');
 	for (size_t i = 0; i < n && (i == 0 || !info->own_env); i++) {
 		size_t len = strlen(info->argv[i]);
 
 		shown += len + 1;
+		cut |= shown > ARGV_SHOWN_MAX + 1;
 		if (i && shown > ARGV_SHOWN_MAX)
 			break;
 		if (len > ARGV_SHOWN_MAX)
@@ -87,6 +89,7 @@ static void write_argv(struct jbuf *b, const struct exec_info *info)
 	}
 	jbuf_close(b, ']');
 	jbuf_add_unsigned(b, "argc", n);
+	jbuf_add_bool(b, "cut", cut);
 }
 
 /*
@@ -98,6 +101,7 @@ static void write_command(struct jbuf *b, const char *command, bool own_env)
 	size_t n = strlen(command);
 
 	jbuf_add_null(b, "argv");
+	jbuf_add_bool(b, "cut", own_env || n > ARGV_SHOWN_MAX);
 	if (own_env) {
 		jbuf_add_null(b, "command");
 		return;

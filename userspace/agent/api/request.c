@@ -211,6 +211,7 @@ void api_detach(struct api_request *r)
 	api_stream_detach(r);
 	api_stdin_detach(r);
 	api_wait_detach(r);
+	api_port_detach(r);
 	api_events_detach(r);
 	api_context_detach(r);
 	api_files_detach(r);

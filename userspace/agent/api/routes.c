@@ -7,6 +7,8 @@ static const char *const process_events_query[] = { "since", "follow", "beatMs",
 
 static const char *const raw_query[] = { "since", "follow", NULL };
 
+static const char *const port_query[] = { "state", "timeoutMs", NULL };
+
 static const char *const stdin_query[] = { "offset", "close?", NULL };
 
 static const char *const health_query[] = { "ready?", "service", NULL };
@@ -31,6 +33,7 @@ static const struct api_route routes[] = {
 	{ "POST", "/v1/processes/{id}/stdin", stdin_query, true, api_process_stdin },
 	{ "PUT", "/v1/processes/{id}/stdin", stdin_query, true, api_process_stdin },
 	{ "POST", "/v1/processes/{id}/wait", NULL, true, api_process_wait },
+	{ "POST", "/v1/processes/{id}/resize", NULL, false, api_process_resize },
 	{ "POST", "/v1/processes/{id}/signal", NULL, false, api_process_signal },
 	{ "GET", "/v1/contexts", NULL, false, api_contexts_list },
 	{ "POST", "/v1/contexts", NULL, true, api_context_create },
@@ -43,6 +46,8 @@ static const struct api_route routes[] = {
 	  api_files_take },
 	{ "POST", "/v1/contexts/{id}/files", files_post_query, true, api_files_post },
 	{ "DELETE", "/v1/contexts/{id}/files", files_delete_query, true, api_files_delete },
+	{ "GET", "/v1/ports", NULL, false, api_ports_list },
+	{ "GET", "/v1/ports/{id}", port_query, true, api_port_get },
 	{ "GET", "/v1/services", NULL, false, api_services_list },
 	{ "GET", "/v1/status", NULL, false, api_status_get },
 	{ "GET", "/v1/health", health_query, false, api_health_get },

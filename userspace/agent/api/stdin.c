@@ -86,3 +86,46 @@ enum MHD_Result api_process_stdin(struct api_request *r)
 	api_suspend(r);
 	return MHD_YES;
 }
+
+/* --- POST /v1/processes/{id}/resize -------------------------------------------------------- */
+
+struct resize_body {
+	uint64_t rows, cols;
+};
+
+static const struct json_field resize_fields[] = {
+	{ "rows", JSON_KIND_NUMBER, offsetof(struct resize_body, rows), .mandatory = true, .min = 1, .max = UINT16_MAX },
+	{ "cols", JSON_KIND_NUMBER, offsetof(struct resize_body, cols), .mandatory = true, .min = 1, .max = UINT16_MAX },
+};
+
+static int resize(struct api_request *r, struct exec *exec, const struct resize_body *body)
+{
+	int result = exec_resize(exec, (unsigned short)body->rows, (unsigned short)body->cols);
+
+	if (result == -ENOTTY)
+		return refuse(&r->error, MOAT_E_NO_TERMINAL, "%.64s has no terminal", r->id);
+	if (result == -ESRCH)
+		return refuse(&r->error, MOAT_E_NO_SUCH_PROCESS, "%.64s has ended", r->id);
+	return result < 0 ? refuse(&r->error, MOAT_E_INTERNAL, "cannot resize the terminal of %.64s", r->id) : 0;
+}
+
+enum MHD_Result api_process_resize(struct api_request *r)
+{
+	struct exec *exec = api_process_find(r);
+	struct resize_body body = { 0 };
+	json_t *root;
+	int result;
+
+	if (!exec || json_parse(r->body, r->body_len, &root, &r->error) < 0)
+		return api_refuse(r);
+	result = json_decode(root, resize_fields, ARRAY_LEN(resize_fields), &body, &r->error);
+	json_decref(root);
+	if (result < 0 || resize(r, exec, &body) < 0)
+		return api_refuse(r);
+	jbuf_open(&r->reply, '{');
+	jbuf_add_text(&r->reply, "id", r->id);
+	jbuf_add_unsigned(&r->reply, "rows", body.rows);
+	jbuf_add_unsigned(&r->reply, "cols", body.cols);
+	jbuf_close(&r->reply, '}');
+	return api_respond(r, 200);
+}

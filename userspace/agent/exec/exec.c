@@ -29,6 +29,8 @@ static void release(struct exec *x)
 	loop_timer_cancel(x->execs->loop, &x->timer);
 	loop_timer_cancel(x->execs->loop, &x->again);
 	exec_input_close(x);
+	if (x->spawn.rows)
+		close_fd(&x->spawn.terminal);
 	exec_output_close(x);
 	exec_string_close(x);
 	wipe_env(x);
@@ -338,6 +340,8 @@ void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step
 	x->pid = pid;
 	x->timed_out |= spawn->late;
 	x->killed |= spawn->late;
+	if (x->is_terminal && exec_terminal_started(x) < 0)
+		x->killed = true;
 	exec_output_started(x);
 	exec_input_started(x);
 	exec_output_spare(x->execs);

@@ -68,6 +68,7 @@ struct exec_request {
 	size_t stdin_len;
 	bool stdin_open;      /* stdin is written with exec_write_input(); not with stdin_data */
 	uint64_t timeout_ms;  /* 0: none */
+	unsigned short rows, cols; /* not 0: on a terminal of this size; stdin is open then */
 	int kill_signal;      /* what all of it is sent at the end of that time; 0: SIGKILL at once */
 	uint64_t kill_after_ms; /* so much later it is killed */
 	const char *id;       /* chosen by the client; NULL: none */
@@ -99,6 +100,7 @@ struct exec_info {
 	bool interpreted;                   /* a shell was to be given it */
 	const char *interpreter;            /* ENDED: which; NULL: none, or not known. Static */
 	enum context_state_fate state_fate; /* ENDED: of what the string changed */
+	bool secure;           /* it runs apart from all others */
 	bool own_env;          /* its request had an env: what its arguments hold may be secret */
 	pid_t pid;             /* in its namespace; 0 while starting */
 	bool background;       /* ENDED, but children of it still run */
@@ -227,15 +229,29 @@ struct exec_write {
 
 /* 0; -EPIPE: it is not open, or not any more; -EOPNOTSUPP: a terminal's cannot be closed. Then on_done is not called. */
 int exec_write_input(struct exec *exec, struct exec_write *w);
+/* The size of its terminal. 0; -ENOTTY: it has none; -ESRCH: it has ended. */
+int exec_resize(struct exec *exec, unsigned short rows, unsigned short cols);
 /* What is written of it stays written; on_done is not called. */
 void exec_cancel_input(struct exec *exec, struct exec_write *w);
 
 enum exec_target { EXEC_GROUP, EXEC_MAIN, EXEC_TREE };
 /* A signal to the command, to its process group, or to all that it has started. -ESRCH when that has ended. */
 int exec_signal(struct exec *exec, int signal, enum exec_target to);
+/* The same as the end of its time: the signal of its request first, if that has one, then exec_kill(). */
+int exec_end(struct exec *exec);
 /* SIGKILL to the whole tree, background children included. -ESRCH when nothing is left. One that is still STARTING
  * fails with NOT_STARTED before this returns, and is not to be used any more. */
 int exec_kill(struct exec *exec);
+
+/* A TCP socket that a command listens on, or a UDP socket that it has bound. */
+struct exec_port {
+	const char *protocol; /* "tcp" or "udp" */
+	char address[46];
+	uint16_t port;
+	struct exec *exec;
+};
+/* In the agent's network namespace, by the kernel's word. 0 or -errno. */
+int execs_for_each_port(struct execs *execs, void (*fn)(const struct exec_port *port, void *data), void *data);
 
 /* The id of an exec by its number in labels and events, also of one that is forgotten; NULL when it is not one
  * of this agent's. Until the next call. */

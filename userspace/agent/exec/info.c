@@ -94,6 +94,7 @@ void exec_get_info(struct exec *x, struct exec_info *ret)
 		.interpreter = x->string.interpreter,
 		.state_fate = x->string.fate,
 		.own_env = x->own_env,
+		.secure = namespace_kind(x->ns) == CONTEXT_SECURE,
 		.pid = x->pid,
 		.background = x->background,
 		.exit_code = ended && WIFEXITED(x->status) ? WEXITSTATUS(x->status) : -1,

@@ -110,6 +110,7 @@ struct exec {
 	struct exec_string string;
 	int stdin_fd; /* -EBADF: /dev/null */
 	bool is_terminal;
+	unsigned short rows, cols; /* of it, at first */
 	struct {
 		int fd; /* our end, non-blocking; -EBADF: closed, or there is none */
 		struct loop_source source;
@@ -237,6 +238,12 @@ void execs_make_room(struct execs *execs, size_t n, const struct exec *x);
 int exec_input_open(struct exec *x);
 void exec_input_started(struct exec *x);
 void exec_input_close(struct exec *x);
+
+/* terminal.c */
+/* What moat-init made takes the place of the pipes. 0 or -errno. */
+int exec_terminal_started(struct exec *x);
+/* env with TERM; the caller frees and wipes it. 0 or -errno. */
+int exec_terminal_env(char *const *env, char ***ret);
 
 /* output.c */
 int exec_stdin_open(struct exec *x, const void *data, size_t n);

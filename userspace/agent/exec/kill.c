@@ -35,7 +35,7 @@ static void out_of_time(struct exec *x)
 	int r = -ESRCH;
 
 	/* Of what is in the background by now, the result was another one. */
-	x->timed_out |= x->state != EXEC_ENDED;
+	x->timed_out |= x->state != EXEC_ENDED && !x->asked;
 	if (x->kill_signal && !x->asked) {
 		x->asked = true;
 		r = cgroup_signal(x->cgroup, x->kill_signal);
@@ -66,6 +66,17 @@ void exec_on_timer(struct loop_timer *timer)
 		exec_drain(x);
 	else if (x->state == EXEC_RUNNING)
 		give_up(x);
+}
+
+int exec_end(struct exec *x)
+{
+	if (!x->kill_signal || x->asked || x->state != EXEC_RUNNING || x->killed)
+		return exec_kill(x);
+	x->asked = true;
+	if (cgroup_signal(x->cgroup, x->kill_signal) < 0 ||
+	    loop_timer_set(x->execs->loop, &x->timer, x->kill_after_ns, exec_on_timer) < 0)
+		return exec_kill(x);
+	return 0;
 }
 
 int exec_kill(struct exec *x)

@@ -154,6 +154,11 @@ void exec_output_owed(struct exec *x)
 	for (int i = 0; i < 2; i++) {
 		int held = 0; /* the kernel's sum has 32 bits, and 2^31 is possible */
 
+		/* Of a terminal it does not count what is on its way: all of it, until there is none. */
+		if (x->is_terminal) {
+			x->out[i].owed = x->out[i].fd >= 0 ? DRAIN_TURN : 0;
+			continue;
+		}
 		if (x->out[i].fd < 0 || ioctl(x->out[i].fd, FIONREAD, &held) < 0)
 			held = 0;
 		x->out[i].owed = (unsigned)held;

@@ -99,6 +99,9 @@ static void fill_spawn(struct exec *x, const struct context *c)
 		.capabilities = values->capabilities,
 		.no_new_privs = values->no_new_privs,
 		.own_tmp = values->own_tmp,
+		.rows = x->rows,
+		.cols = x->cols,
+		.terminal = -EBADF,
 		.prepare = prepare_spawn,
 		.on_spawned = exec_on_spawned,
 	};
@@ -126,19 +129,30 @@ static struct exec *exec_new(struct execs *execs)
 	return x;
 }
 
+static int merge_env(struct exec *x, char *const *base, char *const *over, bool on_terminal)
+{
+	char **with_term = NULL;
+	int r = on_terminal ? exec_terminal_env(base, &with_term) : 0;
+
+	if (r == 0)
+		r = context_env_build(with_term ? with_term : base, over, &x->env, &x->env_size);
+	strv_free_wiped(with_term);
+	return r;
+}
+
 /* Settings, the state where the command sees it, and its own. 0 or -ENOMEM. */
-static int copy_env(struct exec *x, char *const *over, bool own, bool sees_state)
+static int copy_env(struct exec *x, const struct exec_request *request, char *const *over, bool own)
 {
 	const struct context *c = x->context;
 	char **base = NULL;
 	size_t size = 0;
 	int r;
 
-	if (!sees_state || !c->state)
-		return context_env_build(c->settings->env[own], over, &x->env, &x->env_size);
+	if (own || !c->state)
+		return merge_env(x, c->settings->env[own], over, request->rows);
 	r = context_state_env(c, &base, &size);
 	if (r == 0)
-		r = context_env_build(base, over, &x->env, &x->env_size);
+		r = merge_env(x, base, over, request->rows);
 	free_wiped(base, size);
 	return r;
 }
@@ -184,7 +198,7 @@ static int build_env(struct exec *x, const struct exec_request *request, bool ow
 
 	snprintf(pwd, sizeof(pwd), "PWD=%s", request->cwd ? request->cwd : "");
 	r = with_pwd(x->context, request, pwd, &env);
-	return r < 0 ? r : copy_env(x, env ? env : request->env, own, !own);
+	return r < 0 ? r : copy_env(x, request, env ? env : request->env, own);
 }
 
 /* Copies all a command needs; on failure the caller frees x. 0 or -errno. */
@@ -216,7 +230,7 @@ static int copy_request(struct exec *x, const struct exec_request *request)
 		r = exec_string_copy(x, request->command, x->cwd, !own, !own && !x->own_env);
 	if (r < 0)
 		return r;
-	if (request->stdin_open)
+	if (request->stdin_open && !request->rows)
 		return exec_input_open(x);
 	return request->stdin_data ?
 		       exec_stdin_open(x, request->stdin_data, request->stdin_len) : 0;
@@ -306,6 +320,9 @@ static int start_in(struct execs *execs, struct context *c, const struct exec_re
 	x->number = ++execs->last_number;
 	exec_id_make(execs, x->number, x->id);
 	x->of_client = request->id;
+	x->is_terminal = request->rows;
+	x->rows = request->rows;
+	x->cols = request->cols;
 	x->kill_signal = request->kill_signal;
 	x->kill_after_ns = request->kill_after_ms * NSEC_PER_MSEC;
 	r = x->ns ? copy_request(x, request) : -ENOMEM;

@@ -55,6 +55,8 @@ static size_t build_spawn(const struct namespace *ns, const struct namespace_spa
 		.own_tmp = ns->own && s->own_tmp,
 		.by_descriptor = s->program >= 0,
 		.n_given = s->program >= 0 ? (s->given[0] >= 0) + (s->given[1] >= 0) : 0,
+		.rows = s->rows,
+		.cols = s->cols,
 	};
 	at = put(at, s->cwd);
 	for (char *const *a = s->argv; *a; a++, m->argc++)

@@ -2,6 +2,7 @@
 /* Commands on their way to a moat-init, and what it answers; when there is one is in life.c. */
 #include <limits.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "agent/namespace/internal.h"
@@ -235,6 +236,19 @@ static void on_answer(struct namespace *ns, const struct init_reply *reply)
 	s->on_spawned(s, reply->err, reply->step, reply->pid);
 }
 
+/* fd: owned. False: it was not asked for, or is none. */
+static bool on_terminal(struct namespace *ns, uint64_t exec, int fd)
+{
+	struct namespace_spawn *s = start_of(ns, exec);
+	FD_OWNED int terminal = fd;
+	unsigned int number;
+
+	if (!s || !s->rows || s->terminal >= 0 || terminal < 0 || ioctl(terminal, TIOCGPTN, &number) < 0)
+		return false;
+	s->terminal = take_fd(&terminal);
+	return true;
+}
+
 /* What a moat-init says of its own set-up. */
 static bool on_set_up(struct namespace *ns, const struct init_reply *reply)
 {
@@ -271,6 +285,10 @@ static void on_reply(struct namespace *ns, const struct init_reply *reply, int f
 	case INIT_CLONED:
 		on_cloned(ns, reply->exec);
 		return;
+	case INIT_TERMINAL:
+		if (on_terminal(ns, reply->exec, take_fd(&received)))
+			return;
+		break;
 	case INIT_SPAWNED:
 	case INIT_SPAWN_FAILED:
 		on_answer(ns, reply);
@@ -408,6 +426,7 @@ static void on_ghost_spawned(struct namespace_spawn *spawn, int err, enum init_s
 	(void)err;
 	(void)step;
 	(void)pid;
+	close_fd(&spawn->terminal);
 	free(spawn);
 }
 
@@ -425,6 +444,8 @@ void namespace_cancel(struct namespace *ns, struct namespace_spawn *spawn)
 		ghost->label = spawn->label;
 		ghost->deadline_ns = spawn->deadline_ns;
 		ghost->cgroup_fd = -EBADF; /* the caller has killed it */
+		ghost->rows = spawn->rows;
+		ghost->terminal = -EBADF; /* what is there is the caller's */
 		ghost->on_spawned = on_ghost_spawned;
 		list_append(&spawn->queue, &ghost->queue); /* in its place */
 	} else {

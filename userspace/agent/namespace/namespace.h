@@ -50,6 +50,8 @@ struct namespace_spawn {
 	int given[INIT_GIVEN_MAX]; /* the same, for the program; -EBADF: none, nor any behind it */
 	uint64_t capabilities;
 	bool no_new_privs;
+	unsigned short rows, cols; /* not 0: on a terminal of this size, in the place of stdio */
+	int terminal; /* with rows: our end of it, for the owner, once it is there; -EBADF at first */
 	bool own_tmp; /* in a namespace with own: /tmp as well */
 	char missing[INIT_TEXT_MAX + 1]; /* on_spawned at step INTERPRETER: its name, if that is known */
 	/* Called when its turn has come, right before it is sent; may be NULL. Takes what a waiting

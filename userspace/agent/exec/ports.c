@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What commands listen on. The kernel keeps with every socket the cgroup of who made it and tells it by sock_diag(7)
+ * (INET_DIAG_CGROUP_ID, Linux 5.9): so nothing of /proc is walked, and a descriptor that was passed on changes nothing.
+ */
+#include <arpa/inet.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "agent/exec/internal.h"
+
+#define STATE_CLOSE 7   /* enum in net/tcp_states.h; of UDP: bound, not connected */
+#define STATE_LISTEN 10
+
+struct place {
+	uint64_t id; /* of a cgroup, the number of its directory */
+	struct exec *exec;
+};
+
+struct look {
+	struct place *places; /* sorted */
+	size_t n;
+	unsigned char family, protocol;
+	void (*fn)(const struct exec_port *port, void *data);
+	void *data;
+};
+
+static int compare(const void *a, const void *b)
+{
+	const struct place *x = a, *y = b;
+
+	return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static int find_places(struct execs *execs, struct look *l)
+{
+	l->places = calloc(execs->n_active + 1, sizeof(*l->places));
+	if (!l->places)
+		return -ENOMEM;
+	list_for_each(pos, &execs->all) {
+		struct exec *x = list_entry(pos, struct exec, link);
+		struct stat st;
+
+		if (x->active && x->cgroup && l->n < execs->n_active && fstat(cgroup_fd(x->cgroup), &st) == 0)
+			l->places[l->n++] = (struct place){ .id = st.st_ino, .exec = x };
+	}
+	qsort(l->places, l->n, sizeof(*l->places), compare);
+	return 0;
+}
+
+static void take(const struct look *l, const struct nlmsghdr *m)
+{
+	const struct inet_diag_msg *d = NLMSG_DATA(m);
+	struct exec_port port = { .protocol = l->protocol == IPPROTO_UDP ? "udp" : "tcp" };
+	int left = (int)(m->nlmsg_len - NLMSG_LENGTH(sizeof(*d)));
+	struct place key = { 0 };
+	const struct place *found;
+
+	if (m->nlmsg_len < NLMSG_LENGTH(sizeof(*d)) || d->id.idiag_sport == 0)
+		return;
+	for (const struct rtattr *a = (const void *)(d + 1); RTA_OK(a, left); a = RTA_NEXT(a, left))
+		if (a->rta_type == INET_DIAG_CGROUP_ID && RTA_PAYLOAD(a) >= sizeof(key.id))
+			memcpy(&key.id, RTA_DATA(a), sizeof(key.id));
+	found = bsearch(&key, l->places, l->n, sizeof(key), compare);
+	if (!found)
+		return;
+	port.exec = found->exec;
+	port.port = ntohs(d->id.idiag_sport);
+	inet_ntop(l->family, d->id.idiag_src, port.address, sizeof(port.address));
+	l->fn(&port, l->data);
+}
+
+/* One datagram of the answer. 1: more to come, 0: the end, -errno. */
+static int take_answer(const struct look *l, const void *data, size_t n)
+{
+	const struct nlmsghdr *m = data;
+
+	for (unsigned left = (unsigned)n; NLMSG_OK(m, left); m = NLMSG_NEXT(m, left)) {
+		if (m->nlmsg_type == NLMSG_DONE)
+			return 0;
+		if (m->nlmsg_type == NLMSG_ERROR)
+			return -EOPNOTSUPP; /* no such diagnosis in this kernel */
+		if (m->nlmsg_type == SOCK_DIAG_BY_FAMILY)
+			take(l, m);
+	}
+	return 1;
+}
+
+static int ask(const struct look *l)
+{
+	struct {
+		struct nlmsghdr head;
+		struct inet_diag_req_v2 body;
+	} request = {
+		.head = { .nlmsg_len = sizeof(request), .nlmsg_type = SOCK_DIAG_BY_FAMILY,
+			  .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP },
+		.body = { .sdiag_family = l->family, .sdiag_protocol = l->protocol,
+			  .idiag_states = 1u << (l->protocol == IPPROTO_UDP ? STATE_CLOSE : STATE_LISTEN) },
+	};
+	FD_OWNED int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	_Alignas(struct nlmsghdr) char answer[32768];
+	int r = 1;
+
+	if (fd < 0 || send(fd, &request, sizeof(request), 0) < 0)
+		return -errno;
+	/* The kernel answers inside send(2) and recv(2): there is always something to be read. */
+	while (r > 0) {
+		ssize_t n = recv(fd, answer, sizeof(answer), MSG_DONTWAIT);
+
+		r = n < 0 ? -errno : take_answer(l, answer, (size_t)n);
+	}
+	return r;
+}
+
+int execs_for_each_port(struct execs *execs, void (*fn)(const struct exec_port *port, void *data), void *data)
+{
+	static const unsigned char families[] = { AF_INET, AF_INET6 };
+	static const unsigned char protocols[] = { IPPROTO_TCP, IPPROTO_UDP };
+	struct look l = { .fn = fn, .data = data };
+	int r = find_places(execs, &l);
+
+	for (size_t i = 0; i < ARRAY_LEN(protocols) && r == 0; i++)
+		for (size_t k = 0; k < ARRAY_LEN(families) && r == 0; k++) {
+			l.protocol = protocols[i];
+			l.family = families[k];
+			r = ask(&l);
+		}
+	free(l.places);
+	return r;
+}
