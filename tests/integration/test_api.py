@@ -146,7 +146,7 @@ WRONG = [
     ("POST", "/v1/exec", b"[" * 100000, 400, "BAD_JSON", None),
     ("POST", "/v1/exec", b'{"argv":[' + b'"",' * 200000 + b'""]}', 400, "BAD_JSON", None),
     ("POST", "/v1/exec", b"{}", 400, "MISSING_FIELD", "argv"),
-    ("POST", "/v1/exec", b'{"argv":["true"],"shell":true}', 400, "UNKNOWN_FIELD", "shell"),
+    ("POST", "/v1/exec", b'{"argv":["true"],"bash":true}', 400, "UNKNOWN_FIELD", "bash"),
     ("POST", "/v1/exec", b'{"argv":[]}', 400, "BAD_VALUE", "argv"),
     ("POST", "/v1/exec", b'{"argv":[""]}', 400, "BAD_VALUE", "argv[0]"),
     ("POST", "/v1/exec", b'{"argv":["true",2]}', 400, "BAD_VALUE", "argv[1]"),

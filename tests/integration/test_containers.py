@@ -139,10 +139,10 @@ def idle_sessions(session):
     session.require(not session.vm, "RLIMIT_NOFILE is the agent's own affair")
     agent = moatd.Moatd(session.build, f"itest-idle-{os.getpid()}", "", "best-effort")
     try:
-        agent.start(30, preexec_fn=with_files(256))
+        agent.start(30, preexec_fn=with_files(320))
         for i in range(90):
             assert agent.api().exec("/bin/true", session=f"s{i}").exit == 0, i
-        assert len(os.listdir(f"/proc/{agent.pid}/fd")) < 200
+        assert len(os.listdir(f"/proc/{agent.pid}/fd")) < 264
         assert agent.api().get("/v1/status")
         running = [agent.api().start("/bin/sleep", "1000") for _ in range(12)]
         assert agent.api().exec("/bin/echo", "here", session="s1").out == "here\n"

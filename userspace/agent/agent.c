@@ -22,6 +22,7 @@
 #include "base/log.h"
 
 #define OPENED_LATER 32 /* by all modules, without kernel programs */
+#define OF_GUARD 20     /* programs, links and maps of the cgroup, where there are no others */
 #define REAP_AGAIN (10 * NSEC_PER_MSEC)
 #define WORKSPACES_PATIENCE (10 * NSEC_PER_SEC) /* a file system may never answer */
 
@@ -282,7 +283,8 @@ static int check_descriptors(const struct config *config, struct failure *f)
 	int r = descriptors_count(&used, &limit);
 
 	return r < 0 ? fail(f, -r, "cannot count the open descriptors") :
-		       descriptors_share(config, used + OPENED_LATER + descriptors_of_ports(config),
+		       descriptors_share(config,
+					 used + OPENED_LATER + OF_GUARD + descriptors_of_ports(config),
 					 limit, &shares, f);
 }
 
