@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an agent leaves behind: compared before its start and after its end."""
 
+import contextlib
 import os
 import time
 
@@ -104,6 +105,12 @@ class Snapshot:
         if self.reserved is not None and read(RESERVED) != self.reserved:  # None: somebody else's are
             found.append(f"ip_local_reserved_ports is {read(RESERVED).strip()!r}, was {self.reserved.strip()!r}")
         return found
+
+    def free_ports(self, ports):
+        """Those of an agent that was killed, and that no other one follows, are reserved no more."""
+        left = [each for each in read(RESERVED).strip().split(",") if each not in ports or each in (self.reserved or "").split(",")]
+        with contextlib.suppress(OSError), open(RESERVED, "w", encoding="ascii") as file:
+            file.write(",".join(left) + "\n")
 
     def wait_for_none(self, members, socket, pid, seconds=30):
         """The kernel takes down namespaces and tasks a moment after the agent is gone."""

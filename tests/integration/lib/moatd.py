@@ -2,6 +2,7 @@
 """One running agent: its files, its configuration, its end."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,11 @@ def clean_environment(**more):
 
 class DidNotStart(AssertionError):
     pass
+
+
+def ports_of(config):
+    with open(config, encoding="utf-8") as file:
+        return {each for line in re.findall(r"^port = (.*)", file.read(), re.M) for each in re.findall(r"\d+", line)}
 
 
 class Moatd:
@@ -108,6 +114,7 @@ class Moatd:
         if self.process and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+            self.before.free_ports(ports_of(self.config))
         self.unlink_alias()
         leaks.clear(self.instance)
         shutil.rmtree(self.state_dir, ignore_errors=True)

@@ -2,6 +2,7 @@
 /* The agent's side of bpf/: see enforce.h. Loading step by step, most of which are in the other
  * files, and closing. */
 #include "agent/enforce/internal.h"
+#include "agent/enforce/probes.h"
 
 #include <stdarg.h>
 #include <sys/socket.h>
@@ -161,6 +162,7 @@ int enforce_open(const struct config *config, const char *obstacle, struct enfor
 	held = r == -EBUSY;
 	if (r == 0)
 		r = start(e, config, &why);
+	kernel_types_keep(NULL);
 	if (r < 0) {
 		enforce_unload(e);
 		enforce_unpin(e);

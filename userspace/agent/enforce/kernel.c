@@ -4,6 +4,24 @@
 
 #include <bpf/btf.h>
 
+#include "agent/enforce/probes.h"
+
+/* Reading and parsing it takes longer than the rest of a start. libbpf reads one for itself when it loads. */
+static struct btf *kept_types;
+
+struct btf *kernel_types_take(void)
+{
+	struct btf *types = take_ptr(kept_types);
+
+	return types ? types : btf__load_vmlinux_btf();
+}
+
+void kernel_types_keep(struct btf *types)
+{
+	btf__free(kept_types);
+	kept_types = types;
+}
+
 /*
  * Whether this kernel's task storage look-up can answer NULL for a labelled task (see bpf/label.h).
  * The lock in question is a per-CPU variable that only such kernels have; those that gained a
@@ -43,7 +61,7 @@ bool enforce_is_of_cgroup(const struct bpf_program *program)
  */
 int enforce_suit_kernel(struct enforce *e, const struct config *config, struct failure *f)
 {
-	struct btf *kernel = btf__load_vmlinux_btf();
+	struct btf *kernel = kernel_types_take();
 	const struct {
 		const char *hook;
 		bool may_lack; /* what it guards is not there then, or asks another hook */

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 
 static bool has_word(const char *list, const char *word)
@@ -53,7 +54,17 @@ static int silence(enum libbpf_print_level level, const char *fmt, va_list args)
 	return 0;
 }
 
-/* Loads and attaches the smallest LSM program, at a hook that nothing calls meanwhile. */
+/* The id of the function of a hook that nothing calls meanwhile, or -errno. */
+static int find_quiet_hook(void)
+{
+	struct btf *types = kernel_types_take();
+	int id = types ? btf__find_by_name_kind(types, "bpf_lsm_quota_on", BTF_KIND_FUNC) : -errno;
+
+	kernel_types_keep(types);
+	return id;
+}
+
+/* Loads and attaches the smallest LSM program. */
 bool probe_bpf_lsm(struct probe_result *p)
 {
 	const struct bpf_insn insns[] = {
@@ -63,15 +74,19 @@ bool probe_bpf_lsm(struct probe_result *p)
 	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_LSM_MAC);
 	FD_OWNED int prog = -EBADF;
 	FD_OWNED int link = -EBADF;
-	int id;
+	int id = 1; /* no function, but whoever may not load one is told that first */
 
 	libbpf_set_print(silence);
-	id = libbpf_find_vmlinux_btf_id("quota_on", BPF_LSM_MAC);
+	opts.attach_btf_id = (uint32_t)id;
+	prog = bpf_prog_load(BPF_PROG_TYPE_LSM, "moat_probe", "GPL", insns, ARRAY_LEN(insns), &opts);
+	if (prog < 0 && errno != EPERM)
+		id = find_quiet_hook();
 	if (id < 0) {
 		FOUND(p, "the kernel has no bpf_lsm_ hooks in its BTF: needs CONFIG_BPF_LSM");
 		return false;
 	}
-	opts.attach_btf_id = id;
+	opts.attach_btf_id = (uint32_t)id;
+	close_fd(&prog);
 	prog = bpf_prog_load(BPF_PROG_TYPE_LSM, "moat_probe", "GPL", insns, ARRAY_LEN(insns), &opts);
 	if (prog < 0) {
 		FOUND(p, "loading a BPF LSM program: %s%s", strerror(errno),

@@ -20,6 +20,11 @@ bool probe_bpf_lsm(struct probe_result *p);
 bool probe_map_types(struct probe_result *p);
 bool probe_places(struct probe_result *p);
 
+/* kernel.c: the kernel's types, which the probe reads and the start needs again. The caller owns what it takes: NULL
+ * with errno, or to be freed or given back by keep. keep(NULL): nobody needs them any more. */
+struct btf;
+struct btf *kernel_types_take(void);
+void kernel_types_keep(struct btf *types);
 /* probe_lsm.c: what guards ports where enforcement cannot be. */
 bool probe_port_programs(struct probe_result *p);
 
