@@ -87,7 +87,12 @@ while os.tcgetpgrp(terminal) in (0, pid):  # bash has not brought it to the fore
 os.write(terminal, b"\\x1a")       # suspend it
 while b"Stopped" not in seen:
     seen += os.read(terminal, 4096)
-os.write(terminal, b"bg; kill %1; wait; exit 5\\n")
+os.write(terminal, b"bg; kill %1; wait\\n")
+while b"Terminated" not in seen:   # bash says it before a prompt, of which there are several
+    seen += os.read(terminal, 4096)
+    if seen.endswith(b"ready> "):
+        os.write(terminal, b"\\n")
+os.write(terminal, b"exit 5\\n")
 try:
     while True:
         more = os.read(terminal, 4096)

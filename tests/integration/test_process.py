@@ -519,7 +519,8 @@ def terminal(session):
 @test("keys reach the command, Ctrl-C is a signal, its size follows, and its end hangs up what is left in the foreground", needs=("moat",),
       timeout=60)
 def terminal_keys(session):
-    script = "trap 'echo INT' INT; echo ready; until [ \"$(stty size)\" = '11 44' ]; do sleep 0.1; done; echo sized; sleep 3600; " \
+    script = "trap 'echo INT; asked=yes' INT; echo ready; until [ \"$(stty size)\" = '11 44' ]; do sleep 0.1; done; echo sized; " \
+             "until [ \"$asked\" ]; do sleep 0.1; done; " \
              "read x; echo got $x; (trap 'echo hup > $0; exit' HUP; while :; do sleep 0.1; done) & sleep 0.5; exit 3"
     marks = f"{session.scratch}/{fresh('hup')}"
     identifier = session.api.start("/bin/bash", "-c", script, marks, tty=True)
