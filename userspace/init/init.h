@@ -168,8 +168,9 @@ void spawn_set_secret(const uint64_t secret[INIT_SECRET]);
 int spawn_command(struct spawn_request *request, pid_t *ret_pid, int *ret_report,
 		  enum init_step *ret_step);
 
-/* In the keeper: a child of its parent's, with report as its end of the pipe. Its pid, or -errno. */
-int spawn_sibling(struct spawn_request *request, int report);
+/* In the keeper: a child of its parent's, with report as its end of the pipe. Its pid, which *ret_pid is as well before
+ * the child does anything, or -errno. */
+int spawn_sibling(struct spawn_request *request, pid_t *ret_pid, int report);
 
 /* --- child.c ------------------------------------------------------------------------------- */
 

@@ -10,6 +10,7 @@
  */
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -25,6 +26,8 @@ static enum init_domain domain;
 static uint64_t rights; /* of the commands */
 static pid_t keeper;
 static int ends = -EBADF; /* ours */
+/* Shared with the keeper: its newest child, as the kernel has it before that can kill the keeper, which then answers no more. */
+static pid_t *newest = MAP_FAILED;
 
 void keeper_open(enum init_domain kind, uint64_t capabilities)
 {
@@ -108,7 +111,7 @@ static _Noreturn void keeper_main(int socket)
 	while ((len = take(fds, &n_fds)) > 0) {
 		if (n_fds == 0 || !packet_spawn(len, fds, n_fds - 1, &request))
 			_exit(1);
-		answer = spawn_sibling(&request, fds[n_fds - 1]);
+		answer = spawn_sibling(&request, newest, fds[n_fds - 1]);
 		if (send(INIT_SOCKET_FD, &answer, sizeof(answer), MSG_NOSIGNAL) < 0)
 			_exit(0);
 		packet_drop_fds(fds, n_fds);
@@ -143,6 +146,11 @@ static int start(void)
 	int pair[2], r = 0;
 	pid_t pid;
 
+	if (newest == MAP_FAILED)
+		newest = mmap(NULL, sizeof(*newest), PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (newest == MAP_FAILED)
+		return -errno;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
 	if (setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0 ||
@@ -203,37 +211,47 @@ static bool is_new_child(pid_t pid)
 	       waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0;
 }
 
+/* One request. The child's pid, or -errno; -EPIPE: there is no child, and no keeper any more. */
+static int ask(size_t len, const int *fds, size_t n_fds, int report)
+{
+	int r = ends < 0 ? start() : 0, answer = 0;
+	ssize_t n = 0;
+
+	if (r < 0)
+		return r;
+	*newest = 0;
+	r = hand_over(len, fds, n_fds, report);
+	if (r == 0)
+		n = recv(ends, &answer, sizeof(answer), MSG_WAITALL);
+	if (n == sizeof(answer) && (answer < 0 || is_new_child(answer)))
+		return answer;
+	if (n < 0)
+		r = -errno;
+	answer = *newest;
+	give_up();
+	if (r == -EPIPE || r == -ECONNRESET || (r == 0 && n == 0))
+		return answer == 0 ? -EPIPE : is_new_child(answer) ? answer : -ECHILD;
+	return r < 0 ? r : -ECHILD;
+}
+
 int keeper_spawn(size_t len, const int *fds, size_t n_fds, pid_t *ret_pid, int *ret_report,
 		 enum init_step *ret_step)
 {
 	FD_OWNED int theirs = -EBADF;
 	FD_OWNED int ours = -EBADF;
-	int report[2], r = 0, answer = 0;
+	int report[2], r;
 
 	*ret_step = INIT_STEP_CLONE;
 	if (pipe2(report, O_CLOEXEC) < 0)
 		return -errno;
 	ours = report[0];
 	theirs = report[1];
-	for (int attempt = 0; attempt < 2; attempt++) {
-		r = ends < 0 ? start() : 0;
-		if (r == 0)
-			r = hand_over(len, fds, n_fds, theirs);
-		if (r != -EPIPE && r != -ECONNRESET)
-			break;
-		give_up(); /* it was killed when nothing ran */
-	}
-	if (r == 0 && recv(ends, &answer, sizeof(answer), MSG_WAITALL) != sizeof(answer))
-		r = -ECHILD;
-	if (r == 0 && answer > 0 && !is_new_child(answer))
-		r = -ECHILD;
-	if (r < 0) {
-		give_up();
+	r = ask(len, fds, n_fds, theirs);
+	if (r == -EPIPE) /* it was killed when nothing ran */
+		r = ask(len, fds, n_fds, theirs);
+	if (r < 0)
 		return r;
-	}
-	if (answer < 0)
-		return answer;
-	*ret_pid = answer;
+	*ret_pid = r;
 	*ret_report = take_fd(&ours);
 	return 0;
 }

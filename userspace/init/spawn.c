@@ -44,10 +44,12 @@ int spawn_init(void)
 	return 0;
 }
 
-/* flags and exit_signal as of clone3(2); report: of the child. Its pid, or -errno. */
-static int clone_child(struct spawn_request *request, uint64_t flags, int exit_signal, int report)
+/* flags, exit_signal and parent_tid as of clone3(2); report: of the child. Its pid, or -errno. */
+static int clone_child(struct spawn_request *request, uint64_t flags, int exit_signal,
+		       pid_t *parent_tid, int report)
 {
 	struct clone_args args = { .flags = CLONE_CLEAR_SIGHAND | flags,
+				   .parent_tid = (uintptr_t)parent_tid,
 				   .exit_signal = (uint64_t)exit_signal };
 	long pid;
 
@@ -64,10 +66,10 @@ static int clone_child(struct spawn_request *request, uint64_t flags, int exit_s
 	return pid < 0 ? -errno : (int)pid;
 }
 
-int spawn_sibling(struct spawn_request *request, int report)
+int spawn_sibling(struct spawn_request *request, pid_t *ret_pid, int report)
 {
 	/* The exit signal is that of the keeper itself. */
-	return clone_child(request, CLONE_PARENT, 0, report);
+	return clone_child(request, CLONE_PARENT | CLONE_PARENT_SETTID, 0, ret_pid, report);
 }
 
 int spawn_command(struct spawn_request *request, pid_t *ret_pid, int *ret_report,
@@ -83,7 +85,7 @@ int spawn_command(struct spawn_request *request, pid_t *ret_pid, int *ret_report
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return -errno;
 	request->own_domain = keeper_domain_each();
-	r = clone_child(request, 0, SIGCHLD, ends[1]);
+	r = clone_child(request, 0, SIGCHLD, NULL, ends[1]);
 	close(ends[1]);
 	if (r < 0) {
 		close(ends[0]);

@@ -99,10 +99,13 @@ void api_defer_output(struct jbuf *b, const char *key, const struct exec_output 
 	else
 		ret->part[0].n = choose(output->data, output->kept,
 					cut || output->total > output->kept, &ret->base64);
-	for (int i = 0; i < 2; i++)
-		ret->encoded += ret->base64 ? base64_length(ret->part[i].n) :
-					      json_text_length(output->data + ret->part[i].from,
-							       ret->part[i].n);
+	for (int i = 0; i < 2; i++) {
+		if (ret->base64)
+			ret->encoded += base64_length(ret->part[i].n);
+		else if (ret->part[i].n)
+			ret->encoded += json_text_length(output->data + ret->part[i].from,
+							 ret->part[i].n);
+	}
 	if (ret->base64)
 		add_encoding(b, key);
 	if (output->head == output->kept)
