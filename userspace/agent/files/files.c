@@ -1,48 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <fcntl.h>
-#include <sys/epoll.h>
 
 #include "agent/files/internal.h"
-#include "base/held.h"
-
-struct files {
-	struct execs *execs;
-	struct loop *loop;
-	struct files_observer *observer;
-	struct exec_observer watch;
-	struct exec *exec; /* pinned; NULL: it has not started, or is no more */
-	struct exec_reader reader; /* of what moat-run writes, which waits for it */
-	bool paused, ended;
-	bool *freed; /* to be told while it is read */
-	struct files_parser parser;
-	struct loop_timer stall, again;
-	char path[128]; /* for words */
-
-	/* To moat-run: what is in `out` from `sent` on, then the end. */
-	int fd; /* our end of its standard input; -EBADF: closed */
-	struct loop_source source;
-	char *out;
-	size_t size, len, sent;
-	bool ending; /* the end is still to be sent */
-	bool waited; /* somebody waits for room */
-	bool started;
-};
-
-static void close_input(struct files *f)
-{
-	loop_remove(f->loop, &f->source);
-	close_fd(&f->fd);
-	free_wiped(f->out, f->size);
-	held_give(f->size);
-	f->out = NULL;
-	f->len = f->sent = f->size = 0;
-}
 
 static void files_free(struct files *f)
 {
 	loop_timer_cancel(f->loop, &f->stall);
 	loop_timer_cancel(f->loop, &f->again);
-	close_input(f);
+	files_input_close(f);
 	if (f->freed)
 		*f->freed = true;
 	free(f);
@@ -83,7 +47,7 @@ static void on_stall(struct loop_timer *timer)
 	failed(f, &e);
 }
 
-static void moved(struct files *f)
+void files_moved(struct files *f)
 {
 	(void)loop_timer_set(f->loop, &f->stall, FILES_STALL_NS, on_stall);
 }
@@ -128,95 +92,8 @@ void files_cancel(struct files *f)
 	}
 	/* The end of its input, too early, has it take away what it has begun. */
 	f->observer = &nobody;
-	close_input(f);
-	moved(f);
-}
-
-/* --- To moat-run --------------------------------------------------------------------------- */
-
-static void queue_end(struct files *f)
-{
-	const struct files_frame frame = { .type = FILES_END };
-
-	memcpy(f->out, &frame, sizeof(frame));
-	f->len = sizeof(frame);
-	f->sent = 0;
-	f->ending = false;
-	f->parser.sending = false;
-}
-
-static void on_writable(struct loop_source *source, uint32_t events);
-
-/* Writes what there is, and waits for room for the rest. What the other side does not read any more is dropped. */
-static void flush(struct files *f)
-{
-	if (f->len == 0 && f->ending)
-		queue_end(f);
-	while (f->sent < f->len) {
-		ssize_t n = write(f->fd, f->out + f->sent, f->len - f->sent);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN) {
-			if (f->source.fd < 0 &&
-			    loop_add(f->loop, &f->source, f->fd, EPOLLOUT, on_writable) < 0)
-				close_input(f); /* the answer says that the content was cut */
-			return;
-		}
-		if (n < 0) {
-			close_input(f);
-			return;
-		}
-		f->sent += (size_t)n;
-		moved(f);
-		if (f->sent == f->len) {
-			f->len = f->sent = 0;
-			if (f->ending)
-				queue_end(f);
-		}
-	}
-	loop_remove(f->loop, &f->source);
-}
-
-static void on_writable(struct loop_source *source, uint32_t events)
-{
-	struct files *f = container_of(source, struct files, source);
-	bool waited = f->waited;
-
-	(void)events;
-	flush(f);
-	if (!waited || f->len > 0)
-		return;
-	f->waited = false;
-	f->observer->on_room(f->observer);
-}
-
-size_t files_send(struct files *f, const void *data, size_t n)
-{
-	struct files_frame frame = { .type = FILES_DATA, .len = (uint32_t)n };
-
-	if (f->fd < 0 || n == 0)
-		return n;
-	if (f->len > 0 || !f->started || n > FILES_DATA_MAX) {
-		f->waited = true;
-		return 0;
-	}
-	memcpy(f->out, &frame, sizeof(frame));
-	memcpy(f->out + sizeof(frame), data, n);
-	f->len = sizeof(frame) + n;
-	flush(f);
-	return n;
-}
-
-void files_send_end(struct files *f)
-{
-	f->ending = true;
-	if (f->fd < 0) {
-		f->parser.sending = false;
-		return;
-	}
-	if (f->started && f->len == 0)
-		flush(f);
+	files_input_close(f);
+	files_moved(f);
 }
 
 /* --- From moat-run ------------------------------------------------------------------------- */
@@ -268,7 +145,7 @@ static int take_piece(struct files *f)
 		return 0;
 	if (kind == EXEC_READ_BYTES)
 		exec_reader_take(f->exec, &f->reader, &piece, piece.n);
-	moved(f);
+	files_moved(f);
 	f->freed = &freed;
 	if (kind == EXEC_READ_LOST)
 		sense = false;
@@ -327,8 +204,8 @@ static void on_started(struct exec_observer *o, struct exec *exec)
 
 	f->exec = exec;
 	f->started = true;
-	moved(f);
-	flush(f);
+	files_moved(f);
+	files_input_flush(f);
 	if (f->waited && f->len == 0) {
 		f->waited = false;
 		f->observer->on_room(f->observer);
@@ -356,70 +233,12 @@ static void on_gone(struct exec_observer *o, struct exec *exec)
 void files_pause(struct files *f, bool paused)
 {
 	f->paused = paused;
-	moved(f);
+	files_moved(f);
 	if (!paused && loop_timer_set(f->loop, &f->again, 0, on_again) < 0)
 		(void)exec_kill(f->exec);
 }
 
 /* --- The beginning ------------------------------------------------------------------------- */
-
-static char *put(char *to, const void *text, size_t n)
-{
-	return n ? (char *)mempcpy(to, text, n) : to;
-}
-
-/* The first that moat-run reads. 0 or -ENOMEM. */
-static int build_request(struct files *f, const struct files_ask *ask, const struct files_path *at,
-			 const struct files_path *to)
-{
-	struct files_request r = {
-		.magic = FILES_MAGIC,
-		.operation = ask->operation,
-		.flags = ask->flags,
-		.mode = ask->mode,
-		.offset = ask->offset,
-		.length = ask->length,
-		.limit = ask->limit,
-		.count = ask->count,
-		.root_len = (uint32_t)strlen(at->root),
-		.path_len = (uint32_t)strlen(at->path),
-		.to_len = (uint32_t)strlen(to->path),
-		.old_len = ask->old_len,
-		.new_len = ask->new_len,
-	};
-	char *end;
-
-	memcpy(r.hash, ask->hash, sizeof(r.hash));
-	f->len = sizeof(r) + r.root_len + r.path_len + r.to_len + r.old_len + r.new_len;
-	f->size = f->len > sizeof(struct files_frame) + FILES_DATA_MAX || !f->parser.sending ?
-			  f->len :
-			  sizeof(struct files_frame) + FILES_DATA_MAX;
-	f->out = malloc(f->size);
-	if (!f->out) {
-		f->size = 0;
-		return -ENOMEM;
-	}
-	held_force(f->size);
-	end = put(f->out, &r, sizeof(r));
-	end = put(end, at->root, r.root_len);
-	end = put(end, at->path, r.path_len);
-	end = put(end, to->path, r.to_len);
-	end = put(end, ask->old_text, r.old_len);
-	(void)put(end, ask->new_text, r.new_len);
-	return 0;
-}
-
-/* Its end for moat-run in *ret_theirs. 0 or -errno. */
-static int open_input(struct files *f, int *ret_theirs)
-{
-	int ends[2];
-
-	if (pipe2(ends, O_CLOEXEC) < 0)
-		return -errno;
-	*ret_theirs = ends[0];
-	f->fd = ends[1];
-	return fcntl(f->fd, F_SETFL, O_WRONLY | O_NONBLOCK) < 0 ? -errno : 0;
-}
 
 static int start(struct files *f, const char *context, struct refusal *e)
 {
@@ -427,7 +246,7 @@ static int start(struct files *f, const char *context, struct refusal *e)
 	struct exec_request request = { .context = context,
 					.files = true,
 					.timeout_ms = FILES_TIME_MS };
-	int r = open_input(f, &theirs);
+	int r = files_input_open(f, &theirs);
 
 	if (r == 0)
 		r = loop_timer_set(f->loop, &f->stall, 2 * FILES_STALL_NS, on_stall);
@@ -493,7 +312,7 @@ int files_start(struct execs *execs, struct loop *loop, const struct files_ask *
 	f->fd = f->source.fd = -EBADF;
 	snprintf(f->path, sizeof(f->path), "%s", ask->path);
 	files_parser_open(&f->parser, ask);
-	r = build_request(f, ask, &at, &to);
+	r = files_input_request(f, ask, &at, &to);
 	r = r < 0 ? refuse(e, MOAT_E_OUT_OF_MEMORY, "out of memory") : start(f, ask->context, e);
 	if (r < 0) {
 		files_free(f);
