@@ -57,7 +57,7 @@ WAYS = {
 
 
 def check_mounts(name, way):
-    @test(f"H2: {name} made by a command decides what later ones of its context execute, and none of another context",
+    @test(f"{name} made by a command decides what later ones of its context execute, and none of another context",
           needs=("moat",), timeout=120)
     def mounts(session):
         root = place(session)
@@ -86,7 +86,7 @@ for _name, _way in WAYS.items():
     check_mounts(_name, _way)
 
 
-@test("H2: pivot_root by a command is refused, or is its context's own affair", needs=("moat",), timeout=120)
+@test("pivot_root by a command is refused, or is its context's own affair", needs=("moat",), timeout=120)
 def pivot(session):
     root = place(session)
     for context in ADMINISTRATORS:
@@ -126,7 +126,7 @@ SHARED = {
 
 
 def check_shared(name, make, look, seen):
-    @test(f"O7: {name} of one context is there for its later commands, and not for another context", needs=("moat",), timeout=120)
+    @test(f"{name} of one context is there for its later commands, and not for another context", needs=("moat",), timeout=120)
     def shared(session):
         for context in ADMINISTRATORS:
             try:
@@ -148,7 +148,7 @@ for _name, _how in SHARED.items():
 TERMINAL = "import os, pty, time; mine, theirs = pty.openpty(); print(os.ttyname(theirs), flush=True); time.sleep(86491)"
 
 
-@test("O7: a terminal of one context can be opened by its other commands, and by none of another context", needs=("moat",), timeout=60)
+@test("a terminal of one context can be opened by its other commands, and by none of another context", needs=("moat",), timeout=60)
 def terminals(session):
     for owner in ("default", "adm", "adm-shared"):
         identifier = session.api.start(places.PYTHON, "-c", TERMINAL, context=owner)
