@@ -165,7 +165,7 @@ README = [
     ("-- rm /usr/bin/python3", 1, "cannot remove"),  # where / is read-only, as in a virtual machine, because of that
     ("curl http://127.0.0.1:8080/", 0, "Directory listing"),
     ("-e TOKEN=abc -- env", 0, "TOKEN=abc"), ("grep -sl abc", (1, 2), None),
-    ("--no-isolation -e PORT=3000 -d", 0, "x"), ("--session me -- pwd", 0, "/"), ("curl --unix-socket", 0, os.uname().release),
+    ("--no-isolation -e PORT=3000 -d", 0, "x"), ("--session me -- pwd", 0, "/"), ("run --session me", 0, None), ("curl --unix-socket", 0, os.uname().release),
     ("moat status", 0, "enforce"), ("moat events", 0, "EPERM"), ("moat metrics", 0, "moat_"), ("moat mode audit", 0, ""), ("moat ps -a", 0, "http.server"),
     ("bpftool map dump pinned", 0, "key"), ("bpftool prog show pinned", 0, "moat_task_kill"),
 ]
