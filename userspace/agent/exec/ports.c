@@ -5,16 +5,12 @@
  */
 #include <arpa/inet.h>
 #include <linux/inet_diag.h>
-#include <linux/netlink.h>
 #include <linux/rtnetlink.h>
-#include <linux/sock_diag.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "agent/exec/internal.h"
-
-#define STATE_CLOSE 7   /* enum in net/tcp_states.h; of UDP: bound, not connected */
-#define STATE_LISTEN 10
+#include "agent/process/sock_diag.h"
 
 struct place {
 	uint64_t id; /* of a cgroup, the number of its directory */
@@ -52,8 +48,9 @@ static int find_places(struct execs *execs, struct look *l)
 	return 0;
 }
 
-static void take(const struct look *l, const struct nlmsghdr *m)
+static void take(const struct nlmsghdr *m, void *data)
 {
+	const struct look *l = data;
 	const struct inet_diag_msg *d = NLMSG_DATA(m);
 	struct exec_port port = { .protocol = l->protocol == IPPROTO_UDP ? "udp" : "tcp" };
 	int left = (int)(m->nlmsg_len - NLMSG_LENGTH(sizeof(*d)));
@@ -74,48 +71,6 @@ static void take(const struct look *l, const struct nlmsghdr *m)
 	l->fn(&port, l->data);
 }
 
-/* One datagram of the answer. 1: more to come, 0: the end, -errno. */
-static int take_answer(const struct look *l, const void *data, size_t n)
-{
-	const struct nlmsghdr *m = data;
-
-	for (unsigned left = (unsigned)n; NLMSG_OK(m, left); m = NLMSG_NEXT(m, left)) {
-		if (m->nlmsg_type == NLMSG_DONE)
-			return 0;
-		if (m->nlmsg_type == NLMSG_ERROR)
-			return -EOPNOTSUPP; /* no such diagnosis in this kernel */
-		if (m->nlmsg_type == SOCK_DIAG_BY_FAMILY)
-			take(l, m);
-	}
-	return 1;
-}
-
-static int ask(const struct look *l)
-{
-	struct {
-		struct nlmsghdr head;
-		struct inet_diag_req_v2 body;
-	} request = {
-		.head = { .nlmsg_len = sizeof(request), .nlmsg_type = SOCK_DIAG_BY_FAMILY,
-			  .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP },
-		.body = { .sdiag_family = l->family, .sdiag_protocol = l->protocol,
-			  .idiag_states = 1u << (l->protocol == IPPROTO_UDP ? STATE_CLOSE : STATE_LISTEN) },
-	};
-	FD_OWNED int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-	_Alignas(struct nlmsghdr) char answer[32768];
-	int r = 1;
-
-	if (fd < 0 || send(fd, &request, sizeof(request), 0) < 0)
-		return -errno;
-	/* The kernel answers inside send(2) and recv(2): there is always something to be read. */
-	while (r > 0) {
-		ssize_t n = recv(fd, answer, sizeof(answer), MSG_DONTWAIT);
-
-		r = n < 0 ? -errno : take_answer(l, answer, (size_t)n);
-	}
-	return r;
-}
-
 int execs_for_each_port(struct execs *execs, void (*fn)(const struct exec_port *port, void *data), void *data)
 {
 	static const unsigned char families[] = { AF_INET, AF_INET6 };
@@ -127,7 +82,7 @@ int execs_for_each_port(struct execs *execs, void (*fn)(const struct exec_port *
 		for (size_t k = 0; k < ARRAY_LEN(families) && r == 0; k++) {
 			l.protocol = protocols[i];
 			l.family = families[k];
-			r = ask(&l);
+			r = sock_diag_inet(l.family, l.protocol, take, &l);
 		}
 	free(l.places);
 	return r;

@@ -4,6 +4,7 @@
  * and where, sock_diag(7).
  */
 #include "agent/service/internal.h"
+#include "agent/process/sock_diag.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -12,13 +13,9 @@
 #include <sys/un.h>
 
 #include <linux/inet_diag.h>
-#include <linux/netlink.h>
 #include <linux/rtnetlink.h>
-#include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
 
-#define STATE_LISTEN 10 /* enum in net/tcp_states.h */
-#define STATE_CLOSE 7   /* a bound UDP socket that is not connected */
 #define OWNED_MAX 16384u /* sockets of all services; of more the rest is not looked at */
 #define PROCS_MAX (1u << 20)
 
@@ -100,8 +97,9 @@ static void find_port(const struct services *services, const struct config_servi
 	}
 }
 
-static void take_inet(struct look *l, const struct nlmsghdr *m)
+static void take_inet(const struct nlmsghdr *m, void *data)
 {
+	struct look *l = data;
 	const struct inet_diag_msg *d = NLMSG_DATA(m);
 	struct service_socket socket = { .protocol = l->protocol == IPPROTO_UDP ? "udp" : "tcp",
 					 .port = ntohs(d->id.idiag_sport) };
@@ -123,8 +121,9 @@ static bool is_open_name(const struct config_service *c, const char *name)
 	return false;
 }
 
-static void take_unix(struct look *l, const struct nlmsghdr *m)
+static void take_unix(const struct nlmsghdr *m, void *data)
 {
+	struct look *l = data;
 	const struct unix_diag_msg *d = NLMSG_DATA(m);
 	struct service_socket socket = { .protocol = "unix" };
 	int left = (int)(m->nlmsg_len - NLMSG_LENGTH(sizeof(*d)));
@@ -146,64 +145,6 @@ static void take_unix(struct look *l, const struct nlmsghdr *m)
 	l->fn(&socket, l->data);
 }
 
-/* One datagram of the answer. 1: more to come, 0: the end, -errno. */
-static int take_answer(struct look *l, const void *data, size_t n)
-{
-	const struct nlmsghdr *m = data;
-
-	for (unsigned left = (unsigned)n; NLMSG_OK(m, left); m = NLMSG_NEXT(m, left)) {
-		if (m->nlmsg_type == NLMSG_DONE)
-			return 0;
-		if (m->nlmsg_type == NLMSG_ERROR)
-			return -EOPNOTSUPP; /* no such diagnosis in this kernel */
-		if (m->nlmsg_type != SOCK_DIAG_BY_FAMILY)
-			continue;
-		if (l->family == AF_UNIX)
-			take_unix(l, m);
-		else
-			take_inet(l, m);
-	}
-	return 1;
-}
-
-static int ask(struct look *l)
-{
-	struct {
-		struct nlmsghdr head;
-		union {
-			struct inet_diag_req_v2 inet;
-			struct unix_diag_req local;
-		};
-	} request = { .head = { .nlmsg_type = SOCK_DIAG_BY_FAMILY,
-				.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP } };
-	FD_OWNED int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-	_Alignas(struct nlmsghdr) char answer[32768];
-	int r = 1;
-
-	if (l->family == AF_UNIX)
-		request.local = (struct unix_diag_req){ .sdiag_family = AF_UNIX,
-							.udiag_states = 1u << STATE_LISTEN,
-							.udiag_show = UDIAG_SHOW_NAME };
-	else
-		request.inet = (struct inet_diag_req_v2){
-			.sdiag_family = (uint8_t)l->family,
-			.sdiag_protocol = (uint8_t)l->protocol,
-			.idiag_states = 1u << (l->protocol == IPPROTO_UDP ? STATE_CLOSE : STATE_LISTEN),
-		};
-	request.head.nlmsg_len = (uint32_t)(NLMSG_LENGTH(0) + (l->family == AF_UNIX ?
-								       sizeof(request.local) :
-								       sizeof(request.inet)));
-	if (fd < 0 || send(fd, &request, request.head.nlmsg_len, 0) < 0)
-		return -errno;
-	/* The kernel answers inside send(2) and recv(2): there is always something to be read. */
-	while (r > 0) {
-		ssize_t n = recv(fd, answer, sizeof(answer), MSG_DONTWAIT);
-
-		r = n < 0 ? -errno : take_answer(l, answer, (size_t)n);
-	}
-	return r;
-}
-
 int services_for_each_socket(struct services *services, service_socket_fn fn, void *data)
 {
 	static const struct {
@@ -223,7 +164,8 @@ int services_for_each_socket(struct services *services, service_socket_fn fn, vo
 
 		l.family = kinds[i].family;
 		l.protocol = kinds[i].protocol;
-		one = ask(&l);
+		one = l.family == AF_UNIX ? sock_diag_unix(take_unix, &l) :
+					    sock_diag_inet(l.family, l.protocol, take_inet, &l);
 		r = r < 0 ? r : one;
 	}
 	return r;
