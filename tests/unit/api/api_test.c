@@ -171,25 +171,16 @@ static void details_are_given_where_they_are_known(void **state)
 	jbuf_free(&b);
 }
 
-/* As it is written at once, and as it is made while it is sent. */
-static void check_output(const char *data, size_t n, bool cut, const char *expected)
+static void check_deferred(const struct exec_output *output, bool cut, const char *expected)
 {
-	struct capture_block *block = calloc(1, sizeof(*block) + n);
-	struct exec_output output = {
-		.data = data, .block = block, .kept = n, .head = n, .total = n
-	};
 	struct api_piece pieces[2] = { 0 };
 	struct api_answer *answer;
 	struct jbuf b = { 0 };
 	char text[256];
-	size_t len;
+	size_t len, n;
 
-	assert_non_null(block);
-	block->refs = 1;
-	if (n)
-		memcpy(block->data, data, n);
 	jbuf_open(&b, '{');
-	api_defer_output(&b, "stdout", &output, cut, &pieces[0]);
+	api_defer_output(&b, "stdout", output, cut, &pieces[0]);
 	jbuf_close(&b, '}');
 	pieces[1].at = b.len;
 	answer = api_answer_open(&b, pieces, &len);
@@ -199,6 +190,22 @@ static void check_output(const char *data, size_t n, bool cut, const char *expec
 	assert_string_equal(text, expected);
 	assert_int_equal(n, len);
 	api_answer_close(answer);
+}
+
+/* As it is written at once, and as it is made while it is sent. */
+static void check_output(const char *data, size_t n, bool cut, const char *expected)
+{
+	struct capture_block *block = calloc(1, sizeof(*block) + n);
+	struct exec_output output = {
+		.data = data, .block = block, .kept = n, .head = n, .total = n
+	};
+	struct jbuf b = { 0 };
+
+	assert_non_null(block);
+	block->refs = 1;
+	if (n)
+		memcpy(block->data, data, n);
+	check_deferred(&output, cut, expected);
 	assert_int_equal(block->refs, 1); /* the answer gave its own back */
 	if (!cut) {
 		jbuf_open(&b, '{');
@@ -216,27 +223,12 @@ static void check_hole(const char *data, size_t n, size_t head, const char *expe
 {
 	struct capture_block *block = calloc(1, sizeof(*block) + n);
 	struct exec_output output = { .block = block, .kept = n, .head = head, .total = n + 100 };
-	struct api_piece pieces[2] = { 0 };
-	struct api_answer *answer;
-	struct jbuf b = { 0 };
-	char text[256];
-	size_t len;
 
 	assert_non_null(block);
 	block->refs = 1;
 	memcpy(block->data, data, n);
 	output.data = block->data;
-	jbuf_open(&b, '{');
-	api_defer_output(&b, "stdout", &output, false, &pieces[0]);
-	jbuf_close(&b, '}');
-	pieces[1].at = b.len;
-	answer = api_answer_open(&b, pieces, &len);
-	assert_non_null(answer);
-	n = (size_t)api_answer_read(answer, 0, text, sizeof(text) - 1);
-	text[n] = '\0';
-	assert_string_equal(text, expected);
-	assert_int_equal(n, len);
-	api_answer_close(answer);
+	check_deferred(&output, false, expected);
 	free(block);
 }
 
