@@ -32,7 +32,7 @@ def commands(text):
     return [line for line in lines if line.strip()]
 
 
-PROGRAMS = ("import ", "const ", "daemon off;")  # of services: test_handed has them
+PROGRAMS = ("import ", "const ", "daemon off;", "from ")  # of services: test_handed and test_jupyter have them
 
 
 def kind(block):
