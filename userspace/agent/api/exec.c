@@ -16,7 +16,7 @@
 
 struct exec_body {
 	char **argv, **env;
-	const char *command, *context, *session, *cwd, *stdin_encoding, *shell;
+	const char *command, *context, *session, *cwd, *stdin_encoding, *stdin_as, *shell;
 	struct json_blob input;
 	const char *id, *instance, *on_slow, *on_disconnect;
 	int kill_signal;
@@ -39,6 +39,7 @@ static const struct json_field exec_fields[] = {
 	{ FIELD("cwd", JSON_KIND_TEXT, cwd), .min = 1, .max = PATH_MAX - 1 },
 	{ FIELD("stdin", JSON_KIND_BLOB, input) },
 	{ FIELD("stdinEncoding", JSON_KIND_TEXT, stdin_encoding), .only = "base64" },
+	{ FIELD("stdinAs", JSON_KIND_TEXT, stdin_as), .max = 6 },
 	{ FIELD("stdinOpen", JSON_KIND_BOOL, stdin_open) },
 	{ FIELD("timeoutMs", JSON_KIND_NUMBER, timeout_ms), .min = 1, .max = EXEC_TIMEOUT_MAX_MS },
 	{ FIELD("tty", JSON_KIND_BOOL, tty) },
@@ -66,6 +67,26 @@ static enum exec_shell shell_of(const char *text)
 	return text && strcmp(text, "fallback") == 0 ? EXEC_SHELL_FALLBACK : EXEC_SHELL_BY_CONTEXT;
 }
 
+/* NULL, or what is wrong with *ret_field. */
+static const char *check_stdin(const struct exec_body *body, const char **ret_field)
+{
+	if (body->input.data) {
+		*ret_field = body->stdin_open ? "stdinOpen" : "tty";
+		if (body->stdin_open || body->tty)
+			return "must not stand beside stdin";
+	} else {
+		*ret_field = body->stdin_encoding ? "stdinEncoding" : "stdinAs";
+		if (body->stdin_encoding || body->stdin_as)
+			return "needs stdin";
+	}
+	*ret_field = "stdinAs";
+	if (body->stdin_as && strcmp(body->stdin_as, "stream") != 0 &&
+	    strcmp(body->stdin_as, "file") != 0)
+		return "must be stream or file";
+	*ret_field = NULL;
+	return NULL;
+}
+
 static int check_body(const struct exec_body *body, bool stream, struct refusal *error)
 {
 	const char *field = NULL, *text = NULL;
@@ -84,15 +105,8 @@ static int check_body(const struct exec_body *body, bool stream, struct refusal 
 	} else if (body->cwd && body->cwd[0] != '/') {
 		field = "cwd";
 		text = "must be an absolute path";
-	} else if (body->stdin_encoding && !body->input.data) {
-		field = "stdinEncoding";
-		text = "needs stdin";
-	} else if (body->stdin_open && body->input.data) {
-		field = "stdinOpen";
-		text = "must not stand beside stdin";
-	} else if (body->tty && body->input.data) {
-		field = "tty";
-		text = "must not stand beside stdin";
+	} else if ((text = check_stdin(body, &field))) {
+		;
 	} else if (body->id && !exec_id_valid(body->id)) {
 		field = "id";
 		text = "must be of A-Z a-z 0-9 . _ - and not begin as x1";
@@ -319,6 +333,7 @@ static int start(struct api_request *r, const struct exec_body *body)
 			     body->shared   ? EXEC_NOT_ISOLATED :
 					      EXEC_ISOLATED_BY_ENV,
 		.cwd = body->cwd,
+		.stdin_file = body->stdin_as && strcmp(body->stdin_as, "file") == 0,
 		.stdin_open = body->stdin_open,
 		.timeout_ms = body->timeout_ms,
 		.rows = body->tty ? (unsigned short)body->rows : 0,
