@@ -30,10 +30,13 @@ static void run_group(struct run *r, const struct command *c, unsigned flags)
 {
 	struct redirected *saved = NULL;
 
-	if (redirect(r, c->redirections, flags & RUN_LAST ? NULL : &saved) < 0)
+	if (redirect(r, c->redirections, flags & RUN_LAST ? NULL : &saved) < 0) {
 		r->status = RUN_FAILED;
-	else
+		r->ended = r->errexit &&
+			   !(flags & RUN_TESTED); /* nobody else judges what a group came to */
+	} else {
 		run_list(r, c->body, flags);
+	}
 	redirect_undo(saved);
 }
 
