@@ -58,7 +58,7 @@ class Strings:
         if kind < 0.20:
             return f"unset {self.random.choice(NAMES)}"
         if kind < 0.27:
-            return self.random.choice(["cd d", "cd ..", "cd missing 2>/dev/null", "cd", "{ cd d && cd - >/dev/null; }", "cd ./d/../d", "cd link", "cd link/..", "cd -P link"])
+            return self.random.choice(["cd d", "cd ..", "cd missing 2>/dev/null", "cd", "{ cd d && cd - >/dev/null; }", "cd ./d/../d", "cd link", "cd ~/link/..", "cd -P link"])
         if kind < 0.30:
             return f"exit {self.one('', '3', '$?')}"
         if kind < 0.33:
