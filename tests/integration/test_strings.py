@@ -21,11 +21,11 @@ import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from lib import places  # noqa: E402
+from lib import places, procs  # noqa: E402
 from lib.strings import Strings  # noqa: E402
 from lib.tap import Skip, test  # noqa: E402
 
-FRESH, KEPT, KEPT_SEED = 800, 400, 20  # strings of another seed each time, and of one that stays; more by hand: make agreement
+FRESH, KEPT, KEPT_SEED = 400, 200, 20  # strings of another seed each time, and of one that stays; more by hand: make agreement
 SHELL = "/usr/bin/dash"
 STATE = ("A", "B", "LONG")  # the variables of the generator
 PIECE = 200                 # strings that one process compares at a time
@@ -88,24 +88,27 @@ class Bench:
         if late:
             os.killpg(pid, signal.SIGKILL)
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)  # what it has left in the background
         assert not late, command
         return status, os.pread(self.output, 1 << 24, 0), self.files()
 
-    def moat_state(self, text):
-        """The same with what is handed back: (directory, {name: (value, whether it is exported)})."""
+    def given(self, text):
+        """result() of a string as the agent gives it, and the packet that is handed back."""
         data = text.encode()
         script = os.memfd_create("string")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            os.write(script, struct.pack("6I", MAGIC, 1, 1, 0, 0, len(data)) + data)
-            os.lseek(script, 0, os.SEEK_SET)
+        with ours, theirs, open(script, "wb") as file:
+            file.write(struct.pack("6I", MAGIC, 1, 1, 0, 0, len(data)) + data)
+            file.flush()
+            file.seek(0)
             done = self.result(self.run, fds=((script, 5), (theirs.fileno(), 6)))
             theirs.close()
-            packet = ours.recv(1 << 17)
-        finally:
-            os.close(script)
-            ours.close()
-            theirs.close()
+            return *done, ours.recv(1 << 17)
+
+    def moat_state(self, text):
+        """The same with what is handed back: (directory, {name: (value, whether it is exported)})."""
+        *done, packet = self.given(text)
         if not packet:
             return *done, "refused"
         magic, says, size, count = struct.unpack_from("4I", packet)
@@ -247,6 +250,60 @@ def failing_groups(session):
             assert bench.said(f"set -e; {group} < missing; echo on") == "2", group
             assert bench.said(f"set -e; {group} < missing || echo or") == "or\n0", group
             assert bench.said(f"! {group} < missing; echo $?") == "0\n0", group
+
+
+@test("a redirection to a full disk, a directory, or a place that is not there is an answer of its command, and what follows runs")
+def failing_redirections(session):
+    with bench_of(session) as bench:
+        for target in ("d", "d/", "d/.", "missing/f", "''", "a.t/f"):
+            for text in ("pwd", "cat a.t", "cat <<<x", "A=1", "{ pwd; }", "( pwd )"):
+                assert bench.said(f"{text} > {target}; echo $?") == "2\n0", (text, target)
+        for text in ("pwd", "cd -", "command -v cd", "cat a.t", "{ pwd; }", "cat a.t | cat"):
+            assert bench.said(f"OLDPWD=d; {text} > /dev/full; echo $?") == "1\n0", text
+        assert bench.said("cat < d; echo $?; cat < missing; echo $?; cat <<E > /dev/full || echo full\nx\nE\n") == "1\n2\nfull\n0"
+
+
+def waits_to_open(pid):
+    with open(f"/proc/{pid}/syscall", encoding="ascii") as file:
+        return file.read().split()[0] in ("2", "257")  # open, openat of x86-64
+
+
+@test("a FIFO that nobody else opens is waited for, and a signal ends that")
+def fifos(session):
+    with bench_of(session) as bench:
+        bench.fresh()
+        os.mkfifo("f")
+        assert subprocess.run([bench.run, "cat < f & echo x > f; wait $!; echo $?"], env=bench.environment, capture_output=True,
+                              check=False).stdout == b"x\n0\n"
+        for text in ("pwd > f; echo on", "cat < f; echo on", "cat < f", "( pwd ) > f; echo on", "cat a.t | cat > f; echo on"):
+            for number in (signal.SIGTERM, signal.SIGINT):
+                with subprocess.Popen([bench.run, text], env=bench.environment, start_new_session=True, stdout=subprocess.PIPE) as process:
+                    procs.wait_until(lambda: any(waits_to_open(pid) for pid in (process.pid, *procs.children(process.pid))), 20, text)
+                    os.killpg(process.pid, number)
+                    assert process.communicate()[0] == b"" and process.returncode in (-number, 128 + number), (text, number, process.returncode)
+
+
+QUARTER = "B=" + "x" * 262143 + "; A=$B$B$B$B; "  # $A: 1048572 bytes
+LIMITS = {                                      # one that is just within, one that is not
+    "fields of a command": ("A='" + "x " * 131071 + "'; : $A", "A='" + "x " * 131072 + "'; : $A"),
+    "bytes of a command": (QUARTER + ': "$A$A$A$A"' + "x" * 15, QUARTER + ': "$A$A$A$A"' + "x" * 16),
+    "bytes of a variable": (QUARTER + "A=${A}1234", QUARTER + "A=${A}12345"),
+    "names that patterns look at": ("cd ../many; :" + " *" * 100, "cd ../many; :" + " *" * 101),
+    "variables": ("".join(f"A{n}= " for n in range(8188)), "".join(f"A{n}= " for n in range(8189))),
+    "commands in the background": (":</dev/null<../fifo&" * 4096, ":</dev/null<../fifo&" * 4097),
+}
+
+
+@test("what a string becomes has limits, each of which is reached, and refused one further: " + ", ".join(LIMITS), timeout=120)
+def limits(session):
+    with bench_of(session) as bench:
+        os.makedirs(os.path.join(bench.top.name, "many"))
+        os.mkfifo(os.path.join(bench.top.name, "fifo"))
+        for number in range(998):  # and . and ..
+            os.close(os.open(os.path.join(bench.top.name, "many", f"f{number}"), os.O_CREAT))
+        for name, (within, beyond) in LIMITS.items():
+            assert bench.given(within)[0] == 0, name
+            assert bench.given(beyond)[0] == 2, name
 
 
 @test("standard input is /dev/null in the background, and wait knows the status of what has ended")
