@@ -224,6 +224,13 @@ fuzz: $(O)/tests/fuzz/command_fuzz ## the command language under libFuzzer, for 
 	$< -max_total_time=$(FUZZ_TIME) -max_len=4096 -timeout=10 -dict=tests/fuzz/command.dict \
 		-artifact_prefix=$(O)/fuzz/ $(O)/fuzz/command
 
+STRINGS ?= 100000
+SEED ?= 11
+
+# The same as a test of make check has, with more strings; each that differs is printed.
+agreement: all ## moat-run beside dash, by STRINGS strings drawn from the grammar with SEED
+	tests/integration/test_strings.py --build $(O) $(STRINGS) $(SEED)
+
 bench: all tests ## exec latency beside posix_spawn, nsenter, unshare, bubblewrap (VM=6.12: in a VM)
 	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --plain --) tests/bench/run --build $(O)
 
@@ -333,7 +340,7 @@ clean: ## remove what was built
 	rm -rf $(O)
 
 .PHONY: all help FORCE clients install-clients install-strip demo check check-all check-unit check-integration check-vm check-sanitize sanitized-tests \
-        tests fuzz bench bench-hooks bench-loads bench-ports deps deps-build deps-demo deps-test deps-vm lint lint-quick format format-check coverage install uninstall \
+        tests fuzz agreement bench bench-hooks bench-loads bench-ports deps deps-build deps-demo deps-test deps-vm lint lint-quick format format-check coverage install uninstall \
         clean compile_commands.json
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)
