@@ -39,7 +39,9 @@ def run_once(agent, seconds):
     """One life of an agent. Returns what became of it: stopped, refused or killed."""
     try:
         agent.start(seconds)
-        agent.api().exec("/bin/true")
+        agent.api(seconds).exec("/bin/true")
+    except TimeoutError as error:
+        raise AssertionError("a command is not answered") from error
     except (DidNotStart, OSError, http.client.HTTPException, AssertionError):
         pass  # what it answers while it dies, or has no memory, is api's business
     agent.unlink_alias()
@@ -56,12 +58,16 @@ def run_once(agent, seconds):
 
 def points_of(agent, seconds):
     with tempfile.NamedTemporaryFile() as trace:
-        agent.inside = traced("-o", trace.name)
+        agent.inside = traced("-y", "-o", trace.name)
         assert run_once(agent, seconds) == "stopped", agent.log()
         text = trace.read()
-    loader, calls = (collections.Counter(re.findall(rb"^(\w+)\(", each, re.M)) for each in (text.split(b"munmap(", 1)[0], text))
-    return [(name.decode(), n) for name, most in sorted(calls.items()) for n in range(loader[name] + 1, most + 1)
-            if name.decode() not in NEVER]  # the loader's end is to forget /etc/ld.so.cache
+    loader, calls, points = text.find(b"munmap("), collections.Counter(), []  # the loader's end is to forget /etc/ld.so.cache
+    for call in re.finditer(rb"^(\w+)\((\d+<anon_inode:\[eventfd\]>)?", text, re.M):  # which takes what it is given
+        name = call[1].decode()
+        calls[name] += 1
+        if call.start() > loader and name not in NEVER and not call[2]:
+            points.append((name, calls[name]))
+    return sorted(points)
 
 
 def after(agent, seconds):
