@@ -148,6 +148,14 @@ static void close_child_ends(struct exec *x)
 		close_fd(&x->out[i].child_end);
 }
 
+void exec_output_go_on(struct exec *x)
+{
+	for (int i = 0; i < 2; i++) {
+		loop_remove(x->execs->loop, &x->out[i].source); /* where its reader was not waited for */
+		pipe_listen(x, (enum exec_stream)i);
+	}
+}
+
 void exec_output_started(struct exec *x)
 {
 	close_child_ends(x);
@@ -229,7 +237,7 @@ void exec_output_resume(struct exec *x)
 
 		if (!p->stalled || !has_room(x, (enum exec_stream)i))
 			continue;
-		if (!x->draining) {
+		if (!exec_is_closing(x)) {
 			pipe_listen(x, (enum exec_stream)i);
 			continue;
 		}

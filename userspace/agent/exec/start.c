@@ -245,7 +245,7 @@ static void enter(struct exec *x)
 	x->next = *bucket;
 	*bucket = x;
 	list_append(&execs->all, &x->link);
-	x->active = true;
+	x->phase = EXEC_PHASE_STARTING;
 	execs->n_active++;
 	namespace_hold(x->ns);
 	exec_enter_context(x);
