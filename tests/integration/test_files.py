@@ -301,6 +301,8 @@ def full_disk(session):
             reply = put(session, f"{base}/f", b"x" * (9 << 20), **query)
             assert reply.status == 507 and code(reply) == "NO_SPACE", (query, reply)
             assert get(session, f"{base}/f").body == b"old", query
+        reply = put(session, base, tar_of([("f", b"x" * (9 << 20))]), archive="tar")
+        assert reply.status == 507 and code(reply) == "NO_SPACE" and get(session, f"{base}/f").body == b"old", reply
         names = {each["path"] for each in get(session, base, list=True).json["entries"]}
         assert names == {"f", "fill"}, names
         delete(session, f"{base}/fill")
@@ -602,7 +604,14 @@ def archive_large(session):
         assert put(session, f"{base}/again", reply.body, archive="tar").status == 201
         assert len(os.listdir(f"{base}/again/many")) == 2000 and os.path.getsize(f"{base}/again/large") == 128 << 20
         assert resident(session) < 64 << 20, resident(session)
-        with rawhttp.Raw(session) as slow:  # who goes in the middle of it
+        before = rawhttp.descriptors(session)
+        with rawhttp.Raw(session) as cut:  # who goes in the middle of it
+            cut.send(f"PUT {place(base + '/cut', archive='tar')} HTTP/1.1\r\nHost: m\r\nContent-Length: 9999999\r\n\r\n".encode())
+            cut.send(tar_of([("a", b"whole"), ("b", b"x" * 100000)])[:50000])
+            procs.wait_until(lambda: os.path.exists(f"{base}/cut/a"), 20, "the first is there")
+        rawhttp.settles(session, before)
+        procs.wait_until(lambda: os.listdir(f"{base}/cut") == ["a"] and content(f"{base}/cut/a") == b"whole", 20, "and nothing of the second")
+        with rawhttp.Raw(session) as slow:
             slow.send(f"GET {place(base, archive='tar')} HTTP/1.1\r\nHost: m\r\n\r\n".encode())
             slow.read_head()
         procs.wait_until(lambda: "moat-files" not in session.exec("/bin/ps", "axww", "-o", "args").out, 10, "it ends with its client")
@@ -635,7 +644,33 @@ def race(session):
             answers.add(reply.body if reply.status == 200 and round_ % 2 else reply.status if reply.status < 300 else code(reply))
         session.api.kill(swapper)
         assert answers <= {b"inside", 200, "OUTSIDE_WORKSPACE"} and b"inside" in answers, answers
+        swapper, packed = session.api.start("/usr/bin/python3", "-c", SWAP, work, context="worker"), set()
+        for round_ in range(200):
+            done = put(session, ".", tar_of([("here/g", b"inside"), ("here/d/h", b"inside")]), context="worker", archive="tar")
+            assert done.status == 200 or code(done) == "OUTSIDE_WORKSPACE", done
+            reply = get(session, "here" if round_ % 2 else ".", context="worker", archive="tar")
+            packed |= {what for what in untarred(reply.body).values() if what} if reply.status == 200 else {code(reply)}
+        session.api.kill(swapper)
+        assert packed <= {b"inside", f"-> {outside}", "OUTSIDE_WORKSPACE"} and b"inside" in packed, packed
         assert content(f"{outside}/f") == b"outside" and sorted(os.listdir(outside)) == ["f", "work"]
+
+
+@test("what would leave a file system is refused: a rename, and the removal of what has one mounted beneath it", needs=("moat",))
+def other_filesystem(session):
+    with tree(session) as base:
+        os.makedirs(f"{base}/d/mounted")
+        mounted = session.exec("/bin/mount", "-t", "tmpfs", "tmpfs", f"{base}/d/mounted", context="adm")
+        assert mounted.exit == 0, mounted
+        try:
+            assert put(session, f"{base}/d/mounted/f", b"there", context="adm").status == 201
+            assert get(session, f"{base}/d/mounted/f", context="adm").body == b"there" and not os.listdir(f"{base}/d/mounted")
+            assert code(post(session, f"{base}/d/mounted/f", context="adm", op="rename", to=f"{base}/f")) == "OTHER_FILESYSTEM"
+            assert code(delete(session, f"{base}/d", context="adm", recursive=True)) == "OTHER_FILESYSTEM"
+            assert code(delete(session, f"{base}/d/mounted", context="adm")) == "FILE_IN_USE"
+            assert get(session, f"{base}/d/mounted/f", context="adm").body == b"there"
+        finally:
+            session.exec("/bin/umount", f"{base}/d/mounted", context="adm")
+        assert delete(session, f"{base}/d", context="adm", recursive=True).status == 200
 
 
 @test("moat files reads, writes, lists and edits from the command line, and its errors are those of the API", needs=("moat",))
