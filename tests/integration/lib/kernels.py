@@ -23,6 +23,7 @@ TABLE = [
     # module, functions, kernels, reason
     ("vmtest", "*", NATIVE, "the tools that boot the kernels: nothing of them is in the kernel that was booted"),
     ("drill", "*", NATIVE, "what the agent does when a call fails: the calls are made to fail by strace, hundreds of lives long"),
+    ("start", "types_once", ONE, "what the agent and libbpf read of a file; that the programs fit each kernel, all else shows"),
     ("house", "*", NATIVE, "a tool that reads the source"),
     ("strings", "*", NATIVE, "a program by itself, beside a shell: of the kernel it asks what shells ask"),
     ("layers", "*", NATIVE, "what is used only where the kernel enforces nothing, which is the native run"),
