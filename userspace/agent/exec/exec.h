@@ -68,6 +68,7 @@ struct exec_request {
 	const char *cwd;      /* NULL: the context's directory */
 	const void *stdin_data; /* NULL: /dev/null */
 	size_t stdin_len;
+	bool stdin_file;      /* it is there to be opened: who reads standard input finds its end */
 	bool stdin_open;      /* stdin is written with exec_write_input(); not with stdin_data */
 	uint64_t timeout_ms;  /* 0: none */
 	unsigned short rows, cols; /* not 0: on a terminal of this size; stdin is open then */

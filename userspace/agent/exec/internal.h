@@ -275,7 +275,7 @@ int exec_terminal_started(struct exec *x);
 int exec_terminal_env(char *const *env, char ***ret);
 
 /* output.c */
-int exec_stdin_open(struct exec *x, const void *data, size_t n);
+int exec_stdin_open(struct exec *x, const void *data, size_t n, bool as_file);
 int exec_output_open(struct exec *x);
 void exec_output_spare(struct execs *execs);
 void exec_output_started(struct exec *x); /* closes the command's ends, starts reading */
