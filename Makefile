@@ -148,7 +148,8 @@ $(O)/tests/bench/hook_bench: SANFLAGS =
 DEPS_BUILD := gcc make pkg-config clang bpftool libc6-dev libbpf-dev libelf-dev zlib1g-dev libcap-dev \
               libmicrohttpd-dev libjansson-dev libinih-dev libseccomp-dev
 DEPS_TEST  := g++ libcmocka-dev libclang-rt-dev python3 e2fsprogs kmod mount procps psmisc netcat-openbsd curl iproute2 \
-              util-linux strace gdb btrfs-progs git bubblewrap python3-pip python3-setuptools python3-wheel jupyter-server uvicorn python3-prometheus-client python3-jsonschema
+              util-linux strace gdb btrfs-progs git bubblewrap python3-pip python3-setuptools python3-wheel jupyter-server python3-ipykernel \
+              uvicorn python3-prometheus-client python3-jsonschema
 DEPS_DEMO  := python3 procps
 DEPS_VM    := qemu-system-x86 kmod python3 debian-archive-keyring
 

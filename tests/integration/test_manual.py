@@ -32,7 +32,7 @@ def commands(text):
     return [line for line in lines if line.strip()]
 
 
-PROGRAMS = ("import ", "const ", "daemon off;", "#include ")  # of services: test_handed has them; in C: test_install
+PROGRAMS = ("import ", "const ", "daemon off;", "from ", "#include ")  # of services: test_handed and test_jupyter have them; in C: test_install
 
 
 def kind(block):

@@ -41,6 +41,7 @@ TABLE = [
     ("cli_exec", "*", NATIVE, "the same"),
     ("clients", "*", NATIVE, "they speak HTTP over a unix socket; what they are answered is each module's"),
     ("clients", "shielded", ONE, "they ask the agent whether it enforces; that it does, the tests of credentials show on every kernel"),
+    ("jupyter", "*", NATIVE, "a launcher, its descriptors and its connection to the agent: nothing of it is newer than 6.1"),
     ("metrics", "*", NATIVE, "what is counted in userspace, and how it is written; the counters of the hooks need lsm"),
     ("log", "*", NATIVE, "where the agent's own words go, its signals and its files: all of it decided in userspace"),
     ("log", "secret_names", ONE, "with records of the kernel's beside"),

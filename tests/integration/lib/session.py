@@ -60,6 +60,7 @@ class Session:
         self.hidden, self.hidden_alias = make_tree(self.scratch, "hidden")
         self.uncovered = uncovered(self.hidden) if self.vm else self.hidden
         self.audit_log = f"{self.scratch}/audit.log"
+        self.jupyter = f"{self.scratch}/jupyter"  # kernelspecs
         self.bare = {}        # attempts without moat: name -> answer
         self.memory = {}      # what one test leaves for a later one
 
@@ -216,14 +217,14 @@ env = GREETING=hello
 env = EMPTY=
 """
         if "jupyter" in self.needs:
+            os.makedirs(self.jupyter, exist_ok=True)
             text += f"""
 [service jupyter]
-command = {places.JUPYTER} --allow-root --no-browser --ip=127.0.0.1 --port={JUPYTER_PORT} --ServerApp.token={SECRET}
+command = {places.JUPYTER} --allow-root --no-browser --ip=127.0.0.1 --port={JUPYTER_PORT} --ServerApp.token={SECRET} --config={places.CONTROL_PLANE}/jupyter/jupyter_server_config.py
 port = {JUPYTER_PORT}
 ready = tcp:{JUPYTER_PORT}
-directory = {self.scratch}
-env = HOME={self.scratch}
-shares = {self.scratch}
+env = JUPYTER_PATH={self.jupyter}/share/jupyter
+protect = {self.jupyter}
 """
         if "places" in self.needs:
             text += self.found("own", "")

@@ -135,6 +135,7 @@ void config_free(struct config *config)
 		strv_free(c->show);
 		free(c->home);
 		free(c->workspace);
+		strv_free(c->links);
 	}
 	for (size_t i = 0; i < config->n_devices; i++)
 		free(config->devices[i].path);
@@ -270,6 +271,11 @@ static int check(struct config *config, struct config_error *e)
 		if (!faulty)
 			config_check_service(config, &config->services[i], e);
 	}
+	for (size_t i = 0; i < config->n_contexts; i++)
+		if (config->contexts[i].links && !config->contexts[i].workspace && !faulty)
+			config_error_at(e, config->contexts[i].line,
+					"context %s has links, but no workspace for them",
+					config->contexts[i].name);
 	return 0;
 }
 

@@ -22,6 +22,7 @@
 #define CONFIG_PIN_DIR "/sys/fs/bpf/moat" /* unless the file says otherwise */
 #define CONFIG_HIDE_MAX 256u /* of moat and all services together */
 #define CONFIG_SHOW_MAX 16u  /* per context */
+#define CONFIG_LINKS_MAX 16u /* the same */
 #define CONFIG_SOCKETS_MAX 256u /* names of unix sockets, of a service or of [moat] */
 #define CONFIG_ENV_MAX 1024u /* variables of a context */
 #define CONFIG_ENV_BYTES_MAX (64u * 1024) /* of them with their values */
@@ -101,6 +102,8 @@ struct config_context {
 	char *directory; /* NULL: by the namespace, see context.h */
 	char *home;      /* NULL: the same */
 	char *workspace; /* where its work is done, and the root of its files; NULL: none */
+	unsigned presets; /* bits of config_presets[]; 0: none is named */
+	char **links;    /* "NAME -> TARGET" or "NAME -> TARGET rw", see link.h; NULL: none, or NULL-terminated */
 	bool own_tmp;    /* each secure exec has a /tmp of its own */
 	bool no_seccomp; /* no filter of system calls, where the kernel programs do not take its place */
 	bool falls_back; /* command strings beyond the language are for a shell */

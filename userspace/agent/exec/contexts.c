@@ -102,6 +102,11 @@ static int check_values(struct execs *execs, const struct config_context *values
 		snprintf(e->field, sizeof(e->field), "directory");
 		return -EINVAL;
 	}
+	if (values->links && !values->workspace) {
+		refuse(e, MOAT_E_BAD_VALUE, "link needs a workspace");
+		snprintf(e->field, sizeof(e->field), "link");
+		return -EINVAL;
+	}
 	missing = missing_for(execs, values);
 	if (missing) {
 		refuse(e, MOAT_E_BAD_VALUE, "%s (%s) is required and would not be guarded: %s",
