@@ -9,6 +9,7 @@
 #include <limits.h>
 
 #include "agent/api/internal.h"
+#include "agent/audit/audit.h"
 #include "base/held.h"
 
 #define ARGV_MAX 65536u
@@ -306,6 +307,26 @@ static int join(struct api_request *r, struct exec *exec)
 	return 0;
 }
 
+/* It is accepted, and nothing of it has run. */
+static void record_begin(struct api_request *r, const struct exec_body *body,
+			 const struct exec_info *info)
+{
+	struct ucred peer = api_peer_credentials(r);
+
+	if (!info->own_env)
+		return;
+	audit_record_exec(r->api->agent->audit, AUDIT_EXEC_BEGIN,
+			  &(struct audit_exec){
+				  .id = (char *)info->id,
+				  .context = (char *)info->context,
+				  .program = body->argv ? body->argv[0] : NULL,
+				  .names = body->env,
+				  .pid = peer.pid,
+				  .uid = peer.uid,
+				  .secure = info->secure,
+			  });
+}
+
 static int start(struct api_request *r, const struct exec_body *body)
 {
 	struct exec_request request = {
@@ -352,6 +373,7 @@ static int start(struct api_request *r, const struct exec_body *body)
 		exec_get_info(exec, &info);
 		r->lease = body->wait && (body->on_disconnect ? strcmp(body->on_disconnect, "kill") == 0 : info.secure && !body->id);
 		api_record_secrets(r->api, info.context, r->secrets);
+		record_begin(r, body, &info);
 	}
 	return result;
 }

@@ -30,6 +30,7 @@
 #define MOAT_API_INTERNAL_H
 
 #include <microhttpd.h>
+#include <sys/socket.h>
 
 #include "agent/api/api.h"
 #include "command/command.h"
@@ -196,6 +197,8 @@ int api_peer_check(struct failure *f);
 /* Judges the process at the other end of a connection: MOAT_OK, it may speak; FORBIDDEN; or BUSY,
  * want of memory or descriptors kept it from being found out. */
 enum moat_error api_peer_judge(struct api *api, int fd);
+/* Who made the connection, as the kernel says; a name would be what the process says. */
+struct ucred api_peer_credentials(const struct api_request *r);
 /* Whether the text of /proc/PID/cgroup names a cgroup of user code or of a moat-init: one beneath
  * the directory of the instance that is not a service's. */
 bool api_cgroup_is_user(const char *text, const char *instance_dir);

@@ -160,6 +160,7 @@ static void conclude(struct exec *x)
 	counters(x)[result_of(x)]++;
 	x->background = x->left;
 	x->held = NULL;
+	exec_tell_watcher(x);
 	/* First the answer, then the housekeeping. */
 	tell_ended(x, false);
 	if (!x->left || !watch_background(x))
@@ -258,6 +259,7 @@ static void not_started(struct exec *x, const struct refusal *error)
 
 	counters(x)[EXECS_RUNNING]--;
 	counters(x)[EXECS_FAILED]++;
+	exec_tell_watcher(x);
 	/* Out of every list before the observers hear of it: they may start another one. */
 	while (!list_empty(&x->observers)) {
 		struct list *first = x->observers.next;

@@ -278,6 +278,9 @@ bool execs_context_reset(struct execs *execs, struct context *c);
 
 /* Whether it is one: UTF-8 without control characters, at most EXEC_SESSION_MAX bytes. */
 bool exec_session_id_valid(const char *id);
+/* on_end hears of each command whose request had an env, once: when it has ended, or could not be started. */
+void execs_watch_ends(struct execs *execs, void (*on_end)(const struct exec_info *info, void *data),
+		      void *data);
 /* on_expired hears of each context of a session that is removed because nothing has run in it for session_idle. */
 void execs_watch_sessions(struct execs *execs, void (*on_expired)(const char *context, void *data), void *data);
 

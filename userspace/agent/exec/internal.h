@@ -30,6 +30,8 @@ struct execs {
 	struct loop_timer session_timer;
 	void (*on_session_expired)(const char *context, void *data);
 	void *session_data;
+	void (*on_end)(const struct exec_info *info, void *data);
+	void *end_data;
 	bool closing, walking;
 	int runner;      /* moat-run, borrowed; negative: it was not there when the agent started */
 	int spare[2][2]; /* pipes for the next command: our end, its end; -EBADF: none */
@@ -199,6 +201,9 @@ size_t exec_room(struct exec *x, enum exec_stream stream, size_t want);
 void exec_keep(struct exec *x, enum exec_stream stream, const char *data, size_t n);
 /* capture_take_fn; arg: the exec that the memory is for. */
 bool exec_take_memory(size_t n, void *arg);
+
+/* info.c: it has ended, or could not be started. */
+void exec_tell_watcher(struct exec *x);
 
 /* info.c: as answered, 128 and the number of a signal. */
 int exec_exit_code(const struct exec *x);
