@@ -25,6 +25,7 @@ struct exec_body {
 	uint64_t rows, cols;
 	uint64_t timeout_ms, kill_after_ms, beat_ms, slow_ms;
 	bool stdin_open, isolated, shared, wait; /* shared: isolated is there, and false */
+	char **words;                            /* of a command that is nothing else */
 	bool interpreter; /* the command is beyond the language, and a shell is to have it */
 };
 
@@ -332,6 +333,7 @@ static int start(struct api_request *r, const struct exec_body *body)
 	struct exec_request request = {
 		.argv = body->argv,
 		.command = body->command,
+		.words = body->words,
 		.interpreter = body->interpreter,
 		.context = body->context,
 		.env = body->env,
@@ -412,9 +414,10 @@ enum MHD_Result api_exec_handle(struct api_request *r)
 						     execs_falls_back(r->api->agent->execs,
 								      body.context, body.session,
 								      shell_of(body.shell)),
-						     &body.interpreter);
+						     &body.words, &body.interpreter);
 		if (result == 0 && !refused)
 			result = start(r, &body);
+		strv_free_wiped(body.words);
 		json_release(exec_fields, ARRAY_LEN(exec_fields), &body);
 	}
 	json_decref(root);

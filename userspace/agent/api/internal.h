@@ -298,9 +298,10 @@ void api_files_free(struct api_request *r);
 /* ---- string.c ---- */
 /*
  * Whether the language takes the command string; if not, r->reply says why and api_respond() sends it. falls_back: what
- * the language has not, or reads as another text, is accepted for a shell: *ret_interpreter.
+ * the language has not, or reads as another text, is accepted for a shell: *ret_interpreter. *ret_words: as of
+ * command_plain_words(), the caller's.
  */
-bool api_string_accept(struct api_request *r, const char *text, bool falls_back,
+bool api_string_accept(struct api_request *r, const char *text, bool falls_back, char ***ret_words,
 		       bool *ret_interpreter);
 
 enum MHD_Result api_exec_handle(struct api_request *r);

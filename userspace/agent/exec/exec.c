@@ -331,6 +331,13 @@ void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step
 {
 	struct exec *x = container_of(spawn, struct exec, spawn);
 
+	if ((step == INIT_STEP_EXEC || step == INIT_STEP_INTERPRETER) && err && !spawn->late &&
+	    exec_string_leave_words(x)) {
+		err = -namespace_spawn(x->ns, spawn);
+		step = INIT_STEP_REQUEST;
+		if (!err)
+			return;
+	}
 	wipe_env(x);
 	exec_string_started(x);
 	if (err) {

@@ -55,6 +55,8 @@ enum exec_shell {
 struct exec_request {
 	char *const *argv;    /* at least one, argv[0] not empty; NULL: command */
 	const char *command;  /* a string that command_parse() takes; evaluated by moat-run */
+	char *const *
+		words; /* the command is nothing but these: tried without moat-run first; NULL: it is more */
 	bool interpreter;     /* the command is for a shell of the context */
 	bool files; /* neither of them: moat-run serves a request for files, which comes by stdin_fd. It has
 			       * no environment, is not listed */

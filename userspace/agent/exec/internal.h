@@ -71,6 +71,8 @@ struct exec_string {
 	bool wants_state;      /* what it changes is the context's */
 	bool interpreted;      /* a shell gets it */
 	const char *interpreter; /* static, NULL: not known */
+	char **words; /* of one that is no more than an argv, until it executes; NULL: for moat-run */
+	size_t words_size;
 	int file, end, socket; /* for moat-run both; ours */
 	enum context_state_fate fate;
 };
@@ -156,6 +158,10 @@ void exec_string_init(struct exec *x);
  * state, and changes it. 0 or -errno. */
 int exec_string_copy(struct exec *x, const char *text, const char *directory, bool sees,
 		     bool changes);
+/* What is nothing but words is executed as an argv is, unless it cannot be: what to say then moat-run knows. */
+int exec_string_copy_words(struct exec *x, char *const *words);
+/* Leaves it to moat-run; false: it was already. */
+bool exec_string_leave_words(struct exec *x);
 /* Its turn has come; it has executed; it has ended, and what it changed is the context's; it is forgotten. */
 int exec_string_open(struct exec *x);
 void exec_string_started(struct exec *x);
