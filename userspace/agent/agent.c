@@ -248,6 +248,24 @@ static void on_session_expired(const char *context, void *data)
 	audit_record_session_expired(agent->audit, context);
 }
 
+static void on_exec_end(const struct exec_info *info, void *data)
+{
+	const struct agent *agent = data;
+	bool ended = info->state == EXEC_ENDED;
+
+	audit_record_exec(agent->audit, AUDIT_EXEC_END,
+			  &(struct audit_exec){
+				  .id = (char *)info->id,
+				  .context = (char *)info->context,
+				  .exit_code = !ended       ? -1 :
+					       info->signal ? 128 + info->signal :
+							      info->exit_code,
+				  .signal = info->signal,
+				  .timed_out = info->timed_out,
+				  .oom_killed = info->oom_killed,
+			  });
+}
+
 /* What the configuration gives to all commands of a context; the API says it of what it is given. */
 static void warn_of_secrets(struct context *c, void *data)
 {
@@ -363,6 +381,7 @@ static int open_modules(struct run *run, struct failure *f)
 	if (r == 0) {
 		audit_name_execs(agent->audit, exec_name);
 		execs_watch_sessions(agent->execs, on_session_expired, agent);
+		execs_watch_ends(agent->execs, on_exec_end, agent);
 		contexts_for_each(execs_contexts(agent->execs), warn_of_secrets, agent);
 		r = protect_files(agent->enforce, config, agent->execs, f);
 	}

@@ -143,6 +143,15 @@ static int judge(struct api *api, int fd)
 	return r < 0 ? r : judge_place(api, peer.pid, pidfd, labelled);
 }
 
+struct ucred api_peer_credentials(const struct api_request *r)
+{
+	struct ucred peer = { 0 };
+	socklen_t len = sizeof(peer);
+
+	(void)getsockopt(r->peer->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
+	return peer;
+}
+
 enum moat_error api_peer_judge(struct api *api, int fd)
 {
 	switch (judge(api, fd)) {

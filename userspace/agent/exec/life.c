@@ -123,6 +123,7 @@ static int conclude(struct exec *x)
 	counters(x)[EXECS_RUNNING]--;
 	counters(x)[result_of(x)]++;
 	x->held = NULL;
+	exec_tell_watcher(x);
 	/* First the answer, then the housekeeping. */
 	tell_ended(x, false);
 	if (!x->left || !watch_background(x))
@@ -304,6 +305,7 @@ static void not_started(struct exec *x, const struct refusal *error)
 
 	counters(x)[EXECS_RUNNING]--;
 	counters(x)[EXECS_FAILED]++;
+	exec_tell_watcher(x);
 	/* Out of every list before the observers hear of it: they may start another one. */
 	while (!list_empty(&x->observers)) {
 		struct list *first = x->observers.next;
@@ -378,6 +380,13 @@ void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step
 	struct exec *x = container_of(spawn, struct exec, spawn);
 	bool lost;
 
+	if ((step == INIT_STEP_EXEC || step == INIT_STEP_INTERPRETER) && err && !spawn->late &&
+	    exec_string_leave_words(x)) {
+		err = -namespace_spawn(x->ns, spawn);
+		step = INIT_STEP_REQUEST;
+		if (!err)
+			return;
+	}
 	exec_wipe_env(x);
 	exec_string_started(x);
 	if (err) {
