@@ -13,11 +13,11 @@ ENDS = ("6.1", "7.2")
 THREE = ("6.1", "6.12", "7.2")
 NATIVE = ()            # the native run is the one
 
-# Booted without `bpf` among the LSMs, as on most hosts. It runs, whatever is asked for, only what stands in for the LSM's
+# Booted without `bpf` among the LSMs, as on most hosts. They run, whatever is asked for, only what stands in for the LSM's
 # programs there and is the kernel's: module -> functions, or * for all. Which programs, helpers and protocols are there differs
 # from the machine of the native run, which has the rest.
-WITHOUT_BPF = "6.12-nobpf"
-ONLY = {"guard": "every_way sockets leaving status recorded"}
+WITHOUT_BPF = "-nobpf"  # ends the names of these
+ONLY = {"guard": "every_way sockets leaving status recorded", "unenforced": "*"}
 
 TABLE = [
     # module, functions, kernels, reason
@@ -87,6 +87,10 @@ def rows(each):
     return [row for row in mine if name in row[1].split()] or [row for row in mine if row[1] == "*" and "lsm" not in each.needs]
 
 
+def without_bpf(kernel):
+    return bool(kernel) and kernel.endswith(WITHOUT_BPF)
+
+
 def runs_without_bpf(each):
     names = ONLY.get(each.module, "")
     return names == "*" or each.function.__name__ in names.split()
@@ -94,6 +98,6 @@ def runs_without_bpf(each):
 
 def here(each, kernel):
     """Whether a test has its share of this kernel."""
-    if kernel == WITHOUT_BPF:
+    if without_bpf(kernel):
         return runs_without_bpf(each)
     return all(kernel in row[2] for row in rows(each))
