@@ -60,6 +60,7 @@ TABLE = [
     ("containers", "*", ONE, "what a container lacks is asked by calls that are older than 6.1, and refused by capabilities and seccomp"),
     ("guard", "*", NATIVE, "what stands in where LSM programs cannot be, as on the machine that runs the native tests; in these they are"),
     ("handed", "*", NATIVE, "sockets that are bound, inherited and passed on by execve are older than any kernel here; who has a port, services asks"),
+    ("bench", "layers", NATIVE, "it is of a machine without LSM programs, which the native run's is"),
     ("bench", "hooks", ONE, "it is shown that the benchmark runs; the hooks that it asks are test_attempts', on every kernel"),
     ("credentials", "wiped output_wiped", ONE, "the agent's own memory"),
     ("protect", "missing few_watches", ONE, "a start that is refused before a program has judged anything"),
