@@ -17,7 +17,7 @@ import tarfile
 import zipfile
 
 from lib import cutting, moatd, places, procs
-from lib.session import ports
+from lib.session import HTTP_PORT, ports
 from lib.tap import test
 
 CASES = os.path.join(places.HERE, "clients")
@@ -25,7 +25,8 @@ CLIENTS = os.path.join(places.SOURCE, "userspace/clients")
 PYTHON_CLIENT = os.path.join(CLIENTS, "python")
 NODE_CLIENT = os.path.join(CLIENTS, "node/lib/index.js")
 names = (f"cl{os.getpid()}-{n}" for n in itertools.count())
-DIGESTS = {"DIGEST-BINARY": bytes(range(256)) * 20000, "DIGEST-TEXT": "aä€😀".encode() * 500000, "DIGEST-SHORT": bytes(range(256)) * 2400}
+DIGESTS = {"DIGEST-BINARY": bytes(range(256)) * 20000, "DIGEST-TEXT": "aä€😀".encode() * 500000, "DIGEST-SHORT": bytes(range(256)) * 2400,
+           "DIGEST-FILE": "bye ä\nmore\n".encode()}
 
 
 def node():
@@ -55,11 +56,16 @@ def cut_often(_request, body):
 
 
 def lose_first():
-    """The answer to a command is lost as a whole when it runs; a request that is sent again, byte for byte, is answered."""
+    """The answer to a command is lost as a whole when it runs, and that to what is written to one; a request that is sent again, byte for byte, is answered."""
     lost = set()
 
     def after(request, body):
-        if not request.startswith(b"POST /v1/exec") or request in lost:
+        if request in lost:
+            return None
+        if b"/stdin" in request.partition(b"\r\n")[0]:  # which has been done, all of it
+            lost.add(request)
+            return cutting.NOTHING
+        if not request.startswith(b"POST /v1/exec"):
             return None
         if b'"type":"start"' not in body:
             return cutting.HOLD
@@ -72,6 +78,8 @@ def table(session):
     """The cases, with names of contexts that nobody else has, and what is expected where this kernel enforces or not."""
     with open(os.path.join(CASES, "cases.json"), encoding="utf-8") as file:
         text = file.read().replace("CTX_", "CL_").replace("CTX", next(names)).replace("PYTHON", places.PYTHON)
+    (port,) = ports(8393)
+    text = text.replace("FREEPORT", str(port)).replace('"$port"', str(port)).replace('"$http"', str(HTTP_PORT))
     for name, content in DIGESTS.items():
         text = text.replace(name, hashlib.sha256(content).hexdigest())
     mode = session.api.get("/v1/mode")["mode"]
@@ -166,7 +174,7 @@ def readers(session):
             program(session, [path, f"{CASES}/node.mjs", NODE_CLIENT, check])
 
 
-@test("the declarations of the Node client say what is there, and nothing else", needs=("moat",), timeout=60)
+@test("the declarations of the Node client say what is there, and nothing else", needs=("moat", "http"), timeout=60)
 def declarations(session):
     declared = NODE_CLIENT.removesuffix(".js") + ".d.ts"
     path = node_programs(session)["node"]

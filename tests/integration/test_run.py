@@ -69,6 +69,38 @@ def one_of_both(session):
     assert run(session, ": " + "x" * 1048574)["exitCode"] == 0
 
 
+@test("what is no string, or too much of one, is refused by name and nothing of it runs: NUL, no UTF-8, 100,000 words, 65 levels", needs=("moat",))
+def bad_strings(session):
+    marker = f"{session.scratch}/bad-string"
+    for text, code, construct in ((f"touch {marker}; a\0b", ("SYNTAX_ERROR", "BAD_VALUE", "BAD_JSON"), "nul"),
+                                  (f"touch {marker}; :" + " x" * 100000, ("UNSUPPORTED_SYNTAX",), "too-many-words"),
+                                  (f"touch {marker}; " + "{ " * 65 + ":" + ";}" * 65, ("UNSUPPORTED_SYNTAX",), "too-deep"),
+                                  (f"touch {marker}; '" + "x" * 100000, ("SYNTAX_ERROR",), "unterminated")):
+        body = refused(session, text)
+        assert body["code"] in code and body["details"].get("construct", construct) == construct, (text[:40], body)
+    body = b'{"command": "touch ' + marker.encode() + b'; echo \xff\xfe"}'
+    reply = session.api.request("POST", "/v1/exec", body=body)
+    assert reply.status == 400 and reply.json["code"] == "BAD_JSON", reply
+    assert run(session, f"test -e {marker}; echo $?; :" + " x" * 65000)["stdout"] == "1\n"
+    assert run(session, f"touch {marker}; " + "{ " * 64 + f"rm {marker}" + ";}" * 64)["exitCode"] == 0
+
+
+@test("a string that opens a FIFO without a reader, or fills its disk, ends as its command does, and the agent answers meanwhile", needs=("moat",))
+def bad_targets(session):
+    top = f"{session.scratch}/targets"
+    assert run(session, f"mkdir {top}; mkfifo {top}/f; pwd > {top}; echo $?; echo x > /dev/full; echo $?")["stdout"] == "2\n1\n"
+    for text in (f"pwd > {top}/f; echo on", f"cat < {top}/f", f"cat < {top}/f | cat; echo on"):
+        started = post(session, "/v1/exec", {"command": text, "wait": False}, 202)
+        path = f"/v1/processes/{started['id']}"
+        assert run(session, "echo there")["stdout"] == "there\n"
+        procs.wait_until(lambda: session.api.get(path)["state"] == "running", 20, "it to run")
+        post(session, f"{path}/signal", {"signal": "TERM"}, 200)
+        procs.wait_until(lambda: session.api.get(path)["state"] == "ended", 20, f"{text} to end")
+        assert session.api.get(path)["exitCode"] == 143 and session.api.get(path)["stdout"] == "", session.api.get(path)
+        result = run(session, text, timeoutMs=200)
+        assert result["timedOut"] and result["stdout"] == "", (text, result)
+
+
 @test("a substitution in double quotes is text, and the answer says so", needs=("moat",))
 def warns(session):
     result = run(session, 'echo "$(rm -rf /)"')

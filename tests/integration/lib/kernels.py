@@ -32,6 +32,8 @@ TABLE = [
     ("api_flood", "*", NATIVE, "HTTP, limits of connections and deadlines are the agent's own code, and a machine that is not "
                                "emulated can flood it"),
     ("api", "*", NATIVE, "requests, answers and streams are made by the agent alone"),
+    ("openapi", "*", NATIVE, "a document and the answers that it describes, all of them made by the agent"),
+    ("install", "*", NATIVE, "files that are installed, and programs that are built with them: no kernel is asked"),
     ("context_life", "*", NATIVE, "contexts are data of the agent's; that they are kept apart needs lsm and runs everywhere"),
     ("run", "*", NATIVE, "strings are read by the agent and evaluated by moat-run, which asks the kernel what shells ask"),
     ("cli", "*", NATIVE, "the command line speaks HTTP; it asks no kernel"),

@@ -424,6 +424,9 @@ static const struct {
 	{ "$?", "|3|" },
 	{ "~ ~/x '~' x~ --a=~", "|/home/u|/home/u/x|~|x~|--a=~|" },
 	{ "a=~/x", "|a=/home/u/x|" },
+	{ "${N:-~} ${N:-~/x} ${N:-~ y} ${N:-~;} ${N:-${N:-~}}",
+	  "|/home/u|/home/u/x|~|y|~;|/home/u|" },
+	{ "\"${N:-~}\" ${N:-'~'} ${N:-a:~} a=${N:-a:~}", "|~|~|a:~|a=a:~|" },
 	{ "*.c", "|a.c|b.c|" },
 	{ "$G \"$G\" '*.c'", "|a.c|b.c|*.c|*.c|" },
 	{ "*.z", "|*.z|" },
@@ -470,6 +473,34 @@ static void expands(void **state)
 		if (strcmp(text, expansions[i].fields) != 0)
 			fail_msg("%s: %s, not %s", expansions[i].words, text, expansions[i].fields);
 		free(text);
+	}
+}
+
+static void a_tilde_in_a_value_means_what_it_does_in_a_shell(void **state)
+{
+	static const char *const values[][2] = {
+		{ "a=~:~/x:y~", "/home/u:/home/u/x:y~" },
+		{ "a=b\\:~:~", "b:~:/home/u" },
+		{ "a='b:'~", "b:~" },
+		{ "a=${N:-~:b}:${N:-b:~}", "/home/u:b:b:/home/u" },
+		{ "a=\"${N:-~:b}\"", "~:b" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(values); i++) {
+		struct command_tree *tree = NULL;
+		struct command_error error;
+		struct failure f = { 0 };
+		char *text;
+
+		assert_int_equal(parse(values[i][0], strlen(values[i][0]), &tree, &error), 0);
+		assert_int_equal(
+			command_expand_text(tree->list->pipelines->commands->assignments->value,
+					    &world, &text, &f),
+			0);
+		assert_string_equal(text, values[i][1]);
+		free_wiped(text, strlen(text));
+		command_tree_free(tree);
 	}
 }
 
@@ -554,11 +585,18 @@ static void matches(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(accepts),	  cmocka_unit_test(refuses),  cmocka_unit_test(tells_where),
-		cmocka_unit_test(warns),	  cmocka_unit_test(keeps_limits), cmocka_unit_test(is_linear),
+		cmocka_unit_test(accepts),
+		cmocka_unit_test(refuses),
+		cmocka_unit_test(tells_where),
+		cmocka_unit_test(warns),
+		cmocka_unit_test(keeps_limits),
+		cmocka_unit_test(is_linear),
 		cmocka_unit_test(looks_once),
-		cmocka_unit_test(expands),	  cmocka_unit_test(expansion_fails),
-		cmocka_unit_test(globs_are_limited), cmocka_unit_test(matches),
+		cmocka_unit_test(expands),
+		cmocka_unit_test(a_tilde_in_a_value_means_what_it_does_in_a_shell),
+		cmocka_unit_test(expansion_fails),
+		cmocka_unit_test(globs_are_limited),
+		cmocka_unit_test(matches),
 	};
 
 	return cmocka_run_group_tests_name("command", tests, NULL, NULL);

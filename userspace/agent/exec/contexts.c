@@ -424,7 +424,7 @@ static struct exec *next_to_stop(struct context *c)
 	list_for_each(pos, &c->execs) {
 		struct exec *x = list_entry(pos, struct exec, in_context);
 
-		if (x->active && (!x->killed || x->state == EXEC_STARTING))
+		if (exec_is_active(x) && !x->killed)
 			return x;
 	}
 	return NULL;
