@@ -13,11 +13,11 @@ ENDS = ("6.1", "7.2")
 THREE = ("6.1", "6.12", "7.2")
 NATIVE = ()            # the native run is the one
 
-# Booted without `bpf` among the LSMs, as on most hosts. It runs, whatever is asked for, only what stands in for the LSM's
+# Booted without `bpf` among the LSMs, as on most hosts. They run, whatever is asked for, only what stands in for the LSM's
 # programs there and is the kernel's: module -> functions, or * for all. Which programs, helpers and protocols are there differs
 # from the machine of the native run, which has the rest.
-WITHOUT_BPF = "6.12-nobpf"
-ONLY = {"guard": "every_way sockets leaving status recorded"}
+WITHOUT_BPF = "-nobpf"  # ends the names of these
+ONLY = {"guard": "every_way sockets leaving status recorded", "unenforced": "*"}
 
 TABLE = [
     # module, functions, kernels, reason
@@ -28,6 +28,7 @@ TABLE = [
     ("strings", "*", NATIVE, "a program by itself, beside a shell: of the kernel it asks what shells ask"),
     ("layers", "*", NATIVE, "what is used only where the kernel enforces nothing, which is the native run"),
     ("unenforced", "*", NATIVE, "the same"),
+    ("dev", "*", NATIVE, "of the kernel it asks namespaces, Landlock and seccomp, which test_layers asks as well"),
     ("config", "refused no_such_mode no_file no_command", ONE, "refused by the parser, before it has asked the kernel anything"),
     ("api_flood", "*", NATIVE, "HTTP, limits of connections and deadlines are the agent's own code, and a machine that is not "
                                "emulated can flood it"),
@@ -63,6 +64,7 @@ TABLE = [
     ("containers", "*", ONE, "what a container lacks is asked by calls that are older than 6.1, and refused by capabilities and seccomp"),
     ("guard", "*", NATIVE, "what stands in where LSM programs cannot be, as on the machine that runs the native tests; in these they are"),
     ("handed", "*", NATIVE, "sockets that are bound, inherited and passed on by execve are older than any kernel here; who has a port, services asks"),
+    ("bench", "layers", NATIVE, "it is of a machine without LSM programs, which the native run's is"),
     ("bench", "hooks", ONE, "it is shown that the benchmark runs; the hooks that it asks are test_attempts', on every kernel"),
     ("credentials", "wiped output_wiped", ONE, "the agent's own memory"),
     ("protect", "missing few_watches", ONE, "a start that is refused before a program has judged anything"),
@@ -91,6 +93,10 @@ def rows(each):
     return [row for row in mine if name in row[1].split()] or [row for row in mine if row[1] == "*" and "lsm" not in each.needs]
 
 
+def without_bpf(kernel):
+    return bool(kernel) and kernel.endswith(WITHOUT_BPF)
+
+
 def runs_without_bpf(each):
     names = ONLY.get(each.module, "")
     return names == "*" or each.function.__name__ in names.split()
@@ -98,6 +104,6 @@ def runs_without_bpf(each):
 
 def here(each, kernel):
     """Whether a test has its share of this kernel."""
-    if kernel == WITHOUT_BPF:
+    if without_bpf(kernel):
         return runs_without_bpf(each)
     return all(kernel in row[2] for row in rows(each))

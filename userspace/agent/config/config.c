@@ -180,6 +180,13 @@ static struct config *config_new(void)
 	return config;
 }
 
+static const char *default_state_dir = DEFAULT_STATE_DIR;
+
+void config_set_state_dir(const char *path)
+{
+	default_state_dir = path;
+}
+
 /* The socket lies in the state directory, which is what is kept from the sight of user code. */
 static int settle_paths(struct config *config, const char **ret_why)
 {
@@ -189,7 +196,7 @@ static int settle_paths(struct config *config, const char **ret_why)
 		slash = strrchr(config->socket, '/');
 		config->state_dir = strndup(config->socket, (size_t)(slash - config->socket));
 	} else if (!config->state_dir) {
-		config->state_dir = strdup(DEFAULT_STATE_DIR);
+		config->state_dir = strdup(default_state_dir);
 	}
 	if (!config->state_dir)
 		return -ENOMEM;

@@ -396,6 +396,7 @@ void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step
 	histogram_add(&x->execs->stats.spawn, now_ns() - x->started_ns);
 	x->phase = EXEC_PHASE_RUNNING;
 	x->pid = pid;
+	cgroup_lead(x->cgroup, pid);
 	x->timed_out = spawn->late;
 	lost = spawn->late || (x->is_terminal && exec_terminal_started(x) < 0);
 	exec_output_started(x);
