@@ -62,6 +62,8 @@ TABLE = [
     ("bench", "hooks", ONE, "it is shown that the benchmark runs; the hooks that it asks are test_attempts', on every kernel"),
     ("credentials", "wiped output_wiped", ONE, "the agent's own memory"),
     ("protect", "missing few_watches", ONE, "a start that is refused before a program has judged anything"),
+    ("defaults", "secrets resolver", ONE, "which paths are hidden and protected unasked; how they are, test_hidden and test_protect ask on every kernel"),
+    ("defaults", "system", NATIVE, "the same"),
     ("hidden", "services", ENDS, "which marks a service has is decided by the agent; what they keep out is asked on every kernel"),
     ("seed", "real invisible not_found_otherwise unkillable ports_reserved credentials see_each_other", ENDS,
      "what user code sees of a real Bun and a real Jupyter; each answer of the kernel's behind it is test_attempts', on every one"),
