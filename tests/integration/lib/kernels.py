@@ -23,6 +23,7 @@ TABLE = [
     # module, functions, kernels, reason
     ("vmtest", "*", NATIVE, "the tools that boot the kernels: nothing of them is in the kernel that was booted"),
     ("drill", "*", NATIVE, "what the agent does when a call fails: the calls are made to fail by strace, hundreds of lives long"),
+    ("instances", "*", NATIVE, "what an agent finds out about where it is, and how it judges who connects, is its own; so is how it ends"),
     ("house", "*", NATIVE, "a tool that reads the source"),
     ("strings", "*", NATIVE, "a program by itself, beside a shell: of the kernel it asks what shells ask"),
     ("layers", "*", NATIVE, "what is used only where the kernel enforces nothing, which is the native run"),
