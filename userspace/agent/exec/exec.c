@@ -236,12 +236,10 @@ static void command_ended(struct exec *x)
 /* Ends x when its tree is gone, which is killed here; or after the grace period. */
 static void finish_killed(struct exec *x)
 {
-	int r = cgroup_kill(x->cgroup);
+	int r = exec_kill_cgroup(x);
 
 	if (r == 0)
 		r = cgroup_watch_empty(x->cgroup, on_tree_gone, x);
-	if (r == 0)
-		r = loop_timer_set(x->execs->loop, &x->timer, EXEC_KILL_GRACE_NS, exec_on_timer);
 	if (r < 0) {
 		log_error("exec %s: its processes cannot be killed: %s", x->id, strerror(-r));
 		exec_finish(x, true);

@@ -17,7 +17,7 @@
 /* Captured output of ended execs, or a quarter of held_max() where that is less. */
 #define EXECS_OUTPUT_ENDED_MAX (16u * 1024 * 1024)
 /* How long a killed tree may take to be gone before its exec counts as ended all the same. */
-#define EXEC_KILL_GRACE_NS (5 * NSEC_PER_SEC)
+#define EXEC_KILL_GRACE_NS (5 * NSEC_PER_SEC) /* in which something of it has to die */
 
 struct execs {
 	const struct config *config;
@@ -122,6 +122,7 @@ struct exec {
 	enum exec_state state;
 	bool exited;     /* INIT_EXITED came: status and usage are known */
 	bool killed;     /* we killed the tree: the exec ends when it is gone */
+	size_t alive;    /* then: how many of it there were when we last looked */
 	bool background; /* ENDED, but something of the tree still runs */
 	bool active;     /* counted in execs->n_active */
 	bool draining;   /* the pipes still owe what they held when it ended */
@@ -213,6 +214,8 @@ void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step
 /* kill.c */
 void exec_on_timer(struct loop_timer *timer);
 int exec_kill_tree(struct exec *x);
+/* The same where it is not to count as killed: its command has ended, and what that left is to go as well. */
+int exec_kill_cgroup(struct exec *x);
 /* exec.c: nothing is waited for any more but the output; left: processes of the tree still run. */
 void exec_finish(struct exec *x, bool left);
 /* A piece of what the pipes owe, and when that was the last, what comes then. */

@@ -5,18 +5,38 @@
 #include "agent/exec/internal.h"
 #include "base/log.h"
 
+int exec_kill_cgroup(struct exec *x)
+{
+	int r = cgroup_count(x->cgroup, &x->alive);
+
+	if (r < 0)
+		x->alive = 0;
+	r = cgroup_kill(x->cgroup);
+	return r < 0 || x->state == EXEC_ENDED ? r :
+		loop_timer_set(x->execs->loop, &x->timer, EXEC_KILL_GRACE_NS, exec_on_timer);
+}
+
 int exec_kill_tree(struct exec *x)
 {
 	int r;
 
 	x->killed = true;
-	r = cgroup_kill(x->cgroup);
-	if (r == 0 && x->state != EXEC_ENDED)
-		r = loop_timer_set(x->execs->loop, &x->timer, EXEC_KILL_GRACE_NS, exec_on_timer);
+	r = exec_kill_cgroup(x);
 	/* It waited for who reads its stream; should this fail, the grace period ends that. */
 	if (x->draining)
 		(void)loop_timer_set(x->execs->loop, &x->again, 0, exec_on_again);
 	return r;
+}
+
+/* Where thousands spin each waits long for its turn, to die as well: as long as they do, they are waited for. */
+static bool still_dies(struct exec *x)
+{
+	size_t n;
+
+	if (cgroup_count(x->cgroup, &n) < 0 || n == 0 || n >= x->alive)
+		return false;
+	x->alive = n;
+	return loop_timer_set(x->execs->loop, &x->timer, EXEC_KILL_GRACE_NS, exec_on_timer) == 0;
 }
 
 static void give_up(struct exec *x)
@@ -64,7 +84,7 @@ void exec_on_timer(struct loop_timer *timer)
 	}
 	if (x->draining)
 		exec_drain(x);
-	else if (x->state == EXEC_RUNNING)
+	else if (x->state == EXEC_RUNNING && !still_dies(x))
 		give_up(x);
 }
 
