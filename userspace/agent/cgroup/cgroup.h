@@ -111,6 +111,8 @@ struct cgroup *cgroup_by_fd(struct cgroups *cgroups, int fd);
 int cgroup_kill(struct cgroup *cgroup);
 /* A signal to everything in it; what comes in meanwhile may miss it. 0 or -errno. */
 int cgroup_signal(const struct cgroup *cgroup, int signal);
+/* How many processes live in it and beneath it; those that are dead do not count. 0 or -errno. */
+int cgroup_count(const struct cgroup *cgroup, size_t *ret_n);
 /* Whether something lives in it now: dead tasks do not count, even where the kernel still does.
  * true also when that cannot be read (fail closed). */
 bool cgroup_populated(struct cgroup *cgroup);

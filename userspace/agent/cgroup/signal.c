@@ -159,3 +159,13 @@ int cgroup_signal(const struct cgroup *cgroup, int signal)
 	}
 	return r;
 }
+
+int cgroup_count(const struct cgroup *cgroup, size_t *ret_n)
+{
+	PIDS_OWNED now = { 0 };
+	int r = add_procs(cgroup->dir, &now);
+
+	if (r == 0)
+		*ret_n = now.n;
+	return r;
+}

@@ -16,7 +16,7 @@
 #define EXEC_CHUNK 65536u
 /* Captured output of ended execs, or a quarter of held_max() where that is less. */
 #define EXECS_OUTPUT_ENDED_MAX (16u * 1024 * 1024)
-/* How long a killed tree may take to be gone before its exec counts as ended all the same. */
+/* How long nothing of a killed tree may die before its exec counts as ended all the same. */
 #define EXEC_KILL_GRACE_NS (5 * NSEC_PER_SEC)
 
 struct execs {
@@ -138,6 +138,7 @@ struct exec {
 
 	enum exec_phase phase;
 	bool killed; /* we killed the tree: nothing of it waits for a reader */
+	size_t alive; /* KILLED, LEAVING: how many of it there were when we last looked */
 	bool left;   /* the command has ended, and processes of the tree run on */
 	bool timed_out;
 	bool own_env; /* the request had one */

@@ -126,8 +126,8 @@ static int put_path(size_t *at, const char *path)
 }
 
 /*
- * Whether a context whose commands run there is shown what is hidden from the others: then nothing covers it, for
- * all of them. Where the kernel enforces, it tells them apart.
+ * Whether a context whose commands run there is shown what is hidden from the others: then nothing covers it. There
+ * are others in the common secure one, if the kernel enforces: it tells them apart.
  */
 static bool is_shown_in(const struct namespace *ns, const char *name)
 {
@@ -135,6 +135,8 @@ static bool is_shown_in(const struct namespace *ns, const char *name)
 
 	if (ns->template)
 		return false; /* those that it becomes uncover it */
+	if (ns->kind == CONTEXT_SECURE && !enforce_active(ns->enforce))
+		return config_is_shown(ns->show, name);
 	for (size_t i = 0; i < config->n_contexts; i++) {
 		const struct config_context *c = &config->contexts[i];
 		bool here = ns->kind == CONTEXT_SECURE ? c->shared_pid == ns->shared_pid :
