@@ -234,6 +234,10 @@ agreement: all ## moat-run beside dash, by STRINGS strings drawn from the gramma
 
 bench: all tests ## exec latency beside posix_spawn, nsenter, unshare, bubblewrap (VM=6.12: in a VM)
 	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --plain --) tests/bench/run --build $(O)
+	$(if $(VM),,-@echo && tests/bench/layers --build $(O) && echo && tests/bench/ports --build $(O))
+
+bench-layers: all tests ## what a command costs with the layers that stand in for LSM programs, beside without (VM=6.12-nobpf: in a VM)
+	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --icount --plain --) tests/bench/layers --build $(O) $(if $(VM),--rounds 10)
 
 bench-loads: all tests ## what a command takes while another context does its worst (VM=6.12: in a VM)
 	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --plain --) tests/bench/loads --build $(O)

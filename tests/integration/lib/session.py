@@ -58,7 +58,7 @@ class Session:
         self.tree, self.alias = make_tree(self.scratch)
         self.single = make_protected(self.scratch)
         self.hidden, self.hidden_alias = make_tree(self.scratch, "hidden")
-        self.uncovered = uncovered(self.hidden) if self.vm else self.hidden
+        self.uncovered = uncovered(self.hidden) if self.vm and not kernels.without_bpf(self.vm) else self.hidden
         self.audit_log = f"{self.scratch}/audit.log"
         self.jupyter = f"{self.scratch}/jupyter"  # kernelspecs
         self.bare = {}        # attempts without moat: name -> answer
@@ -119,7 +119,7 @@ class Session:
 
     def http_command(self):
         bun = places.bun(self.build)
-        if bun and self.vm != kernels.WITHOUT_BPF:  # there time is short, and it is not about real programs
+        if bun and not kernels.without_bpf(self.vm):  # there time is short, and it is not about real programs
             return f"{bun} run {places.CONTROL_PLANE}/server.ts"
         return f"{places.PYTHON} {places.CONTROL_PLANE}/server.py"
 
@@ -255,7 +255,7 @@ env = CONTROL_PLANE_SECRET={SECRET}
             return
         if self.vm:
             count_pids_from(PIDS_FROM)
-        agent = moatd.Moatd(self.build, self.instance, self.sections(), "require" if self.vm and self.vm != kernels.WITHOUT_BPF else "best-effort",
+        agent = moatd.Moatd(self.build, self.instance, self.sections(), "require" if self.vm and not kernels.without_bpf(self.vm) else "best-effort",
                             whole_machine=bool(self.vm), scratch=self.scratch)
         started = time.monotonic()
         try:

@@ -504,6 +504,63 @@ static void a_tilde_in_a_value_means_what_it_does_in_a_shell(void **state)
 	}
 }
 
+static void what_is_nothing_but_words_is_known(void **state)
+{
+	static const char *const texts[][2] = {
+		{ "a", "a|" },
+		{ " a 'b  c' \"d\" e\\ f '*' \\? # x\n", "a|b  c|d|e f|*|?|" },
+		{ "[ x = 'y' ]", "[|x|=|y|]|" },
+		{ "./cd a=b --c=d {} ''", "./cd|a=b|--c=d|{}||" },
+		{ "x \"$(cat <<'E'\n$y *\nE\n)\"", "x|$y *|" },
+		{ "'if' x", "if|x|" },
+		{ "", NULL },
+		{ "''", NULL },
+		{ "cd", NULL },
+		{ "pwd", NULL },
+		{ "true x", NULL },
+		{ "'cd' x", NULL },
+		{ "a $b", NULL },
+		{ "a \"$b\"", NULL },
+		{ "a ${b:-c}", NULL },
+		{ "a $?", NULL },
+		{ "a ~", NULL },
+		{ "a b=~", NULL },
+		{ "a *", NULL },
+		{ "a b?", NULL },
+		{ "a [b]", NULL },
+		{ "a [b", NULL },
+		{ "a=b c", NULL },
+		{ "a >b", NULL },
+		{ "a <<E\nE", NULL },
+		{ "a; b", NULL },
+		{ "a &", NULL },
+		{ "a | b", NULL },
+		{ "a && b", NULL },
+		{ "! a", NULL },
+		{ "(a)", NULL },
+		{ "{ a; }", NULL },
+		{ "a=b", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		struct command_tree *tree = NULL;
+		struct command_error error;
+		char **words, joined[128] = "";
+		size_t n = 0;
+
+		if (parse(texts[i][0], strlen(texts[i][0]), &tree, &error) < 0)
+			fail_msg("%s: %s", texts[i][0], error.name);
+		assert_int_equal(command_plain_words(tree, &words), 0);
+		for (char **each = words; each && *each; each++)
+			n += (size_t)snprintf(joined + n, sizeof(joined) - n, "%s|", *each);
+		if (!words != !texts[i][1] || (words && strcmp(joined, texts[i][1]) != 0))
+			fail_msg("%s: %s", texts[i][0], words ? joined : "more than words");
+		strv_free_wiped(words);
+		command_tree_free(tree);
+	}
+}
+
 static void expansion_fails(void **state)
 {
 	static const struct {
@@ -594,6 +651,7 @@ int main(void)
 		cmocka_unit_test(looks_once),
 		cmocka_unit_test(expands),
 		cmocka_unit_test(a_tilde_in_a_value_means_what_it_does_in_a_shell),
+		cmocka_unit_test(what_is_nothing_but_words_is_known),
 		cmocka_unit_test(expansion_fails),
 		cmocka_unit_test(globs_are_limited),
 		cmocka_unit_test(matches),

@@ -9,7 +9,9 @@
 
 #include <cmocka.h>
 
-#define ALL (LAYER_SECCOMP | LAYER_LANDLOCK | LAYER_LANDLOCK_SCOPES | LAYER_MOUNTS | LAYER_PORTS)
+#define ALL                                                                                        \
+	(LAYER_SECCOMP | LAYER_LANDLOCK | LAYER_LANDLOCK_SCOPES | LAYER_MOUNTS | LAYER_PORTS |     \
+	 LAYER_PROC)
 
 static enum guard guard_of(const char *id, bool lsm, unsigned layers, uint64_t capabilities)
 {
@@ -53,7 +55,8 @@ static void without_them_it_depends_on_layers_and_capabilities(void **state)
 	assert_int_equal(guard_of("A3", false, ALL & ~LAYER_SECCOMP, 0), GUARD_FULL);
 	assert_int_equal(guard_of("A3", false, ALL & ~LAYER_SECCOMP, by_handle), GUARD_NONE);
 	assert_int_equal(guard_of("A5", false, ALL, 0), GUARD_NONE);
-	assert_int_equal(guard_of("A4", false, LAYER_LANDLOCK, 0), GUARD_FULL);
+	assert_int_equal(guard_of("A4", false, LAYER_LANDLOCK | LAYER_PROC, 0), GUARD_FULL);
+	assert_int_equal(guard_of("A4", false, LAYER_LANDLOCK, 0), GUARD_PRIVATE_PID);
 	assert_int_equal(guard_of("A4", false, ALL, admin), GUARD_PRIVATE_PID);
 	assert_int_equal(guard_of("A6", false, ALL, 0), GUARD_FULL);
 	assert_int_equal(guard_of("A6", false, ALL, admin), GUARD_NONE);

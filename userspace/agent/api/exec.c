@@ -9,6 +9,7 @@
 #include <limits.h>
 
 #include "agent/api/internal.h"
+#include "agent/audit/audit.h"
 #include "base/held.h"
 
 #define ARGV_MAX 65536u
@@ -24,6 +25,7 @@ struct exec_body {
 	uint64_t rows, cols;
 	uint64_t timeout_ms, kill_after_ms, beat_ms, slow_ms;
 	bool stdin_open, isolated, shared, wait; /* shared: isolated is there, and false */
+	char **words;                            /* of a command that is nothing else */
 	bool interpreter; /* the command is beyond the language, and a shell is to have it */
 };
 
@@ -316,11 +318,32 @@ static int join(struct api_request *r, struct exec *exec)
 	return 0;
 }
 
+/* It is accepted, and nothing of it has run. */
+static void record_begin(struct api_request *r, const struct exec_body *body,
+			 const struct exec_info *info)
+{
+	struct ucred peer = api_peer_credentials(r);
+
+	if (!info->own_env)
+		return;
+	audit_record_exec(r->api->agent->audit, AUDIT_EXEC_BEGIN,
+			  &(struct audit_exec){
+				  .id = (char *)info->id,
+				  .context = (char *)info->context,
+				  .program = body->argv ? body->argv[0] : NULL,
+				  .names = body->env,
+				  .pid = peer.pid,
+				  .uid = peer.uid,
+				  .secure = info->secure,
+			  });
+}
+
 static int start(struct api_request *r, const struct exec_body *body)
 {
 	struct exec_request request = {
 		.argv = body->argv,
 		.command = body->command,
+		.words = body->words,
 		.interpreter = body->interpreter,
 		.context = body->context,
 		.env = body->env,
@@ -363,6 +386,7 @@ static int start(struct api_request *r, const struct exec_body *body)
 		exec_get_info(exec, &info);
 		r->lease = body->wait && (body->on_disconnect ? strcmp(body->on_disconnect, "kill") == 0 : info.secure && !body->id);
 		api_record_secrets(r->api, info.context, r->secrets);
+		record_begin(r, body, &info);
 	}
 	return result;
 }
@@ -401,9 +425,10 @@ enum MHD_Result api_exec_handle(struct api_request *r)
 						     execs_falls_back(r->api->agent->execs,
 								      body.context, body.session,
 								      shell_of(body.shell)),
-						     &body.interpreter);
+						     &body.words, &body.interpreter);
 		if (result == 0 && !refused)
 			result = start(r, &body);
+		strv_free_wiped(body.words);
 		json_release(exec_fields, ARRAY_LEN(exec_fields), &body);
 	}
 	json_decref(root);

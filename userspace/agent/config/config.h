@@ -125,6 +125,7 @@ struct config {
 	/* Bits of what enforce = require names; then enforce is best-effort. See layers/requirements.h. */
 	uint32_t required;
 	bool keep_pins;
+	bool dev; /* for an ordinary user: without root and cgroups, see config_make_dev() */
 	uint64_t namespace_idle; /* seconds, after which a context's own namespace is ended */
 	uint64_t session_idle;   /* the same of a session's context, which is removed; 0: never */
 	bool free_resolver; /* user code may change what config_path_set("@resolver") names */
@@ -156,6 +157,16 @@ size_t config_count_missing(const struct config *config);
  * the file, or NULL. */
 int config_from_command(char *const *ports, const char *directory, char *const *argv,
 			struct config **ret_config, struct failure *f);
+
+/*
+ * For an ordinary user: best-effort, and contexts that have no capabilities, are in his PID namespace, and
+ * have his HOME, PATH and USER unless they name others. 0 or -ENOMEM.
+ */
+int config_make_dev(struct config *config);
+/* The state directory then: $XDG_RUNTIME_DIR/moat, or /tmp/moat-UID. The caller frees it. 0 or -ENOMEM. */
+int config_dev_state_dir(char **ret);
+/* What state_dir is where no configuration says so, for what is loaded from then on; borrowed. */
+void config_set_state_dir(const char *path);
 
 void config_free(struct config *config);
 static inline void config_freep(struct config **c) { config_free(*c); }

@@ -107,6 +107,13 @@ static int check_values(struct execs *execs, const struct config_context *values
 		snprintf(e->field, sizeof(e->field), "link");
 		return -EINVAL;
 	}
+	if (execs->config->dev && (!values->shared_pid || !values->no_new_privs)) {
+		refuse(e, MOAT_E_BAD_VALUE,
+		       "an ordinary user (moatd --dev) has no PID namespaces, and no_new_privs always");
+		snprintf(e->field, sizeof(e->field), "%s",
+			 values->shared_pid ? "no_new_privs" : "pid");
+		return -EINVAL;
+	}
 	missing = missing_for(execs, values);
 	if (missing) {
 		refuse(e, MOAT_E_BAD_VALUE, "%s (%s) is required and would not be guarded: %s",

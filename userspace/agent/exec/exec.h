@@ -57,6 +57,8 @@ enum exec_shell {
 struct exec_request {
 	char *const *argv;    /* at least one, argv[0] not empty; NULL: command */
 	const char *command;  /* a string that command_parse() takes; evaluated by moat-run */
+	char *const *
+		words; /* the command is nothing but these: tried without moat-run first; NULL: it is more */
 	bool interpreter;     /* the command is for a shell of the context */
 	bool files; /* neither of them: moat-run serves a request for files, which comes by stdin_fd. It has
 			       * no environment, is not listed */
@@ -281,6 +283,9 @@ bool execs_context_reset(struct execs *execs, struct context *c);
 
 /* Whether it is one: UTF-8 without control characters, at most EXEC_SESSION_MAX bytes. */
 bool exec_session_id_valid(const char *id);
+/* on_end hears of each command whose request had an env, once: when it has ended, or could not be started. */
+void execs_watch_ends(struct execs *execs, void (*on_end)(const struct exec_info *info, void *data),
+		      void *data);
 /* on_expired hears of each context of a session that is removed because nothing has run in it for session_idle. */
 void execs_watch_sessions(struct execs *execs, void (*on_expired)(const char *context, void *data), void *data);
 

@@ -119,6 +119,23 @@ void exec_get_info(struct exec *x, struct exec_info *ret)
 	}
 }
 
+void execs_watch_ends(struct execs *execs, void (*on_end)(const struct exec_info *info, void *data),
+		      void *data)
+{
+	execs->on_end = on_end;
+	execs->end_data = data;
+}
+
+void exec_tell_watcher(struct exec *x)
+{
+	struct exec_info info;
+
+	if (!x->own_env || !x->execs->on_end)
+		return;
+	exec_get_info(x, &info);
+	x->execs->on_end(&info, x->execs->end_data);
+}
+
 void exec_get_output(struct exec *x, struct exec_info *ret)
 {
 	for (int i = 0; i < 2; i++) {

@@ -16,7 +16,7 @@
 #define EXEC_CHUNK 65536u
 /* Captured output of ended execs, or a quarter of held_max() where that is less. */
 #define EXECS_OUTPUT_ENDED_MAX (16u * 1024 * 1024)
-/* How long a killed tree may take to be gone before its exec counts as ended all the same. */
+/* How long nothing of a killed tree may die before its exec counts as ended all the same. */
 #define EXEC_KILL_GRACE_NS (5 * NSEC_PER_SEC)
 
 struct execs {
@@ -30,6 +30,8 @@ struct execs {
 	struct loop_timer session_timer;
 	void (*on_session_expired)(const char *context, void *data);
 	void *session_data;
+	void (*on_end)(const struct exec_info *info, void *data);
+	void *end_data;
 	bool closing, walking;
 	int runner;      /* moat-run, borrowed; negative: it was not there when the agent started */
 	int spare[2][2]; /* pipes for the next command: our end, its end; -EBADF: none */
@@ -69,6 +71,8 @@ struct exec_string {
 	bool wants_state;      /* what it changes is the context's */
 	bool interpreted;      /* a shell gets it */
 	const char *interpreter; /* static, NULL: not known */
+	char **words; /* of one that is no more than an argv, until it executes; NULL: for moat-run */
+	size_t words_size;
 	int file, end, socket; /* for moat-run both; ours */
 	enum context_state_fate fate;
 };
@@ -134,6 +138,7 @@ struct exec {
 
 	enum exec_phase phase;
 	bool killed; /* we killed the tree: nothing of it waits for a reader */
+	size_t alive; /* KILLED, LEAVING: how many of it there were when we last looked */
 	bool left;   /* the command has ended, and processes of the tree run on */
 	bool timed_out;
 	bool own_env; /* the request had one */
@@ -163,6 +168,10 @@ void exec_string_init(struct exec *x);
  * state, and changes it. 0 or -errno. */
 int exec_string_copy(struct exec *x, const char *text, const char *directory, bool sees,
 		     bool changes);
+/* What is nothing but words is executed as an argv is, unless it cannot be: what to say then moat-run knows. */
+int exec_string_copy_words(struct exec *x, char *const *words);
+/* Leaves it to moat-run; false: it was already. */
+bool exec_string_leave_words(struct exec *x);
 /* Its turn has come; it has executed; it has ended, and what it changed is the context's; it is forgotten. */
 int exec_string_open(struct exec *x);
 void exec_string_started(struct exec *x);
@@ -208,6 +217,9 @@ size_t exec_room(struct exec *x, enum exec_stream stream, size_t want);
 void exec_keep(struct exec *x, enum exec_stream stream, const char *data, size_t n);
 /* capture_take_fn; arg: the exec that the memory is for. */
 bool exec_take_memory(size_t n, void *arg);
+
+/* info.c: it has ended, or could not be started. */
+void exec_tell_watcher(struct exec *x);
 
 /* info.c: as answered, 128 and the number of a signal. */
 int exec_exit_code(const struct exec *x);

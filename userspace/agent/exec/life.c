@@ -123,6 +123,7 @@ static int conclude(struct exec *x)
 	counters(x)[EXECS_RUNNING]--;
 	counters(x)[result_of(x)]++;
 	x->held = NULL;
+	exec_tell_watcher(x);
 	/* First the answer, then the housekeeping. */
 	tell_ended(x, false);
 	if (!x->left || !watch_background(x))
@@ -165,16 +166,24 @@ static int tree_gone(struct exec *x)
 	return close_result(x, false);
 }
 
-/* LEAVING: its tree is killed and waited for, but not for ever. */
+/* It is waited for until it is gone, or nothing of it dies any more. */
+static int kill_counted(struct exec *x)
+{
+	int r;
+
+	if (cgroup_count(x->cgroup, &x->alive) < 0)
+		x->alive = 0;
+	r = cgroup_kill(x->cgroup);
+	return r == 0 ? set_timer(x, EXEC_KILL_GRACE_NS) : r;
+}
+
 static int leave_killed(struct exec *x)
 {
-	int r = cgroup_kill(x->cgroup);
+	int r = kill_counted(x);
 
 	x->phase = EXEC_PHASE_LEAVING;
 	if (r == 0)
 		r = cgroup_watch_empty(x->cgroup, on_empty, x);
-	if (r == 0)
-		r = set_timer(x, EXEC_KILL_GRACE_NS);
 	if (r == 0)
 		return 0;
 	log_error("exec %s: its processes cannot be killed: %s", x->id, strerror(-r));
@@ -192,8 +201,21 @@ static int command_ended(struct exec *x)
 	return close_result(x, left);
 }
 
+/* Where thousands spin each waits long for its turn, to die as well: as long as they do, they are waited for. */
+static bool still_dies(struct exec *x)
+{
+	size_t n;
+
+	if (cgroup_count(x->cgroup, &n) < 0 || n == 0 || n >= x->alive)
+		return false;
+	x->alive = n;
+	return set_timer(x, EXEC_KILL_GRACE_NS) == 0;
+}
+
 static int give_up(struct exec *x)
 {
+	if (still_dies(x))
+		return 0;
 	log_warning("exec %s: not gone after being killed", x->id);
 	if (x->phase == EXEC_PHASE_KILLED)
 		x->status = SIGKILL;
@@ -217,14 +239,13 @@ static int kill_tree(struct exec *x)
 	return cgroup_kill(x->cgroup);
 }
 
-/* RUNNING, KILLED, LEAVING: the phase that it is in ends when the kernel says so, or after the grace period. */
+/* RUNNING, KILLED, LEAVING */
 static int kill_bounded(struct exec *x)
 {
-	int r = kill_tree(x);
-
 	if (x->phase == EXEC_PHASE_RUNNING)
 		x->phase = EXEC_PHASE_KILLED;
-	return r == 0 ? set_timer(x, EXEC_KILL_GRACE_NS) : r;
+	x->killed = true;
+	return kill_counted(x);
 }
 
 /* CLOSING, CLEARING: it waited for who reads its stream, and does so no more. */
@@ -304,6 +325,7 @@ static void not_started(struct exec *x, const struct refusal *error)
 
 	counters(x)[EXECS_RUNNING]--;
 	counters(x)[EXECS_FAILED]++;
+	exec_tell_watcher(x);
 	/* Out of every list before the observers hear of it: they may start another one. */
 	while (!list_empty(&x->observers)) {
 		struct list *first = x->observers.next;
@@ -378,6 +400,13 @@ void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step
 	struct exec *x = container_of(spawn, struct exec, spawn);
 	bool lost;
 
+	if ((step == INIT_STEP_EXEC || step == INIT_STEP_INTERPRETER) && err && !spawn->late &&
+	    exec_string_leave_words(x)) {
+		err = -namespace_spawn(x->ns, spawn);
+		step = INIT_STEP_REQUEST;
+		if (!err)
+			return;
+	}
 	exec_wipe_env(x);
 	exec_string_started(x);
 	if (err) {
@@ -387,6 +416,7 @@ void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step
 	histogram_add(&x->execs->stats.spawn, now_ns() - x->started_ns);
 	x->phase = EXEC_PHASE_RUNNING;
 	x->pid = pid;
+	cgroup_lead(x->cgroup, pid);
 	x->timed_out = spawn->late;
 	lost = spawn->late || (x->is_terminal && exec_terminal_started(x) < 0);
 	exec_output_started(x);

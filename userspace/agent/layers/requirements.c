@@ -23,21 +23,57 @@ static const struct {
 	uint64_t never;
 } rows[] = {
 	{ { "A1", "signals", "no signal of user code's reaches the control plane" },
-	  LAYER_LANDLOCK_SCOPES, ADMIN, 0, "landlock", GUARD_PRIVATE_PID, ADMIN },
+	  LAYER_LANDLOCK_SCOPES,
+	  ADMIN,
+	  0,
+	  "landlock",
+	  GUARD_PRIVATE_PID,
+	  ADMIN },
 	{ { "A2", "control", "user code neither traces, schedules nor limits it" },
-	  0, 0, 0, "", GUARD_PRIVATE_PID, ADMIN },
+	  0,
+	  0,
+	  0,
+	  "",
+	  GUARD_PRIVATE_PID,
+	  ADMIN },
 	{ { "A3", "ports", "its ports are not taken, also while it is down" },
-	  LAYER_PORTS, ADMIN, 1ull << CAP_DAC_READ_SEARCH, "cgroup", GUARD_NONE, 0 },
+	  LAYER_PORTS,
+	  ADMIN,
+	  1ull << CAP_DAC_READ_SEARCH,
+	  "cgroup",
+	  GUARD_NONE,
+	  0 },
 	{ { "A4", "proc", "it is not in /proc" },
-	  LAYER_LANDLOCK, ADMIN, 0, "landlock", GUARD_PRIVATE_PID, 0 },
-	{ { "A5", "reach", "nothing connects to it, unless it is opened" }, 0, 0, 0, "", GUARD_NONE, 0 },
+	  LAYER_LANDLOCK | LAYER_PROC,
+	  ADMIN,
+	  0,
+	  "landlock",
+	  GUARD_PRIVATE_PID,
+	  0 },
+	{ { "A5", "reach", "nothing connects to it, unless it is opened" },
+	  0,
+	  0,
+	  0,
+	  "",
+	  GUARD_NONE,
+	  0 },
 	{ { "A6", "moat", "moat, the kernel and what is protected are not changed" },
-	  LAYER_MOUNTS | LAYER_SECCOMP, ADMIN, 0, "mounts, seccomp", GUARD_NONE, 0 },
+	  LAYER_MOUNTS | LAYER_SECCOMP,
+	  ADMIN,
+	  0,
+	  "mounts, seccomp",
+	  GUARD_NONE,
+	  0 },
 	{ { "A7", "programs", "the kernel programs are in force" }, 0, 0, 0, "", GUARD_NONE, 0 },
 	{ { "A8", "open", "what is in force is open to bpftool" }, 0, 0, 0, "", GUARD_NONE, 0 },
 	{ { "A9", "audit", "each denial is counted and recorded" }, 0, 0, 0, "", GUARD_NONE, 0 },
 	{ { "C3", "credentials", "what one secure command is given, that one alone reads" },
-	  LAYER_LANDLOCK, ADMIN, 0, "landlock", GUARD_NONE, 0 },
+	  LAYER_LANDLOCK,
+	  ADMIN,
+	  0,
+	  "landlock",
+	  GUARD_NONE,
+	  0 },
 };
 
 const char *guard_name(enum guard guard)
@@ -94,7 +130,8 @@ unsigned layers_offered(void)
 {
 	int abi = landlock_abi();
 
-	return LAYER_MOUNTS | (seccomp_probe() == 0 ? LAYER_SECCOMP : 0) | (abi >= 2 ? LAYER_LANDLOCK : 0) |
+	return LAYER_MOUNTS | LAYER_PROC | (seccomp_probe() == 0 ? LAYER_SECCOMP : 0) |
+	       (abi >= 2 ? LAYER_LANDLOCK : 0) |
 	       (abi >= LANDLOCK_SCOPES ? LAYER_LANDLOCK_SCOPES : 0);
 }
 

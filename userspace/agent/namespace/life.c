@@ -72,10 +72,12 @@ static int launch_from_nothing(struct namespace *ns, struct failure *f)
 	int r;
 
 	enforce_name_exec(ns->enforce, cgroup_fd(ns->cgroup), &init);
-	r = namespace_launch(ns->shared_pid, cgroup_fd(ns->cgroup), &ns->init, &ns->socket, f);
+	r = namespace_launch(ns->set->world, ns->shared_pid, cgroup_fd(ns->cgroup), &ns->init,
+			     &ns->socket, f);
 
 	if (r < 0)
 		return r;
+	cgroup_lead(ns->cgroup, ns->init.pid);
 	namespace_event(ns, NAMESPACE_BEGUN, NULL);
 	/* The child waits for INIT_SETUP; only the label makes what it starts USER. */
 	r = adopt(ns);
