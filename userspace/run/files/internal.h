@@ -13,6 +13,8 @@
  *   replace.c  text in a file
  *   change.c   mkdir, remove, rename
  *   prepare.c  a workspace
+ *   pack.c     tar out
+ *   unpack.c   tar in
  *   list.c
  */
 #ifndef MOAT_RUN_FILES_INTERNAL_H
@@ -132,6 +134,11 @@ int files_mkdir(struct job *j);
 int files_remove(struct job *j);
 int files_rename(struct job *j);
 int files_workspace(struct job *j);
+int files_pack(struct job *j);
+int files_unpack(struct job *j);
+
+/* prepare.c: a symbolic link, in the place of another one if that is there. 0 or -EINVAL. */
+int make_link(struct job *j, const char *path, const char *target);
 
 /* read.c: of all its bytes. 0 or -EINVAL. */
 int hash_file(struct job *j, int fd, uint8_t ret[SHA256_SIZE]);
