@@ -33,6 +33,7 @@ TABLE = [
     ("api", "*", NATIVE, "requests, answers and streams are made by the agent alone"),
     ("openapi", "*", NATIVE, "a document and the answers that it describes, all of them made by the agent"),
     ("install", "*", NATIVE, "files that are installed, and programs that are built with them: no kernel is asked"),
+    ("kept", "*", NATIVE, "what the agent writes and reads again; that user code does not see the state directory, hidden asks"),
     ("context_life", "*", NATIVE, "contexts are data of the agent's; that they are kept apart needs lsm and runs everywhere"),
     ("run", "*", NATIVE, "strings are read by the agent and evaluated by moat-run, which asks the kernel what shells ask"),
     ("cli", "*", NATIVE, "the command line speaks HTTP; it asks no kernel"),
