@@ -24,6 +24,7 @@ static const struct command commands[] = {
 	{ "mode", "show or switch whether denials are enforced", help_mode, cmd_mode },
 	{ "metrics", "print the agent's counters for Prometheus", help_metrics, cmd_metrics },
 	{ "check", "show what this kernel offers; needs no agent", help_check, cmd_check },
+	{ "completion", "tell a shell what may come next", help_completion, cmd_completion },
 };
 
 const struct command *command_find(const char *name)
@@ -34,11 +35,16 @@ const struct command *command_find(const char *name)
 	return NULL;
 }
 
+const struct command *command_at(unsigned index)
+{
+	return index < ARRAY_LEN(commands) ? &commands[index] : NULL;
+}
+
 static void print_help(FILE *out)
 {
 	fputs("usage: moat [--socket PATH] [--json] COMMAND …\n\ncommands:\n", out);
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-		fprintf(out, "  %-10s%s\n", commands[i].name, commands[i].summary);
+		fprintf(out, "  %-12s%s\n", commands[i].name, commands[i].summary);
 	fputs("\noptions, here or after the command:\n"
 	      "  --socket PATH  the socket of moatd ($MOAT_SOCKET; " MOAT_SOCKET_DEFAULT ")\n"
 	      "  --json         print JSON\n"

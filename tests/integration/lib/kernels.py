@@ -37,6 +37,7 @@ TABLE = [
     ("context_life", "*", NATIVE, "contexts are data of the agent's; that they are kept apart needs lsm and runs everywhere"),
     ("run", "*", NATIVE, "strings are read by the agent and evaluated by moat-run, which asks the kernel what shells ask"),
     ("cli", "*", NATIVE, "the command line speaks HTTP; it asks no kernel"),
+    ("completion", "*", NATIVE, "shells ask the command line, and that its own texts and the agent"),
     ("cli_context", "*", NATIVE, "the same"),
     ("cli_exec", "*", NATIVE, "the same"),
     ("clients", "*", NATIVE, "they speak HTTP over a unix socket; what they are answered is each module's"),
