@@ -197,7 +197,7 @@ BASES = {
     "exec": {"argv": ["true"]}, "waitProcess": {"for": "exit"}, "resizeTerminal": {"rows": 24, "cols": 80}, "signalProcess": {"signal": "CONT"},
     "createContext": {"name": "limits"}, "changeContext": {}, "setMode": {"mode": "enforce"}, "changeFile": {"op": "mkdir"},
 }
-BESIDE = {("exec", "command"): {"argv": None}, ("exec", "stdinEncoding"): {"stdin": ""}, ("exec", "shell"): {"argv": None, "command": "true"},
+BESIDE = {("exec", "command"): {"argv": None}, ("exec", "create"): {"session": "limits"}, ("exec", "stdinEncoding"): {"stdin": ""}, ("exec", "shell"): {"argv": None, "command": "true"},
           ("waitProcess", "text"): {"for": "output"}, ("changeFile", "old"): {"op": "replace", "new": ""}, ("changeFile", "new"): {"op": "replace", "old": "x"}}
 
 
