@@ -45,6 +45,10 @@ const checks = {
 		assert.throws(() => quote(1), TypeError);
 		await assert.rejects(moat.exec(command`for i in a; do echo ${"$(id)"}; done`, { onUnsupported: "bash" }), { code: "UNSUPPORTED_SYNTAX" });
 		assert.equal((await moat.exec(command`for i in a; do echo $i; done`, { onUnsupported: "bash" })).interpreter, "bash");
+		const lenient = await moat.createContext({ name: `lenient-${process.pid}`, shell: "fallback" });
+		await assert.rejects(lenient.exec`for i in a; do echo ${"$(id)"}; done`, { code: "UNSUPPORTED_SYNTAX" });
+		assert.equal((await lenient.exec`for i in a; do echo $i; done`).interpreter, "bash");
+		await lenient.remove();
 		assert.equal(new Moat({ onUnsupported: "error" }) instanceof Moat && command`a` instanceof Command, true);
 	},
 

@@ -37,7 +37,10 @@ export interface StreamOptions {
 	isolated?: boolean;
 	/** Kills the command and all that it has started; then the signal's reason is thrown. */
 	signal?: AbortSignal;
-	/** What to do with a string that goes beyond moat's language. "bash": bash runs it, as `interpreter` says. */
+	/**
+	 * What becomes of a string that goes beyond moat's language, or has a substitution as text: "error": it is refused, or stays as it
+	 * is; "bash": the context's bash, or sh, runs it. Without it, as the context has it. A template with values is never given to one.
+	 */
 	onUnsupported?: "error" | "bash";
 	/**
 	 * Of the caller's own choice, 1 to 64 of A-Z a-z 0-9 . _ -: the command is sent again when the answer is lost, and
@@ -172,6 +175,8 @@ export interface Exit {
 	context: string;
 	created: boolean;
 	warnings: Warning[];
+	/** Of a string that was given to one: "bash", "sh". */
+	interpreter: string | null;
 }
 
 export interface Raw {
@@ -188,8 +193,6 @@ export interface ExecResult extends Exit {
 	raw: Raw;
 	/** Of this life of the agent. */
 	instance: string;
-	/** Of a string that was given to one: "bash". */
-	interpreter: string | null;
 }
 
 export interface StartEvent {
@@ -202,7 +205,6 @@ export interface StartEvent {
 	/** Of this life of the agent. */
 	instance: string;
 	warnings: Warning[];
-	interpreter: string | null;
 }
 
 export interface OutputEvent {
@@ -418,7 +420,6 @@ export class Process {
 	readonly pid: number;
 	readonly startedAt: string;
 	readonly warnings: Warning[];
-	readonly interpreter: string | null;
 	/** The result, when it has ended. */
 	readonly exited: Promise<ExecResult>;
 	/** Resolves when it has written this. Throws a WaitError after `timeout` (30000 ms), or when the process ends. */

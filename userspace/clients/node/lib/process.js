@@ -66,7 +66,6 @@ export class Process {
 		this.pid = start.pid;
 		this.startedAt = start.startedAt;
 		this.warnings = start.warnings;
-		this.interpreter = start.interpreter;
 		/** The result, when the process has ended. */
 		this.exited = this.#follow(start, new Collector(maxOutput), onOutput);
 		this.exited.then((result) => this.#end(result), (error) => this.#end(null, error));

@@ -40,7 +40,7 @@ class AsyncProcess:
         self._tails = {"stdout": "", "stderr": ""}
         self._collector.add(start)
         self.id, self.context, self.created, self.pid = start.id, start.context, start.created, start.pid
-        self.started_at, self.warnings, self.interpreter = start.started_at, start.warnings, start.interpreter
+        self.started_at, self.warnings = start.started_at, start.warnings
         self._task = asyncio.ensure_future(self._follow(events))
 
     async def _follow(self, events: AsyncIterator[ExecEvent]) -> ExecResult:

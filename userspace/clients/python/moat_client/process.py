@@ -43,7 +43,7 @@ class Process:
         assert isinstance(start, StartEvent)
         self._collector.add(start)
         self.id, self.context, self.created, self.pid = start.id, start.context, start.created, start.pid
-        self.started_at, self.warnings, self.interpreter = start.started_at, start.warnings, start.interpreter
+        self.started_at, self.warnings = start.started_at, start.warnings
         self._stdin = Stdin(self.id, written)
         threading.Thread(target=self._follow, args=(stream,), name=f"moat {start.id}", daemon=True).start()
 
