@@ -361,6 +361,28 @@ def many(session):
     assert not [name for name in names(session) if name.startswith("many-")]
 
 
+@test("1,000 contexts run something at once, each its own, and the agent answers meanwhile; they end with what runs in them", needs=("moat",), timeout=400)
+def many_at_once(session):
+    count = MANY // 10
+    with keep_alive(session) as api:
+        began = time.monotonic()
+        for number in range(count):
+            assert api("POST", "/v1/contexts", {"name": f"busy-{number}"})[0] == 201
+        started = [api("POST", "/v1/exec", {"command": f"sleep 100000 & echo {number}; wait", "context": f"busy-{number}", "wait": False}) for number in range(count)]
+        assert all(status == 202 for status, _ in started), [each for each in started if each[0] != 202][:3]
+        running = {each["id"]: each for each in api("GET", "/v1/processes")[1]["processes"] if each["state"] == "running"}
+        assert all(each["id"] in running for _, each in started) and len({running[each["id"]]["namespace"] for _, each in started}) == count
+        seconds = time.monotonic() - began
+        print(f"# {count} contexts run something after {seconds:.1f} s", flush=True)
+        for number, (_, each) in list(enumerate(started))[::50]:
+            assert api("GET", f"/v1/processes/{each['id']}")[1]["stdout"] == f"{number}\n"
+            assert api("POST", "/v1/exec", {"argv": ["/usr/bin/pgrep", "-c", "sleep"], "context": f"busy-{number}"})[1]["stdout"] == "1\n"
+        for number in range(count):
+            assert api("DELETE", f"/v1/contexts/busy-{number}")[0] == 200
+        left = {each["id"] for each in api("GET", "/v1/processes")[1]["processes"] if each["state"] == "running"}
+        assert not left & {each["id"] for _, each in started}
+
+
 @contextlib.contextmanager
 def keep_alive(session):
     """Requests over one connection: (status, answer)."""
