@@ -46,8 +46,7 @@ static void load_open(struct load *l)
 	char body[256];
 
 	snprintf(body, sizeof(body), "{\"argv\":[\"%s\"]}", command);
-	l->request_len =
-		build_request(l->request, sizeof(l->request), "POST", "/v1/exec", body);
+	l->request_len = build_request(l->request, sizeof(l->request), "POST", "/v1/exec", body);
 	l->epoll = epoll_create1(EPOLL_CLOEXEC);
 	l->all = calloc(l->width, sizeof(*l->all));
 	if (l->epoll < 0 || !l->all)

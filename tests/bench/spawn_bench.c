@@ -142,7 +142,8 @@ static int api_string(const char *joined)
 	char body[512];
 
 	if (joined)
-		snprintf(body, sizeof(body), "{\"command\":\"%s %s %s\"}", command, joined, command);
+		snprintf(body, sizeof(body), "{\"command\":\"%s %s %s\"}", command, joined,
+			 command);
 	else
 		snprintf(body, sizeof(body), "{\"command\":\"%s\"}", command);
 	return succeeded(api_call("POST", "/v1/exec", body)) ? 0 : -1;
@@ -152,7 +153,8 @@ static int api_shell(const char *joined)
 {
 	char body[512];
 
-	snprintf(body, sizeof(body), "{\"argv\":[\"dash\",\"-c\",\"%s %s %s\"]}", command, joined, command);
+	snprintf(body, sizeof(body), "{\"argv\":[\"dash\",\"-c\",\"%s %s %s\"]}", command, joined,
+		 command);
 	return succeeded(api_call("POST", "/v1/exec", body)) ? 0 : -1;
 }
 
@@ -363,8 +365,9 @@ static void print_json(size_t rounds)
 		printf("%s{\"name\":\"%s\",\"skipped\":%s", i ? "," : "", m->name,
 		       m->skipped ? "true" : "false");
 		if (!m->skipped)
-			printf(",\"beside\":%.4f,\"medianUs\":%.2f,\"p99Us\":%.2f,\"ratio\":%.4f", beside(m), median_us(m),
-			       p99_us(m), median_us(m) / median_us(&methods[0]));
+			printf(",\"beside\":%.4f,\"medianUs\":%.2f,\"p99Us\":%.2f,\"ratio\":%.4f",
+			       beside(m), median_us(m), p99_us(m),
+			       median_us(m) / median_us(&methods[0]));
 		printf("}");
 	}
 	printf("],\"throughput\":[");
