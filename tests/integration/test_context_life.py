@@ -4,6 +4,7 @@
 import contextlib
 import json
 import os
+import resource
 import time
 import urllib.parse
 
@@ -361,9 +362,10 @@ def many(session):
     assert not [name for name in names(session) if name.startswith("many-")]
 
 
-@test("1,000 contexts run something at once, each its own, and the agent answers meanwhile; they end with what runs in them", needs=("moat",), timeout=400)
+@test("1,000 contexts, or as many as the agent has descriptors for, run something at once, each its own; they end with what runs in them",
+      needs=("moat",), timeout=400)
 def many_at_once(session):
-    count = MANY // 10
+    count = min(MANY // 10, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 24)  # 3 of 16 descriptors are for contexts, of which each takes 4; some are held by others
     with keep_alive(session) as api:
         began = time.monotonic()
         for number in range(count):
