@@ -269,6 +269,27 @@ def slow(session):
         assert code(session.api.request("POST", "/v1/exec", {"argv": ["/bin/true"], **wrong})) == (400, "BAD_VALUE"), wrong
 
 
+@test("what goes on behind a command whose reader was slow is taken as it comes", needs=("moat",), timeout=120)
+def slow_background(session):
+    full = "import os, sys, time\nos.set_blocking(1, False)\nlast = time.monotonic()\n" \
+           "while time.monotonic() < last + 0.5:\n" \
+           "    try: os.write(1, b'y' * 4096); last = time.monotonic()\n    except BlockingIOError: time.sleep(0.02)\n" \
+           "if os.fork(): os._exit(0)\nos.set_blocking(1, True)\n" \
+           "while not os.path.exists(sys.argv[1]): time.sleep(0.05)\n" \
+           "for n in range(80): os.write(1, b'z' * 4096)\nos.mkdir(sys.argv[2])"
+    name, go, through = fresh(), f"{session.scratch}/{fresh('go')}", f"{session.scratch}/{fresh('through')}"
+    connection = unixhttp.Connection(session.agent.socket, 600)
+    body = {"argv": [places.PYTHON, "-c", full, go, through], "id": name, "slowMs": 600000}
+    connection.request("POST", "/v1/exec", body=json.dumps(body).encode(), headers={"Accept": "application/x-ndjson"})
+    time.sleep(2)
+    events = [json.loads(line) for line in connection.getresponse()]
+    connection.close()
+    assert events[-1]["type"] == "exit" and session.api.process(name)["state"] == "background", events[-1]
+    with open(go, "w", encoding="ascii"):
+        pass
+    procs.wait_until(lambda: os.path.isdir(through), 20, "all of what it writes in the background")
+
+
 @test("follow=tree goes on until nothing is left that the command has started", needs=("moat",))
 def tree(session):
     done = session.exec("/bin/sh", "-c", "echo one; (sleep 0.7; echo two) &")

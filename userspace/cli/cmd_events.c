@@ -32,9 +32,9 @@ static void print_denial(const json_t *event)
 	       member_text(event, "hook"), member_text(event, "errno"),
 	       (long long)member_number(subject, "pid"));
 	print_safe(member_text(subject, "comm"));
-	printf(") of context %s (%lld), exec %s, on %s %lld",
-	       *member_text(subject, "contextName") ? member_text(subject, "contextName") : "?",
-	       (long long)member_number(subject, "context"),
+	fputs(") of context ", stdout);
+	print_safe(*member_text(subject, "contextName") ? member_text(subject, "contextName") : "?");
+	printf(" (%lld), exec %s, on %s %lld", (long long)member_number(subject, "context"),
 	       *member_text(subject, "exec") ? member_text(subject, "exec") : "?",
 	       member_text(object, "kind"),
 	       (long long)member_number(object, "value"));

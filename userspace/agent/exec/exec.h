@@ -5,6 +5,8 @@
  *   STARTING --on_spawned--> RUNNING --INIT_EXITED--> ENDED --(cgroup empty)--> reclaimed
  *       \--failure--> FAILED (never listed)
  *
+ * The whole table, in finer phases, is in life.c.
+ *
  * An exec ends when its command ends, although a background child may keep its output open: what
  * is in the pipes by then belongs to the result. Such a child goes on (namespace user) with its
  * output still captured, or is killed (secure). Ended execs stay listed, the newest
@@ -68,6 +70,7 @@ struct exec_request {
 	const char *cwd;      /* NULL: the context's directory */
 	const void *stdin_data; /* NULL: /dev/null */
 	size_t stdin_len;
+	bool stdin_file;      /* it is there to be opened: who reads standard input finds its end */
 	bool stdin_open;      /* stdin is written with exec_write_input(); not with stdin_data */
 	uint64_t timeout_ms;  /* 0: none */
 	unsigned short rows, cols; /* not 0: on a terminal of this size; stdin is open then */
@@ -304,7 +307,7 @@ void execs_for_each_namespace(struct execs *execs, void (*fn)(struct namespace *
 			      void *data);
 
 /* What is counted since start. A command that was accepted is STARTED, and either FAILED, RUNNING
- * (also while it is being started), or one of those behind it: of several the last. */
+ * (also while it is being started), or one of those behind it; where several are true, the last. */
 enum execs_counter {
 	EXECS_STARTED,
 	EXECS_FAILED,

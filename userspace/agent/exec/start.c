@@ -257,7 +257,8 @@ static int copy_request(struct exec *x, const struct exec_request *request)
 	if (request->stdin_open && !request->rows)
 		return exec_input_open(x);
 	return request->stdin_data ?
-		       exec_stdin_open(x, request->stdin_data, request->stdin_len) : 0;
+		       exec_stdin_open(x, request->stdin_data, request->stdin_len,
+				       request->stdin_file) : 0;
 }
 
 static void enter(struct exec *x)
@@ -268,7 +269,7 @@ static void enter(struct exec *x)
 	x->next = *bucket;
 	*bucket = x;
 	list_append(&execs->all, &x->link);
-	x->active = true;
+	x->phase = EXEC_PHASE_STARTING;
 	execs->n_active++;
 	namespace_hold(x->ns);
 	exec_enter_context(x);
