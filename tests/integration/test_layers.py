@@ -192,7 +192,7 @@ def large(session):
 
 @test("no command has CAP_PERFMON, by which it would read who is in another domain", needs=("moat",))
 def no_perfmon(session):
-    scoped(session)
+    without_lsm(session)
     for context in ("full", "shared", "sealed"):
         bounding = int(session.exec("/bin/sed", "-n", "s/^CapBnd:\\t//p", "/proc/self/status", context=context).out, 16)
         assert not bounding >> 38 & 1 and bounding >> 21 & 1, (context, hex(bounding))
