@@ -28,6 +28,7 @@ TABLE = [
     ("strings", "*", NATIVE, "a program by itself, beside a shell: of the kernel it asks what shells ask"),
     ("layers", "*", NATIVE, "what is used only where the kernel enforces nothing, which is the native run"),
     ("unenforced", "*", NATIVE, "the same"),
+    ("start", "clock_step", ONE, "which clock is asked is the agent's own affair"),
     ("config", "refused no_such_mode no_file no_command", ONE, "refused by the parser, before it has asked the kernel anything"),
     ("api_flood", "*", NATIVE, "HTTP, limits of connections and deadlines are the agent's own code, and a machine that is not "
                                "emulated can flood it"),
