@@ -83,8 +83,37 @@ def as_json(session):
     refused = moat(session, "wait", "--json", "x999999")
     assert json.loads(refused.stderr)["code"] == "NO_SUCH_PROCESS" and not refused.stdout, refused
     listed = moat(session, "--help").stdout.partition("commands:")[2].partition("options")[0]
-    without = {line.split()[0] for line in listed.splitlines() if line.strip()} - {line.split()[0] for line in examples} - {"events"}
+    without = {line.split()[0] for line in listed.splitlines() if line.strip()} - {line.split()[0] for line in examples} - {"events", "jupyter-kernelspec"}
     assert without == {"attach", "metrics", "completion"}, without
+
+
+# Clears the screen in one character of a terminal of eight bits, turns the text behind it round, begins a line.
+NASTY = "\x1b[2J\u009b2J\u202etxt\u2066\u2028"
+
+
+@test("names and arguments that user code has chosen command no terminal, whatever lists them: ESC, U+009B, marks of direction",
+      needs=("moat",))
+def commands_no_terminal(session):
+    text = NASTY[4:].replace("\u009b", "")  # in the id of a session controls are refused
+    directory = f"{session.scratch}/nasty"
+    os.mkdir(directory)
+    with open(f"{directory}/{NASTY}", "w", encoding="ascii"):
+        pass
+    identifier = session.api.start("/bin/sleep", "86461", NASTY, session=text)  # sleep refuses it, which it says
+    running = session.api.start("/bin/sh", "-c", "exec sleep 86461", NASTY, session=text)
+    done = session.api.request("POST", "/v1/exec", {"command": f"export NASTY='{NASTY}'", "session": text})
+    assert done.status == 200, done
+    shown = [moat(session, *arguments) for arguments in (
+        ("ps",), ("ps", "-a"), ("status",), ("context", "list"), ("context", "show", f"session-{text}"), ("files", "list", directory),
+        ("events",), ("kill", NASTY), ("exec", "--", NASTY), ("exec", "-C", NASTY, "--", "true"), ("run", f"{NASTY} $("),
+        ("context", "show", NASTY), ("files", "read", f"{directory}/none{NASTY}"), (NASTY,), ("ps", f"--{NASTY}"), ("services",),
+        ("ports",), ("exec", "-c", NASTY, "--", "true"), ("wait", NASTY), ("logs", NASTY))]
+    session.api.kill(running)
+    for done in shown:
+        for stream in (done.stdout, done.stderr):
+            assert not set(stream) & set("\x1b\u009b\u202e\u2066\u2028"), done
+    everything = "".join(done.stdout + done.stderr for done in shown)
+    assert everything.count("txt") >= 12 and identifier in everything, everything  # they were asked about, and told
 
 
 @test("moat events shows denials with hook, errno and context", needs=("moat", "lsm"))

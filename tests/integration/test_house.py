@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """
 tests/check-includes holds the rules of the house: it finds what breaks them, and nothing in this tree does. tests/check knows how
-long it will still take.
+long it will still take. What is built is what was meant.
 """
 
 import importlib
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -106,3 +107,32 @@ def load_progress():
         return importlib.import_module("progress")
     finally:
         sys.path.pop(0)
+
+@test("the same bytes come of the same source in another folder: kernel programs with their types and lines, objects, archives", timeout=120)
+def same_bytes(_session):
+    made = []
+    with tempfile.TemporaryDirectory(prefix="moat-test-") as parent:
+        for name in ("a", "another-folder"):
+            folder = os.path.join(parent, name)
+            for each in ("bpf", "include", "userspace"):
+                shutil.copytree(os.path.join(places.SOURCE, each), os.path.join(folder, each))
+            shutil.copy(os.path.join(places.SOURCE, "Makefile"), folder)
+            objects = [f"build/{each}" for each in ("bpf/label.bpf.o", "userspace/base/log.o", "userspace/lib/http.o")]
+            done = subprocess.run(["make", "-C", folder, *objects], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done
+            contents = {}
+            for each in objects:
+                with open(os.path.join(folder, each), "rb") as file:
+                    contents[each] = file.read()
+                assert parent.encode() not in contents[each], each
+            made.append(contents)
+    assert made[0] == made[1], [each for each in made[0] if made[0][each] != made[1][each]]
+    assert b"userspace/base/log.c" in made[0]["build/userspace/base/log.o"]  # which it does name, from where it is built
+
+
+@test("moat, moat-init and moat-run are static, and at random addresses all the same")
+def static_pie(session):
+    for name in ("moat", "moat-init", "moat-run"):
+        done = subprocess.run(["readelf", "-hldW", os.path.join(session.build, name)], capture_output=True, text=True, check=True)
+        assert "DYN (Position-Independent Executable" in done.stdout, (name, done.stdout)
+        assert "INTERP" not in done.stdout and "NEEDED" not in done.stdout and "GNU_RELRO" in done.stdout, (name, done.stdout)

@@ -443,6 +443,19 @@ def huge_pipe(session):
     print(f"# the slowest answer took {max(watch.times) * 1000:.0f} ms", flush=True)
 
 
+@test("a command that is killed among its thousand spinning children is waited for until the last of them is gone", needs=("moat", "http"),
+      timeout=240)
+def among_spinners(session):
+    count = 1500 if session.vm else 100
+    identifier = session.api.start(places.hog(session.build), "spinners", str(count), context="roomy")
+    procs.wait_until(lambda: session.api.process(identifier)["stdoutBytes"], 120, "all of them")
+    begun = time.monotonic()
+    assert session.api.kill(identifier).status == 200
+    done = procs.wait_until(lambda: (p := session.api.process(identifier))["state"] == "ended" and p, 60, "its end")
+    print(f"# {count} had ended {time.monotonic() - begun:.1f} s after the kill", flush=True)
+    assert done["signal"] == "SIGKILL" and "not gone after being killed" not in session.agent.log(), done
+
+
 @test("the tables that user code shares with the control plane are larger than its memory can fill", needs=("moat",))
 def tables(session):
     need_controllers(session)

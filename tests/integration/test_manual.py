@@ -32,7 +32,7 @@ def commands(text):
     return [line for line in lines if line.strip()]
 
 
-PROGRAMS = ("import ", "const ", "daemon off;", "#include ")  # of services: test_handed has them; in C: test_install
+PROGRAMS = ("import ", "const ", "daemon off;", "from ", "#include ")  # of services: test_handed and test_jupyter have them; in C: test_install
 
 
 def kind(block):
@@ -146,7 +146,7 @@ def answers(session):
     refused = session.api.request("POST", "/v1/exec", {"argv": ["/bin/true"], "cwd": "tmp"}).json
     assert refused in examples()["error"], (refused, examples()["error"])
     check_examples({**stream, "result": session.api.request("POST", "/v1/exec", {"argv": ["uname", "-r"]}).json})
-    assert {*examples()} == {"error", "result", "denial", "mode", "secret-name", *stream}, examples().keys()
+    assert {*examples()} == {"error", "result", "denial", "mode", "secret-name", "exec-begin", "exec-end", *stream}, examples().keys()
 
 
 @test("each event that the manual shows has the fields of a real one", needs=("moat", "lsm"), timeout=60)
@@ -156,7 +156,7 @@ def events(session):
     for mode in ("audit", "enforce"):
         assert session.api.request("PUT", "/v1/mode", {"mode": mode}).status == 200
     lines = session.api.request("GET", "/v1/events").body.decode().splitlines()
-    check_examples({each["type"]: each for each in map(json.loads, lines) if each["type"] in ("denial", "mode", "secret-name")})
+    check_examples({each["type"]: each for each in map(json.loads, lines) if each["type"] in ("denial", "mode", "secret-name", "exec-begin", "exec-end")})
 
 
 # What the README's commands answer, in its order: status, and words of the output (None: nothing at all).

@@ -136,6 +136,9 @@ void env_unset(char **env, const char *key);
 
 /* True for valid UTF-8 without NUL restrictions (RFC 3629: no surrogates, no overlongs). */
 bool utf8_valid(const void *data, size_t n);
+/* Of text that somebody else has chosen, '?' for each byte of what would command a terminal or end a line, and of
+ * what is no UTF-8: there 0x80 to 0x9f are controls as well. */
+void hide_controls(char *text);
 
 /* Writes all n bytes, through EINTR; 0 or -errno. */
 int write_all(int fd, const void *data, size_t n);

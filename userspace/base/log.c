@@ -110,25 +110,6 @@ uint64_t log_drops(void)
 	return log_lost;
 }
 
-/*
- * A name chosen by somebody else must not be able to forge a line of its own, nor to command a terminal: also
- * not by U+0080 to U+009F, which are two bytes in UTF-8 and one elsewhere.
- */
-static void hide_controls(char *line)
-{
-	bool in_sequence = false; /* the byte before began or continued a character of several bytes */
-
-	for (unsigned char *c = (unsigned char *)line; *c; c++) {
-		bool continues = (*c & 0xc0) == 0x80;
-
-		if (*c < ' ' || *c == 0x7f || (continues && !in_sequence))
-			*c = '?';
-		else if (*c == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0)
-			c[0] = c[1] = '?';
-		in_sequence = *c >= 0xc0 || (continues && in_sequence);
-	}
-}
-
 void log_at(enum log_level level, const char *fmt, ...)
 {
 	int saved = errno;
@@ -147,7 +128,7 @@ void log_at(enum log_level level, const char *fmt, ...)
 	va_end(ap);
 
 	n = strlen(line);
-	hide_controls(line);
+	hide_controls(line); /* a name that somebody else has chosen forges no line of its own */
 	line[n++] = '\n';
 	put_or_count(line, n);
 	errno = saved;

@@ -62,3 +62,36 @@ bool utf8_valid(const void *data, size_t n)
 	}
 	return true;
 }
+
+/*
+ * What of valid UTF-8 is not to be shown as it is: U+0080 to U+009F, which are controls as those of ASCII are;
+ * U+2028 and U+2029, which end lines; and what turns the direction of the text behind it (Unicode's
+ * Bidi_Control: U+061C, U+200E, U+200F, U+202A to U+202E, U+2066 to U+2069).
+ */
+static bool commands_a_terminal(const unsigned char *p, size_t length)
+{
+	if (length == 1)
+		return *p < ' ' || *p == 0x7f;
+	if (length == 2)
+		return (*p == 0xc2 && p[1] < 0xa0) || (*p == 0xd8 && p[1] == 0x9c);
+	if (length != 3 || *p != 0xe2)
+		return false;
+	return (p[1] == 0x80 && (p[2] == 0x8e || p[2] == 0x8f || (p[2] >= 0xa8 && p[2] <= 0xae))) ||
+	       (p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9);
+}
+
+void hide_controls(char *text)
+{
+	for (unsigned char *p = (unsigned char *)text; *p;) {
+		unsigned char low, high;
+		size_t length = 1 + (*p < 0x80 ? 0 : sequence_after(*p, &low, &high));
+
+		if (strnlen((char *)p, length) < length || !utf8_valid(p, length)) {
+			*p++ = '?';
+			continue;
+		}
+		if (commands_a_terminal(p, length))
+			memset(p, '?', length);
+		p += length;
+	}
+}

@@ -14,6 +14,7 @@
 #define CLI_TIMED_OUT 124
 
 struct cli {
+	char **argv;        /* what getopt reads */
 	const char *socket; /* NULL: $MOAT_SOCKET or the default */
 	bool json;
 	bool color;
@@ -116,11 +117,11 @@ struct table {
 	bool color;
 };
 
-/* Appends one cell; rows fill from left to right. Control characters are shown as '?'. */
+/* Appends one cell; rows fill from left to right. What would command a terminal is shown as '?'. */
 void table_add(struct table *t, const char *fmt, ...) PRINTF(2, 3);
 void table_print(struct table *t);
 void table_free(struct table *t);
-/* Prints text from a peer on a terminal safely: control characters become '?'. */
+/* Prints text from a peer on a terminal safely: what would command it becomes '?'. */
 void print_safe(const char *text);
 void fprint_safe(FILE *out, const char *text);
 /* "3s", "4m12s", "2h05m", "3d04h". buf holds 24 bytes. */
@@ -161,9 +162,10 @@ int cmd_mode(struct cli *cli, int argc, char **argv);
 int cmd_metrics(struct cli *cli, int argc, char **argv);
 int cmd_files(struct cli *cli, int argc, char **argv);
 int cmd_completion(struct cli *cli, int argc, char **argv);
+int cmd_jupyter(struct cli *cli, int argc, char **argv);
 extern const char help_files[], help_context[], help_exec[], help_run[], help_ps[], help_logs[],
 	help_kill[], help_wait[], help_attach[], help_ports[], help_status[], help_health[],
-	help_services[], help_check[], help_events[], help_mode[], help_metrics[],
+	help_services[], help_check[], help_events[], help_mode[], help_metrics[], help_jupyter[],
 	help_completion[];
 
 #endif

@@ -215,7 +215,8 @@ static void print_state(const json_t *root)
 	}
 	for (size_t kind = 0; kind < ARRAY_LEN(kinds); kind++)
 		json_object_foreach(json_object_get(state, kinds[kind].member), name, value) {
-			printf("state: %s = %s", kinds[kind].title, name);
+			printf("state: %s = ", kinds[kind].title);
+			print_safe(name);
 			if (json_is_null(value)) {
 				putchar('\n');
 				continue;

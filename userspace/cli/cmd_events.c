@@ -32,9 +32,9 @@ static void print_denial(const json_t *event)
 	       member_text(event, "hook"), member_text(event, "errno"),
 	       (long long)member_number(subject, "pid"));
 	print_safe(member_text(subject, "comm"));
-	printf(") of context %s (%lld), exec %s, on %s %lld",
-	       *member_text(subject, "contextName") ? member_text(subject, "contextName") : "?",
-	       (long long)member_number(subject, "context"),
+	fputs(") of context ", stdout);
+	print_safe(*member_text(subject, "contextName") ? member_text(subject, "contextName") : "?");
+	printf(" (%lld), exec %s, on %s %lld", (long long)member_number(subject, "context"),
 	       *member_text(subject, "exec") ? member_text(subject, "exec") : "?",
 	       member_text(object, "kind"),
 	       (long long)member_number(object, "value"));
@@ -52,6 +52,37 @@ static void print_context(const json_t *event)
 	if (*member_text(event, "variable")) {
 		fputs(", variable ", stdout);
 		print_safe(member_text(event, "variable"));
+	}
+	putchar('\n');
+}
+
+/* A command with variables of its own: their names, or how it ended. */
+static void print_exec(const json_t *event)
+{
+	const json_t *caller = json_object_get(event, "caller"),
+		     *status = json_object_get(event, "exitCode");
+	const json_t *name;
+	size_t i;
+
+	printf("%lld %s %s: %s of context ", (long long)member_number(event, "seq"),
+	       member_text(event, "time"), member_text(event, "type"), member_text(event, "exec"));
+	print_safe(member_text(event, "context"));
+	if (!caller) {
+		if (json_is_null(status))
+			fputs(", not started", stdout);
+		else
+			printf(", status %lld", (long long)json_integer_value(status));
+	} else {
+		fputs(", program ", stdout);
+		print_safe(*member_text(event, "program") ? member_text(event, "program") :
+							    "of a string");
+		fputs(", variables", stdout);
+		json_array_foreach(json_object_get(event, "variables"), i, name) {
+			putchar(' ');
+			print_safe(json_string_value(name) ? json_string_value(name) : "?");
+		}
+		printf(", by pid %lld (uid %lld)", (long long)member_number(caller, "pid"),
+		       (long long)member_number(caller, "uid"));
 	}
 	putchar('\n');
 }
@@ -85,6 +116,8 @@ static void print_event(const char *line, size_t len)
 		print_context(event);
 	else if (strcmp(type, "port-held") == 0)
 		print_port(event);
+	else if (strcmp(type, "exec-begin") == 0 || strcmp(type, "exec-end") == 0)
+		print_exec(event);
 }
 
 static int print_stream(struct cli *cli, const char *path)

@@ -41,13 +41,21 @@ static void print_summary(struct cli *cli, const json_t *root)
 	}
 }
 
+/* Of a context: that of a session has what its client has chosen in it. */
+static void print_name(const char *name)
+{
+	fputs("  ", stdout);
+	print_safe(name);
+	printf("%*s", strlen(name) < 14 ? (int)(14 - strlen(name)) : 0, "");
+}
+
 static void print_limits_of(const char *name, const json_t *limits)
 {
 	const json_t *memory = json_object_get(limits, "memoryMax");
 	const json_t *pids = json_object_get(limits, "pidsMax");
 	const json_t *cpu = json_object_get(limits, "cpuMaxMillis");
 
-	printf("  %-14s", name);
+	print_name(name);
 	if (json_is_integer(memory))
 		printf(" memory %lld MiB", (long long)json_integer_value(memory) >> 20);
 	if (json_is_integer(pids))
@@ -176,9 +184,10 @@ static void print_numbers(const json_t *root)
 	size_t i;
 
 	puts("\nnamespaces:");
-	json_array_foreach(json_object_get(root, "namespaces"), i, ns)
-		printf("  %-14s pid %lld\n", member_text(ns, "name"),
-		       (long long)member_number(ns, "pid"));
+	json_array_foreach(json_object_get(root, "namespaces"), i, ns) {
+		print_name(member_text(ns, "name"));
+		printf(" pid %lld\n", (long long)member_number(ns, "pid"));
+	}
 	printf("\ncommands: %lld running, %lld started, %lld ended, %lld timed out, "
 	       "%lld failed to start\n", (long long)member_number(execs, "running"),
 	       (long long)member_number(execs, "started"), (long long)member_number(execs, "ended"),

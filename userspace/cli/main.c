@@ -23,6 +23,7 @@ static const struct command commands[] = {
 	{ "events", "show what was denied", help_events, cmd_events },
 	{ "mode", "show or switch whether denials are enforced", help_mode, cmd_mode },
 	{ "metrics", "print the agent's counters for Prometheus", help_metrics, cmd_metrics },
+	{ "jupyter-kernelspec", "have Jupyter start its kernels here", help_jupyter, cmd_jupyter },
 	{ "check", "show what this kernel offers; needs no agent", help_check, cmd_check },
 	{ "completion", "tell a shell what may come next", help_completion, cmd_completion },
 };
@@ -44,7 +45,7 @@ static void print_help(FILE *out)
 {
 	fputs("usage: moat [--socket PATH] [--json] COMMAND …\n\ncommands:\n", out);
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-		fprintf(out, "  %-12s%s\n", commands[i].name, commands[i].summary);
+		fprintf(out, "  %-20s%s\n", commands[i].name, commands[i].summary);
 	fputs("\noptions, here or after the command:\n"
 	      "  --socket PATH  the socket of moatd ($MOAT_SOCKET; " MOAT_SOCKET_DEFAULT ")\n"
 	      "  --json         print JSON\n"
@@ -67,6 +68,15 @@ int usage_error(const char *command, const char *fmt, ...)
 	return CLI_FAILED;
 }
 
+/* In our words, not getopt's: those would repeat on a terminal whatever the option was made of. */
+static int wrong_option(const struct cli *cli, const char *command)
+{
+	const char letter[] = { '-', (char)optopt, '\0' };
+
+	return usage_error(command, "no such option, or one that lacks its value: %s",
+			   optopt > 0 && optopt < 0x80 ? letter : cli->argv[optind - 1]);
+}
+
 bool option_common(struct cli *cli, const char *command, int option, int *ret_status)
 {
 	const struct command *c;
@@ -84,9 +94,7 @@ bool option_common(struct cli *cli, const char *command, int option, int *ret_st
 		*ret_status = 0;
 		return false;
 	default:
-		/* getopt has printed what is wrong. */
-		*ret_status = CLI_FAILED;
-		fprintf(stderr, "try: moat %s --help\n", command);
+		*ret_status = wrong_option(cli, *command ? command : NULL);
 		return false;
 	}
 }
@@ -127,18 +135,15 @@ static bool global_options(struct cli *cli, int argc, char **argv, int *ret_stat
 			*ret_status = 0;
 			return false;
 		}
-		if (option == '?') {
-			*ret_status = usage_error(NULL, "wrong option");
+		if (!option_common(cli, "", option, ret_status))
 			return false;
-		}
-		option_common(cli, "", option, ret_status);
 	}
 	return true;
 }
 
 int main(int argc, char **argv)
 {
-	struct cli cli = { 0 };
+	struct cli cli = { .argv = argv };
 	const struct command *command;
 	int status, first;
 
@@ -146,6 +151,7 @@ int main(int argc, char **argv)
 		return CLI_FAILED;
 	json_set_alloc_funcs(malloc, json_free_wiped);
 	cli.color = color_wanted();
+	opterr = 0;
 	if (!global_options(&cli, argc, argv, &status))
 		return status;
 	if (optind == argc) {
@@ -156,6 +162,7 @@ int main(int argc, char **argv)
 	if (!command)
 		return usage_error(NULL, "there is no command %s", argv[optind]);
 	first = optind;
+	cli.argv = argv + first;
 	optind = 0; /* getopt begins anew, with the arguments of the command */
 	status = command->run(&cli, argc - first, argv + first);
 	if (fflush(stdout) != 0 && status == 0)

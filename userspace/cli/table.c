@@ -3,34 +3,13 @@
 
 #include "cli/cli.h"
 
-/* How many bytes at text are a control character: those of ASCII are one, U+0080 to U+009F two. */
-static size_t control_length(const char *text)
-{
-	unsigned char c = (unsigned char)text[0], next = (unsigned char)text[1];
-
-	if (c < ' ' || c == 0x7f)
-		return 1;
-	return c == 0xc2 && next >= 0x80 && next <= 0x9f ? 2 : 0;
-}
-
-static void make_safe(char *text)
-{
-	while (*text) {
-		size_t n = control_length(text);
-
-		memset(text, '?', n);
-		text += n ? n : 1;
-	}
-}
-
 void fprint_safe(FILE *out, const char *text)
 {
-	while (*text) {
-		size_t n = control_length(text);
+	PTR_OWNED char *copy = strdup(text);
 
-		fputc(n ? '?' : *text, out);
-		text += n ? n : 1;
-	}
+	if (copy)
+		hide_controls(copy);
+	fputs(copy ? copy : "?", out);
 }
 
 void print_safe(const char *text)
@@ -62,7 +41,7 @@ void table_add(struct table *t, const char *fmt, ...)
 		cell = NULL;
 	va_end(ap);
 	if (cell)
-		make_safe(cell);
+		hide_controls(cell);
 	t->cells[t->n_cells++] = cell;
 }
 

@@ -13,20 +13,23 @@ ENDS = ("6.1", "7.2")
 THREE = ("6.1", "6.12", "7.2")
 NATIVE = ()            # the native run is the one
 
-# Booted without `bpf` among the LSMs, as on most hosts. It runs, whatever is asked for, only what stands in for the LSM's
+# Booted without `bpf` among the LSMs, as on most hosts. They run, whatever is asked for, only what stands in for the LSM's
 # programs there and is the kernel's: module -> functions, or * for all. Which programs, helpers and protocols are there differs
 # from the machine of the native run, which has the rest.
-WITHOUT_BPF = "6.12-nobpf"
-ONLY = {"guard": "every_way sockets leaving status recorded"}
+WITHOUT_BPF = "-nobpf"  # ends the names of these
+ONLY = {"guard": "every_way sockets leaving status recorded", "unenforced": "*"}
 
 TABLE = [
     # module, functions, kernels, reason
     ("vmtest", "*", NATIVE, "the tools that boot the kernels: nothing of them is in the kernel that was booted"),
     ("drill", "*", NATIVE, "what the agent does when a call fails: the calls are made to fail by strace, hundreds of lives long"),
+    ("start", "types_once", ONE, "what the agent and libbpf read of a file; that the programs fit each kernel, all else shows"),
+    ("instances", "*", NATIVE, "what an agent finds out about where it is, and how it judges who connects, is its own; so is how it ends"),
     ("house", "*", NATIVE, "a tool that reads the source"),
     ("strings", "*", NATIVE, "a program by itself, beside a shell: of the kernel it asks what shells ask"),
     ("layers", "*", NATIVE, "what is used only where the kernel enforces nothing, which is the native run"),
     ("unenforced", "*", NATIVE, "the same"),
+    ("dev", "*", NATIVE, "of the kernel it asks namespaces, Landlock and seccomp, which test_layers asks as well"),
     ("config", "refused no_such_mode no_file no_command", ONE, "refused by the parser, before it has asked the kernel anything"),
     ("api_flood", "*", NATIVE, "HTTP, limits of connections and deadlines are the agent's own code, and a machine that is not "
                                "emulated can flood it"),
@@ -42,6 +45,7 @@ TABLE = [
     ("cli_exec", "*", NATIVE, "the same"),
     ("clients", "*", NATIVE, "they speak HTTP over a unix socket; what they are answered is each module's"),
     ("clients", "shielded", ONE, "they ask the agent whether it enforces; that it does, the tests of credentials show on every kernel"),
+    ("jupyter", "*", NATIVE, "a launcher, its descriptors and its connection to the agent: nothing of it is newer than 6.1"),
     ("metrics", "*", NATIVE, "what is counted in userspace, and how it is written; the counters of the hooks need lsm"),
     ("log", "*", NATIVE, "where the agent's own words go, its signals and its files: all of it decided in userspace"),
     ("log", "secret_names", ONE, "with records of the kernel's beside"),
@@ -63,9 +67,12 @@ TABLE = [
     ("containers", "*", ONE, "what a container lacks is asked by calls that are older than 6.1, and refused by capabilities and seccomp"),
     ("guard", "*", NATIVE, "what stands in where LSM programs cannot be, as on the machine that runs the native tests; in these they are"),
     ("handed", "*", NATIVE, "sockets that are bound, inherited and passed on by execve are older than any kernel here; who has a port, services asks"),
+    ("bench", "layers", NATIVE, "it is of a machine without LSM programs, which the native run's is"),
     ("bench", "hooks", ONE, "it is shown that the benchmark runs; the hooks that it asks are test_attempts', on every kernel"),
     ("credentials", "wiped output_wiped", ONE, "the agent's own memory"),
     ("protect", "missing few_watches", ONE, "a start that is refused before a program has judged anything"),
+    ("defaults", "secrets resolver", ONE, "which paths are hidden and protected unasked; how they are, test_hidden and test_protect ask on every kernel"),
+    ("defaults", "system", NATIVE, "the same"),
     ("hidden", "services", ENDS, "which marks a service has is decided by the agent; what they keep out is asked on every kernel"),
     ("seed", "real invisible not_found_otherwise unkillable ports_reserved credentials see_each_other", ENDS,
      "what user code sees of a real Bun and a real Jupyter; each answer of the kernel's behind it is test_attempts', on every one"),
@@ -91,6 +98,10 @@ def rows(each):
     return [row for row in mine if name in row[1].split()] or [row for row in mine if row[1] == "*" and "lsm" not in each.needs]
 
 
+def without_bpf(kernel):
+    return bool(kernel) and kernel.endswith(WITHOUT_BPF)
+
+
 def runs_without_bpf(each):
     names = ONLY.get(each.module, "")
     return names == "*" or each.function.__name__ in names.split()
@@ -98,6 +109,6 @@ def runs_without_bpf(each):
 
 def here(each, kernel):
     """Whether a test has its share of this kernel."""
-    if kernel == WITHOUT_BPF:
+    if without_bpf(kernel):
         return runs_without_bpf(each)
     return all(kernel in row[2] for row in rows(each))

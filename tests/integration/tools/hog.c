@@ -6,11 +6,13 @@
  *   hog fork N       forks N children that wait, says how many there were, and ends them
  *   hog bomb         forks for ever, and so do its children; none ends
  *   hog spin MS      spins for so long, and says how many ms of CPU it got
+ *   hog spinners N   forks N children that spin, says so, and spins
  *   hog pipe MIB     leaves so much in its standard output, a pipe that it makes as large
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,6 +87,18 @@ static int spin(unsigned long ms)
 	return 0;
 }
 
+static _Noreturn void spinners(unsigned long n)
+{
+	bool child = false;
+
+	for (unsigned long i = 0; i < n && !child; i++)
+		child = fork() == 0;
+	if (!child)
+		(void)!write(STDOUT_FILENO, "spinning\n", 9);
+	for (;;)
+		;
+}
+
 /* The same MiB again and again: the pipe holds references to it. */
 static int fill_pipe(unsigned long mib)
 {
@@ -120,8 +134,10 @@ int main(int argc, char **argv)
 		return take_pids(n);
 	if (argc > 2 && strcmp(argv[1], "spin") == 0)
 		return spin(n);
+	if (argc > 2 && strcmp(argv[1], "spinners") == 0)
+		spinners(n);
 	if (argc > 2 && strcmp(argv[1], "pipe") == 0)
 		return fill_pipe(n);
-	fputs("usage: hog memory MIB | fork N | bomb | spin MS | pipe MIB\n", stderr);
+	fputs("usage: hog memory MIB | fork N | bomb | spin MS | spinners N | pipe MIB\n", stderr);
 	return 2;
 }

@@ -186,6 +186,31 @@ static void utf8_takes_the_well_formed_and_nothing_else(void **state)
 			fail_msg("case %zu", i);
 }
 
+static void what_would_command_a_terminal_is_not_shown(void **state)
+{
+	static const struct {
+		const char *text, *shown;
+	} cases[] = {
+		{ "plain \xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80", "plain \xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80" },
+		{ "a\nb\tc\033[2Jd\x7f" "e", "a?b?c?[2Jd?e" },
+		{ "\xc2\x80-\xc2\x9b-\xc2\x9f-\xc2\xa0", "\?\?-\?\?-\?\?-\xc2\xa0" }, /* C1 */
+		{ "\x9b\x9b" "2J\xc3", "\?\?2J?" },                                        /* no UTF-8 */
+		{ "\xe2\x82", "\?\?" },
+		{ "\xd8\x9c-\xd8\x9d", "\?\?-\xd8\x9d" },                                /* U+061C */
+		{ "\xe2\x80\x8d\xe2\x80\x8e\xe2\x80\x8f\xe2\x80\x90", "\xe2\x80\x8d\?\?\?\?\?\?\xe2\x80\x90" },
+		{ "\xe2\x80\xa7\xe2\x80\xa8\xe2\x80\xae\xe2\x80\xaf", "\xe2\x80\xa7\?\?\?\?\?\?\xe2\x80\xaf" },
+		{ "\xe2\x81\xa5\xe2\x81\xa6\xe2\x81\xa9\xe2\x81\xaa", "\xe2\x81\xa5\?\?\?\?\?\?\xe2\x81\xaa" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		PTR_OWNED char *text = strdup(cases[i].text);
+
+		hide_controls(text);
+		assert_string_equal(text, cases[i].shown);
+	}
+}
+
 static void read_file_at_refuses_what_is_too_big(void **state)
 {
 	char path[] = "/tmp/moat-base-test-XXXXXX";
@@ -262,6 +287,7 @@ int main(void)
 		cmocka_unit_test(parents_are_made_and_the_last_part_is_not),
 		cmocka_unit_test(a_lock_is_had_by_one_and_not_on_what_is_removed),
 		cmocka_unit_test(utf8_takes_the_well_formed_and_nothing_else),
+		cmocka_unit_test(what_would_command_a_terminal_is_not_shown),
 		cmocka_unit_test(read_file_at_refuses_what_is_too_big),
 		cmocka_unit_test(write_file_at_never_makes_a_file),
 		cmocka_unit_test(a_moved_descriptor_is_not_closed),

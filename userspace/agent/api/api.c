@@ -110,13 +110,17 @@ static void listen_pause(struct api *api)
 }
 
 static void on_listen(struct loop_source *source, uint32_t events);
+static void on_retry(struct loop_timer *timer);
 
+/* Without the memory for it, later: else nobody would be heard any more. */
 static void listen_resume(struct api *api)
 {
 	if (api->listening || api->held)
 		return;
 	if (loop_add(api->agent->loop, &api->listen, api->listen_fd, EPOLLIN, on_listen) == 0)
 		api->listening = true;
+	else
+		(void)loop_timer_set(api->agent->loop, &api->retry, RETRY_NS, on_retry);
 }
 
 static void on_retry(struct loop_timer *timer)

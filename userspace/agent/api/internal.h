@@ -31,6 +31,7 @@
 #define MOAT_API_INTERNAL_H
 
 #include <microhttpd.h>
+#include <sys/socket.h>
 
 #include "agent/api/api.h"
 #include "command/command.h"
@@ -205,6 +206,8 @@ int api_peer_check(struct failure *f);
 /* Judges the process at the other end of a connection: MOAT_OK, it may speak; FORBIDDEN; or BUSY,
  * want of memory or descriptors kept it from being found out. */
 enum moat_error api_peer_judge(struct api *api, int fd);
+/* Who made the connection, as the kernel says; a name would be what the process says. */
+struct ucred api_peer_credentials(const struct api_request *r);
 /* Whether the text of /proc/PID/cgroup names a cgroup of user code or of a moat-init: one beneath
  * the directory of the instance that is not a service's. */
 bool api_cgroup_is_user(const char *text, const char *instance_dir);
@@ -313,9 +316,10 @@ extern const struct api_body api_exec_body, api_wait_body, api_signal_body, api_
 /* ---- string.c ---- */
 /*
  * Whether the language takes the command string; if not, r->reply says why and api_respond() sends it. falls_back: what
- * the language has not, or reads as another text, is accepted for a shell: *ret_interpreter.
+ * the language has not, or reads as another text, is accepted for a shell: *ret_interpreter. *ret_words: as of
+ * command_plain_words(), the caller's.
  */
-bool api_string_accept(struct api_request *r, const char *text, bool falls_back,
+bool api_string_accept(struct api_request *r, const char *text, bool falls_back, char ***ret_words,
 		       bool *ret_interpreter);
 
 enum MHD_Result api_exec_handle(struct api_request *r);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* /v1/mode: whether the kernel programs refuse what they judge, or only record it. */
-#include <sys/socket.h>
 
 #include "agent/api/internal.h"
 #include "agent/audit/audit.h"
@@ -54,13 +53,10 @@ static int set_mode(struct api_request *r, enum moat_mode mode)
 	return 0;
 }
 
-/* Who it was is what the kernel says of the connection; a name would be what the process says. */
 static void record(struct api_request *r, enum moat_mode from, enum moat_mode to)
 {
-	struct ucred peer = { 0 };
-	socklen_t len = sizeof(peer);
+	struct ucred peer = api_peer_credentials(r);
 
-	(void)getsockopt(r->peer->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
 	log_at(to == MOAT_MODE_ENFORCE ? LOG_INFO : LOG_WARNING,
 	       "mode %s, was %s (pid %d, uid %u)%s",
 	       enforce_mode_name(to), enforce_mode_name(from), (int)peer.pid, (unsigned)peer.uid,

@@ -90,7 +90,15 @@ int cgroup_get_exec(struct cgroups *cgroups, struct cgroup_group *group, struct 
  * killed first and reclaimed when empty; the caller hears nothing more of it. */
 void cgroup_put(struct cgroup *cgroup);
 
-/* O_DIRECTORY descriptor for CLONE_INTO_CGROUP; borrowed. That of an exec may come into the hands of user
+/*
+ * Where there are no cgroups (config.dev) a struct cgroup is whoever descends from the process that is put
+ * there by this, once it is started; else it does nothing. cgroup_pids() lists them, in memory that the
+ * caller frees. 0 or -errno.
+ */
+void cgroup_lead(struct cgroup *cgroup, pid_t pid);
+int cgroup_pids(const struct cgroup *cgroup, pid_t **ret_pids, size_t *ret_n);
+
+/* O_DIRECTORY descriptor for CLONE_INTO_CGROUP (none: -EBADF); borrowed. That of an exec may come into the hands of user
  * code: nothing can be written by it, and nothing above the cgroups of its group be reached. */
 int cgroup_fd(const struct cgroup *cgroup);
 /* The one given out whose cgroup_fd() it is, or NULL. A search, for rare occasions. */
@@ -103,6 +111,8 @@ struct cgroup *cgroup_by_fd(struct cgroups *cgroups, int fd);
 int cgroup_kill(struct cgroup *cgroup);
 /* A signal to everything in it; what comes in meanwhile may miss it. 0 or -errno. */
 int cgroup_signal(const struct cgroup *cgroup, int signal);
+/* How many processes live in it and beneath it; those that are dead do not count. 0 or -errno. */
+int cgroup_count(const struct cgroup *cgroup, size_t *ret_n);
 /* Whether something lives in it now: dead tasks do not count, even where the kernel still does.
  * true also when that cannot be read (fail closed). */
 bool cgroup_populated(struct cgroup *cgroup);

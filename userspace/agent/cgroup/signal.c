@@ -146,6 +146,8 @@ int cgroup_signal(const struct cgroup *cgroup, int signal)
 	size_t n = 1;
 	int r = 0;
 
+	if (cgroup->dir < 0)
+		return lineage_signal(&cgroup->lineage, signal);
 	for (int i = 0; i < PASSES_MAX && n > 0 && r == 0; i++) {
 		struct pids now = { 0 };
 
@@ -155,5 +157,15 @@ int cgroup_signal(const struct cgroup *cgroup, int signal)
 		pids_free(&before);
 		before = now;
 	}
+	return r;
+}
+
+int cgroup_count(const struct cgroup *cgroup, size_t *ret_n)
+{
+	PIDS_OWNED now = { 0 };
+	int r = add_procs(cgroup->dir, &now);
+
+	if (r == 0)
+		*ret_n = now.n;
 	return r;
 }

@@ -39,7 +39,7 @@ struct namespace {
 	bool template;   /* runs nothing itself */
 	bool lasting;    /* there from the start, made again when lost; else made when needed */
 	bool cloned;     /* made from the template, not from nothing */
-	char *const *show; /* cloned: hidden paths that its context sees. Borrowed */
+	char *const *show; /* of one context: hidden paths that it sees. Borrowed */
 	bool keep;       /* not ended when idle, once made */
 	bool ended;      /* its context is gone: there will be no moat-init any more */
 	bool forgotten;  /* and nobody knows it: freed as soon as there is none */
@@ -88,6 +88,7 @@ struct namespaces {
 	char **devices; /* names beneath /dev, see devices.c */
 	char **protected; /* see protected.h; NULL where the kernel programs do it */
 	struct layers *layers;
+	enum init_world world; /* OWN, but for an ordinary user */
 	uint64_t capabilities; /* of all contexts together */
 	namespace_exit_fn on_exit;
 	void *data;

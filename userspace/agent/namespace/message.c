@@ -126,8 +126,8 @@ static int put_path(size_t *at, const char *path)
 }
 
 /*
- * Whether a context whose commands run there is shown what is hidden from the others: then nothing covers it, for
- * all of them. Where the kernel enforces, it tells them apart.
+ * Whether a context whose commands run there is shown what is hidden from the others: then nothing covers it. There
+ * are others in the common secure one, if the kernel enforces: it tells them apart.
  */
 static bool is_shown_in(const struct namespace *ns, const char *name)
 {
@@ -135,6 +135,8 @@ static bool is_shown_in(const struct namespace *ns, const char *name)
 
 	if (ns->template)
 		return false; /* those that it becomes uncover it */
+	if (ns->kind == CONTEXT_SECURE && !enforce_active(ns->enforce))
+		return config_is_shown(ns->show, name);
 	for (size_t i = 0; i < config->n_contexts; i++) {
 		const struct config_context *c = &config->contexts[i];
 		bool here = ns->kind == CONTEXT_SECURE ? c->shared_pid == ns->shared_pid :
@@ -184,7 +186,7 @@ static enum init_domain domain_of(const struct namespace *ns)
 {
 	if (ns->template || !layers_can_confine(ns->set->layers, ns->capabilities))
 		return INIT_DOMAIN_NONE;
-	return ns->own ? INIT_DOMAIN_EACH : INIT_DOMAIN_COMMON;
+	return ns->kind == CONTEXT_SECURE ? INIT_DOMAIN_EACH : INIT_DOMAIN_COMMON;
 }
 
 int namespace_send_setup(struct namespace *ns)
@@ -203,6 +205,7 @@ int namespace_send_setup(struct namespace *ns)
 				  .template = ns->template,
 				  .domain = domain,
 				  .filter = filter_of(ns),
+				  .world = ns->set->world,
 				  .may_lack = enforce_active(ns->enforce) &&
 					      enforce_mode(ns->enforce) == MOAT_MODE_ENFORCE };
 	for (char **p = hidden->own; p && *p && r == 0; p++, m->n_hidden++)

@@ -6,8 +6,9 @@
  *   user, user-shared       context default: made at start
  *   secure, secure-shared   what is a principal of its own, of all contexts: made at start; each command there
  *                           has mount, IPC and UTS namespaces of its own
- *   secure-of-NAME          the same of one context, whose capabilities would show it the others' where the kernel
- *                           does not enforce, or are more than the common one's; made and ended as the next
+ *   secure-of-NAME          the same of one context, whose capabilities would show it the others', or that is shown
+ *                           what is hidden from them, where the kernel does not enforce; or whose capabilities
+ *                           are more than the common one's; made and ended as the next
  *   context-NAME            every other context: made when it runs something, ended when it has run
  *                           nothing for namespace_idle, or is gone; so no two contexts share one, mounts
  *                           above all

@@ -17,6 +17,7 @@
 #include <sys/signalfd.h>
 
 #include "agent/namespace/internal.h"
+#include "agent/namespace/user.h"
 #include "base/log.h"
 
 #define START_NS (30 * NSEC_PER_SEC)
@@ -138,12 +139,18 @@ static struct namespace *add(struct namespaces *set, const char *name,
 
 	if (!ns)
 		return NULL;
-	*ns = (struct namespace){ .set = set, .kind = kind, .shared_pid = shared_pid,
-				  .capabilities = capabilities, .enforce = set->enforce,
-				  .cgroups = set->cgroups, .loop = set->loop,
-				  .on_exit = set->on_exit, .data = set->data,
-				  .own = kind == CONTEXT_SECURE,
-				  .socket = -EBADF, .init.pidfd = -EBADF };
+	*ns = (struct namespace){ .set = set,
+				  .kind = kind,
+				  .shared_pid = shared_pid,
+				  .capabilities = capabilities,
+				  .enforce = set->enforce,
+				  .cgroups = set->cgroups,
+				  .loop = set->loop,
+				  .on_exit = set->on_exit,
+				  .data = set->data,
+				  .own = kind == CONTEXT_SECURE && set->world == INIT_WORLD_OWN,
+				  .socket = -EBADF,
+				  .init.pidfd = -EBADF };
 	ns->on_socket.fd = ns->on_death.fd = -EBADF;
 	list_init(&ns->link);
 	list_init(&ns->waiting);
@@ -165,13 +172,14 @@ static struct namespace *add(struct namespaces *set, const char *name,
  */
 #define SEES_OTHERS (1ull << CAP_SYS_PTRACE | 1ull << CAP_SYS_ADMIN | 1ull << CAP_PERFMON)
 
-/* Nor is there a common one for who is to have no filter of system calls. */
-static bool is_secure_alone(const struct namespaces *set, const struct config_context *c)
+/* Nor is there a common one for who is to have no filter of system calls, or is shown what only a cover hides. */
+static bool is_secure_alone(const struct namespaces *set, const struct config_context *c,
+			    char *const *show)
 {
 	const struct namespace *common = set->secure[c->shared_pid];
 
 	return (!enforce_active(set->enforce) &&
-		(c->capabilities & SEES_OTHERS || c->no_seccomp)) ||
+		(c->capabilities & SEES_OTHERS || c->no_seccomp || (show && *show))) ||
 	       (common && (c->capabilities & ~common->capabilities));
 }
 
@@ -192,7 +200,7 @@ static struct namespace *add_secure(struct namespaces *set, const char *name, bo
 
 /* One for the secure execs of this context alone, made when they need it. NULL: out of memory. */
 static struct namespace *add_secure_alone(struct namespaces *set, const char *place,
-					  const struct config_context *c)
+					  const struct config_context *c, char *const *show)
 {
 	char name[64];
 
@@ -200,8 +208,10 @@ static struct namespace *add_secure_alone(struct namespaces *set, const char *pl
 
 	snprintf(name, sizeof(name), "secure-of-%s", place);
 	ns = add_secure(set, name, c->shared_pid, c->capabilities);
-	if (ns)
-		ns->unfiltered = c->no_seccomp;
+	if (!ns)
+		return NULL;
+	ns->unfiltered = c->no_seccomp;
+	ns->show = show;
 	return ns;
 }
 
@@ -244,12 +254,13 @@ struct namespace *namespaces_of(struct namespaces *set, const char *place,
 				struct namespace *own[2])
 {
 	secure = secure || c->ns == CONTEXT_SECURE;
-	if (secure && !is_secure_alone(set, c))
+	if (secure && !is_secure_alone(set, c, show))
 		return common_secure(set, c->shared_pid);
 	if (!secure && strcmp(place, CONFIG_DEFAULT_CONTEXT) == 0)
 		return set->user;
 	if (!own[secure])
-		own[secure] = secure ? add_secure_alone(set, place, c) : add_plain(set, place, c, show);
+		own[secure] = secure ? add_secure_alone(set, place, c, show) :
+				add_plain(set, place, c, show);
 	return own[secure];
 }
 
@@ -338,7 +349,7 @@ static int start_all(struct namespaces *set, struct failure *f)
 	for (size_t i = 0; i < set->config->n_contexts; i++) {
 		const struct config_context *c = &set->config->contexts[i];
 
-		if (is_secure_alone(set, c))
+		if (is_secure_alone(set, c, c->show))
 			continue;
 		secure[c->shared_pid] |= c->capabilities;
 		some_shared |= c->shared_pid;
@@ -396,7 +407,8 @@ int namespaces_open(const struct config *config, struct enforce *enforce, struct
 	set->living_max = SIZE_MAX;
 	for (size_t i = 0; i < config->n_contexts; i++)
 		set->capabilities |= config->contexts[i].capabilities;
-	r = layers_open(enforce, &set->layers, f);
+	set->world = config->dev ? user_namespace_world() : INIT_WORLD_OWN;
+	r = layers_open(enforce, set->world, &set->layers, f);
 	if (r == 0)
 		r = hidden_files_find(config, &set->hidden, f);
 	if (r == 0 && layers_active(set->layers) & LAYER_MOUNTS)
