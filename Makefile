@@ -61,7 +61,7 @@ BIN       := $(O)/moatd $(O)/moat-init $(O)/moat-run $(O)/moat
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
-all: $(BIN) $(O)/libmoat.a ## build moatd, moat-init, moat-run, moat and libmoat
+all: $(BIN) $(O)/libmoat.a $(O)/libmoat.pc ## build moatd, moat-init, moat-run, moat and libmoat
 
 $(O)/moatd: $(BASE_OBJ) $(JSON_OBJ) $(COMMAND_OBJ) $(AGENT_OBJ)
 	$(call say,LINK,$@) $(CC) $(SANFLAGS) $(LDFLAGS) -pie -Wl,-z,relro,-z,now -o $@ $^ $(AGENT_LIBS)
@@ -76,8 +76,26 @@ $(O)/moat-run: $(RUN_OBJ) $(COMMAND_OBJ) $(patsubst %,$(O)/userspace/base/%.o,ba
 $(O)/moat: $(CLI_OBJ) $(O)/libmoat.a $(BASE_OBJ)
 	$(call say,LINK,$@) $(CC) $(SANFLAGS) $(LDFLAGS) $(if $(SANITIZE),,-static-pie) -o $@ $^ $(CLI_LIBS)
 
+# One object, of which only what moat.h declares can be seen: a program may have a buffer_append of its own.
 $(O)/libmoat.a: $(LIB_OBJ)
-	$(call say,AR,$@) rm -f $@ && ar rcs $@ $^
+	$(call say,AR,$@) rm -f $@ && $(CC) -nostdlib -r -o $(O)/libmoat.o $^ && \
+		objcopy --wildcard --keep-global-symbol='moat_*' $(O)/libmoat.o && ar rcs $@ $(O)/libmoat.o
+
+# For whoever builds against what is installed. Written anew with each build: it is a few lines.
+define LIBMOAT_PC
+prefix=$(PREFIX)
+includedir=$${prefix}/include
+libdir=$${prefix}/lib
+
+Name: libmoat
+Description: client of the API of moatd
+Version: $(VERSION)
+Cflags: -I$${includedir}
+Libs: -L$${libdir} -lmoat
+endef
+
+$(O)/libmoat.pc: $(O)/flags
+	$(file >$@,$(LIBMOAT_PC))
 
 # What was built with other flags, another prefix or version is built again.
 $(shell mkdir -p $(O))
@@ -91,6 +109,7 @@ $(O)/userspace/%.o: userspace/%.c $(O)/flags
 	$(call say,CC,$<) $(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 $(filter $(O)/userspace/agent/enforce/%,$(AGENT_OBJ)): $(O)/gen/moat.skel.h
+$(O)/userspace/agent/api/openapi.o: userspace/agent/api/openapi.json
 
 $(O)/bpf/%.bpf.o: bpf/%.bpf.c $(O)/flags
 	@mkdir -p $(@D)
@@ -128,8 +147,9 @@ $(O)/tests/bench/hook_bench: SANFLAGS =
 # booting other kernels. bun comes from npm, kernels from apt without being installed (vmtest/fetch).
 DEPS_BUILD := gcc make pkg-config clang bpftool libc6-dev libbpf-dev libelf-dev zlib1g-dev libcap-dev \
               libmicrohttpd-dev libjansson-dev libinih-dev libseccomp-dev
-DEPS_TEST  := libcmocka-dev libclang-rt-dev python3 e2fsprogs kmod mount procps psmisc netcat-openbsd curl iproute2 \
-              util-linux strace gdb btrfs-progs git bubblewrap python3-pip python3-setuptools python3-wheel jupyter-server uvicorn python3-prometheus-client
+DEPS_TEST  := g++ libcmocka-dev libclang-rt-dev python3 e2fsprogs kmod mount procps psmisc netcat-openbsd curl iproute2 \
+              util-linux strace gdb btrfs-progs git bubblewrap python3-pip python3-setuptools python3-wheel jupyter-server python3-ipykernel \
+              uvicorn python3-prometheus-client python3-jsonschema
 DEPS_DEMO  := python3 procps
 DEPS_VM    := qemu-system-x86 kmod python3 debian-archive-keyring
 
@@ -205,8 +225,19 @@ fuzz: $(O)/tests/fuzz/command_fuzz ## the command language under libFuzzer, for 
 	$< -max_total_time=$(FUZZ_TIME) -max_len=4096 -timeout=10 -dict=tests/fuzz/command.dict \
 		-artifact_prefix=$(O)/fuzz/ $(O)/fuzz/command
 
+STRINGS ?= 100000
+SEED ?= 11
+
+# The same as a test of make check has, with more strings; each that differs is printed.
+agreement: all ## moat-run beside dash, by STRINGS strings drawn from the grammar with SEED
+	tests/integration/test_strings.py --build $(O) $(STRINGS) $(SEED)
+
 bench: all tests ## exec latency beside posix_spawn, nsenter, unshare, bubblewrap (VM=6.12: in a VM)
 	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --plain --) tests/bench/run --build $(O)
+	$(if $(VM),,-@echo && tests/bench/layers --build $(O) && echo && tests/bench/ports --build $(O))
+
+bench-layers: all tests ## what a command costs with the layers that stand in for LSM programs, beside without (VM=6.12-nobpf: in a VM)
+	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --icount --plain --) tests/bench/layers --build $(O) $(if $(VM),--rounds 10)
 
 bench-loads: all tests ## what a command takes while another context does its worst (VM=6.12: in a VM)
 	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --plain --) tests/bench/loads --build $(O)
@@ -298,13 +329,14 @@ install: all ## install below $(DESTDIR)$(PREFIX)
 	install -Dm755 $(O)/moat-run $(DESTDIR)$(PREFIX)/libexec/moat/moat-run
 	install -Dm755 $(O)/moat $(DESTDIR)$(PREFIX)/bin/moat
 	install -Dm644 $(O)/libmoat.a $(DESTDIR)$(PREFIX)/lib/libmoat.a
-	for h in include/moat/*.h; do install -Dm644 $$h $(DESTDIR)$(PREFIX)/include/moat/$${h##*/}; done
+	install -Dm644 $(O)/libmoat.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/libmoat.pc
+	for h in moat errors; do install -Dm644 include/moat/$$h.h $(DESTDIR)$(PREFIX)/include/moat/$$h.h; done
 	for m in userspace/man/*.[1-8]; do \
 		install -Dm644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
 
 uninstall: ## remove what install put there
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,sbin/moatd libexec/moat/moat-init libexec/moat/moat-run bin/moat \
-		lib/libmoat.a)
+		lib/libmoat.a lib/pkgconfig/libmoat.pc)
 	rm -rf $(DESTDIR)$(PREFIX)/include/moat $(DESTDIR)$(PREFIX)/libexec/moat $(DESTDIR)$(PREFIX)/share/moat
 	for m in userspace/man/*.[1-8]; do \
 		rm -f $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
@@ -313,7 +345,7 @@ clean: ## remove what was built
 	rm -rf $(O)
 
 .PHONY: all help FORCE clients install-clients install-strip demo check check-all check-unit check-integration check-vm check-sanitize sanitized-tests \
-        tests fuzz bench bench-hooks bench-loads bench-ports deps deps-build deps-demo deps-test deps-vm lint lint-quick format format-check coverage install uninstall \
+        tests fuzz agreement bench bench-hooks bench-loads bench-ports deps deps-build deps-demo deps-test deps-vm lint lint-quick format format-check coverage install uninstall \
         clean compile_commands.json
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

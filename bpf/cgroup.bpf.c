@@ -14,7 +14,8 @@
  * the control plane's network namespace, and what programs know of kernels without them is EPROTONOSUPPORT.
  *
  * Where the hierarchy has no controllers user code can start a process in the directory above, the instance's own
- * (clone3(2), CLONE_INTO_CGROUP): nobody else lives there, and who does makes no sockets of the Internet's at all.
+ * (clone3(2), CLONE_INTO_CGROUP): nobody else lives there, and who does makes no sockets of the Internet's at all. Nor
+ * does whoever is where moat-inits and keepers are: who has CAP_SYS_PTRACE may take one of these over.
  *
  * A port that the kernel picks never is a guarded one, see port.bpf.c: but nothing looks at listen(2) here.
  *
@@ -29,7 +30,7 @@ __u64 instance_cgroup; /* number of that directory; by the agent, before the pro
 
 enum { REFUSED = 0, ALLOWED = 1 }; /* the answers of these hooks */
 
-/* Commands by their cgroups (moat/abi.h). Only the agent writes it, and makes it where these programs are. */
+/* Commands and moat-inits by their cgroups (moat/abi.h). Only the agent writes it, and makes it where these programs are. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -190,7 +191,10 @@ int moat_cgroup_sock_create(struct bpf_sock *ctx)
 SEC("?cgroup/sock_create")
 int moat_cgroup_astray(struct bpf_sock *ctx)
 {
-	if (bpf_get_current_cgroup_id() != instance_cgroup)
+	__u64 id = bpf_get_current_cgroup_id();
+	const struct moat_label *l = bpf_map_lookup_elem(&execs, &id);
+
+	if (id != instance_cgroup && (!l || l->role != MOAT_ROLE_INIT))
 		return ALLOWED;
 	return refuse(MOAT_HOOK_cgroup_sock_create, EPERM, MOAT_OBJECT_SOCKET, ctx->family);
 }

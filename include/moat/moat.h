@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * libmoat: a small client for the HTTP API of moatd on its unix socket. See moat-api(7) for the
- * routes and the shapes of requests and answers; this library moves bytes and knows no JSON.
+ * routes and the shapes of requests and answers; this library moves bytes and knows no JSON. libmoat(3)
+ * has an example, and how it is linked.
  *
  *	struct moat_client *c;
  *	struct moat_response answer;
@@ -111,6 +112,10 @@ struct moat_transfer {
 };
 int moat_transfer(struct moat_client *client, const char *method, const char *path,
 		  const struct moat_transfer *transfer, struct moat_response *ret);
+
+/* The life of the agent that gave the last answer (instance in moat-api(7)); "" before there was one. Where it is
+ * another one than before the agent has been started anew. Valid until the next call. */
+const char *moat_instance(const struct moat_client *client);
 
 /* Frees the body and wipes it; the struct may be reused. */
 void moat_response_free(struct moat_response *response);

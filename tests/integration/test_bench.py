@@ -14,6 +14,17 @@ HOOKS = os.path.join(places.SOURCE, "tests/bench/hooks")
 STATES = {"off", "unlabelled", "again", "labelled", "user"}
 
 
+@test("the benchmark of the layers without LSM programs has its figures, from agents with them and without", needs=("moat",), timeout=60)
+def layers(session):
+    session.require(not session.vm and not session.enforced, "it is of the machine that it runs on, where there are no LSM programs")
+    session.require(session.status()["layers"]["landlock"]["state"] == "active", "this kernel has no Landlock")
+    done = subprocess.run([sys.executable, os.path.join(places.SOURCE, "tests/bench/layers"), "--build", session.build, "--rounds", "1", "--commands", "2",
+                           "--json"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    found = json.loads(done.stdout)
+    assert set(found["us"]) == {"with", "without", "again"} and found["ratio"] > 0 and found["noise"] > 0, found
+
+
 @test("the benchmark of the hooks has a number for every operation in every state, and leaves the agent enforcing",
       needs=("moat", "lsm"), timeout=60)
 def hooks(session):

@@ -256,3 +256,41 @@ def cli_options(session):
     procs.wait_until(lambda: moat("logs", identifier)[1:] == (b"logged\n", b"err\n"), 10, "its output")
     assert moat("kill", "-s", "TERM", identifier)[0] == 0
     assert moat("exec", "-i", "--json", "--", "/bin/cat", stdin=b"x" * 1100000)[0] == 125
+
+
+def wait_for(session, *arguments):
+    cli = start_cli(session, "exec", *arguments)
+    out, err = cli.communicate(timeout=60 * procs.SLACK)
+    return cli.returncode, out.decode(), err.decode()
+
+
+@test("a file that a command has as its standard input it opens by the descriptor, and who reads it finds its end", needs=("moat",))
+def stdin_file(session):
+    path = f"{session.scratch}/connection"
+    code = "import os, sys; print(open('/proc/self/fd/0').read(), repr(sys.stdin.read()), oct(os.fstat(0).st_mode))"
+    with open(path, "w", encoding="ascii") as file:
+        file.write('{"key": "x"}')
+    for more in ((), ("--secure",), ("-c", "plain", "--no-isolation")):
+        done = wait_for(session, "--stdin-file", path, *more, "--", "/usr/bin/python3", "-c", code)
+        assert done[:2] == (0, '{"key": "x"} \'\' 0o100600\n'), (more, done)
+    os.symlink(path, f"{path}-link")
+    os.mkfifo(f"{path}-fifo")
+    for wrong in ("none", "link", "fifo"):
+        status, _, err = wait_for(session, "--stdin-file", f"{path}-{wrong}", "--", "/bin/true")
+        assert status == 125 and "INPUT_FAILED" in err, (wrong, err)
+    assert wait_for(session, "--stdin-file", path, "-i", "--", "/bin/true")[0] == 125
+    for fields in ({"stdinAs": "file"}, {"stdinAs": "other", "stdin": ""}):
+        reply = session.api.request("POST", "/v1/exec", {"argv": ["/bin/true"], **fields})
+        assert reply.status == 400 and reply.json["details"]["field"] == "stdinAs", reply
+
+
+@test("with --interrupts each Ctrl-C is the command's, and SIGTERM still kills", needs=("moat",), timeout=60)
+def interrupts(session):
+    argv = ("/bin/sh", "-c", "trap 'echo caught' INT; echo ready; while :; do sleep 0.1; done")
+    cli = start_cli(session, "exec", "--interrupts", "--", *argv)
+    assert cli.stdout.readline() == b"ready\n"
+    for _ in range(3):
+        cli.send_signal(signal.SIGINT)
+        assert cli.stdout.readline() == b"caught\n"
+    cli.terminate()
+    assert cli.wait(60) == 137

@@ -5,19 +5,25 @@ a case and tells what came of each; here it is compared with what the case says.
 """
 
 import contextlib
+import fcntl
 import fnmatch
 import hashlib
 import itertools
 import json
 import os
+import pty
 import re
+import select
 import shutil
+import struct
 import subprocess
 import tarfile
+import termios
+import time
 import zipfile
 
 from lib import cutting, moatd, places, procs
-from lib.session import ports
+from lib.session import HTTP_PORT, ports
 from lib.tap import test
 
 CASES = os.path.join(places.HERE, "clients")
@@ -25,7 +31,8 @@ CLIENTS = os.path.join(places.SOURCE, "userspace/clients")
 PYTHON_CLIENT = os.path.join(CLIENTS, "python")
 NODE_CLIENT = os.path.join(CLIENTS, "node/lib/index.js")
 names = (f"cl{os.getpid()}-{n}" for n in itertools.count())
-DIGESTS = {"DIGEST-BINARY": bytes(range(256)) * 20000, "DIGEST-TEXT": "aä€😀".encode() * 500000, "DIGEST-SHORT": bytes(range(256)) * 2400}
+DIGESTS = {"DIGEST-BINARY": bytes(range(256)) * 20000, "DIGEST-TEXT": "aä€😀".encode() * 500000, "DIGEST-SHORT": bytes(range(256)) * 2400,
+           "DIGEST-FILE": "bye ä\nmore\n".encode()}
 
 
 def node():
@@ -55,11 +62,16 @@ def cut_often(_request, body):
 
 
 def lose_first():
-    """The answer to a command is lost as a whole when it runs; a request that is sent again, byte for byte, is answered."""
+    """The answer to a command is lost as a whole when it runs, and that to what is written to one; a request that is sent again, byte for byte, is answered."""
     lost = set()
 
     def after(request, body):
-        if not request.startswith(b"POST /v1/exec") or request in lost:
+        if request in lost:
+            return None
+        if b"/stdin" in request.partition(b"\r\n")[0]:  # which has been done, all of it
+            lost.add(request)
+            return cutting.NOTHING
+        if not request.startswith(b"POST /v1/exec"):
             return None
         if b'"type":"start"' not in body:
             return cutting.HOLD
@@ -72,6 +84,8 @@ def table(session):
     """The cases, with names of contexts that nobody else has, and what is expected where this kernel enforces or not."""
     with open(os.path.join(CASES, "cases.json"), encoding="utf-8") as file:
         text = file.read().replace("CTX_", "CL_").replace("CTX", next(names)).replace("PYTHON", places.PYTHON)
+    (port,) = ports(8393)
+    text = text.replace("FREEPORT", str(port)).replace('"$port"', str(port)).replace('"$http"', str(HTTP_PORT))
     for name, content in DIGESTS.items():
         text = text.replace(name, hashlib.sha256(content).hexdigest())
     mode = session.api.get("/v1/mode")["mode"]
@@ -166,7 +180,7 @@ def readers(session):
             program(session, [path, f"{CASES}/node.mjs", NODE_CLIENT, check])
 
 
-@test("the declarations of the Node client say what is there, and nothing else", needs=("moat",), timeout=60)
+@test("the declarations of the Node client say what is there, and nothing else", needs=("moat", "http"), timeout=60)
 def declarations(session):
     declared = NODE_CLIENT.removesuffix(".js") + ".d.ts"
     path = node_programs(session)["node"]
@@ -295,6 +309,51 @@ def example_server(session):
         (port,) = ports(8391)
         said = example(session, path, "server", str(port)).stdout.splitlines()
         assert said == ["up: 200", "asked by a command of its context: 200", "ended by SIGTERM", "up again: 200", "killed: SIGKILL"], said
+
+
+def set_size(terminal, rows, cols):
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
+
+
+def read_until(terminal, wanted):
+    """What a program writes to its terminal, up to some text."""
+    text, end = "", time.monotonic() + 30 * procs.SLACK
+    while wanted not in text:
+        assert time.monotonic() < end, (wanted, text)
+        if select.select([terminal], [], [], 1)[0]:
+            text += os.read(terminal, 65536).decode()
+    return text
+
+
+def check_terminal(session, argv, **environment):
+    """An example runs on a terminal whose size changes; the shell has the same one, and its status is that of the example."""
+    ours, theirs = pty.openpty()
+    set_size(ours, 30, 100)
+    with subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+                          env=moatd.clean_environment(MOAT_SOCKET=session.agent.socket, **environment)) as process:
+        os.close(theirs)
+        try:
+            os.write(ours, b"stty size; trap 'stty size' WINCH; echo rea''dy\n")
+            assert "30 100" in read_until(ours, "ready"), argv
+            set_size(ours, 40, 120)
+            read_until(ours, "40 120")
+            os.write(ours, b"exit 3\n")
+            assert process.wait(30 * procs.SLACK) == 3, argv
+        finally:
+            process.kill()
+            os.close(ours)
+
+
+@test("example of the Node client: a terminal, with its size, and the status of its shell", needs=("moat",), timeout=90)
+def example_terminal(session):
+    place, _ = install(session)
+    for path in node_programs(session).values():
+        check_terminal(session, [path, f"{place}/node_modules/moat-client/examples/terminal.mjs"])
+
+
+@test("example of the Python client: a terminal, with its size, and the status of its shell", needs=("moat",), timeout=90)
+def python_terminal(session):
+    check_terminal(session, [places.PYTHON, f"{PYTHON_CLIENT}/examples/terminal.py"], PYTHONPATH=installed_python(session))
 
 
 @test("the Python client, installed from its package, passes the shared cases", needs=("moat", "http"), timeout=120)

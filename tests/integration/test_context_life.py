@@ -51,7 +51,7 @@ def create(session):
     with made(session, "made", **keys) as answer:
         assert answer["warnings"] == [] and answer["running"] == 0 and answer["state"] == "ready" and not answer["session"], answer
         got = call(session, "GET", "/v1/contexts/made")
-        assert got["settings"] == {**keys, "workspace": None, "capabilities": "cap_chown cap_kill"}, got
+        assert got["settings"] == {**keys, "workspace": None, "preset": [], "link": [], "capabilities": "cap_chown cap_kill"}, got
         assert "made" in names(session) and "default" in names(session)
         ran = session.exec("/bin/sh", "-c", "echo $GREETING $HOME; pwd; grep CapBnd /proc/self/status", context="made")
         assert ran.out == "hello /usr/share\n/usr\nCapBnd:\t0000000000000021\n", ran

@@ -448,6 +448,51 @@ def beneath(session):
         assert "up/secret" not in [each["path"] for each in listed] and len(listed) == 7, listed
 
 
+@test("what a context links to is among its files by either name, read-only unless it says rw, and by the configuration whatever becomes of the link",
+      needs=("moat",))
+def links(session):
+    with tree(session) as base:
+        for name in ("skills", "data"):
+            os.mkdir(f"{base}/{name}")
+            with open(f"{base}/{name}/f", "wb") as file:
+                file.write(name.encode())
+        with workspace(session, link=[f".solven/skills/system -> {base}/skills", f"data -> {base}/data rw"], preset=["python"]) as work:
+            assert os.readlink(f"{work}/.solven/skills/system") == f"{base}/skills" and os.readlink(f"{work}/data") == f"{base}/data"
+            settings = session.api.get("/v1/contexts/worker")["settings"]
+            assert (settings["link"], settings["preset"]) == ([f".solven/skills/system -> {base}/skills", f"data -> {base}/data rw"], ["python"])
+            assert session.exec("/bin/cat", ".solven/skills/system/f", context="worker").out == "skills"
+            environ = session.exec("/usr/bin/env", context="worker").out.splitlines()
+            assert "MPLBACKEND=Agg" in environ and not [each for each in environ if "node_modules" in each], environ
+            for path in (".solven/skills/system/f", f"{work}/.solven//skills/system/f", f"{base}/skills/f"):
+                assert get(session, path, context="worker").body == b"skills", path
+                assert code(put(session, path, b"x", context="worker")) == "READ_ONLY", path
+                assert code(delete(session, path, context="worker")) == "READ_ONLY", path
+            assert get(session, ".solven/skills/system", context="worker", list=True).json["entries"][0]["path"] == "f"
+            assert put(session, "data/new/g", b"x", context="worker").status == 201 and content(f"{base}/data/new/g") == b"x"
+            assert code(post(session, "data/f", context="worker", op="rename", to="f")) == "OTHER_FILESYSTEM"
+            assert post(session, "data/f", context="worker", op="rename", to=f"{base}/data/h").status == 200
+            os.symlink("/etc", f"{base}/data/out")
+            for path in ("data/out/passwd", f"{base}/data/out/passwd", f"{base}/skills/../data/h", base):
+                assert code(get(session, path, context="worker")) == "OUTSIDE_WORKSPACE", path
+            os.unlink(f"{work}/.solven/skills/system")
+            os.symlink("/etc", f"{work}/.solven/skills/system")  # as user code may
+            assert get(session, ".solven/skills/system/f", context="worker").body == b"skills"
+            assert code(get(session, ".solven/skills/system/passwd", context="worker")) == "NO_SUCH_FILE"
+            # made anew: over another link, not over a file
+            again = {"name": "again", "workspace": work, "link": [f".solven/skills/system -> {base}/skills"]}
+            assert session.api.request("POST", "/v1/contexts", again).status == 201
+            assert os.readlink(f"{work}/.solven/skills/system") == f"{base}/skills"
+            session.api.request("DELETE", "/v1/contexts/again")
+            put(session, "plain", b"file", context="worker")
+            reply = session.api.request("POST", "/v1/contexts", {**again, "link": [f"plain -> {base}/skills"]})
+            assert code(reply) == "FILE_EXISTS" and content(f"{work}/plain") == b"file", reply
+        for wrong in ({"link": ["a -> b"]}, {"link": ["../a -> /b"]}, {"link": ["a -> /b", "a/c -> /d"]}, {"preset": ["ruby"]}, {"preset": "python"}):
+            reply = session.api.request("POST", "/v1/contexts", {"name": "again", "workspace": base, **wrong})
+            assert code(reply) == "BAD_VALUE" and reply.json["details"]["field"].split("[")[0] in wrong, reply
+        reply = session.api.request("POST", "/v1/contexts", {"name": "again", "link": ["a -> /b"]})
+        assert code(reply) == "BAD_VALUE" and reply.json["details"]["field"] == "link", reply
+
+
 SWAP = """
 import ctypes, os, sys
 libc = ctypes.CDLL(None, use_errno=True)

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 
-from lib import attempts, moatd, places, privileges, procs
+from lib import attempts, leaks, moatd, places, privileges, procs
 from lib.session import HTTP_PORT, SPARE_PORT, ports
 from lib.tap import test
 
@@ -188,6 +188,75 @@ def leaving(session):
         assert {place for place, _ in answers} == {"/", "/user", "/control", "/control/service-http"}, result
         refused = {"/": {"EPERM", "EBUSY"}, "/user": {"EADDRINUSE", "ECONNREFUSED", "EBUSY"}, "/control": {"EBADF"}, "/control/service-http": {"ENOENT"}}
         assert all(answer in refused[place] for place, answer in answers), (context, result)
+
+
+# A cgroup2 of one's own, where one may mount; else the handles of the cgroups that are there, where one may open by handle. Then
+# as a process in the cgroup of the service. Prints what the port of the service is then answered.
+ENTER = """
+import ctypes, errno, os, signal, socket, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+service, port = sys.argv[1], int(sys.argv[2])
+top = next(line.split()[4] for line in open("/proc/self/mountinfo") if line.split(" - ")[1].startswith("cgroup2"))
+def checked(result):
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
+def by_mount():
+    os.makedirs("/tmp/cgroup-of-my-own", exist_ok=True)
+    checked(libc.mount(b"cgroup2", b"/tmp/cgroup-of-my-own", b"cgroup2", 0, None))
+    with open(f"/tmp/cgroup-of-my-own/control/{service}/cgroup.procs", "w") as file:
+        file.write(str(os.getpid()))
+def by_handle():
+    handle = struct.pack("=IIQ", 8, 0xfe, int(sys.argv[3]))  # FILEID_KERNFS
+    directory = checked(libc.open_by_handle_at(os.open(top, os.O_RDONLY), handle, os.O_RDONLY))
+    arguments = struct.pack("=11Q", 0x200000000, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, directory)
+    pid = checked(libc.syscall(435, arguments, len(arguments)))
+    if pid:
+        os.waitpid(pid, 0)
+        os._exit(0)
+for way in (by_mount, by_handle):
+    try:
+        way()
+        with socket.socket() as each:
+            each.bind(("127.0.0.1", port))
+        print(way.__name__, "ok", flush=True)
+    except OSError as error:
+        print(way.__name__, errno.errorcode[error.errno], flush=True)
+"""
+
+
+@test("into the cgroup of a service no user code gets with CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE and CAP_SYS_PTRACE; "
+      "with CAP_SYS_ADMIN, and by handle where system calls are not filtered, it does, as THREATS.md and the status say", needs=("ports", "http"))
+def entering(session):
+    guarded(session)
+    pid = session.agent.service("http")["pid"]
+    path = procs.cgroup(pid)
+    number = os.stat(f"{leaks.cgroup_roots()[0]}{path}").st_ino
+    more = {"capabilities": "cap_dac_override cap_dac_read_search cap_sys_ptrace cap_net_raw cap_setuid cap_chown"}
+    for settings, mounted, opened, held in ((more, "EPERM", "EPERM", True), ({**more, "seccomp": "off"}, "EPERM", "ok", False), (ALL, "ok", "EPERM", False)):
+        answer = session.api.request("POST", "/v1/contexts", {"name": "entering", **settings})
+        assert answer.status in (200, 201), answer
+        try:
+            result = session.exec(places.PYTHON, "-c", ENTER, path.rpartition("/")[2], str(SPARE_PORT), str(number), context="entering")
+            a3 = next(each for each in session.api.get("/v1/status")["requirements"] if each["id"] == "A3")
+        finally:
+            session.api.request("DELETE", "/v1/contexts/entering")
+        assert result.out.split() == ["by_mount", mounted, "by_handle", opened], (settings, result)
+        assert ("entering" in a3["notFor"]) != held, (settings, a3)
+
+
+@test("who gets where moat-inits and what commands are cloned from are makes no socket of the Internet's there, others do; a service does in its own cgroup",
+      needs=("ports", "http"))
+def among_inits(session):
+    guarded(session)
+    code = ("import errno, socket, sys\nopen(sys.argv[1] + '/cgroup.procs', 'w').write('0')\nfor family in (socket.AF_INET, socket.AF_INET6, "
+            "socket.AF_UNIX):\n    try:\n        socket.socket(family)\n        print('ok')\n    except OSError as error:\n        "
+            "print(errno.errorcode[error.errno])")
+    inside = next(each["pid"] for each in session.api.get("/v1/status")["namespaces"] if each["name"] == "user")
+    for pid, answers in ((inside, ["EPERM", "EPERM", "ok"]), (session.agent.service("http")["pid"], ["ok"] * 3)):
+        place = f"{leaks.cgroup_roots()[0]}{procs.cgroup(pid)}"
+        done = subprocess.run([places.PYTHON, "-c", code, place], capture_output=True, text=True, check=False)
+        assert done.stdout.split() == answers, (place, done)
 
 
 @test("the benchmark of guarded ports has a number for every operation", needs=("ports",), timeout=60)

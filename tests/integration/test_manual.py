@@ -14,7 +14,7 @@ from lib.session import ports
 from lib.tap import test
 
 ROOT = places.SOURCE
-PAGES = ("moat.1", "moatd.8", "moat-api.7", "moat.conf.5")
+PAGES = ("moat.1", "moatd.8", "moat-api.7", "moat.conf.5", "libmoat.3")
 ROFF = {r"\e": "\\", r"\-": "-", r"\(dq": '"', r"\(aq": "'", r"\&": ""}
 
 
@@ -32,7 +32,7 @@ def commands(text):
     return [line for line in lines if line.strip()]
 
 
-PROGRAMS = ("import ", "const ", "daemon off;")  # of services: test_handed has them
+PROGRAMS = ("import ", "const ", "daemon off;", "from ", "#include ")  # of services: test_handed and test_jupyter have them; in C: test_install
 
 
 def kind(block):
@@ -82,6 +82,7 @@ MANUAL = {
     "moatd --port 8080 --directory /srv/app -- bun run server.ts": (0, "command line: ok\n"),
     "moatd --check": (None, "lsm"),
     "moat run 'cd app && npm test 2>&1 | tail -5 > log'": (2, ""),  # where there is no app
+    "cc example.c $(pkg-config --cflags --libs libmoat)": None,  # test_install
     "podman run --cap-add=SYS_ADMIN,SYS_PTRACE,NET_ADMIN,SYS_RESOURCE ...": None,  # test_containers has these capabilities
     "curl --unix-socket /run/moat/moat.sock http://moat/v1/exec       -d '{\"argv\": [\"uname\", \"-r\"]}'": (0, os.uname().release),
 }
@@ -145,7 +146,7 @@ def answers(session):
     refused = session.api.request("POST", "/v1/exec", {"argv": ["/bin/true"], "cwd": "tmp"}).json
     assert refused in examples()["error"], (refused, examples()["error"])
     check_examples({**stream, "result": session.api.request("POST", "/v1/exec", {"argv": ["uname", "-r"]}).json})
-    assert {*examples()} == {"error", "result", "denial", "mode", "secret-name", *stream}, examples().keys()
+    assert {*examples()} == {"error", "result", "denial", "mode", "secret-name", "exec-begin", "exec-end", *stream}, examples().keys()
 
 
 @test("each event that the manual shows has the fields of a real one", needs=("moat", "lsm"), timeout=60)
@@ -155,7 +156,7 @@ def events(session):
     for mode in ("audit", "enforce"):
         assert session.api.request("PUT", "/v1/mode", {"mode": mode}).status == 200
     lines = session.api.request("GET", "/v1/events").body.decode().splitlines()
-    check_examples({each["type"]: each for each in map(json.loads, lines) if each["type"] in ("denial", "mode", "secret-name")})
+    check_examples({each["type"]: each for each in map(json.loads, lines) if each["type"] in ("denial", "mode", "secret-name", "exec-begin", "exec-end")})
 
 
 # What the README's commands answer, in its order: status, and words of the output (None: nothing at all).

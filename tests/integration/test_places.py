@@ -85,7 +85,7 @@ def named(session):
     for context in ("shared", "full"):
         assert plant(session, files(place, place + "/home"), context) == ["EPERM"] * 3
     assert started_again(session, "named") == {}
-    assert not [each for each in session.status()["unguarded"] if each["service"] != "shared" and each["service"] != "jupyter"]
+    assert not [each for each in session.status()["unguarded"] if each["service"] != "shared"]
 
 
 @test("a service has a directory, HOME, XDG directories and TMPDIR of its own, which user code neither sees nor writes", needs=("moat", "places"),

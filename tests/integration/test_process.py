@@ -269,6 +269,27 @@ def slow(session):
         assert code(session.api.request("POST", "/v1/exec", {"argv": ["/bin/true"], **wrong})) == (400, "BAD_VALUE"), wrong
 
 
+@test("what goes on behind a command whose reader was slow is taken as it comes", needs=("moat",), timeout=120)
+def slow_background(session):
+    full = "import os, sys, time\nos.set_blocking(1, False)\nlast = time.monotonic()\n" \
+           "while time.monotonic() < last + 0.5:\n" \
+           "    try: os.write(1, b'y' * 4096); last = time.monotonic()\n    except BlockingIOError: time.sleep(0.02)\n" \
+           "if os.fork(): os._exit(0)\nos.set_blocking(1, True)\n" \
+           "while not os.path.exists(sys.argv[1]): time.sleep(0.05)\n" \
+           "for n in range(80): os.write(1, b'z' * 4096)\nos.mkdir(sys.argv[2])"
+    name, go, through = fresh(), f"{session.scratch}/{fresh('go')}", f"{session.scratch}/{fresh('through')}"
+    connection = unixhttp.Connection(session.agent.socket, 600)
+    body = {"argv": [places.PYTHON, "-c", full, go, through], "id": name, "slowMs": 600000}
+    connection.request("POST", "/v1/exec", body=json.dumps(body).encode(), headers={"Accept": "application/x-ndjson"})
+    time.sleep(2)
+    events = [json.loads(line) for line in connection.getresponse()]
+    connection.close()
+    assert events[-1]["type"] == "exit" and session.api.process(name)["state"] == "background", events[-1]
+    with open(go, "w", encoding="ascii"):
+        pass
+    procs.wait_until(lambda: os.path.isdir(through), 20, "all of what it writes in the background")
+
+
 @test("follow=tree goes on until nothing is left that the command has started", needs=("moat",))
 def tree(session):
     done = session.exec("/bin/sh", "-c", "echo one; (sleep 0.7; echo two) &")
@@ -666,6 +687,38 @@ def listing(session):
 
 SERVE = "import socket, sys, time; time.sleep(float(sys.argv[2])); s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); " \
         "u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.bind(('127.0.0.1', int(sys.argv[1]))); time.sleep(86461)"
+
+
+@test("of a command with variables of its own there is a record of its begin and one of its end: program, names, context, caller, "
+      "status; never a value or an argument; of others none", needs=("moat",))
+def recorded(session):
+    def records():
+        lines = session.api.request("GET", "/v1/events").body.decode()
+        assert "hunter2" not in lines
+        return [each for each in map(json.loads, lines.splitlines()) if each["type"].startswith("exec-")]
+    before = len(records())
+    env = {"TOKEN": "hunter2", "Z": "hunter2"}
+    missing = session.api.request("POST", "/v1/exec", {"argv": ["no-such-program", "hunter2"], "env": env})
+    assert missing.status == 422, missing
+    for body in ({"argv": ["sh", "-c", "exit 3", "hunter2"], "env": env}, {"command": "P=hunter2 sh -c 'kill -9 $$'", "env": env, "context": "plain"},
+                 {"argv": ["sleep", "60"], "env": env, "timeoutMs": 200, "isolated": False}, {"argv": ["true"]}, {"command": "true", "isolated": True},
+                 {"argv": ["true"], "env": {f"V{number}": "hunter2" for number in range(40)}}):
+        assert session.api.request("POST", "/v1/exec", body).status == 200, body
+    found = records()[before:]
+    caller = {"pid": os.getpid(), "uid": os.getuid()}
+    begins, ends = ([each for each in found if each["type"] == f"exec-{what}"] for what in ("begin", "end"))
+    assert [each["exec"] for each in begins] == [each["exec"] for each in ends] and len({each["exec"] for each in begins}) == 5, found
+    assert [each["program"] for each in begins] == ["no-such-program", "sh", None, "sleep", "true"], begins
+    assert [each["secure"] for each in begins] == [True, True, True, False, True], begins
+    assert all(each["caller"] == caller for each in begins) and [each["context"] for each in ends] == ["default"] * 2 + ["plain"] + ["default"] * 2
+    assert begins[0]["variables"] == ["TOKEN", "Z"] and begins[0]["omitted"] == 0, begins
+    assert len(begins[4]["variables"]) == 32 and begins[4]["omitted"] == 8, begins
+    assert [(each["exitCode"], each["signal"], each["timedOut"]) for each in ends] == [
+        (None, None, False), (3, None, False), (137, "SIGKILL", False), (137, "SIGKILL", True), (0, None, False)], ends
+    shown = subprocess.run([os.path.join(session.build, "moat"), "events"], env={"MOAT_SOCKET": session.agent.socket}, capture_output=True, text=True,
+                           check=True).stdout
+    assert f"exec-begin: {begins[1]['exec']} of context default, program sh, variables TOKEN Z, by pid {os.getpid()}" in shown
+    assert f"exec-end: {ends[0]['exec']} of context default, not started" in shown and f"exec-end: {ends[1]['exec']} of context default, status 3" in shown
 
 
 @test("what listens is listed with its command and context, or its service, and can be waited for", needs=("moat",), timeout=60)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Command strings through the API and the command line: read before anything runs, evaluated in the context."""
 
+import os
 import time
 
 from lib import places, procs
@@ -67,6 +68,72 @@ def one_of_both(session):
         body = post(session, "/v1/exec", request, 400)
         assert (body["code"], body["details"]["field"]) == (code, field), (request, body)
     assert run(session, ": " + "x" * 1048574)["exitCode"] == 0
+
+
+@test("what is no string, or too much of one, is refused by name and nothing of it runs: NUL, no UTF-8, 100,000 words, 65 levels", needs=("moat",))
+def bad_strings(session):
+    marker = f"{session.scratch}/bad-string"
+    for text, code, construct in ((f"touch {marker}; a\0b", ("SYNTAX_ERROR", "BAD_VALUE", "BAD_JSON"), "nul"),
+                                  (f"touch {marker}; :" + " x" * 100000, ("UNSUPPORTED_SYNTAX",), "too-many-words"),
+                                  (f"touch {marker}; " + "{ " * 65 + ":" + ";}" * 65, ("UNSUPPORTED_SYNTAX",), "too-deep"),
+                                  (f"touch {marker}; '" + "x" * 100000, ("SYNTAX_ERROR",), "unterminated")):
+        body = refused(session, text)
+        assert body["code"] in code and body["details"].get("construct", construct) == construct, (text[:40], body)
+    body = b'{"command": "touch ' + marker.encode() + b'; echo \xff\xfe"}'
+    reply = session.api.request("POST", "/v1/exec", body=body)
+    assert reply.status == 400 and reply.json["code"] == "BAD_JSON", reply
+    assert run(session, f"test -e {marker}; echo $?; :" + " x" * 65000)["stdout"] == "1\n"
+    assert run(session, f"touch {marker}; " + "{ " * 64 + f"rm {marker}" + ";}" * 64)["exitCode"] == 0
+
+
+@test("a string that opens a FIFO without a reader, or fills its disk, ends as its command does, and the agent answers meanwhile", needs=("moat",))
+def bad_targets(session):
+    top = f"{session.scratch}/targets"
+    assert run(session, f"mkdir {top}; mkfifo {top}/f; pwd > {top}; echo $?; echo x > /dev/full; echo $?")["stdout"] == "2\n1\n"
+    for text in (f"pwd > {top}/f; echo on", f"cat < {top}/f", f"cat < {top}/f | cat; echo on"):
+        started = post(session, "/v1/exec", {"command": text, "wait": False}, 202)
+        path = f"/v1/processes/{started['id']}"
+        assert run(session, "echo there")["stdout"] == "there\n"
+        procs.wait_until(lambda: session.api.get(path)["state"] == "running", 20, "it to run")
+        post(session, f"{path}/signal", {"signal": "TERM"}, 200)
+        procs.wait_until(lambda: session.api.get(path)["state"] == "ended", 20, f"{text} to end")
+        assert session.api.get(path)["exitCode"] == 143 and session.api.get(path)["stdout"] == "", session.api.get(path)
+        result = run(session, text, timeoutMs=200)
+        assert result["timedOut"] and result["stdout"] == "", (text, result)
+
+
+@test("a string that is nothing but a program and its arguments has the same environment, directory and failures as one that is more", needs=("moat",))
+def plain(session):
+    def both(text, **fields):
+        alone, evaluated = (run(session, each, **fields) for each in (text, f"{{ {text}; }}"))
+        for each in (alone, evaluated):
+            each["stdout"] = sorted(line for line in each["stdout"].splitlines() if not line.startswith("_="))
+        assert all(alone[key] == evaluated[key] for key in ("exitCode", "signal", "stdout", "stderr")), (text, fields, alone, evaluated)
+        return alone
+    for fields in ({}, {"cwd": "/usr"}, {"cwd": "/usr/../usr"}, {"cwd": "/var/run"}, {"env": {"A": "1"}}, {"env": {"PWD": "/x"}}, {"isolated": True},
+                   {"env": {"PATH": "/usr/bin:/bin", "B": "x y"}, "isolated": False}, {"context": "plain"}):
+        assert "PWD=" in "".join(both("env", **fields)["stdout"]), fields
+        both("pwd -P", **fields)
+    assert both("no-such-program a")["stderr"] == "moat: no-such-program: not found\n"
+    assert both("/etc/passwd")["exitCode"] == 126 and both("/usr")["exitCode"] == 126 and both("'' a")["exitCode"] == 127
+    assert both("echo 'a  b' \"c d\" e\\ f '*' -n")["stdout"] == ["a  b c d e f * -n"]
+    assert both("[ a = b ]")["exitCode"] == 1 and both("sh -c 'kill -9 $$'")["signal"] == "SIGKILL"
+    large = "x" * 131072  # more than the kernel takes
+    assert both(f"/bin/true {large[:60000]} {large[:60000]}")["exitCode"] == 0 and both(f"/bin/true {large}")["exitCode"] == 126
+    with open(f"{session.scratch}/windows", "w", encoding="ascii") as file:
+        file.write("#!/no/such/interpreter\n")
+    os.chmod(file.name, 0o755)
+    assert both(file.name)["exitCode"] == 127
+    run(session, "cd /tmp; export A=1; B=2")
+    assert session.api.request("POST", "/v1/exec", {"command": "env"}).json["stdout"].count("A=1\n") == 0, "that is gone again"
+    try:
+        for text in ("cd /usr; export A=1; B=2; unset HOME", "true"):
+            assert session.api.request("POST", "/v1/exec", {"command": text}).json["exitCode"] == 0
+        seen = [set(session.api.request("POST", "/v1/exec", {"command": text}).json["stdout"].splitlines()) for text in ("env", "{ env; }")]
+        assert {each for each in seen[0] if not each.startswith("_=")} == {each for each in seen[1] if not each.startswith("_=")}, seen
+        assert {"A=1", "PWD=/usr", "OLDPWD=/"} <= seen[0] and "B=2" not in seen[0], seen
+    finally:
+        session.api.request("DELETE", "/v1/contexts/default/state")
 
 
 @test("a substitution in double quotes is text, and the answer says so", needs=("moat",))

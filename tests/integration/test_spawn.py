@@ -204,3 +204,10 @@ def many(session):
     identifiers = [session.api.start("/bin/sleep", "0.2") for _ in range(100)]
     for identifier in identifiers:
         procs.wait_until(lambda identifier=identifier: session.api.process(identifier)["state"] == "ended", 30, "it ends")
+
+
+@test("a command of as many arguments as there may be leaves moat-init as it was: the next ones are started", needs=("moat",))
+def many_arguments(session):
+    for fields in ({}, {"context": "plain"}, {"env": {"A": "b"}}):
+        assert session.exec("/bin/true", *[""] * 65535, **fields).exit == 0
+        assert session.exec("/bin/echo", "next", **fields).out == "next\n"

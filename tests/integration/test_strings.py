@@ -3,16 +3,16 @@
 """
 moat-run by itself: what it makes of strings, beside dash. By hand, with more of them:
 
-    tests/integration/test_strings.py [--build DIR] COUNT [SEED]
+    make agreement STRINGS=100000 SEED=2
 """
 
 import concurrent.futures
 import contextlib
-import fcntl
-import functools
 import os
 import random
+import select
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -21,52 +21,50 @@ import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from lib import places  # noqa: E402
+from lib import places, procs  # noqa: E402
 from lib.strings import Strings  # noqa: E402
 from lib.tap import Skip, test  # noqa: E402
 
-COUNT = 1_000  # others each time; more by hand: see above
+FRESH, KEPT, KEPT_SEED = 400, 200, 20  # strings of another seed each time, and of one that stays; more by hand: make agreement
 SHELL = "/usr/bin/dash"
 STATE = ("A", "B", "LONG")  # the variables of the generator
+PIECE = 200                 # strings that one process compares at a time
 MAGIC = 0x6d6f6174          # of run/protocol.h
-
-
-@functools.cache
-def occupy():
-    """Nothing of a child's own start is then at these places."""
-    while os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) <= 6:
-        pass
-
-
-def give(script, state):
-    """In the child: where moat-run expects them."""
-    script, state = fcntl.fcntl(script, fcntl.F_DUPFD, 10), fcntl.fcntl(state, fcntl.F_DUPFD, 10)
-    os.dup2(script, 5)
-    os.dup2(state, 6)
+TIMEOUT = 60                # of one string
+FILES = {"a.t": b"a file\n", "b.t": b"bb\n", "d/in": b"x", "e1": b"", ".hidden": b""}
 
 
 class Bench:
-    """A directory that every string finds as it was."""
+    """A directory that every string finds as it was. In memory: what it is made of again for each is what costs most."""
 
     def __init__(self, build):
-        self.run = os.path.join(build, "moat-run")
-        self.top = tempfile.TemporaryDirectory(prefix="moat-strings-")
+        self.run = os.path.join(os.path.abspath(build), "moat-run")
+        self.top = tempfile.TemporaryDirectory(prefix="moat-strings-", dir="/dev/shm")
         self.here = os.path.join(self.top.name, "w")
-        self.environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": self.here, "LC_ALL": "C"}
+        self.environment = {"PATH": "/usr/bin:/bin:/usr/local/bin", "HOME": self.here, "LC_ALL": "C"}
+        while (null := os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)) <= 6:
+            pass  # nothing of ours is then where a string is given something
+        self.null = null
+        self.output = os.open(os.path.join(self.top.name, "output"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_exception):
+        os.chdir("/")
+        os.close(self.output)
+        os.close(self.null)
         self.top.cleanup()
 
     def fresh(self):
+        os.chdir("/")
         shutil.rmtree(self.here, ignore_errors=True)
         os.makedirs(os.path.join(self.here, "d"))
         os.symlink("d", os.path.join(self.here, "link"))
-        for name, text in (("a.t", "a file\n"), ("b.t", "bb\n"), ("d/in", "x"), ("e1", ""), (".hidden", "")):
-            with open(os.path.join(self.here, name), "w", encoding="utf-8") as file:
+        for name, text in FILES.items():
+            with open(os.path.join(self.here, name), "wb", buffering=0) as file:
                 file.write(text)
+        os.chdir(self.here)
 
     def files(self):
         found = {}
@@ -77,32 +75,42 @@ class Bench:
         found.pop(".err", None)  # the words of a message are each program's own
         return found
 
-    def result(self, *command, **how):
-        """(status, output, what is left in the files)"""
+    def result(self, *command, fds=()):
+        """(status, output, what is left in the files); fds: (ours, its) of more descriptors."""
         self.fresh()
-        done = subprocess.run(command, cwd=self.here, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60,
-                              **how)
-        return done.returncode, done.stdout, self.files()
+        os.ftruncate(self.output, 0)
+        os.lseek(self.output, 0, os.SEEK_SET)
+        fds = [(self.null, 0), (self.output, 1), (self.null, 2), *fds]
+        pid = os.posix_spawn(command[0], command, self.environment, setpgroup=0, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
+                             file_actions=[(os.POSIX_SPAWN_DUP2, ours, its) for ours, its in fds])
+        with open(os.pidfd_open(pid), "rb") as end:
+            late = not select.select([end], [], [], TIMEOUT)[0]
+        if late:
+            os.killpg(pid, signal.SIGKILL)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)  # what it has left in the background
+        assert not late, command
+        return status, os.pread(self.output, 1 << 24, 0), self.files()
 
-    def moat(self, text):
-        return self.result(self.run, text)
+    def given(self, text):
+        """result() of a string as the agent gives it, and the packet that is handed back."""
+        data = text.encode()
+        script = os.memfd_create("string")
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, theirs, open(script, "wb") as file:
+            file.write(struct.pack("6I", MAGIC, 1, 1, 0, 0, len(data)) + data)
+            file.flush()
+            file.seek(0)
+            done = self.result(self.run, fds=((script, 5), (theirs.fileno(), 6)))
+            theirs.close()
+            return *done, ours.recv(1 << 17)
 
     def moat_state(self, text):
         """The same with what is handed back: (directory, {name: (value, whether it is exported)})."""
-        occupy()
-        data = text.encode()
-        script = os.memfd_create("string", 0)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            os.write(script, struct.pack("6I", MAGIC, 1, 1, 0, 0, len(data)) + data)
-            os.lseek(script, 0, os.SEEK_SET)
-            done = self.result(self.run, preexec_fn=lambda: give(script, theirs.fileno()), pass_fds=(5, 6))
-            theirs.close()
-            packet = ours.recv(1 << 17)
-        finally:
-            os.close(script)
-            ours.close()
-            theirs.close()
+        *done, packet = self.given(text)
+        if not packet:
+            return *done, "refused"
         magic, says, size, count = struct.unpack_from("4I", packet)
         entries = packet[16:].split(b"\0")[:-1]
         assert (magic, says, size, count) == (MAGIC, 1, len(packet) - 16, len(entries)), packet
@@ -129,7 +137,7 @@ class Bench:
 
     def said(self, text):
         """The output as text, the status last."""
-        status, output, _ = self.moat(text)
+        status, output, _ = self.result(self.run, text)
         return f"{output.decode()}{status}"
 
 
@@ -153,10 +161,11 @@ def compare(build, seed, count):
 
 
 def differences(build, count, seed):
-    workers = os.cpu_count() or 1
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        started = [pool.submit(compare, build, f"{seed}.{each}", count // workers) for each in range(workers)]
-        return [each for one in started for each in one.result()]
+    """What differs, piece by piece. By processes: each has a working directory of its own."""
+    with concurrent.futures.ProcessPoolExecutor(os.cpu_count()) as pool:
+        started = [pool.submit(compare, build, f"{seed}.{first}", min(PIECE, count - first)) for first in range(0, count, PIECE)]
+        for each in started:
+            yield each.result()
 
 
 @contextlib.contextmanager
@@ -165,13 +174,13 @@ def bench_of(session):
         yield bench
 
 
-@test(f"moat-run and dash agree about {COUNT} strings of the grammar: output, status, files and state", timeout=400)
+@test(f"moat-run and dash agree about {KEPT} strings of the grammar and {FRESH} that are new: output, status, files and state", timeout=400)
 def agrees(session):
     if not os.access(SHELL, os.X_OK):
         raise Skip("there is no dash")
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"# seed {seed}", flush=True)
-    found = differences(session.build, COUNT, seed)
+    found = sum((*differences(session.build, KEPT, KEPT_SEED), *differences(session.build, FRESH, seed)), [])
     assert not found, f"{len(found)} differ; the first: {found[0]}"
 
 
@@ -234,6 +243,69 @@ def failing_expansions(session):
         assert bench.said("A=" + "x" * 1000 + "; A=$A$A$A$A$A$A$A$A$A$A; A=$A$A$A$A$A$A$A$A$A$A$A; B=$A$A$A$A$A$A$A$A$A$A; echo b") == "2"
 
 
+@test("with set -e a group or subshell whose redirection fails ends the string, unless its failure is looked at")
+def failing_groups(session):
+    with bench_of(session) as bench:
+        for group in ("{ true; }", "( true )", "{ { true; } < missing; echo on; }"):
+            assert bench.said(f"set -e; {group} < missing; echo on") == "2", group
+            assert bench.said(f"set -e; {group} < missing || echo or") == "or\n0", group
+            assert bench.said(f"! {group} < missing; echo $?") == "0\n0", group
+
+
+@test("a redirection to a full disk, a directory, or a place that is not there is an answer of its command, and what follows runs")
+def failing_redirections(session):
+    with bench_of(session) as bench:
+        for target in ("d", "d/", "d/.", "missing/f", "''", "a.t/f"):
+            for text in ("pwd", "cat a.t", "cat <<<x", "A=1", "{ pwd; }", "( pwd )"):
+                assert bench.said(f"{text} > {target}; echo $?") == "2\n0", (text, target)
+        for text in ("pwd", "cd -", "command -v cd", "cat a.t", "{ pwd; }", "cat a.t | cat"):
+            assert bench.said(f"OLDPWD=d; {text} > /dev/full; echo $?") == "1\n0", text
+        assert bench.said("cat < d; echo $?; cat < missing; echo $?; cat <<E > /dev/full || echo full\nx\nE\n") == "1\n2\nfull\n0"
+
+
+def waits_to_open(pid):
+    with open(f"/proc/{pid}/syscall", encoding="ascii") as file:
+        return file.read().split()[0] in ("2", "257")  # open, openat of x86-64
+
+
+@test("a FIFO that nobody else opens is waited for, and a signal ends that")
+def fifos(session):
+    with bench_of(session) as bench:
+        bench.fresh()
+        os.mkfifo("f")
+        assert subprocess.run([bench.run, "cat < f & echo x > f; wait $!; echo $?"], env=bench.environment, capture_output=True,
+                              check=False).stdout == b"x\n0\n"
+        for text in ("pwd > f; echo on", "cat < f; echo on", "cat < f", "( pwd ) > f; echo on", "cat a.t | cat > f; echo on"):
+            for number in (signal.SIGTERM, signal.SIGINT):
+                with subprocess.Popen([bench.run, text], env=bench.environment, start_new_session=True, stdout=subprocess.PIPE) as process:
+                    procs.wait_until(lambda: any(waits_to_open(pid) for pid in (process.pid, *procs.children(process.pid))), 20, text)
+                    os.killpg(process.pid, number)
+                    assert process.communicate()[0] == b"" and process.returncode in (-number, 128 + number), (text, number, process.returncode)
+
+
+QUARTER = "B=" + "x" * 262143 + "; A=$B$B$B$B; "  # $A: 1048572 bytes
+LIMITS = {                                      # one that is just within, one that is not
+    "fields of a command": ("A='" + "x " * 131071 + "'; : $A", "A='" + "x " * 131072 + "'; : $A"),
+    "bytes of a command": (QUARTER + ': "$A$A$A$A"' + "x" * 15, QUARTER + ': "$A$A$A$A"' + "x" * 16),
+    "bytes of a variable": (QUARTER + "A=${A}1234", QUARTER + "A=${A}12345"),
+    "names that patterns look at": ("cd ../many; :" + " *" * 100, "cd ../many; :" + " *" * 101),
+    "variables": ("".join(f"A{n}= " for n in range(8188)), "".join(f"A{n}= " for n in range(8189))),
+    "commands in the background": (":</dev/null<../fifo&" * 4096, ":</dev/null<../fifo&" * 4097),
+}
+
+
+@test("what a string becomes has limits, each of which is reached, and refused one further: " + ", ".join(LIMITS), timeout=120)
+def limits(session):
+    with bench_of(session) as bench:
+        os.makedirs(os.path.join(bench.top.name, "many"))
+        os.mkfifo(os.path.join(bench.top.name, "fifo"))
+        for number in range(998):  # and . and ..
+            os.close(os.open(os.path.join(bench.top.name, "many", f"f{number}"), os.O_CREAT))
+        for name, (within, beyond) in LIMITS.items():
+            assert bench.given(within)[0] == 0, name
+            assert bench.given(beyond)[0] == 2, name
+
+
 @test("standard input is /dev/null in the background, and wait knows the status of what has ended")
 def background(session):
     with bench_of(session) as bench:
@@ -245,9 +317,10 @@ def by_hand():
     arguments = sys.argv[1:]
     build = arguments.pop(0) if arguments[:1] == ["--build"] and arguments.pop(0) else places.build_dir(None)
     count, seed = int(arguments[0]), int(arguments[1]) if arguments[1:] else 2
-    found = differences(build, count, seed)
-    print("\n".join(found[:20]))
-    print(f"{count} strings, {len(found)} differ")
+    found = []
+    for number, piece in enumerate(differences(build, count, seed), 1):
+        found += piece
+        print("".join(f"{each}\n" for each in piece) + f"# {min(number * PIECE, count)} of {count} strings, {len(found)} differ", flush=True)
     return 1 if found else 0
 
 

@@ -8,31 +8,53 @@ import fnmatch
 import os
 import re
 import signal
+import subprocess
 
 from lib import attempts, places, privileges
 from lib.session import FREE_PORT
 from lib.tap import test
 
 HEAD = "## What no layer covers without BPF LSM"
+LAYERS = "## Which layer covers what without BPF LSM"
+SOME, UNSCOPED = ", on some kernels", ", without scopes"  # of "from where": may be refused as well; where Landlock has no scopes
 # position -> (those whose rows hold there as well, its own "from where")
 POSITIONS = {"default": ((), "everywhere"), "modest": (("default",), "pid = shared"), "full": (("default",), "CAP_SYS_ADMIN"),
              "shared": (("default", "modest", "full"), "CAP_SYS_ADMIN and pid = shared")}
-# What only the filter of system calls refuses, with the default capabilities.
-BY_FILTER = """bind_device bind_device_index bind_io_uring bind_tcp4_foreign bpf_commands cgroup_spawn device_events freebind freebind6
- header_included header_included6 key_add key_find original_destination packet_mark packet_options process_events reach_io_uring_*
- reach_packet reach_raw reach_smc routing_header source_route terminal_discipline terminal_type transparent6 transparent_tcp
- transparent_udp transparent_udp6 fs_open_by_handle""".split()
+SHARING = ("modest", "shared")
+GRANTED = ("ok", "EFAULT")  # the right was there, only the memory was not
 PER_PID = ("signals", "control", "proc")
+REMOVABLE = ("Landlock", "programs of the cgroup", "filter")
+TAKES_PROGRAMS_OFF = "bpf"  # the group, where nothing refuses it
+
+
+def cells(head, columns):
+    """The rows of the table under a heading, each as a list of its cells; patterns in backquotes come first."""
+    with open(os.path.join(places.SOURCE, "bpf/THREATS.md"), encoding="utf-8") as file:
+        text = file.read().split(head)[1].split("\n## ")[0]
+    found = [[each.strip() for each in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| `")]
+    assert found and all(len(each) == columns and all(each) for each in found), found
+    return found
+
+
+def patterns_in(cell):
+    return re.findall(r"`([^`]+)`", cell)
 
 
 def rows():
     """"from where" -> patterns."""
-    with open(os.path.join(places.SOURCE, "bpf/THREATS.md"), encoding="utf-8") as file:
-        text = file.read().split(HEAD)[1].split("\n## ")[0]
     found = {}
-    for cases, where, why in re.findall(r"^\| (`.*?) \| (.*?) \| (.*?) \|$", text, re.M):
-        assert why, cases
-        found.setdefault(where, []).extend(re.findall(r"`([^`]+)`", cases))
+    for cases, where, _ in cells(HEAD, 3):
+        found.setdefault(where, []).extend(patterns_in(cases))
+    return found
+
+
+def layers():
+    """layer -> (patterns, answers)"""
+    found = {}
+    for cases, layer, answers in cells(LAYERS, 3):
+        patterns, known = found.setdefault(layer, ([], set()))
+        patterns.extend(patterns_in(cases))
+        known.update(answers.split(", "))
     return found
 
 
@@ -46,21 +68,53 @@ def techniques(session):
 
 def here(session):
     session.require(not session.enforced, "the kernel programs guard: see test_attempts")
-    session.require("from signals" in session.status()["layers"]["landlock"]["checks"][0]["detail"], "this kernel's Landlock has no scopes")
+
+
+def scoped(session):
+    return "from signals" in session.status()["layers"]["landlock"]["checks"][0]["detail"]
+
+
+def victim(session, position, name, before=None):
+    """The answer of a case against a process that nobody misses. before: as of session.attempts, outside of moat."""
+    with subprocess.Popen(["/bin/sleep", "600"], start_new_session=True) as process:
+        target = ["--pid", str(process.pid), "--pgid", str(process.pid), "--tid", str(process.pid)]
+        try:
+            if before is None:
+                return session.attempts(position, target, name)[name]
+            return attempts.run(places.attempt(session.build), *target, name, before=before)[name]
+        finally:
+            process.kill()
+
+
+def ask(session, position):
+    """name -> answer, against the service; where nothing keeps it from signals, these against others."""
+    target, known = session.target_arguments(session.memory["attempted"]["pid"]), attempts.table(places.attempt(session.build))
+    if position not in SHARING or scoped(session):
+        return session.attempts(position, target, "all")
+    answers = session.attempts(position, target, *sorted({f"@{each.group}" for each in known} - {"@signals"}))
+    return answers | {each.name: victim(session, position, each.name) for each in known if each.group == "signals" and each.name != "kill_all"}
 
 
 def matrix(session):
     """position -> name -> answer, against the real service. `default` comes first: it uses up what can be used once."""
     if "unenforced" not in session.memory:
         session.memory["attempted"] = session.agent.service("http")
-        pid = session.memory["attempted"]["pid"]
-        session.memory["unenforced"] = {each: session.attempts(each, session.target_arguments(pid), "all") for each in POSITIONS}
+        for each in POSITIONS:
+            privileges.of_context(session, each)  # while there is a /dev
+        session.memory["unenforced"] = {each: ask(session, each) for each in POSITIONS}
     return session.memory["unenforced"]
+
+
+def allowed(session, position):
+    """(patterns that succeed from there, those that may)."""
+    known, where = rows(), POSITIONS[position][1]
+    sure = known[where] + ([] if scoped(session) else known.get(where + UNSCOPED, []))
+    return sure, sure + known.get(where + SOME, [])
 
 
 def succeeded(session, position):
     known = techniques(session)
-    return {name for name, answer in matrix(session)[position].items() if answer == "ok" and name in known and known[name].seen != "ok"}
+    return {name for name, answer in matrix(session)[position].items() if answer in GRANTED and name in known and known[name].seen != "ok"}
 
 
 def alone(session, position):
@@ -78,12 +132,12 @@ def check_position(position, above, where):
           needs=("moat", "http"), timeout=300)
     def exact(session):
         here(session)
-        patterns, got = rows()[where], succeeded(session, position)
+        (sure, listed), got = allowed(session, position), succeeded(session, position)
         for each in above:
             got -= succeeded(session, each)
-        unlisted = {name for name in got if not matches(name, patterns)}
+        unlisted = {name for name in got if not matches(name, listed)}
         assert not unlisted, f"succeeds and is not listed: {sorted(unlisted)}"
-        idle = [each for each in patterns if not any(fnmatch.fnmatchcase(name, each) for name in got)]
+        idle = [each for each in sure if not any(fnmatch.fnmatchcase(name, each) for name in got)]
         possible = alone(session, position) if idle else set()
         wrong = [each for each in idle if any(fnmatch.fnmatchcase(name, each) for name in possible)]
         assert not wrong, f"listed, and refused now: {wrong}"
@@ -93,37 +147,73 @@ for _position, (_above, _where) in POSITIONS.items():
     check_position(_position, _above, _where)
 
 
-@test("without the kernel programs what a filter of system calls has to refuse succeeds where there is none, and nothing else does",
-      needs=("moat", "http"), timeout=300)
+@test("without the kernel programs each case that is refused has the one layer that THREATS.md names, and one of its answers", needs=("moat", "http"),
+      timeout=300)
+def assigned(session):
+    here(session)
+    known, table, wrong = techniques(session), layers(), []
+    for name, answer in matrix(session)["shared"].items():
+        if name not in known or answer in (*GRANTED, attempts.NOT_HERE):
+            continue
+        named = [layer for layer, (patterns, _) in table.items() if matches(name, patterns)]
+        if len(named) != 1 or not answer.startswith("SETUP openpty") and answer.split()[-1] not in table[named[0]][1]:
+            wrong.append(f"{name}: {answer}, layers {named}")
+    patterns = sum((each for each, _ in table.values()), []) + sum(rows().values(), [])
+    wrong += [f"{each}: no such case" for each in patterns if not any(fnmatch.fnmatchcase(name, each) for name in known)]
+    assert not wrong, "\n".join(wrong)
+
+
+@test("without the kernel programs what THREATS.md says that Landlock, the cgroup's programs and the filter refuse succeeds where these three are not, "
+      "in the same namespaces with the same capabilities", needs=("moat", "http"), timeout=300)
+def without_them(session):
+    here(session)
+    session.require(not session.vm, "that it is these that refuse is the same on each kernel")
+    session.require(scoped(session), "this kernel's Landlock has no scopes")
+    refused = {name for name, answer in matrix(session)["shared"].items() if answer not in ("ok", attempts.NOT_HERE)}
+    patterns = sum((layers()[each][0] for each in REMOVABLE), [])
+    cases = [each for each in attempts.table(places.attempt(session.build))
+             if each.name in refused and each.name in techniques(session) and matches(each.name, patterns) and each.group != TAKES_PROGRAMS_OFF]
+    inside = next(each["pid"] for each in session.api.get("/v1/status")["namespaces"] if each["name"] == "context-shared")
+    before = ["/usr/bin/nsenter", "-t", str(inside), "-m", "-i", "-u", "-C"]
+    answers = attempts.run(places.attempt(session.build), *session.target_arguments(session.memory["attempted"]["pid"]),
+                           *(each.name for each in cases if each.group not in PER_PID), before=before)
+    answers |= {each.name: victim(session, None, each.name, before) for each in cases if each.group in PER_PID}
+    wrong = {name: answer for name, answer in answers.items() if answer not in (*GRANTED, attempts.NOT_HERE) and not answer.startswith("SETUP")}
+    assert len(answers) > 100 and not wrong, wrong
+
+
+@test("without the kernel programs what a filter of system calls has to refuse with the default capabilities succeeds where there is none, and nothing "
+      "else does", needs=("moat", "http"), timeout=300)
 def by_filter(session):
     here(session)
+    session.require(not session.vm, "what a filter refuses is the same on each kernel")
     got = session.api.request("POST", "/v1/contexts", {"name": "unfiltered", "seccomp": "off"})
     assert got.status in (200, 201), got
     try:
         answers = session.attempts("unfiltered", session.target_arguments(session.agent.service("http")["pid"]), "all")
     finally:
         session.api.request("DELETE", "/v1/contexts/unfiltered")
-    known = techniques(session)
+    known, patterns = techniques(session), layers()["filter"][0]
     more = {name for name, answer in answers.items() if answer == "ok" and name in known and known[name].seen != "ok"} - succeeded(session, "default")
-    assert more and all(matches(name, BY_FILTER) for name in more), sorted(name for name in more if not matches(name, BY_FILTER))
+    assert more and all(matches(name, patterns) for name in more), sorted(name for name in more if not matches(name, patterns))
     refused = {name: matrix(session)["default"][name] for name in more}
     wrong = {name: answer for name, answer in refused.items() if answer != ("ENOSYS" if name == "cgroup_spawn" else
                                                                            attempts.NOT_HERE if "io_uring" in name else "EPERM")}
     assert not wrong, wrong
 
 
-@test("without the kernel programs a domain refuses each way to signal or trace the service whose pid is known, with its errno",
+@test("without the kernel programs a domain refuses each way to trace the service whose pid is known, and to signal it where there are scopes, with its errno",
       needs=("moat", "http"), timeout=300)
 def by_domain(session):
     here(session)
-    open_ones, wrong = rows()["pid = shared"] + rows()["everywhere"], []
+    open_ones, wrong = sum((allowed(session, each)[1] for each in ("default", "modest")), []), []
     for name, technique in techniques(session).items():
         answer = matrix(session)["modest"].get(name)
         if technique.group not in PER_PID or technique.seen == "ok" or answer in (None, attempts.NOT_HERE) or matches(name, open_ones):
             continue
         if answer not in ("EPERM", "EACCES", "ENOENT") and not answer.startswith("SETUP"):
             wrong.append(f"{name}: {answer}")
-        if technique.group == "signals" and answer != "EPERM":
+        if technique.group == "signals" and scoped(session) and answer != "EPERM":
             wrong.append(f"{name}: {answer}, EPERM was expected")
     assert not wrong, "\n".join(wrong)
 

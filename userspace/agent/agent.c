@@ -216,7 +216,9 @@ static int open_signals(struct run *run, struct failure *f)
 static int reserve_ports(struct run *run, struct failure *f)
 {
 	struct failure why = { 0 };
-	int r = reserved_ports_add(run->agent.config, &run->reserved, &why);
+	int r = run->agent.config->dev ?
+			0 :
+			reserved_ports_add(run->agent.config, &run->reserved, &why);
 
 	if (r == 0)
 		return 0;
@@ -246,6 +248,24 @@ static void on_session_expired(const char *context, void *data)
 	const struct agent *agent = data;
 
 	audit_record_session_expired(agent->audit, context);
+}
+
+static void on_exec_end(const struct exec_info *info, void *data)
+{
+	const struct agent *agent = data;
+	bool ended = info->state == EXEC_ENDED;
+
+	audit_record_exec(agent->audit, AUDIT_EXEC_END,
+			  &(struct audit_exec){
+				  .id = (char *)info->id,
+				  .context = (char *)info->context,
+				  .exit_code = !ended       ? -1 :
+					       info->signal ? 128 + info->signal :
+							      info->exit_code,
+				  .signal = info->signal,
+				  .timed_out = info->timed_out,
+				  .oom_killed = info->oom_killed,
+			  });
 }
 
 /* What the configuration gives to all commands of a context; the API says it of what it is given. */
@@ -291,6 +311,8 @@ static int check_descriptors(const struct config *config, struct failure *f)
 /* What the LSM programs would, where there are none. */
 static void guard_ports(struct agent *agent)
 {
+	if (agent->config->dev)
+		return;
 	enforce_guard_cgroup(agent->enforce, agent->config, cgroups_instance(agent->cgroups),
 			     cgroups_user(agent->cgroups));
 	if (enforce_active(agent->enforce))
@@ -341,7 +363,12 @@ static int open_modules(struct run *run, struct failure *f)
 	if (r == 0)
 		r = enforce_open(config, obstacle ? obstacle->detail : NULL, &agent->enforce, f);
 	malloc_trim(0); /* libbpf has read the type information of the whole kernel */
-	if (r == 0 && !enforce_active(agent->enforce))
+	if (r == 0 && config->dev)
+		log_warning(
+			"for development alone: what user code is kept from here is less than as root, and moat "
+			"status says what; MOAT_SOCKET=%s",
+			config->socket);
+	else if (r == 0 && !enforce_active(agent->enforce))
 		log_warning("not enforced by the kernel: %s", enforce_reason(agent->enforce));
 	if (r == 0) /* before what hides its file from user code */
 		r = audit_open(config->audit_log, config->instance, agent->loop, context_name,
@@ -352,8 +379,9 @@ static int open_modules(struct run *run, struct failure *f)
 		guard_ports(agent);
 	if (r == 0 && cgroups_have_memory(agent->cgroups))
 		tables_raise();
-	if (r == 0) {
+	if (r == 0 && !config->dev)
 		tables_allow_ping();
+	if (r == 0) {
 		r = execs_open(config, agent->enforce, agent->cgroups, agent->loop,
 			       &agent->execs, f);
 	}
@@ -363,6 +391,7 @@ static int open_modules(struct run *run, struct failure *f)
 	if (r == 0) {
 		audit_name_execs(agent->audit, exec_name);
 		execs_watch_sessions(agent->execs, on_session_expired, agent);
+		execs_watch_ends(agent->execs, on_exec_end, agent);
 		contexts_for_each(execs_contexts(agent->execs), warn_of_secrets, agent);
 		r = protect_files(agent->enforce, config, agent->execs, f);
 	}

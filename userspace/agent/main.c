@@ -17,9 +17,9 @@
 #define EXIT_USAGE 2 /* also for a faulty configuration */
 
 static const char usage[] =
-	"usage: moatd [-c FILE] [--enforce MODE] [--keep-pins] [--config-test]\n"
-	"       moatd --port PORT[/udp]... [--directory DIR] [--enforce MODE] [--keep-pins]\n"
-	"             -- COMMAND [ARG]...\n"
+	"usage: moatd [-c FILE] [--enforce MODE | --dev] [--keep-pins] [--config-test]\n"
+	"       moatd --port PORT[/udp]... [--directory DIR] [--enforce MODE | --dev]\n"
+	"             [--keep-pins] -- COMMAND [ARG]...\n"
 	"       moatd --check [--json]\n"
 	"       moatd --cleanup [-c FILE]\n"
 	"\n"
@@ -33,6 +33,8 @@ static const char usage[] =
 	"                     directory of its own\n"
 	"      --enforce MODE require (the default): refuse to start where the kernel cannot\n"
 	"                     enforce; best-effort: go on with what there is; audit: only record\n"
+	"      --dev          for an ordinary user, without root and cgroups: with what there is then,\n"
+	"                     which is less (moatd(8))\n"
 	"      --keep-pins    leave the kernel programs in force when the agent stops\n"
 	"      --config-test  check the configuration and start nothing\n"
 	"      --check        tell what this kernel offers and start nothing\n"
@@ -46,7 +48,7 @@ struct options {
 	char **ports;
 	char **command; /* NULL: none */
 	const char *enforce;
-	bool keep_pins, config_test, check, json, cleanup;
+	bool keep_pins, config_test, check, json, cleanup, dev;
 };
 
 enum {
@@ -58,6 +60,7 @@ enum {
 	OPT_CHECK,
 	OPT_JSON,
 	OPT_CLEANUP,
+	OPT_DEV,
 };
 
 static const struct option long_options[] = {
@@ -70,6 +73,7 @@ static const struct option long_options[] = {
 	{ "check", no_argument, NULL, OPT_CHECK },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "cleanup", no_argument, NULL, OPT_CLEANUP },
+	{ "dev", no_argument, NULL, OPT_DEV },
 	{ "version", no_argument, NULL, 'V' },
 	{ "help", no_argument, NULL, 'h' },
 	{ 0 },
@@ -116,6 +120,9 @@ static int parse_options(int argc, char **argv, struct options *o)
 		case OPT_CLEANUP:
 			o->cleanup = true;
 			break;
+		case OPT_DEV:
+			o->dev = true;
+			break;
 		case 'V':
 			puts("moatd " MOAT_VERSION);
 			return EXIT_SUCCESS;
@@ -138,6 +145,9 @@ static int parse_options(int argc, char **argv, struct options *o)
 		return complain("--directory needs a command behind --");
 	if (o->cleanup && o->command)
 		return complain("--cleanup takes no command");
+	if (o->dev && (o->enforce || o->keep_pins || o->cleanup))
+		return complain(
+			"--dev takes no --enforce, --keep-pins and --cleanup: it enforces nothing");
 	if (o->json && !o->check)
 		return complain("--json goes with --check");
 	return -1;
@@ -147,8 +157,13 @@ static int load(const struct options *o, struct config **ret_config, struct fail
 {
 	CLEANUP(config_freep) struct config *config = NULL;
 	const char *why, *file = o->file ? o->file : DEFAULT_FILE;
+	PTR_OWNED char *state_dir = NULL;
 	int r;
 
+	if (o->dev && config_dev_state_dir(&state_dir) < 0)
+		return fail(f, ENOMEM, "out of memory");
+	if (o->dev)
+		config_set_state_dir(state_dir);
 	if (o->command)
 		r = config_from_command(o->ports, o->directory, o->command, &config, f);
 	else if (!o->file && access(file, F_OK) < 0 && errno == ENOENT)
@@ -163,6 +178,8 @@ static int load(const struct options *o, struct config **ret_config, struct fail
 	if (why)
 		return fail(f, EINVAL, "--enforce %s", why);
 	config->keep_pins = config->keep_pins || o->keep_pins;
+	if (o->dev && config_make_dev(config) < 0)
+		return fail(f, ENOMEM, "out of memory");
 	*ret_config = take_ptr(config);
 	return 0;
 }
@@ -295,8 +312,9 @@ int main(int argc, char **argv)
 		return EXIT_SUCCESS;
 	}
 	probe_run(&probes, config->enforce != ENFORCE_BEST_EFFORT);
-	if (refuses_to_start(config, &probes))
+	if (!config->dev && refuses_to_start(config, &probes))
 		return EXIT_FAILURE;
-	warn_of_capabilities(config);
+	if (!config->dev)
+		warn_of_capabilities(config);
 	return agent_run(config, &probes);
 }

@@ -56,6 +56,37 @@ static void print_context(const json_t *event)
 	putchar('\n');
 }
 
+/* A command with variables of its own: their names, or how it ended. */
+static void print_exec(const json_t *event)
+{
+	const json_t *caller = json_object_get(event, "caller"),
+		     *status = json_object_get(event, "exitCode");
+	const json_t *name;
+	size_t i;
+
+	printf("%lld %s %s: %s of context ", (long long)member_number(event, "seq"),
+	       member_text(event, "time"), member_text(event, "type"), member_text(event, "exec"));
+	print_safe(member_text(event, "context"));
+	if (!caller) {
+		if (json_is_null(status))
+			fputs(", not started", stdout);
+		else
+			printf(", status %lld", (long long)json_integer_value(status));
+	} else {
+		fputs(", program ", stdout);
+		print_safe(*member_text(event, "program") ? member_text(event, "program") :
+							    "of a string");
+		fputs(", variables", stdout);
+		json_array_foreach(json_object_get(event, "variables"), i, name) {
+			putchar(' ');
+			print_safe(json_string_value(name) ? json_string_value(name) : "?");
+		}
+		printf(", by pid %lld (uid %lld)", (long long)member_number(caller, "pid"),
+		       (long long)member_number(caller, "uid"));
+	}
+	putchar('\n');
+}
+
 /* A port of a service that somebody else has. */
 static void print_port(const json_t *event)
 {
@@ -85,6 +116,8 @@ static void print_event(const char *line, size_t len)
 		print_context(event);
 	else if (strcmp(type, "port-held") == 0)
 		print_port(event);
+	else if (strcmp(type, "exec-begin") == 0 || strcmp(type, "exec-end") == 0)
+		print_exec(event);
 }
 
 static int print_stream(struct cli *cli, const char *path)

@@ -22,7 +22,8 @@ struct session {
 	struct moat_client *client;
 	char id[72];      /* "" until the start event */
 	int signals;      /* signalfd */
-	bool interrupted; /* SIGINT was forwarded: the next one kills */
+	bool interrupted; /* SIGINT was forwarded: the next one kills, but */
+	bool interrupts;  /* each is the command's own */
 	int signal;       /* the last one that came; 0: none */
 	bool controlling; /* the agent is being told of it */
 	bool again;       /* and another one came meanwhile */
@@ -60,13 +61,13 @@ static void control(struct session *s, const char *method, const char *suffix, c
 	s->ended = s->ended || r == -ETIMEDOUT;
 	if (!s->ended && s->again) {
 		s->again = false;
-		forward_signal(s); /* kills: it is not the first */
+		forward_signal(s); /* which kills, if not the first is to be the command's as well */
 	}
 }
 
 static void forward_signal(struct session *s)
 {
-	if (s->signal == SIGINT && !s->interrupted) {
+	if (s->signal == SIGINT && (!s->interrupted || s->interrupts)) {
 		s->interrupted = true;
 		control(s, "POST", "/signal", "{\"signal\":\"SIGINT\"}");
 	} else {
@@ -89,6 +90,18 @@ static void on_answerable_signal(struct session *s, int signal)
 	} else {
 		s->deadline_ns = now_ns() + GRACE_NS;
 	}
+}
+
+/* Before the command is there, and when it is being killed, it has nothing to interrupt. */
+static void on_own_interrupt(struct session *s)
+{
+	if (!s->id[0] || (s->signal && s->signal != SIGINT))
+		return;
+	s->signal = SIGINT;
+	if (s->controlling)
+		s->again = true;
+	else
+		forward_signal(s);
 }
 
 static void resize(struct session *s)
@@ -120,7 +133,10 @@ static void on_signal(struct session *s, int signal)
 {
 	if (s->tty && on_terminal_signal(s, signal))
 		return;
-	on_answerable_signal(s, signal);
+	if (s->interrupts && signal == SIGINT)
+		on_own_interrupt(s);
+	else
+		on_answerable_signal(s, signal);
 }
 
 static int poll_timeout(const struct session *s)
@@ -369,6 +385,7 @@ static int run_options(struct cli *cli, int argc, char **argv, bool run)
 		status = agent_connect(cli, &s.client);
 	if (status == 0 && !options.detach && !cli->json) {
 		s.tty = options.tty;
+		s.interrupts = options.interrupts;
 		s.feeds = options.input || options.tty;
 		status = run_session(&s, "POST", "/v1/exec", body);
 	} else if (status == 0) {

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <sys/stat.h>
+
 #include "base/base64.h"
 #include "cli/exec_request.h"
 #include "cli/terminal.h"
@@ -34,6 +37,9 @@ const char help_exec[] =
 	"      --kill-after TIME      and kill it so much later (5s)\n"
 	"  -i, --stdin           send it what is on stdin, as it comes (with --detach and --json\n"
 	"                        read to its end first, at most 1 MiB)\n"
+	"      --stdin-file FILE its stdin is a copy of FILE, made now, that it opens by the name\n"
+	"                        /proc/self/fd/0: for keys, which then lie in no directory\n"
+	"      --interrupts      each Ctrl-C is the command's, a second one does not kill it\n"
 	"  -t, --tty             on a terminal of its own, with the keys and the size of ours\n"
 	"  -d, --detach          do not wait; print its id\n"
 	"      --json            print the result as JSON, when it has ended\n"
@@ -64,6 +70,8 @@ enum {
 	OPTION_KILL_SIGNAL,
 	OPTION_KILL_AFTER,
 	OPTION_SHELL,
+	OPTION_STDIN_FILE,
+	OPTION_INTERRUPTS,
 };
 
 static int parse_option(struct exec_options *o, int option)
@@ -92,6 +100,12 @@ static int parse_option(struct exec_options *o, int option)
 		return 0;
 	case 'i':
 		o->input = true;
+		return 0;
+	case OPTION_STDIN_FILE:
+		o->file = optarg;
+		return 0;
+	case OPTION_INTERRUPTS:
+		o->interrupts = true;
 		return 0;
 	case 't':
 		o->tty = true;
@@ -133,6 +147,8 @@ bool exec_options_parse(struct cli *cli, int argc, char **argv, struct exec_opti
 		{ "kill-after", required_argument, NULL, OPTION_KILL_AFTER },
 		{ "tty", no_argument, NULL, 't' },
 		{ "stdin", no_argument, NULL, 'i' },
+		{ "stdin-file", required_argument, NULL, OPTION_STDIN_FILE },
+		{ "interrupts", no_argument, NULL, OPTION_INTERRUPTS },
 		{ "detach", no_argument, NULL, 'd' },
 		{ 0 },
 	};
@@ -158,6 +174,10 @@ bool exec_options_parse(struct cli *cli, int argc, char **argv, struct exec_opti
 		*ret_status = usage_error(own_name, "--secure and --no-isolation exclude each other");
 		return false;
 	}
+	if (ret->file && (ret->input || ret->tty)) {
+		*ret_status = usage_error(own_name, "--stdin-file stands beside neither -i nor -t");
+		return false;
+	}
 	ret->argv = argv + optind;
 	if (!*ret->argv || (ret->run && ret->argv[1])) {
 		*ret_status = usage_error(own_name, *ret->argv ? "one string: quote it for the shell that you type it into" :
@@ -167,8 +187,8 @@ bool exec_options_parse(struct cli *cli, int argc, char **argv, struct exec_opti
 	return true;
 }
 
-/* stdin as a JSON string; as base64 where it is not UTF-8, or shorter so. */
-static int add_stdin(json_t *body)
+/* What fd has as a JSON string; as base64 where it is not UTF-8, or shorter so. name: for words. */
+static int add_stdin(json_t *body, int fd, const char *name)
 {
 	char *data = malloc(EXEC_STDIN_MAX + 1);
 	json_t *text = NULL;
@@ -176,7 +196,7 @@ static int add_stdin(json_t *body)
 	ssize_t n = 1;
 
 	while (data && len <= EXEC_STDIN_MAX) {
-		n = read(STDIN_FILENO, data + len, EXEC_STDIN_MAX + 1 - len);
+		n = read(fd, data + len, EXEC_STDIN_MAX + 1 - len);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
@@ -185,8 +205,8 @@ static int add_stdin(json_t *body)
 	}
 	if (!data || n < 0 || len > EXEC_STDIN_MAX) {
 		free_wiped(data, EXEC_STDIN_MAX + 1);
-		return !data || n < 0 ? complain("INPUT_FAILED", "cannot read stdin: %s", strerror(errno)) :
-					complain("INPUT_FAILED", "stdin is longer than %u bytes", EXEC_STDIN_MAX);
+		return !data || n < 0 ? complain("INPUT_FAILED", "cannot read %s: %s", name, strerror(errno)) :
+					complain("INPUT_FAILED", "%s is longer than %u bytes", name, EXEC_STDIN_MAX);
 	}
 	if (utf8_valid(data, len) && !memchr(data, 0, len) &&
 	    json_length(data, len) <= base64_length(len)) {
@@ -203,6 +223,23 @@ static int add_stdin(json_t *body)
 	}
 	free_wiped(data, EXEC_STDIN_MAX + 1);
 	return json_object_set_new(body, "stdin", text) < 0 ? complain("OUT_OF_MEMORY", "out of memory") : 0;
+}
+
+/* A regular file, and by its own name: whoever may write to the directory must not choose another. */
+static int add_file(json_t *body, const char *path)
+{
+	FD_OWNED int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	struct stat st;
+	int status;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return complain("INPUT_FAILED", "cannot open %s: %s", path, strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return complain("INPUT_FAILED", "%s is not a regular file", path);
+	status = add_stdin(body, fd, path);
+	return status ? status :
+	       json_object_set_new(body, "stdinAs", json_string("file")) < 0 ?
+			complain("OUT_OF_MEMORY", "out of memory") : 0;
 }
 
 static int add_argv(json_t *body, char **argv)
@@ -279,10 +316,12 @@ int exec_options_body(const struct exec_options *o, char **ret_body)
 	} else if (o->input_live) {
 		json_object_set_new(body, "stdinOpen", json_true());
 	} else if (o->input) {
-		status = add_stdin(body);
-		if (status)
-			return status;
+		status = add_stdin(body, STDIN_FILENO, "stdin");
+	} else if (o->file) {
+		status = add_file(body, o->file);
 	}
+	if (status)
+		return status;
 	*ret_body = json_dumps(body, JSON_COMPACT);
 	return *ret_body ? 0 : complain("OUT_OF_MEMORY", "out of memory");
 }

@@ -11,7 +11,9 @@
 struct exec_options {
 	json_t *env; /* object; owned */
 	const char *context, *session, *directory, *id, *shell;
+	const char *file; /* its standard input, to be opened; NULL: none */
 	bool secure, no_isolation, input, detach, tty;
+	bool interrupts; /* each SIGINT is its own: none kills it */
 	bool input_live; /* set before the body is made: stdin is sent as it comes */
 	uint64_t timeout_ms; /* 0: none */
 	uint64_t kill_after_ms; /* the same */

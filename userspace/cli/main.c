@@ -23,6 +23,7 @@ static const struct command commands[] = {
 	{ "events", "show what was denied", help_events, cmd_events },
 	{ "mode", "show or switch whether denials are enforced", help_mode, cmd_mode },
 	{ "metrics", "print the agent's counters for Prometheus", help_metrics, cmd_metrics },
+	{ "jupyter-kernelspec", "have Jupyter start its kernels here", help_jupyter, cmd_jupyter },
 	{ "check", "show what this kernel offers; needs no agent", help_check, cmd_check },
 };
 
@@ -38,7 +39,7 @@ static void print_help(FILE *out)
 {
 	fputs("usage: moat [--socket PATH] [--json] COMMAND …\n\ncommands:\n", out);
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-		fprintf(out, "  %-10s%s\n", commands[i].name, commands[i].summary);
+		fprintf(out, "  %-20s%s\n", commands[i].name, commands[i].summary);
 	fputs("\noptions, here or after the command:\n"
 	      "  --socket PATH  the socket of moatd ($MOAT_SOCKET; " MOAT_SOCKET_DEFAULT ")\n"
 	      "  --json         print JSON\n"

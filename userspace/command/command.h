@@ -265,6 +265,13 @@ int command_expand(const struct command_word *words, const struct command_world 
 int command_expand_text(const struct command_word *word, const struct command_world *world, char **ret,
 			struct failure *f);
 
+/*
+ * The words of a string that is one program with its arguments and nothing else, so that nothing of it depends on the
+ * world: no builtin, operator, redirection, variable, tilde or pattern. *ret is the caller's (strv_free_wiped()), NULL
+ * where the string is more than that. 0 or -ENOMEM.
+ */
+int command_plain_words(const struct command_tree *tree, char ***ret);
+
 /* Whether a name matches a pattern: *, ?, […]. active[i]: pattern[i] is not quoted. */
 bool command_match(const char *pattern, const char *active, size_t n, const char *name);
 

@@ -60,6 +60,15 @@ static int compare(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* path[0..len) is there. */
+static int add_path(struct glob *g, size_t len)
+{
+	if (len > COMMAND_EXPANDED_MAX - g->x->total)
+		return fail(g->x->failure, E2BIG, "the words of a command become too long");
+	g->x->total += len;
+	return expansion_add_field(g->x, g->path, len);
+}
+
 static int walk(struct glob *g, size_t len, const char *pattern, const char *active, size_t n);
 
 /* A component that is a pattern: rest is what follows it, from the slash on. */
@@ -78,7 +87,8 @@ static int walk_names(struct glob *g, size_t len, const char *pattern, const cha
 
 		if (r == 0 && len + m < sizeof(g->path)) {
 			memcpy(g->path + len, names.found[i], m);
-			r = walk(g, len + m, pattern + n, active + n, rest);
+			r = rest ? walk(g, len + m, pattern + n, active + n, rest) :
+				   add_path(g, len + m);
 		}
 		free(names.found[i]);
 	}
@@ -120,10 +130,7 @@ static int walk(struct glob *g, size_t len, const char *pattern, const char *act
 	g->path[len] = '\0';
 	if (!g->x->world->exists(g->x->world->data, g->path))
 		return 0;
-	if (len > COMMAND_EXPANDED_MAX - g->x->total)
-		return fail(g->x->failure, E2BIG, "the words of a command become too long");
-	g->x->total += len;
-	return expansion_add_field(g->x, g->path, len);
+	return add_path(g, len);
 }
 
 int expansion_glob(struct expansion *x)

@@ -27,6 +27,7 @@ struct parser {
 	size_t next_bracket; /* see find_next() */
 	unsigned depth;
 	bool strict; /* a substitution is refused also in quotes */
+	bool in_value; /* of an assignment or an argument of export, also within its ${…} */
 };
 
 /* Where a word is: what ends it, and what is special there. */

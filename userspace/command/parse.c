@@ -114,7 +114,9 @@ static bool parse_assignment(struct parser *p, size_t n, struct command_assignme
 	if (peek(p, 0) == '(')
 		return refuse_at(p, COMMAND_C_ARRAY, start);
 	p->strict = true;
+	p->in_value = true;
 	a->value = parse_word(p, WORD_VALUE);
+	p->in_value = false;
 	**end = a;
 	*end = &a->next;
 	return a->value;
@@ -176,7 +178,9 @@ static bool parse_argument(struct parser *p, struct simple *s)
 		if (value && peek(p, value) == '(')
 			return refuse_at(p, COMMAND_C_ARRAY, p->at);
 	}
+	p->in_value = value;
 	word = parse_word(p, WORD_PLAIN);
+	p->in_value = false;
 	if (!word)
 		return false;
 	if (names_descriptor(p, word))

@@ -329,12 +329,22 @@ static bool track_braces(struct parser *p, struct braces *braces)
 	return true;
 }
 
+struct word_state {
+	enum word_place place;
+	size_t start;
+	size_t name_end; /* of the name that it begins with, as far as it has been looked at */
+	size_t escaped;  /* behind the last character that a backslash quotes */
+	size_t value;    /* where the value begins, of NAME=VALUE; 0: it is not one */
+	struct braces braces;
+};
+
 /* At a tilde where one can mean a directory. */
-static bool parse_tilde(struct parser *p, struct builder *b, bool value)
+static bool parse_tilde(struct parser *p, struct builder *b, const struct word_state *s)
 {
 	char next = peek(p, 1);
 
-	if (next == '/' || is_meta(next) || (value && next == ':')) {
+	if (next == '/' || (s->place == WORD_OPERAND ? next == '}' : is_meta(next)) ||
+	    ((s->value || p->in_value) && next == ':')) {
 		p->at++;
 		return flush(p, b, false) && add_part(p, b, COMMAND_TILDE);
 	}
@@ -345,22 +355,13 @@ static bool parse_tilde(struct parser *p, struct builder *b, bool value)
 	return gather_next(p, b, true);
 }
 
-struct word_state {
-	enum word_place place;
-	size_t start;
-	size_t name_end; /* of the name that it begins with, as far as it has been looked at */
-	size_t value;    /* where the value begins, of NAME=VALUE; 0: it is not one */
-	struct braces braces;
-};
-
 /* Where a tilde means a directory: at the beginning, and in what looks like an assignment behind = and : */
 static bool tilde_is_special(const struct parser *p, const struct word_state *s)
 {
-	if (s->place == WORD_OPERAND)
-		return p->at == s->start;
 	if (p->at == s->start || p->at == s->value)
 		return true;
-	return s->value && p->at > s->value && p->text[p->at - 1] == ':';
+	return (s->value || p->in_value) && p->at > s->value && p->at != s->escaped &&
+	       p->text[p->at - 1] == ':';
 }
 
 /* Behind the backslash of a joined line: what it joins must not become something else than it looks like. */
@@ -404,10 +405,11 @@ static bool parse_unquoted(struct parser *p, struct builder *b, struct word_stat
 			return gather(p, b, "\\", 1, true);
 		if (peek(p, 0) == '\n')
 			return join_lines(p, s);
+		s->escaped = p->at + 1;
 		return gather_next(p, b, true);
 	case '~':
 		if (tilde_is_special(p, s))
-			return parse_tilde(p, b, s->place == WORD_VALUE || s->value);
+			return parse_tilde(p, b, s);
 		break;
 	case '{':
 	case ',':

@@ -4,22 +4,22 @@
  * waits for it: so the long way (a copy of the agent, execve, the whole table of mounts) is gone once, by a
  * moat-init that runs no command and so stays as set-up left it. Each other one is a fork of it.
  */
-#include <linux/sched.h>
 #include <sched.h>
-#include <sys/syscall.h>
 
+#include "base/clone.h"
 #include "init/init.h"
 
-pid_t clone_init(bool shared_pid, int *ret_pidfd)
+pid_t clone_init(enum init_world world, bool shared_pid, int *ret_pidfd)
 {
+	uint64_t namespaces = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS |
+			      (shared_pid ? 0 : CLONE_NEWPID);
 	int pidfd = -EBADF;
 	struct clone_args args = {
 		/* CLONE_PARENT: the agent waits for it. That gives it the exit signal of ours. */
-		.flags = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | (shared_pid ? 0 : CLONE_NEWPID) |
-			 CLONE_PARENT | CLONE_PIDFD,
+		.flags = (world == INIT_WORLD_NONE ? 0 : namespaces) | CLONE_PARENT | CLONE_PIDFD,
 		.pidfd = (uint64_t)(uintptr_t)&pidfd,
 	};
-	long pid = syscall(SYS_clone3, &args, sizeof(args));
+	long pid = clone_child_process(&args, NULL);
 
 	if (pid < 0)
 		return -errno;

@@ -21,6 +21,8 @@
  * returns -errno with the step; the namespace is then half made and must not be used.
  */
 int setup_mounts(const struct init_setup *m, enum init_step *ret_step);
+/* Of that only what is to be covered or read-only, in a user namespace: INIT_WORLD_MOUNTS. */
+int setup_covers(const struct init_setup *m, enum init_step *ret_step);
 
 /*
  * System V IPC has no owner that it would go away with: as much of it as of /dev/shm. The segments
@@ -37,12 +39,17 @@ int setup_limit_ipc(int proc, uint64_t size);
 int setup_own_mounts(bool may_mount, bool hiding, uint64_t shm_size, enum init_step *ret_step);
 /* Takes the covers of n paths off, NUL-terminated, one after the other. */
 int setup_uncover(const char *shown, size_t n, enum init_step *ret_step);
-/* The same of setup_process(). */
-int setup_own_process(bool shared_pid, uint64_t capabilities, enum init_step *ret_step);
+
+/* --- inherited.c --------------------------------------------------------------------------- */
+
+/* Of setup_process() what a fork of its process does not have yet. */
+int setup_own_process(enum init_world world, bool shared_pid, uint64_t capabilities,
+		      enum init_step *ret_step);
 
 /* Makes this process what its children may inherit: no dispositions, no ambient capabilities, no
  * securebits, capabilities at most those given in the bounding set, umask 022, own session. */
-int setup_process(bool shared_pid, uint64_t capabilities, enum init_step *ret_step);
+int setup_process(enum init_world world, bool shared_pid, uint64_t capabilities,
+		  enum init_step *ret_step);
 
 /*
  * The last of set-up: nothing of the agent's view stays open, and of the capabilities only those
@@ -100,7 +107,7 @@ int protect_paths(const char *strings, size_t others, size_t n);
  * our parent. Returns its pid, 0 in the child, or -errno. The caller closes *ret_pidfd, which is above the
  * standard descriptors and INIT_SOCKET_FD.
  */
-pid_t clone_init(bool shared_pid, int *ret_pidfd);
+pid_t clone_init(enum init_world world, bool shared_pid, int *ret_pidfd);
 
 /* --- devices.c: what of the machine's /dev, besides the usual, is in that of user code --------- */
 
@@ -156,8 +163,8 @@ struct spawn_report {
 	char text[INIT_TEXT_MAX]; /* as of init_reply */
 };
 
-/* Once, before the first spawn: what there is to give. 0 or -errno. */
-int spawn_init(void);
+/* Once, before the first spawn: what there is to give; bounded: and what each child is to drop for good. 0 or -errno. */
+int spawn_init(bool bounded);
 /* What the filter of system calls knows our clone3(2) by. */
 void spawn_set_secret(const uint64_t secret[INIT_SECRET]);
 /*

@@ -25,6 +25,7 @@
 
 static int signal_fd;
 static bool is_template;
+static enum init_world world;
 
 static _Noreturn void die(void)
 {
@@ -189,13 +190,13 @@ static _Noreturn void begin_as_clone(const struct init_clone *m, int socket, int
 			      m->domain ? INIT_RULESET_FD + 1u : INIT_SOCKET_FD + 1u, ~0u, 0u) < 0)
 		r = -errno;
 	keeper_open(m->domain, m->capabilities);
-	if (r == 0)
+	if (r == 0 && world != INIT_WORLD_NONE)
 		r = setup_uncover(packet + sizeof(*m), m->n_shown, &step);
-	if (r == 0)
+	if (r == 0 && world == INIT_WORLD_OWN)
 		r = setup_own_mounts(m->capabilities & (1ull << CAP_SYS_ADMIN), m->shared_pid,
 				     m->shm_size, &step);
 	if (r == 0)
-		r = setup_own_process(m->shared_pid, m->capabilities, &step);
+		r = setup_own_process(world, m->shared_pid, m->capabilities, &step);
 	if (r == 0) {
 		step = INIT_STEP_FILTER;
 		r = filters_apply(m->filter);
@@ -203,7 +204,7 @@ static _Noreturn void begin_as_clone(const struct init_clone *m, int socket, int
 	if (r == 0)
 		r = setup_drop(m->capabilities, false, m->domain, &step);
 	if (r == 0)
-		r = spawn_init();
+		r = spawn_init(world != INIT_WORLD_NONE);
 	begin(r, step);
 }
 
@@ -228,7 +229,7 @@ static void handle_clone(size_t len, const int *fds, size_t n_fds)
 	    n_fds != 1u + (m.domain != INIT_DOMAIN_NONE) || fds[0] <= INIT_SOCKET_FD ||
 	    m.shm_size == 0 || !are_strings(sizeof(m), len, m.strings_len, m.n_shown))
 		die();
-	pid = clone_init(m.shared_pid, &pidfd);
+	pid = clone_init(world, m.shared_pid, &pidfd);
 	if (pid == 0)
 		begin_as_clone(&m, fds[0], fds[n_fds - 1]);
 	if (pid < 0) {
@@ -372,20 +373,21 @@ static int setup(enum init_step *step)
 	size_t n_fds, len = setup_filters(packet_receive(fds, &n_fds));
 
 	*step = INIT_STEP_REQUEST;
-	if (len == 0 || m->domain > INIT_DOMAIN_COMMON ||
+	if (len == 0 || m->domain > INIT_DOMAIN_COMMON || m->world > INIT_WORLD_NONE ||
 	    n_fds != 1u + (m->domain != INIT_DOMAIN_NONE) || fds[0] <= INIT_SOCKET_FD ||
 	    m->shm_size == 0 || m->n_devices > INIT_DEVICES_MAX ||
 	    !are_strings(sizeof(*m), len, m->strings_len,
 			 (size_t)m->n_hidden + m->n_devices + m->n_protected))
 		return -EPROTO;
 	is_template = m->template;
+	world = m->world;
 	spawn_set_secret(m->secret);
-	r = setup_process(m->shared_pid, m->capabilities, step);
-	if (r == 0) {
+	r = setup_process(world, m->shared_pid, m->capabilities, step);
+	if (r == 0 && world == INIT_WORLD_OWN) {
 		*step = INIT_STEP_CGROUPFS;
 		r = setns(fds[0], CLONE_NEWCGROUP) < 0 ? -errno : 0;
-		close(fds[0]);
 	}
+	close(fds[0]);
 	if (r == 0 && m->domain)
 		r = keep_ruleset(fds[1]);
 	keeper_open(m->domain, m->capabilities);
@@ -393,7 +395,9 @@ static int setup(enum init_step *step)
 		names += strlen(names) + 1;
 	if (r == 0)
 		r = devices_keep(names, m->n_devices);
-	if (r == 0)
+	if (r == 0 && world == INIT_WORLD_MOUNTS)
+		r = setup_covers(m, step);
+	else if (r == 0 && world == INIT_WORLD_OWN)
 		r = setup_mounts(m, step);
 	if (r == 0 && m->own)
 		r = own_open(m->shm_size); /* the last step was MASK, of the same kind */
@@ -403,7 +407,7 @@ static int setup(enum init_step *step)
 	}
 	if (r == 0 && !is_template) /* what is cloned from it may get any capability of a context */
 		r = setup_drop(m->capabilities, m->own, m->domain, step);
-	return r < 0 || is_template ? r : spawn_init();
+	return r < 0 || is_template ? r : spawn_init(world != INIT_WORLD_NONE);
 }
 
 /* Descriptors 0 to 3 are taken, so none that we receive can be one of them. */

@@ -9,7 +9,11 @@
 
 /* Aligned so that the headers can be read in place. */
 char packet[INIT_PACKET_MAX] __attribute__((aligned(4096)));
-static char *strings[INIT_STRINGS_MAX + 3] __attribute__((aligned(4096)));
+/* Whole pages: what is given back with them must be nothing else's. */
+#define PER_PAGE (4096 / sizeof(char *))
+static char *strings[(INIT_STRINGS_MAX + 3 + PER_PAGE - 1) / PER_PAGE * PER_PAGE]
+	__attribute__((aligned(4096)));
+_Static_assert(sizeof(strings) % 4096 == 0 && sizeof(packet) % 4096 == 0, "madvise() rounds up");
 static size_t n_strings;
 
 void packet_open(void)

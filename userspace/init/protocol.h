@@ -118,6 +118,13 @@ enum init_message {
 #define INIT_PROTECT_IF_THERE 'i' /* the same of what need not be there */
 #define INIT_PROTECT_PINNED 'p'
 
+/* What moat-init may do, and so makes for its commands. */
+enum init_world {
+	INIT_WORLD_OWN, /* all that setup.c says */
+	INIT_WORLD_MOUNTS, /* an ordinary user's, in a user namespace: covers and read-only mounts, no more */
+	INIT_WORLD_NONE, /* an ordinary user's: nothing */
+};
+
 /* Which domain of Landlock commands are in. */
 enum init_domain {
 	INIT_DOMAIN_NONE,
@@ -153,7 +160,8 @@ struct init_setup {
 	uint32_t domain;                   /* enum init_domain */
 	uint32_t n_protected;
 	uint32_t filter; /* 1 + which of the filters moat-init takes itself, and its commands from it; 0: none */
-	uint32_t pad;
+	uint32_t
+		world; /* enum init_world; but in the first the descriptor of the cgroup namespace is a placeholder */
 };
 
 /* INIT_CLONE; followed by n_shown NUL-terminated absolute paths: covers of the template's that go. */

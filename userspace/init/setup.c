@@ -5,15 +5,11 @@
  * a clone of the template only what must not be common to two of them); a step that fails refuses the namespace. Only what does not exist needs no covering.
  */
 #include <fcntl.h>
-#include <sched.h>
-#include <signal.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
-#include "base/signals.h"
 #include "init/init.h"
 
 /* As container runtimes mask and protect them (the OCI runtime specification's maskedPaths and
@@ -315,6 +311,22 @@ int setup_mounts(const struct init_setup *m, enum init_step *ret_step)
 	return mask_all((const char *)(m + 1), m->n_hidden, m->may_lack);
 }
 
+int setup_covers(const struct init_setup *m, enum init_step *ret_step)
+{
+	int r;
+
+	*ret_step = INIT_STEP_PROPAGATION;
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return -errno;
+	*ret_step = INIT_STEP_PROTECT;
+	r = protect_paths((const char *)(m + 1), (size_t)m->n_hidden + m->n_devices,
+			  m->n_protected);
+	if (r < 0)
+		return r;
+	*ret_step = INIT_STEP_MASK;
+	return mask_all((const char *)(m + 1), m->n_hidden, m->may_lack);
+}
+
 /* As cover(), in fewer calls: nearly all of them are files. */
 static int cover_in_proc(const char *path)
 {
@@ -392,116 +404,5 @@ int setup_own_mounts(bool may_mount, bool hiding, uint64_t shm_size, enum init_s
 	for (size_t i = 0; i < ARRAY_LEN(masked) && r == 0; i++)
 		if (strncmp(masked[i], "/proc/", strlen("/proc/")) == 0)
 			r = cover_in_proc(masked[i]);
-	return r;
-}
-
-static int reset_signals(void)
-{
-	uint64_t all = ~0ull;
-
-	reset_dispositions();
-	/* Raw, because the C library never blocks the two signals it keeps for itself. */
-	return syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof(all)) < 0 ? -errno : 0;
-}
-
-static int reset_capabilities(uint64_t bounding)
-{
-	cap_t caps;
-	int r = 0;
-
-	if (cap_get_secbits() != 0 && cap_set_secbits(0) < 0)
-		return -errno;
-	if (cap_reset_ambient() < 0)
-		return -errno;
-	for (cap_value_t cap = 0; cap < cap_max_bits() && cap < 64; cap++)
-		if (!(bounding & (1ull << cap)) && cap_get_bound(cap) == 1 && cap_drop_bound(cap) < 0)
-			return -errno;
-	caps = cap_get_proc();
-	if (!caps)
-		return -errno;
-	if (cap_clear_flag(caps, CAP_INHERITABLE) < 0 || cap_set_proc(caps) < 0)
-		r = -errno;
-	cap_free(caps);
-	return r;
-}
-
-/* What setup_process() does that a fork of its process does not have yet. */
-int setup_own_process(bool shared_pid, uint64_t capabilities, enum init_step *ret_step)
-{
-	*ret_step = INIT_STEP_SESSION;
-	if (setsid() < 0)
-		return -errno;
-	*ret_step = INIT_STEP_SUBREAPER;
-	if (shared_pid && prctl(PR_SET_CHILD_SUBREAPER, 1ul, 0ul, 0ul, 0ul) < 0)
-		return -errno;
-	*ret_step = INIT_STEP_CAPABILITIES;
-	return reset_capabilities(capabilities);
-}
-
-int setup_process(bool shared_pid, uint64_t capabilities, enum init_step *ret_step)
-{
-	int r;
-
-	*ret_step = INIT_STEP_SIGNALS;
-	r = reset_signals();
-	if (r < 0)
-		return r;
-	*ret_step = INIT_STEP_SESSION;
-	umask(022);
-	if (chdir("/") < 0)
-		return -errno;
-	if (setsid() < 0 && errno != EPERM) /* EPERM: the leader of a group already */
-		return -errno;
-	*ret_step = INIT_STEP_CAPABILITIES;
-	r = reset_capabilities(capabilities);
-	if (r < 0)
-		return r;
-	*ret_step = INIT_STEP_SUBREAPER;
-	if (shared_pid && prctl(PR_SET_CHILD_SUBREAPER, 1ul, 0ul, 0ul, 0ul) < 0)
-		return -errno;
-	return 0;
-}
-
-/* Descriptors 0 to 2, which were the agent's. */
-static int forget_stdio(void)
-{
-	FD_OWNED int null = open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY);
-
-	for (int fd = 0; fd < 3; fd++)
-		if (null < 0 || dup2(null, fd) < 0)
-			return -errno;
-	return 0;
-}
-
-int setup_drop(uint64_t capabilities, bool own, bool domain, enum init_step *ret_step)
-{
-	cap_flag_value_t value;
-	cap_t have, keep;
-	int r = 0;
-
-	*ret_step = INIT_STEP_STDIO;
-	r = forget_stdio();
-	if (r < 0)
-		return r;
-	*ret_step = INIT_STEP_CAPABILITIES;
-	capabilities |= 1ull << CAP_KILL | 1ull << CAP_SETPCAP |
-			(own || domain ? 1ull << CAP_SYS_ADMIN : 0) |
-			(own ? 1ull << CAP_SYS_CHROOT : 0);
-	have = cap_get_proc();
-	keep = cap_init();
-	if (!have || !keep)
-		r = -ENOMEM;
-	for (cap_value_t cap = 0; cap < 64 && r == 0; cap++) {
-		if (!(capabilities & 1ull << cap) ||
-		    cap_get_flag(have, cap, CAP_PERMITTED, &value) < 0 || value != CAP_SET)
-			continue;
-		if (cap_set_flag(keep, CAP_PERMITTED, 1, &cap, CAP_SET) < 0 ||
-		    cap_set_flag(keep, CAP_EFFECTIVE, 1, &cap, CAP_SET) < 0)
-			r = -errno;
-	}
-	if (r == 0 && cap_set_proc(keep) < 0)
-		r = -errno;
-	cap_free(have);
-	cap_free(keep);
 	return r;
 }

@@ -10,10 +10,9 @@
  * mm/oom_kill.c spares what shares memory by vfork only).
  */
 #include <fcntl.h>
-#include <linux/sched.h>
 #include <signal.h>
-#include <sys/syscall.h>
 
+#include "base/clone.h"
 #include "init/init.h"
 
 static uint64_t held;     /* capabilities we have to give */
@@ -26,7 +25,7 @@ void spawn_set_secret(const uint64_t given[INIT_SECRET])
 	memcpy(secret, given, sizeof(secret));
 }
 
-int spawn_init(void)
+int spawn_init(bool bounded)
 {
 	cap_t caps = cap_get_proc();
 	cap_flag_value_t value;
@@ -37,7 +36,7 @@ int spawn_init(void)
 	for (cap_value_t cap = 0; cap < cap_max_bits() && cap < 64; cap++) {
 		if (cap_get_flag(caps, cap, CAP_PERMITTED, &value) == 0 && value == CAP_SET)
 			held |= 1ull << cap;
-		if (cap_get_bound(cap) == 1)
+		if (bounded && cap_get_bound(cap) == 1)
 			bounding |= 1ull << cap;
 	}
 	cap_free(caps);
@@ -60,7 +59,7 @@ static int clone_child(struct spawn_request *request, uint64_t flags, int exit_s
 	/* A container may hold fewer capabilities than the default set names: give what there is. */
 	request->capabilities &= held;
 	request->bounding_drop = bounding & ~request->capabilities;
-	pid = syscall(SYS_clone3, &args, sizeof(args), secret[0], secret[1]);
+	pid = clone_child_process(&args, secret);
 	if (pid == 0)
 		child_main(request, report);
 	return pid < 0 ? -errno : (int)pid;

@@ -112,6 +112,23 @@ static int check_range(const struct json_field *field, uint64_t value, const cha
 	return 0;
 }
 
+static int check_choice(const struct json_field *field, const char *text, struct refusal *error)
+{
+	char list[128] = "";
+	size_t used = 0;
+
+	for (const char *const *each = field->choices; *each; each++) {
+		if (strcmp(*each, text) == 0)
+			return 0;
+		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s",
+					 each == field->choices ? "" :
+					 each[1]                ? ", " :
+								  " or ",
+					 *each);
+	}
+	return bad_value(error, field->name, "must be %s", list);
+}
+
 static int decode_text(const json_t *value, const struct json_field *field, void *member,
 		       struct refusal *error)
 {
@@ -121,8 +138,8 @@ static int decode_text(const json_t *value, const struct json_field *field, void
 		return bad_value(error, field->name, "must be a string");
 	if (check_range(field, strlen(text), " bytes long", error) < 0)
 		return -EINVAL;
-	if (field->only && strcmp(text, field->only) != 0)
-		return bad_value(error, field->name, "must be \"%s\"", field->only);
+	if (field->choices && check_choice(field, text, error) < 0)
+		return -EINVAL;
 	*(const char **)member = text;
 	return 0;
 }
@@ -134,6 +151,8 @@ static int decode_blob(const json_t *value, const struct json_field *field, void
 
 	if (!json_is_string(value))
 		return bad_value(error, field->name, "must be a string");
+	if (check_range(field, json_string_length(value), " bytes long", error) < 0)
+		return -EINVAL;
 	*blob = (struct json_blob){ json_string_value(value), json_string_length(value) };
 	return 0;
 }

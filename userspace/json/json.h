@@ -51,8 +51,9 @@ struct json_field {
 	enum json_kind kind;
 	size_t offset;   /* of the member in the decoded struct */
 	bool mandatory;
-	uint64_t min, max; /* TEXT: bytes; TEXTS, ENV: elements; NUMBER: value; max 0: no limit */
-	const char *only;  /* TEXT: the one accepted value; NULL: any */
+	uint64_t min,
+		max; /* TEXT, BLOB: bytes; TEXTS, ENV: elements; NUMBER: value; max 0: no limit */
+	const char *const *choices; /* TEXT: what is accepted, up to NULL; NULL: any */
 };
 
 /*

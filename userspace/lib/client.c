@@ -448,6 +448,11 @@ int moat_stream_next(struct moat_client *c, const char **ret_line, size_t *ret_l
 	return r;
 }
 
+const char *moat_instance(const struct moat_client *c)
+{
+	return c->instance;
+}
+
 void moat_response_free(struct moat_response *response)
 {
 	wipe_free(response->body, response->len);

@@ -99,6 +99,11 @@ static int header(struct moat_client *c, const char *line, size_t len)
 		c->close = c->close || is(value, value_len, "close");
 	} else if (is(line, name_len, "Content-Type")) {
 		c->ndjson = is(value, value_len, "application/x-ndjson");
+	} else if (is(line, name_len, "Moat-Instance")) {
+		if (value_len >= sizeof(c->instance))
+			return -EPROTO;
+		memcpy(c->instance, value, value_len);
+		c->instance[value_len] = '\0';
 	}
 	return 0;
 }

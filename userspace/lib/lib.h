@@ -28,6 +28,7 @@ struct moat_client {
 	size_t at;
 	struct buffer line;
 
+	char instance[65]; /* of the last answer that said it */
 	/* The answer that is being read. */
 	int status;
 	enum body_kind kind;

@@ -3,7 +3,7 @@
 
 #include "run/internal.h"
 
-static int say(const char *text)
+int builtin_say(const char *text)
 {
 	size_t n = strlen(text);
 	char *line PTR_OWNED = malloc(n + 1);
@@ -106,7 +106,7 @@ static int builtin_command(struct run *r, char **argv)
 		const char *found = command_builtin_find(*argv) ? *argv :
 								  program_find(r, *argv, buf);
 
-		if (!found || say(found) != 0)
+		if (!found || builtin_say(found) != 0)
 			status = found ? 1 : RUN_NOT_FOUND;
 	}
 	return status;

@@ -132,7 +132,7 @@ int builtin_cd(struct run *r, char **argv)
 		directory = ".";
 	status = change(r, directory, physical);
 	if (status == 0 && back && r->pwd)
-		dprintf(STDOUT_FILENO, "%s\n", r->pwd);
+		status = builtin_say(r->pwd);
 	return status;
 }
 
@@ -149,7 +149,7 @@ int builtin_pwd(struct run *r, char **argv)
 		complain("pwd: %s", strerror(errno));
 		return 1;
 	}
-	return dprintf(STDOUT_FILENO, "%s\n", text) < 0 ? 1 : 0;
+	return builtin_say(text);
 }
 
 /*

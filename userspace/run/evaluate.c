@@ -30,10 +30,13 @@ static void run_group(struct run *r, const struct command *c, unsigned flags)
 {
 	struct redirected *saved = NULL;
 
-	if (redirect(r, c->redirections, flags & RUN_LAST ? NULL : &saved) < 0)
+	if (redirect(r, c->redirections, flags & RUN_LAST ? NULL : &saved) < 0) {
 		r->status = RUN_FAILED;
-	else
+		r->ended = r->errexit &&
+			   !(flags & RUN_TESTED); /* nobody else judges what a group came to */
+	} else {
 		run_list(r, c->body, flags);
+	}
 	redirect_undo(saved);
 }
 
@@ -105,26 +108,10 @@ static int open_pipe(int ret[2])
 	return -1;
 }
 
-/* All members are waited for; those that have ended before the one that is waited for are jobs meanwhile. */
 static void wait_members(struct run *r, const pid_t *pids, size_t n)
 {
-	int status = 0, failed = 0;
+	int failed, status = jobs_wait(r, pids, n, &failed);
 
-	for (size_t i = 0; i < n; i++) {
-		for (size_t j = 0; j < r->n_jobs; j++)
-			if (r->jobs[j].pid == pids[i] && r->jobs[j].done) {
-				status = r->jobs[j].status;
-				goto known;
-			}
-		status = job_wait(r, pids[i]);
-known:
-		failed = status ? status : failed;
-	}
-	/* They were jobs only here. */
-	for (size_t i = 0; i < n; i++)
-		for (size_t j = 0; j < r->n_jobs; j++)
-			if (r->jobs[j].pid == pids[i])
-				r->jobs[j--] = r->jobs[--r->n_jobs];
 	if (r->signal)
 		r->status = 128 + r->signal;
 	else if (!r->ended)

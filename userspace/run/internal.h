@@ -34,6 +34,7 @@ struct variable {
 struct job {
 	pid_t pid;
 	int status; /* as $? has it; valid when done */
+	int died;   /* of this signal; 0: it exited */
 	bool done;
 };
 
@@ -117,8 +118,10 @@ void run_simple(struct run *r, const struct command *c, unsigned flags);
 
 /* --- jobs.c --- */
 int job_add(struct run *r, pid_t pid);
-/* Waits for a child; its status as $? has it. What else ends meanwhile is kept. Looks then at the signals that came. */
+/* Waits for a child in the foreground, or n that are jobs until then; the status of the last as $? has it, and *ret_failed
+ * of the last that failed. What else ends meanwhile is kept. Looks then, once, at the signals that came. */
 int job_wait(struct run *r, pid_t pid);
+int jobs_wait(struct run *r, const pid_t *pids, size_t n, int *ret_failed);
 /* For the builtin wait: signals end it. pid 0: all. */
 int job_wait_background(struct run *r, pid_t pid);
 /* Ends the string where a signal says so that came while nothing was in the foreground. */
@@ -138,6 +141,8 @@ const char *program_find(const struct run *r, const char *name, char *buf);
 
 /* --- builtins.c --- */
 int builtin_run(struct run *r, enum command_builtin builtin, char **argv);
+/* A line of output. 0, or the status of having complained. */
+int builtin_say(const char *text);
 /* --- directory.c --- */
 int builtin_cd(struct run *r, char **argv);
 int builtin_pwd(struct run *r, char **argv);

@@ -46,14 +46,22 @@ static struct job *find(struct run *r, pid_t pid)
 	return NULL;
 }
 
+static struct job describe(pid_t pid, int wait_status)
+{
+	return (struct job){
+		.pid = pid,
+		.status = status_of(wait_status),
+		.died = WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0,
+		.done = true,
+	};
+}
+
 static void note(struct run *r, pid_t pid, int wait_status)
 {
 	struct job *job = find(r, pid);
 
-	if (job) {
-		job->done = true;
-		job->status = status_of(wait_status);
-	}
+	if (job)
+		*job = describe(pid, wait_status);
 }
 
 static bool take(const sigset_t *pending, int signal)
@@ -92,22 +100,56 @@ void signals_look(struct run *r)
 	look(r, SIGINT);
 }
 
-int job_wait(struct run *r, pid_t pid)
+/* Until it has ended; *ret. Nobody waits for it elsewhere. */
+static void wait_for(struct run *r, pid_t pid, struct job *ret)
 {
-	for (;;) {
+	struct job *job = find(r, pid);
+
+	*ret = job ? *job : (struct job){ .pid = pid };
+	while (!ret->done) {
 		int wait_status;
 		pid_t ended = waitpid(-1, &wait_status, 0);
 
-		if (ended < 0)
-			return RUN_NOT_FOUND;
-		if (ended != pid) {
-			note(r, ended, wait_status);
-			continue;
+		if (ended < 0) {
+			ret->status = RUN_NOT_FOUND;
+			return;
 		}
-		r->status = status_of(wait_status);
-		look(r, WIFSIGNALED(wait_status) ? WTERMSIG(wait_status) : 0);
-		return r->status;
+		note(r, ended, wait_status);
+		if (ended == pid)
+			*ret = describe(pid, wait_status);
 	}
+}
+
+int job_wait(struct run *r, pid_t pid)
+{
+	struct job ended;
+
+	wait_for(r, pid, &ended);
+	r->status = ended.status;
+	look(r, ended.died);
+	return r->status;
+}
+
+int jobs_wait(struct run *r, const pid_t *pids, size_t n, int *ret_failed)
+{
+	struct job ended = { 0 };
+	int died = 0;
+
+	*ret_failed = 0;
+	for (size_t i = 0; i < n; i++) {
+		wait_for(r, pids[i], &ended);
+		*ret_failed = ended.status ? ended.status : *ret_failed;
+		died = ended.died == SIGINT ? SIGINT : died;
+	}
+	/* They were jobs only here. */
+	for (size_t i = 0; i < n; i++) {
+		struct job *job = find(r, pids[i]);
+
+		if (job)
+			*job = r->jobs[--r->n_jobs];
+	}
+	look(r, died);
+	return ended.status;
 }
 
 /* The number of a signal that ends us, or 0 when a child may have ended. */

@@ -55,6 +55,20 @@ static int open_text(const char *text)
 	return r < 0 ? -1 : take_fd(&fd);
 }
 
+/* Of a FIFO nobody else may ever open the other end: whoever waits for that can be ended. */
+static int open_file(const struct run *r, const char *path, int flags)
+{
+	sigset_t before;
+	int fd, err;
+
+	sigprocmask(SIG_SETMASK, &r->original, &before);
+	fd = open(path, flags | O_CLOEXEC | O_NOCTTY, 0666);
+	err = errno;
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	errno = err;
+	return fd;
+}
+
 static int open_target(struct run *r, const struct command_redirection *redirection)
 {
 	static const int flags[] = {
@@ -77,7 +91,7 @@ static int open_target(struct run *r, const struct command_redirection *redirect
 		if (fd < 0)
 			complain("here-document: %s", strerror(errno));
 	} else {
-		fd = open(target, flags[redirection->kind] | O_CLOEXEC | O_NOCTTY, 0666);
+		fd = open_file(r, target, flags[redirection->kind]);
 		if (fd < 0)
 			complain("%s: %s", target, strerror(errno));
 	}

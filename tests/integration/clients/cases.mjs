@@ -18,9 +18,9 @@ function value(each) {
 }
 
 function optionsOf({ options = {} }) {
-	const { timeoutMs, env, stdin, ...rest } = options;
+	const { timeoutMs, killAfterMs, env, stdin, ...rest } = options;
 
-	return { ...rest, ...(timeoutMs && { timeout: timeoutMs }), ...(stdin !== undefined && { stdin: value(stdin) }),
+	return { ...rest, ...(timeoutMs && { timeout: timeoutMs }), ...(killAfterMs && { killAfter: killAfterMs }), ...(stdin !== undefined && { stdin: value(stdin) }),
 		...(env && { env: Object.fromEntries(Object.entries(env).map(([name, text]) => [name, value(text)])) }) };
 }
 
@@ -111,9 +111,62 @@ async function events(agent, { until }) {
 	}
 }
 
+function timeoutOf({ timeoutMs, ...options }) {
+	return { ...options, ...(timeoutMs && { timeout: timeoutMs }) };
+}
+
+/** What is done with a process, step by step; attach goes on with another handle of it. */
+async function interact(where, step) {
+	let handle = await where.startProcess(commandOf(step), optionsOf(step));
+	const agent = agents[step.via ?? "agent"], did = [];
+
+	for (const [name, ...args] of step.do) {
+		try {
+			if (name === "attach")
+				handle = await agent.attach(handle.id, ...args);
+			else
+				did.push(await handle[name](...args.map((each) => typeof each === "object" ? each.base64 || each.repeat ? value(each) : timeoutOf(each) : each)));
+		} catch (error) {
+			did.push(failure(error));
+		}
+	}
+	await handle.kill();
+	return { ...resultOf(await handle.exited, step), did: did.map((each) => each?.raw ? resultOf(each, step) : each?.match?.[0] ?? each ?? null) };
+}
+
+function* repeated({ pieces, times }) {
+	for (let i = 0; i < times; i++)
+		yield value(pieces);
+}
+
+async function* sizes(stream) {
+	for await (const piece of stream)
+		yield piece.length;
+}
+
+/** One of the methods of files, by its name. A value of several pieces is sent as such. */
+async function files(where, { op, args, options = {} }) {
+	if (op === "readStream") {
+		let size = 0;
+		for await (const each of sizes(where.files.readStream(...args)))
+			size += each;
+		return { size };
+	}
+	const given = args.map((each) => typeof each === "object" ? each.pieces ? repeated(each) : value(each) : each);
+	const result = await where.files[op](...given, options);
+
+	if (op === "list")
+		return { ...result, entries: result.entries.map(({ path, type }) => [path, type]).sort() };
+	if (typeof result !== "object")
+		return { value: result };
+	return result instanceof Uint8Array ? { base64: Buffer.from(result).toString("base64") } : result;
+}
+
 const calls = {
-	exec, abort, execStream, quoted, events, process: processOf,
+	exec, interact, files, abort, execStream, quoted, events, process: processOf,
 	execSecure: async (where, step) => resultOf(await where.execSecure(commandOf(step), optionsOf(step)), step),
+	ports: async (agent, { port }) => ({ has: (await agent.ports()).filter((each) => each.port === port).map(({ service }) => service) }),
+	waitForPort: async (agent, { port, timeoutMs }) => ({ has: (await agent.waitForPort(port, { timeout: timeoutMs })).map(({ service }) => service) }),
 	kill: async (agent, { id }) => ({ killed: await agent.kill(id) }),
 	createContext: async (agent, { name, keys }) => {
 		const { name: made, warnings } = await agent.createContext({ name, ...keys });
@@ -153,7 +206,7 @@ async function run(step) {
 	const agent = agents[step.via ?? "agent"];
 
 	try {
-		return await calls[step.call](step.in ? agent.context(step.in) : agent, step);
+		return await calls[step.call](step.ready ? agent[step.ready] : step.in ? agent.context(step.in) : agent, step);
 	} catch (error) {
 		return failure(error);
 	}

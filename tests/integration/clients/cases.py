@@ -19,7 +19,7 @@ from moat_client import Cancellation, MoatError, TransportError
 
 SYNC = sys.argv[1] == "sync"
 OPTIONS = {"sessionId": "session_id", "onUnsupported": "on_unsupported", "maxOutput": "max_output", "allowUnshielded": "allow_unshielded",
-           "timeoutMs": "timeout", "allowGaps": "allow_gaps"}
+           "timeoutMs": "timeout", "allowGaps": "allow_gaps", "killAfterMs": "kill_after"}
 
 
 async def wait(value):
@@ -42,11 +42,17 @@ def value(given):
 
 
 def options(step):
-    given = {OPTIONS.get(name, name): value(each) if name != "env" else {key: value(text) for key, text in each.items()}
+    given = {OPTIONS.get(name) or snake(name): value(each) if name != "env" else {key: value(text) for key, text in each.items()}
              for name, each in step.get("options", {}).items()}
-    if "timeout" in given:
-        given["timeout"] /= 1000
-    return given
+    return seconds(given)
+
+
+def seconds(given):
+    return {name: each / 1000 if name in ("timeout", "kill_after") else each for name, each in given.items()}
+
+
+def snake(name):
+    return "".join(f"_{each.lower()}" if each.isupper() else each for each in name)
 
 
 def command(step):
@@ -131,6 +137,66 @@ async def run_process(agent, step):
             await wait(agent.kill(started.id))
 
 
+async def interacted(handle, name, args):
+    """Keywords stand last, as an object of the table."""
+    last = args[-1] if args and isinstance(args[-1], dict) and not {"base64", "repeat"} & set(args[-1]) else {}
+    keywords = seconds({OPTIONS.get(name) or snake(name): each for name, each in last.items()})
+    return await wait(getattr(handle, snake(name))(*[value(each) for each in (args[:-1] if last else args)], **keywords))
+
+
+async def run_interact(where, step):
+    """What is done with a process, step by step; attach goes on with another handle of it."""
+    handle, did = await wait(where.start_process(command(step), **options(step))), []
+    for name, *args in step["do"]:
+        try:
+            if name == "attach":
+                handle = await wait(where.attach(handle.id, **(args[0] if args else {})))
+            else:
+                did.append(await interacted(handle, name, args))
+        except MoatError as error:
+            did.append(failure(error))
+    await wait(handle.kill())
+    return result_of(await wait(handle.wait()), step) | {"did": [plain(each, step) for each in did]}
+
+
+def plain(given, step):
+    if isinstance(given, moat_client.Found):
+        return given.text
+    if isinstance(given, moat_client.ExecResult):
+        return result_of(given, step)
+    return [each._asdict() for each in given] if isinstance(given, list) else given
+
+
+def content(given):
+    if isinstance(given, dict) and "pieces" in given:
+        return (value(given["pieces"]) for _ in range(given["times"]))
+    return value(given)
+
+
+async def run_files(where, step):
+    """One of the methods of files, by its name. A value of several pieces is sent as such."""
+    method = getattr(where.files, snake(step["op"]))
+    given = method(*map(content, step["args"]), **{snake(name): each for name, each in step.get("options", {}).items()})
+    if step["op"] == "readStream":
+        return {"size": sum([len(piece) async for piece in each(given)])}
+    result = await wait(given)
+    if isinstance(result, moat_client.Listing):
+        return {"entries": sorted([entry["path"], entry["type"]] for entry in result.entries), "truncated": result.truncated}
+    if isinstance(result, bytes):
+        return {"base64": base64.b64encode(result).decode()}
+    if step["op"] == "remove":
+        return {"removed": result}
+    return result if isinstance(result, dict) else {"value": result}
+
+
+async def run_ports(agent, step):
+    return {"has": [found.service for found in await wait(agent.ports()) if found.port == step["port"]]}
+
+
+async def run_wait_for_port(agent, step):
+    return {"has": [found.service for found in await wait(agent.wait_for_port(step["port"], step["timeoutMs"] / 1000))]}
+
+
 async def run_quoted(agent, step):
     text = "printf '%s\\0' " + " ".join(map(moat_client.quote, step["words"]))
     return {"words": (await wait(agent.exec(text))).stdout.split("\0")[:-1]}
@@ -169,7 +235,7 @@ async def as_field(name, given):
 
 
 CALLS = {
-    "exec": run_exec, "abort": run_abort, "execStream": run_exec_stream, "process": run_process, "quoted": run_quoted, "events": run_events,
+    "interact": run_interact, "files": run_files, "ports": run_ports, "waitForPort": run_wait_for_port, "exec": run_exec, "abort": run_abort, "execStream": run_exec_stream, "process": run_process, "quoted": run_quoted, "events": run_events,
     "createContext": run_create_context, "secureExecution": run_secure_execution, "execSecure": run_exec_secure,
     "kill": lambda agent, step: as_field("killed", agent.kill(step["id"])),
     "setEnv": lambda agent, step: agent.context(step["context"]).set_env(step["env"]),
@@ -202,7 +268,8 @@ def failure(error):
 async def run(agents, step):
     agent = agents[step.get("via", "agent")]
     try:
-        return await wait(CALLS[step["call"]](agent.context(step["in"]) if "in" in step else agent, step))
+        where = getattr(agent, step["ready"]) if "ready" in step else agent.context(step["in"]) if "in" in step else agent
+        return await wait(CALLS[step["call"]](where, step))
     except (MoatError, TypeError) as error:
         return failure(error)
 

@@ -9,12 +9,12 @@ const text = readFileSync(declarations, "utf8").replace(/\/\*\*[^]*?\*\//g, "");
 const said = [];
 
 function members(body) {
-	return [...body.matchAll(/^\t(readonly )?(\w+)(?=[(:])/gm)].filter(([, , name]) => name !== "constructor");
+	return [...body.matchAll(/^\t(readonly |get )?(\w+)(?=[(:])/gm)].filter(([, , name]) => name !== "constructor");
 }
 
 const classes = new Map([...text.matchAll(/^(?:export|declare) class (\w+)(?: extends (\w+))? \{([^]*?)\}$/gm)]
-	.map(([, name, parent, body]) => [name, { parent, fields: members(body).filter(([, field]) => field).map(([, , each]) => each),
-		methods: [...new Set(members(body).filter(([, field]) => !field).map(([, , each]) => each))] }]));
+	.map(([, name, parent, body]) => [name, { parent, fields: members(body).filter(([, field]) => field === "readonly ").map(([, , each]) => each),
+		methods: [...new Set(members(body).filter(([, field]) => field !== "readonly ").map(([, , each]) => each))] }]));
 const functions = [...text.matchAll(/^export function (\w+)/gm)].map(([, name]) => name);
 
 function compare(what, declared, real) {
@@ -61,8 +61,11 @@ const options = (name) => interfaces.has(name) ? [...interfaces.get(name).all, .
 
 compare("options of exec", options("ExecOptions"), await known((each) => moat.exec("true", each)));
 compare("options of execSecure", options("SecureOptions"), await known((each) => moat.execSecure("true", each)));
-compare("options of startProcess", options("ExecOptions"), await known((each) => moat.startProcess("true", each)));
+compare("options of startProcess", options("ProcessOptions"), await known((each) => moat.startProcess("true", each)));
 compare("options of execStream", options("StreamOptions"), await known(async (each) => moat.execStream("true", each)));
+compare("options of attach", options("AttachOptions"), await known((each) => moat.attach("x0", each)));
+compare("options of read", options("ReadOptions"), await known((each) => moat.files.read("/", each)));
+compare("options of write", options("WriteOptions"), await known((each) => moat.files.write("/", "", each)));
 compare("options of Moat", options("MoatOptions"), await known(async (each) => new client.Moat(each)));
 
 compare("a Context", inherited("Context"), fields(context));
@@ -74,6 +77,8 @@ compare("start", needed("StartEvent"), fields(events[0]));
 compare("output", needed("OutputEvent"), fields(events[1]));
 compare("exit", needed("ExitEvent"), fields(events.at(-1)));
 compare("logs", needed("Logs"), fields(await moat.logs(result.id)));
+compare("a file", needed("FileInfo"), fields(await moat.files.stat("/etc/passwd")));
+compare("a listener", needed("Listener"), fields((await moat.ports())[0]));
 const missing = (what, name, object) => needed(name).filter((each) => !(each in object)).forEach((each) => said.push(`${what}: no ${each}`));
 missing("a context", "ContextDetails", await context.info());
 missing("a process", "ProcessInfo", await moat.process(result.id));

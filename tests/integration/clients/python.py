@@ -36,12 +36,14 @@ def typed():
             hints = typing.get_type_hints(function)
             missing = [each for each in inspect.signature(function).parameters if each not in hints and each != "self"]
             assert not missing and "return" in hints, (name, member, missing)
-    for one, other in ((Moat, AsyncMoat), (moat_client.Context, moat_client.AsyncContext), (moat_client.Process, moat_client.AsyncProcess)):
+    for one, other in ((Moat, AsyncMoat), (moat_client.Context, moat_client.AsyncContext), (moat_client.Process, moat_client.AsyncProcess),
+                       (moat_client.Files, moat_client.AsyncFiles)):
         public = [{name for name in dir(each) if not name.startswith("_")} - {"id", "context"} for each in (one, other)]
         assert public[0] == public[1], public[0] ^ public[1]
-        for name in public[0]:
+        for name in (each for each in public[0] if callable(getattr(one, each))):
             parameters = [set(inspect.signature(getattr(each, name)).parameters) - {"cancel"} for each in (one, other)]
             assert parameters[0] == parameters[1], (name, parameters)
+    assert set(moat_client.CommandOptions.__annotations__) | {"stdin_open"} == set(moat_client.command.Options._fields)
 
 
 def refuses(error, call):

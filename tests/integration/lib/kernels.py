@@ -13,26 +13,30 @@ ENDS = ("6.1", "7.2")
 THREE = ("6.1", "6.12", "7.2")
 NATIVE = ()            # the native run is the one
 
-# Booted without `bpf` among the LSMs, as on most hosts. It runs, whatever is asked for, only what stands in for the LSM's
+# Booted without `bpf` among the LSMs, as on most hosts. They run, whatever is asked for, only what stands in for the LSM's
 # programs there and is the kernel's: module -> functions, or * for all. Which programs, helpers and protocols are there differs
 # from the machine of the native run, which has the rest.
-WITHOUT_BPF = "6.12-nobpf"
-ONLY = {"guard": "every_way sockets leaving status recorded"}
+WITHOUT_BPF = "-nobpf"  # ends the names of these
+ONLY = {"guard": "every_way sockets leaving status recorded", "unenforced": "*"}
 
 TABLE = [
     # module, functions, kernels, reason
     ("vmtest", "*", NATIVE, "the tools that boot the kernels: nothing of them is in the kernel that was booted"),
     ("drill", "*", NATIVE, "what the agent does when a call fails: the calls are made to fail by strace, hundreds of lives long"),
     ("instances", "*", NATIVE, "what an agent finds out about where it is, and how it judges who connects, is its own; so is how it ends"),
+    ("start", "types_once", ONE, "what the agent and libbpf read of a file; that the programs fit each kernel, all else shows"),
     ("house", "*", NATIVE, "a tool that reads the source"),
     ("strings", "*", NATIVE, "a program by itself, beside a shell: of the kernel it asks what shells ask"),
     ("layers", "*", NATIVE, "what is used only where the kernel enforces nothing, which is the native run"),
     ("unenforced", "*", NATIVE, "the same"),
     ("start", "clock_step", ONE, "which clock is asked is the agent's own affair"),
+    ("dev", "*", NATIVE, "of the kernel it asks namespaces, Landlock and seccomp, which test_layers asks as well"),
     ("config", "refused no_such_mode no_file no_command", ONE, "refused by the parser, before it has asked the kernel anything"),
     ("api_flood", "*", NATIVE, "HTTP, limits of connections and deadlines are the agent's own code, and a machine that is not "
                                "emulated can flood it"),
     ("api", "*", NATIVE, "requests, answers and streams are made by the agent alone"),
+    ("openapi", "*", NATIVE, "a document and the answers that it describes, all of them made by the agent"),
+    ("install", "*", NATIVE, "files that are installed, and programs that are built with them: no kernel is asked"),
     ("context_life", "*", NATIVE, "contexts are data of the agent's; that they are kept apart needs lsm and runs everywhere"),
     ("run", "*", NATIVE, "strings are read by the agent and evaluated by moat-run, which asks the kernel what shells ask"),
     ("cli", "*", NATIVE, "the command line speaks HTTP; it asks no kernel"),
@@ -40,6 +44,7 @@ TABLE = [
     ("cli_exec", "*", NATIVE, "the same"),
     ("clients", "*", NATIVE, "they speak HTTP over a unix socket; what they are answered is each module's"),
     ("clients", "shielded", ONE, "they ask the agent whether it enforces; that it does, the tests of credentials show on every kernel"),
+    ("jupyter", "*", NATIVE, "a launcher, its descriptors and its connection to the agent: nothing of it is newer than 6.1"),
     ("metrics", "*", NATIVE, "what is counted in userspace, and how it is written; the counters of the hooks need lsm"),
     ("log", "*", NATIVE, "where the agent's own words go, its signals and its files: all of it decided in userspace"),
     ("log", "secret_names", ONE, "with records of the kernel's beside"),
@@ -61,6 +66,7 @@ TABLE = [
     ("containers", "*", ONE, "what a container lacks is asked by calls that are older than 6.1, and refused by capabilities and seccomp"),
     ("guard", "*", NATIVE, "what stands in where LSM programs cannot be, as on the machine that runs the native tests; in these they are"),
     ("handed", "*", NATIVE, "sockets that are bound, inherited and passed on by execve are older than any kernel here; who has a port, services asks"),
+    ("bench", "layers", NATIVE, "it is of a machine without LSM programs, which the native run's is"),
     ("bench", "hooks", ONE, "it is shown that the benchmark runs; the hooks that it asks are test_attempts', on every kernel"),
     ("credentials", "wiped output_wiped", ONE, "the agent's own memory"),
     ("protect", "missing few_watches", ONE, "a start that is refused before a program has judged anything"),
@@ -91,6 +97,10 @@ def rows(each):
     return [row for row in mine if name in row[1].split()] or [row for row in mine if row[1] == "*" and "lsm" not in each.needs]
 
 
+def without_bpf(kernel):
+    return bool(kernel) and kernel.endswith(WITHOUT_BPF)
+
+
 def runs_without_bpf(each):
     names = ONLY.get(each.module, "")
     return names == "*" or each.function.__name__ in names.split()
@@ -98,6 +108,6 @@ def runs_without_bpf(each):
 
 def here(each, kernel):
     """Whether a test has its share of this kernel."""
-    if kernel == WITHOUT_BPF:
+    if without_bpf(kernel):
         return runs_without_bpf(each)
     return all(kernel in row[2] for row in rows(each))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where things are: the source, the build, the real programs that stand for a control plane."""
 
+import importlib.util
 import os
 import re
 import shutil
@@ -38,6 +39,10 @@ def bun(build):
 
 def jupyter():
     return JUPYTER if os.access(JUPYTER, os.X_OK) else None
+
+
+def ipykernel():
+    return importlib.util.find_spec("ipykernel") is not None
 
 
 def hooks(kind="LSM"):

@@ -58,8 +58,9 @@ class Session:
         self.tree, self.alias = make_tree(self.scratch)
         self.single = make_protected(self.scratch)
         self.hidden, self.hidden_alias = make_tree(self.scratch, "hidden")
-        self.uncovered = uncovered(self.hidden) if self.vm else self.hidden
+        self.uncovered = uncovered(self.hidden) if self.vm and not kernels.without_bpf(self.vm) else self.hidden
         self.audit_log = f"{self.scratch}/audit.log"
+        self.jupyter = f"{self.scratch}/jupyter"  # kernelspecs
         self.bare = {}        # attempts without moat: name -> answer
         self.memory = {}      # what one test leaves for a later one
 
@@ -118,7 +119,7 @@ class Session:
 
     def http_command(self):
         bun = places.bun(self.build)
-        if bun and self.vm != kernels.WITHOUT_BPF:  # there time is short, and it is not about real programs
+        if bun and not kernels.without_bpf(self.vm):  # there time is short, and it is not about real programs
             return f"{bun} run {places.CONTROL_PLANE}/server.ts"
         return f"{places.PYTHON} {places.CONTROL_PLANE}/server.py"
 
@@ -216,14 +217,14 @@ env = GREETING=hello
 env = EMPTY=
 """
         if "jupyter" in self.needs:
+            os.makedirs(self.jupyter, exist_ok=True)
             text += f"""
 [service jupyter]
-command = {places.JUPYTER} --allow-root --no-browser --ip=127.0.0.1 --port={JUPYTER_PORT} --ServerApp.token={SECRET}
+command = {places.JUPYTER} --allow-root --no-browser --ip=127.0.0.1 --port={JUPYTER_PORT} --ServerApp.token={SECRET} --config={places.CONTROL_PLANE}/jupyter/jupyter_server_config.py
 port = {JUPYTER_PORT}
 ready = tcp:{JUPYTER_PORT}
-directory = {self.scratch}
-env = HOME={self.scratch}
-shares = {self.scratch}
+env = JUPYTER_PATH={self.jupyter}/share/jupyter
+protect = {self.jupyter}
 """
         if "places" in self.needs:
             text += self.found("own", "")
@@ -253,7 +254,7 @@ env = CONTROL_PLANE_SECRET={SECRET}
             return
         if self.vm:
             count_pids_from(PIDS_FROM)
-        agent = moatd.Moatd(self.build, self.instance, self.sections(), "require" if self.vm and self.vm != kernels.WITHOUT_BPF else "best-effort",
+        agent = moatd.Moatd(self.build, self.instance, self.sections(), "require" if self.vm and not kernels.without_bpf(self.vm) else "best-effort",
                             whole_machine=bool(self.vm), scratch=self.scratch)
         started = time.monotonic()
         try:

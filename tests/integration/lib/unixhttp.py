@@ -18,8 +18,8 @@ class Connection(http.client.HTTPConnection):
 
 
 class Reply:
-    def __init__(self, status, body):
-        self.status, self.body = status, body
+    def __init__(self, status, body, headers=None):
+        self.status, self.body, self.headers = status, body, headers
 
     @property
     def json(self):
@@ -69,7 +69,7 @@ class Client:
             except (BrokenPipeError, ConnectionResetError):
                 pass  # answered before everything was sent: what it said is still to be read
             response = connection.getresponse()
-            return Reply(response.status, response.read())
+            return Reply(response.status, response.read(), response.headers)
         finally:
             connection.close()
 

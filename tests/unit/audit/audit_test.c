@@ -121,6 +121,58 @@ static void what_is_recorded_of_contexts_has_names_and_no_values(void **state)
 	json_decref(entry);
 }
 
+static json_t *entry_of(struct jbuf *b, uint64_t sequence)
+{
+	jbuf_free(b);
+	*b = (struct jbuf){ 0 };
+	audit_replay(t.audit, sequence - 1, write_entry, b);
+	return json_loadb(b->data, b->len, JSON_DISABLE_EOF_CHECK, NULL);
+}
+
+static void of_a_command_the_names_of_its_variables_are_recorded_and_no_values(void **state)
+{
+	CLEANUP(jbuf_free) struct jbuf b = { 0 };
+	struct audit_exec exec = {
+		.id = (char *)"x1-a", .context = (char *)"default", .pid = 7, .uid = 8
+	};
+	char names[AUDIT_NAMES_MAX + 2][AUDIT_NAME_MAX + 32],
+		*variables[AUDIT_NAMES_MAX + 2] = { 0 }, program[AUDIT_NAME_MAX + 2];
+	json_t *entry;
+
+	(void)state;
+	assert_int_equal(open_audit(NULL), 0);
+	memset(program, 'p', sizeof(program));
+	program[sizeof(program) - 1] = '\0';
+	for (size_t i = 0; i < AUDIT_NAMES_MAX + 1; i++) {
+		memset(names[i], 'n', sizeof(names[i]));
+		memcpy(names[i] + AUDIT_NAME_MAX + i % 2, "=hunter2", 9);
+		variables[i] = names[i];
+	}
+	exec.program = program;
+	exec.names = variables;
+	audit_record_exec(t.audit, AUDIT_EXEC_BEGIN, &exec);
+	entry = entry_of(&b, 1);
+	assert_null(memmem(b.data, b.len, "hunter2", 7));
+	assert_string_equal(json_string_value(json_object_get(entry, "type")), "exec-begin");
+	assert_int_equal(json_string_length(json_object_get(entry, "program")), AUDIT_NAME_MAX);
+	assert_int_equal(json_array_size(json_object_get(entry, "variables")), AUDIT_NAMES_MAX);
+	assert_int_equal(json_string_length(json_array_get(json_object_get(entry, "variables"), 1)),
+			 AUDIT_NAME_MAX);
+	assert_int_equal(json_integer_value(json_object_get(entry, "omitted")), 1);
+	json_decref(entry);
+	for (unsigned i = 0; i < AUDIT_KEPT + 1; i++) { /* each frees what it takes the place of */
+		exec.exit_code = i % 2 ? 3 : -1;
+		audit_record_exec(t.audit, AUDIT_EXEC_END, &exec);
+	}
+	entry = entry_of(&b, AUDIT_KEPT + 1);
+	assert_string_equal(json_string_value(json_object_get(entry, "type")), "exec-end");
+	assert_int_equal(json_integer_value(json_object_get(entry, "exitCode")), 3);
+	json_decref(entry);
+	entry = entry_of(&b, AUDIT_KEPT + 2);
+	assert_true(json_is_null(json_object_get(entry, "exitCode")));
+	json_decref(entry);
+}
+
 static void the_last_events_are_kept_in_order(void **state)
 {
 	(void)state;
@@ -491,6 +543,7 @@ int main(void)
 #define AUDIT_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 		AUDIT_TEST(the_last_events_are_kept_in_order),
 		AUDIT_TEST(what_is_recorded_of_contexts_has_names_and_no_values),
+		AUDIT_TEST(of_a_command_the_names_of_its_variables_are_recorded_and_no_values),
 		AUDIT_TEST(followers_may_leave_while_they_are_told),
 		AUDIT_TEST(the_log_has_one_json_object_a_line),
 		AUDIT_TEST(a_switch_of_the_mode_is_a_record_of_its_own_type),
@@ -500,8 +553,9 @@ int main(void)
 		AUDIT_TEST(what_has_the_names_of_rotation_is_not_in_its_way),
 		cmocka_unit_test_setup_teardown(a_log_that_is_moved_or_removed_is_begun_anew,
 						watched_setup, watched_teardown),
-		cmocka_unit_test_setup_teardown(a_log_that_cannot_be_opened_again_counts_what_is_lost,
-						watched_setup, watched_teardown),
+		cmocka_unit_test_setup_teardown(
+			a_log_that_cannot_be_opened_again_counts_what_is_lost, watched_setup,
+			watched_teardown),
 		AUDIT_TEST(a_log_with_another_name_or_owner_is_refused),
 		AUDIT_TEST(a_log_that_is_no_plain_file_is_refused),
 	};

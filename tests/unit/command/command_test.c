@@ -424,6 +424,9 @@ static const struct {
 	{ "$?", "|3|" },
 	{ "~ ~/x '~' x~ --a=~", "|/home/u|/home/u/x|~|x~|--a=~|" },
 	{ "a=~/x", "|a=/home/u/x|" },
+	{ "${N:-~} ${N:-~/x} ${N:-~ y} ${N:-~;} ${N:-${N:-~}}",
+	  "|/home/u|/home/u/x|~|y|~;|/home/u|" },
+	{ "\"${N:-~}\" ${N:-'~'} ${N:-a:~} a=${N:-a:~}", "|~|~|a:~|a=a:~|" },
 	{ "*.c", "|a.c|b.c|" },
 	{ "$G \"$G\" '*.c'", "|a.c|b.c|*.c|*.c|" },
 	{ "*.z", "|*.z|" },
@@ -470,6 +473,91 @@ static void expands(void **state)
 		if (strcmp(text, expansions[i].fields) != 0)
 			fail_msg("%s: %s, not %s", expansions[i].words, text, expansions[i].fields);
 		free(text);
+	}
+}
+
+static void a_tilde_in_a_value_means_what_it_does_in_a_shell(void **state)
+{
+	static const char *const values[][2] = {
+		{ "a=~:~/x:y~", "/home/u:/home/u/x:y~" },
+		{ "a=b\\:~:~", "b:~:/home/u" },
+		{ "a='b:'~", "b:~" },
+		{ "a=${N:-~:b}:${N:-b:~}", "/home/u:b:b:/home/u" },
+		{ "a=\"${N:-~:b}\"", "~:b" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(values); i++) {
+		struct command_tree *tree = NULL;
+		struct command_error error;
+		struct failure f = { 0 };
+		char *text;
+
+		assert_int_equal(parse(values[i][0], strlen(values[i][0]), &tree, &error), 0);
+		assert_int_equal(
+			command_expand_text(tree->list->pipelines->commands->assignments->value,
+					    &world, &text, &f),
+			0);
+		assert_string_equal(text, values[i][1]);
+		free_wiped(text, strlen(text));
+		command_tree_free(tree);
+	}
+}
+
+static void what_is_nothing_but_words_is_known(void **state)
+{
+	static const char *const texts[][2] = {
+		{ "a", "a|" },
+		{ " a 'b  c' \"d\" e\\ f '*' \\? # x\n", "a|b  c|d|e f|*|?|" },
+		{ "[ x = 'y' ]", "[|x|=|y|]|" },
+		{ "./cd a=b --c=d {} ''", "./cd|a=b|--c=d|{}||" },
+		{ "x \"$(cat <<'E'\n$y *\nE\n)\"", "x|$y *|" },
+		{ "'if' x", "if|x|" },
+		{ "", NULL },
+		{ "''", NULL },
+		{ "cd", NULL },
+		{ "pwd", NULL },
+		{ "true x", NULL },
+		{ "'cd' x", NULL },
+		{ "a $b", NULL },
+		{ "a \"$b\"", NULL },
+		{ "a ${b:-c}", NULL },
+		{ "a $?", NULL },
+		{ "a ~", NULL },
+		{ "a b=~", NULL },
+		{ "a *", NULL },
+		{ "a b?", NULL },
+		{ "a [b]", NULL },
+		{ "a [b", NULL },
+		{ "a=b c", NULL },
+		{ "a >b", NULL },
+		{ "a <<E\nE", NULL },
+		{ "a; b", NULL },
+		{ "a &", NULL },
+		{ "a | b", NULL },
+		{ "a && b", NULL },
+		{ "! a", NULL },
+		{ "(a)", NULL },
+		{ "{ a; }", NULL },
+		{ "a=b", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		struct command_tree *tree = NULL;
+		struct command_error error;
+		char **words, joined[128] = "";
+		size_t n = 0;
+
+		if (parse(texts[i][0], strlen(texts[i][0]), &tree, &error) < 0)
+			fail_msg("%s: %s", texts[i][0], error.name);
+		assert_int_equal(command_plain_words(tree, &words), 0);
+		for (char **each = words; each && *each; each++)
+			n += (size_t)snprintf(joined + n, sizeof(joined) - n, "%s|", *each);
+		if (!words != !texts[i][1] || (words && strcmp(joined, texts[i][1]) != 0))
+			fail_msg("%s: %s", texts[i][0], words ? joined : "more than words");
+		strv_free_wiped(words);
+		command_tree_free(tree);
 	}
 }
 
@@ -554,11 +642,19 @@ static void matches(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(accepts),	  cmocka_unit_test(refuses),  cmocka_unit_test(tells_where),
-		cmocka_unit_test(warns),	  cmocka_unit_test(keeps_limits), cmocka_unit_test(is_linear),
+		cmocka_unit_test(accepts),
+		cmocka_unit_test(refuses),
+		cmocka_unit_test(tells_where),
+		cmocka_unit_test(warns),
+		cmocka_unit_test(keeps_limits),
+		cmocka_unit_test(is_linear),
 		cmocka_unit_test(looks_once),
-		cmocka_unit_test(expands),	  cmocka_unit_test(expansion_fails),
-		cmocka_unit_test(globs_are_limited), cmocka_unit_test(matches),
+		cmocka_unit_test(expands),
+		cmocka_unit_test(a_tilde_in_a_value_means_what_it_does_in_a_shell),
+		cmocka_unit_test(what_is_nothing_but_words_is_known),
+		cmocka_unit_test(expansion_fails),
+		cmocka_unit_test(globs_are_limited),
+		cmocka_unit_test(matches),
 	};
 
 	return cmocka_run_group_tests_name("command", tests, NULL, NULL);

@@ -249,6 +249,8 @@ static void every_key_of_a_context_is_written_as_it_can_be_given(void **state)
 		{ "show", "[]", "[\"/a\",\"/b\"]" },
 		{ "home", "null", "\"/h\"" },
 		{ "workspace", "null", "\"/w\"" },
+		{ "preset", "[]", "[\"python\",\"node\"]" },
+		{ "link", "[]", "[\"a -> /b\",\"c -> /d rw\"]" },
 		{ "tmp", "\"shared\"", "\"private\"" },
 		{ "seccomp", "\"on\"", "\"off\"" },
 		{ "shell", "\"never\"", "\"fallback\"" },
@@ -261,7 +263,7 @@ static void every_key_of_a_context_is_written_as_it_can_be_given(void **state)
 	struct config *c = accepted(
 		"[context a]\nnamespace = private\npid = shared\ncapabilities = cap_kill cap_chown\n"
 		"no_new_privs = no\nenv = K=v\ndirectory = /home\nshow = /a\nshow = /b\nhome = /h\n"
-		"workspace = /w\n"
+		"workspace = /w\npreset = node , python\nlink = a -> /b/\nlink = c -> /d rw\n"
 		"tmp = private\nseccomp = off\nshell = fallback\ncareful = no\nmemory_max = 64M\npids_max = infinity\ncpu_max = 1.25\n");
 	struct config_context *a = &c->contexts[1];
 

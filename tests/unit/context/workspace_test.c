@@ -68,6 +68,53 @@ static void a_path_of_which_nothing_is_left_is_the_usual_one(void **state)
 	context_settings_unref(s, NULL);
 }
 
+static void a_secure_command_finds_nothing_where_others_of_its_context_write(void **state)
+{
+	static char *const given[] = {
+		(char *)"PATH=/tmp/bin:/usr/bin:/d/bin:/h/.local/bin:/shared/bin:/var/tmp:/dev/shm/x:/./tmp:/usr//../x:/opt/bin",
+		NULL
+	};
+	static char *const links[] = { (char *)"skills -> /shared", NULL };
+	struct config_context values = { .workspace = (char *)"/w",
+					 .directory = (char *)"/d",
+					 .home = (char *)"/h",
+					 .links = (char **)links,
+					 .env = (char **)given };
+	struct context_settings *s;
+
+	(void)state;
+	assert_int_equal(context_settings_make(&values, NULL, &s), 0);
+	assert_string_equal(env_get(s->env[1], "PATH"), "/usr/bin:/opt/bin");
+	assert_string_equal(env_get(s->env[0], "PATH"), given[0] + strlen("PATH="));
+	context_settings_unref(s, NULL);
+}
+
+static void presets_are_programs_and_variables(void **state)
+{
+	struct config_context values = { .workspace = (char *)"/w", .presets = 1 };
+	struct context_settings *s;
+
+	(void)state;
+	assert_int_equal(context_settings_make(&values, NULL, &s), 0);
+	assert_string_equal(env_get(s->env[0], "PATH"), "/w/.venv/bin:" DEFAULT_PATH);
+	assert_string_equal(env_get(s->env[1], "PATH"), DEFAULT_PATH);
+	for (int own = 0; own < 2; own++) {
+		assert_string_equal(env_get(s->env[own], "PYTHONUNBUFFERED"), "1");
+		assert_string_equal(env_get(s->env[own], "PYTHONDONTWRITEBYTECODE"), "1");
+		assert_string_equal(env_get(s->env[own], "MPLBACKEND"), "Agg");
+	}
+	context_settings_unref(s, NULL);
+	values = (struct config_context){ .workspace = (char *)"/w", .presets = 3 };
+	assert_int_equal(context_settings_make(&values, NULL, &s), 0);
+	assert_string_equal(env_get(s->env[0], "PATH"), "/w/.venv/bin:/w/node_modules/.bin:" DEFAULT_PATH);
+	context_settings_unref(s, NULL);
+	values = (struct config_context){ .presets = 3 };
+	assert_int_equal(context_settings_make(&values, NULL, &s), 0);
+	assert_string_equal(env_get(s->env[0], "PATH"), DEFAULT_PATH);
+	assert_string_equal(env_get(s->env[0], "MPLBACKEND"), "Agg");
+	context_settings_unref(s, NULL);
+}
+
 static void without_a_workspace_nothing_changes(void **state)
 {
 	struct context_settings *s = settings(NULL, NULL, env);
@@ -98,6 +145,8 @@ int main(void)
 		cmocka_unit_test(a_command_finds_the_programs_of_its_workspace),
 		cmocka_unit_test(a_secure_command_finds_none_of_them),
 		cmocka_unit_test(a_path_of_which_nothing_is_left_is_the_usual_one),
+		cmocka_unit_test(a_secure_command_finds_nothing_where_others_of_its_context_write),
+		cmocka_unit_test(presets_are_programs_and_variables),
 		cmocka_unit_test(without_a_workspace_nothing_changes),
 		cmocka_unit_test(what_is_beneath_is_told_by_whole_names),
 	};

@@ -83,7 +83,8 @@ static void set_up(uint32_t shared_pid)
 static void open_peer(bool shared)
 {
 	struct failure f = { 0 };
-	int r = namespace_launch(shared, cgroup_fd(peer.cgroup), &peer.init, &peer.socket, &f);
+	int r = namespace_launch(INIT_WORLD_OWN, shared, cgroup_fd(peer.cgroup), &peer.init,
+				 &peer.socket, &f);
 
 	if (r < 0)
 		print_error("%s\n", f.msg);

@@ -18,11 +18,13 @@ struct sample {
 
 #define FIELD(name, kind, member) name, kind, offsetof(struct sample, member)
 
+static const char *const encodings[] = { "base64", NULL };
+
 static const struct json_field fields[] = {
 	{ FIELD("argv", JSON_KIND_TEXTS, argv), .mandatory = true, .min = 1, .max = 4 },
 	{ FIELD("env", JSON_KIND_ENV, env), .max = 3 },
 	{ FIELD("name", JSON_KIND_TEXT, name), .min = 1, .max = 8 },
-	{ FIELD("encoding", JSON_KIND_TEXT, encoding), .only = "base64" },
+	{ FIELD("encoding", JSON_KIND_TEXT, encoding), .choices = encodings },
 	{ FIELD("blob", JSON_KIND_BLOB, blob) },
 	{ FIELD("number", JSON_KIND_NUMBER, number), .min = 1, .max = 1000 },
 	{ FIELD("flag", JSON_KIND_BOOL, flag) },

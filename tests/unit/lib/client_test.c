@@ -94,6 +94,22 @@ static void answers_of_every_framing_are_read_however_they_are_cut(void **state)
 	}
 }
 
+static void an_answer_says_which_life_of_the_agent_it_is_of(void **state)
+{
+	static const char text[] =
+		"HTTP/1.1 200 OK\r\nmoat-instance: abc123 \r\nContent-Length: 0\r\n\r\n";
+	struct moat_response response = { 0 };
+	struct server s;
+
+	(void)state;
+	server_open(&s, text, strlen(text), 7);
+	assert_string_equal(moat_instance(s.client), "");
+	assert_int_equal(moat_call(s.client, "GET", "/", NULL, 0, &response), 0);
+	assert_string_equal(moat_instance(s.client), "abc123");
+	moat_response_free(&response);
+	server_close(&s);
+}
+
 static void wrong_and_cut_answers_are_errors(void **state)
 {
 	static const struct {
@@ -113,6 +129,9 @@ static void wrong_and_cut_answers_are_errors(void **state)
 		{ "HTTP/1.1 999 OK\r\n\r\n", -EPROTO },
 		{ "HTTP/1.1 200 OK\n\n", -EPROTO },
 		{ "HTTP/1.1 200 OK\r\nno colon\r\n\r\n", -EPROTO },
+		{ "HTTP/1.1 200 OK\r\nMoat-Instance: "
+		  "1234567890123456789012345678901234567890123456789012345678901234x\r\n\r\n",
+		  -EPROTO },
 		{ "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", -EPROTO },
 		{ "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", -EPROTO },
 		{ "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n", -EPROTO },
@@ -508,6 +527,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(answers_of_every_framing_are_read_however_they_are_cut),
+		cmocka_unit_test(an_answer_says_which_life_of_the_agent_it_is_of),
 		cmocka_unit_test(wrong_and_cut_answers_are_errors),
 		cmocka_unit_test(a_head_without_end_is_limited),
 		cmocka_unit_test(lines_are_joined_across_chunks),

@@ -9,6 +9,7 @@
 #include <limits.h>
 
 #include "agent/api/internal.h"
+#include "agent/audit/audit.h"
 #include "base/held.h"
 
 #define ARGV_MAX 65536u
@@ -16,7 +17,7 @@
 
 struct exec_body {
 	char **argv, **env;
-	const char *command, *context, *session, *cwd, *stdin_encoding, *shell;
+	const char *command, *context, *session, *cwd, *stdin_encoding, *stdin_as, *shell;
 	struct json_blob input;
 	const char *id, *instance, *on_slow, *on_disconnect;
 	int kill_signal;
@@ -24,10 +25,17 @@ struct exec_body {
 	uint64_t rows, cols;
 	uint64_t timeout_ms, kill_after_ms, beat_ms, slow_ms;
 	bool stdin_open, isolated, shared, wait; /* shared: isolated is there, and false */
+	char **words;                            /* of a command that is nothing else */
 	bool interpreter; /* the command is beyond the language, and a shell is to have it */
 };
 
 #define FIELD(name, kind, member) name, kind, offsetof(struct exec_body, member)
+
+static const char *const encodings[] = { "base64", NULL };
+static const char *const stdins[] = { "stream", "file", NULL };
+static const char *const shells[] = { "never", "fallback", NULL };
+static const char *const slow[] = { "wait", "skip", NULL };
+static const char *const disconnected[] = { "keep", "kill", NULL };
 
 static const struct json_field exec_fields[] = {
 	{ FIELD("argv", JSON_KIND_TEXTS, argv), .min = 1, .max = ARGV_MAX },
@@ -38,32 +46,51 @@ static const struct json_field exec_fields[] = {
 	{ FIELD("env", JSON_KIND_ENV, env), .max = ENV_MAX },
 	{ FIELD("cwd", JSON_KIND_TEXT, cwd), .min = 1, .max = PATH_MAX - 1 },
 	{ FIELD("stdin", JSON_KIND_BLOB, input) },
-	{ FIELD("stdinEncoding", JSON_KIND_TEXT, stdin_encoding), .only = "base64" },
+	{ FIELD("stdinEncoding", JSON_KIND_TEXT, stdin_encoding), .choices = encodings },
+	{ FIELD("stdinAs", JSON_KIND_TEXT, stdin_as), .choices = stdins },
 	{ FIELD("stdinOpen", JSON_KIND_BOOL, stdin_open) },
 	{ FIELD("timeoutMs", JSON_KIND_NUMBER, timeout_ms), .min = 1, .max = EXEC_TIMEOUT_MAX_MS },
 	{ FIELD("tty", JSON_KIND_BOOL, tty) },
 	{ FIELD("rows", JSON_KIND_NUMBER, rows), .min = 1, .max = UINT16_MAX },
 	{ FIELD("cols", JSON_KIND_NUMBER, cols), .min = 1, .max = UINT16_MAX },
 	{ FIELD("killSignal", JSON_KIND_SIGNAL, kill_signal) },
-	{ FIELD("killAfterMs", JSON_KIND_NUMBER, kill_after_ms), .min = 1, .max = EXEC_TIMEOUT_MAX_MS },
-	{ FIELD("shell", JSON_KIND_TEXT, shell), .min = 1, .max = 16 },
+	{ FIELD("killAfterMs", JSON_KIND_NUMBER, kill_after_ms), .min = 1,
+	  .max = EXEC_TIMEOUT_MAX_MS },
+	{ FIELD("shell", JSON_KIND_TEXT, shell), .choices = shells },
 	{ FIELD("isolated", JSON_KIND_BOOL, isolated) },
 	{ FIELD("wait", JSON_KIND_BOOL, wait) },
 	{ FIELD("id", JSON_KIND_TEXT, id), .min = 1, .max = EXEC_ID_MAX },
 	{ FIELD("instance", JSON_KIND_TEXT, instance), .min = 1, .max = 64 },
 	{ FIELD("beatMs", JSON_KIND_NUMBER, beat_ms), .min = API_BEAT_MIN_MS,
 	  .max = API_BEAT_MAX_MS },
-	{ FIELD("onSlow", JSON_KIND_TEXT, on_slow), .max = 4 },
-	{ FIELD("onDisconnect", JSON_KIND_TEXT, on_disconnect), .max = 4 },
+	{ FIELD("onSlow", JSON_KIND_TEXT, on_slow), .choices = slow },
+	{ FIELD("onDisconnect", JSON_KIND_TEXT, on_disconnect), .choices = disconnected },
 	{ FIELD("slowMs", JSON_KIND_NUMBER, slow_ms), .min = 1, .max = EXEC_TIMEOUT_MAX_MS },
 };
 
-/* BY_CONTEXT: the request does not say, or says nonsense. */
+const struct api_body api_exec_body = { exec_fields, ARRAY_LEN(exec_fields) };
+
 static enum exec_shell shell_of(const char *text)
 {
-	if (text && strcmp(text, "never") == 0)
-		return EXEC_SHELL_NEVER;
-	return text && strcmp(text, "fallback") == 0 ? EXEC_SHELL_FALLBACK : EXEC_SHELL_BY_CONTEXT;
+	if (!text)
+		return EXEC_SHELL_BY_CONTEXT;
+	return strcmp(text, "never") == 0 ? EXEC_SHELL_NEVER : EXEC_SHELL_FALLBACK;
+}
+
+/* NULL, or what is wrong with *ret_field. */
+static const char *check_stdin(const struct exec_body *body, const char **ret_field)
+{
+	if (body->input.data) {
+		*ret_field = body->stdin_open ? "stdinOpen" : "tty";
+		if (body->stdin_open || body->tty)
+			return "must not stand beside stdin";
+	} else {
+		*ret_field = body->stdin_encoding ? "stdinEncoding" : "stdinAs";
+		if (body->stdin_encoding || body->stdin_as)
+			return "needs stdin";
+	}
+	*ret_field = NULL;
+	return NULL;
 }
 
 static int check_body(const struct exec_body *body, bool stream, struct refusal *error)
@@ -84,30 +111,15 @@ static int check_body(const struct exec_body *body, bool stream, struct refusal 
 	} else if (body->cwd && body->cwd[0] != '/') {
 		field = "cwd";
 		text = "must be an absolute path";
-	} else if (body->stdin_encoding && !body->input.data) {
-		field = "stdinEncoding";
-		text = "needs stdin";
-	} else if (body->stdin_open && body->input.data) {
-		field = "stdinOpen";
-		text = "must not stand beside stdin";
-	} else if (body->tty && body->input.data) {
-		field = "tty";
-		text = "must not stand beside stdin";
+	} else if ((text = check_stdin(body, &field))) {
+		;
 	} else if (body->id && !exec_id_valid(body->id)) {
 		field = "id";
 		text = "must be of A-Z a-z 0-9 . _ - and not begin as x1";
-	} else if (body->on_slow && strcmp(body->on_slow, "wait") != 0 &&
-		   strcmp(body->on_slow, "skip") != 0) {
-		field = "onSlow";
-		text = "must be wait or skip";
-	} else if (body->shell && shell_of(body->shell) == EXEC_SHELL_BY_CONTEXT) {
-		field = "shell";
-		text = "must be never or fallback";
 	} else if (body->shell && !body->command) {
 		field = "shell";
 		text = "needs command";
-	} else if (body->on_disconnect && strcmp(body->on_disconnect, "keep") != 0 &&
-		   (strcmp(body->on_disconnect, "kill") != 0 || !body->wait)) {
+	} else if (!body->wait && body->on_disconnect && strcmp(body->on_disconnect, "kill") == 0) {
 		field = "onDisconnect";
 		text = "must be keep, or with wait: true kill";
 	} else if (!body->wait && stream) {
@@ -306,11 +318,32 @@ static int join(struct api_request *r, struct exec *exec)
 	return 0;
 }
 
+/* It is accepted, and nothing of it has run. */
+static void record_begin(struct api_request *r, const struct exec_body *body,
+			 const struct exec_info *info)
+{
+	struct ucred peer = api_peer_credentials(r);
+
+	if (!info->own_env)
+		return;
+	audit_record_exec(r->api->agent->audit, AUDIT_EXEC_BEGIN,
+			  &(struct audit_exec){
+				  .id = (char *)info->id,
+				  .context = (char *)info->context,
+				  .program = body->argv ? body->argv[0] : NULL,
+				  .names = body->env,
+				  .pid = peer.pid,
+				  .uid = peer.uid,
+				  .secure = info->secure,
+			  });
+}
+
 static int start(struct api_request *r, const struct exec_body *body)
 {
 	struct exec_request request = {
 		.argv = body->argv,
 		.command = body->command,
+		.words = body->words,
 		.interpreter = body->interpreter,
 		.context = body->context,
 		.env = body->env,
@@ -319,6 +352,7 @@ static int start(struct api_request *r, const struct exec_body *body)
 			     body->shared   ? EXEC_NOT_ISOLATED :
 					      EXEC_ISOLATED_BY_ENV,
 		.cwd = body->cwd,
+		.stdin_file = body->stdin_as && strcmp(body->stdin_as, "file") == 0,
 		.stdin_open = body->stdin_open,
 		.timeout_ms = body->timeout_ms,
 		.rows = body->tty ? (unsigned short)body->rows : 0,
@@ -352,6 +386,7 @@ static int start(struct api_request *r, const struct exec_body *body)
 		exec_get_info(exec, &info);
 		r->lease = body->wait && (body->on_disconnect ? strcmp(body->on_disconnect, "kill") == 0 : info.secure && !body->id);
 		api_record_secrets(r->api, info.context, r->secrets);
+		record_begin(r, body, &info);
 	}
 	return result;
 }
@@ -390,9 +425,10 @@ enum MHD_Result api_exec_handle(struct api_request *r)
 						     execs_falls_back(r->api->agent->execs,
 								      body.context, body.session,
 								      shell_of(body.shell)),
-						     &body.interpreter);
+						     &body.words, &body.interpreter);
 		if (result == 0 && !refused)
 			result = start(r, &body);
+		strv_free_wiped(body.words);
 		json_release(exec_fields, ARRAY_LEN(exec_fields), &body);
 	}
 	json_decref(root);

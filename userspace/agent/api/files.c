@@ -301,17 +301,21 @@ struct change {
 
 #define FIELD(name, kind, member) name, kind, offsetof(struct change, member)
 
+static const char *const operations[] = { "replace", "mkdir", "rename", NULL };
+
 static const struct json_field change_fields[] = {
-	{ FIELD("op", JSON_KIND_TEXT, operation), .mandatory = true, .max = 16 },
+	{ FIELD("op", JSON_KIND_TEXT, operation), .mandatory = true, .choices = operations },
 	{ FIELD("to", JSON_KIND_TEXT, to), .min = 1, .max = FILES_PATH_MAX },
 	{ FIELD("mode", JSON_KIND_TEXT, mode), .min = 1, .max = 4 },
 	{ FIELD("ifMatch", JSON_KIND_TEXT, match), .min = 64, .max = 64 },
-	{ FIELD("old", JSON_KIND_BLOB, old_text) },
-	{ FIELD("new", JSON_KIND_BLOB, new_text) },
+	{ FIELD("old", JSON_KIND_BLOB, old_text), .min = 1, .max = FILES_TEXT_MAX },
+	{ FIELD("new", JSON_KIND_BLOB, new_text), .max = FILES_TEXT_MAX },
 	{ FIELD("count", JSON_KIND_NUMBER, count), .min = 1, .max = UINT32_MAX },
 	{ FIELD("mkdirs", JSON_KIND_BOOL, parents) },
 	{ FIELD("overwrite", JSON_KIND_BOOL, overwrite) },
 };
+
+const struct api_body api_change_body = { change_fields, ARRAY_LEN(change_fields) };
 
 static int missing(struct api_request *r, const char *field)
 {
@@ -325,11 +329,6 @@ static int ask_replace(struct api_request *r, const struct change *c, struct fil
 	ask->operation = FILES_REPLACE;
 	if (!c->old_text.data || !c->new_text.data)
 		return missing(r, c->old_text.data ? "new" : "old");
-	if (c->old_text.len == 0)
-		return bad(r, "old", "must not be empty");
-	if (c->old_text.len > FILES_TEXT_MAX || c->new_text.len > FILES_TEXT_MAX)
-		return bad(r, c->old_text.len > FILES_TEXT_MAX ? "old" : "new",
-			   "is larger than 1 MiB");
 	ask->old_text = c->old_text.data;
 	ask->old_len = (uint32_t)c->old_text.len;
 	ask->new_text = c->new_text.data;
@@ -348,8 +347,6 @@ static int ask_change(struct api_request *r, const struct change *c, struct file
 		ask->operation = FILES_MKDIR;
 		return c->mode ? parse_mode(r, c->mode, &ask->mode) : 0;
 	}
-	if (strcmp(c->operation, "rename") != 0)
-		return bad(r, "op", "must be mkdir, rename or replace");
 	if (!c->to)
 		return missing(r, "to");
 	ask->operation = FILES_RENAME;

@@ -21,6 +21,7 @@
  *   events.c   /v1/events
  *   mode.c     /v1/mode
  *   metrics.c  /metrics
+ *   openapi.c  /v1/openapi.json, which says of all of them what they take and answer
  *
  * A request is answered at once or suspended: then libmicrohttpd forgets about its connection until
  * api_resume(), and only the disappearance of the client is watched. Everything that comes from a
@@ -30,6 +31,7 @@
 #define MOAT_API_INTERNAL_H
 
 #include <microhttpd.h>
+#include <sys/socket.h>
 
 #include "agent/api/api.h"
 #include "command/command.h"
@@ -97,8 +99,14 @@ struct api_piece {
 	bool base64;
 };
 
+/* What a body of JSON may have. */
+struct api_body {
+	const struct json_field *fields;
+	size_t n;
+};
+
 struct api_route {
-	const char *method, *path; /* "{id}" stands for one segment */
+	const char *method, *path; /* "{…}" stands for one segment */
 	const char *const *query;  /* permitted names, NULL-terminated; NULL: none. "name?": also bare */
 	bool waits;                /* may take long: counts against busy_max */
 	/* Called with the whole body. Answers or suspends; after each api_resume() an unanswered
@@ -108,6 +116,8 @@ struct api_route {
 	 * the next bytes; all, or none as long as there is no room: then the request is suspended until api_resume(). */
 	void (*begin)(struct api_request *r);
 	size_t (*take)(struct api_request *r, const char *data, size_t n);
+	/* NULL: no JSON, or a context's, which config/context_keys.h has. */
+	const struct api_body *body;
 };
 
 struct api_request {
@@ -116,7 +126,7 @@ struct api_request {
 	struct api_peer *peer;
 	struct MHD_Connection *connection;
 	const struct api_route *route; /* NULL: error says why */
-	char id[API_ID_MAX];           /* what stands for {id}, percent escapes decoded */
+	char id[API_ID_MAX];           /* what stands for {…}, percent escapes decoded */
 	char *body;
 	size_t body_len, body_capacity, discarded;
 	unsigned query; /* bit n: the nth parameter that the route knows was given */
@@ -196,6 +206,8 @@ int api_peer_check(struct failure *f);
 /* Judges the process at the other end of a connection: MOAT_OK, it may speak; FORBIDDEN; or BUSY,
  * want of memory or descriptors kept it from being found out. */
 enum moat_error api_peer_judge(struct api *api, int fd);
+/* Who made the connection, as the kernel says; a name would be what the process says. */
+struct ucred api_peer_credentials(const struct api_request *r);
 /* Whether the text of /proc/PID/cgroup names a cgroup of user code or of a moat-init: one beneath
  * the directory of the instance that is not a service's. */
 bool api_cgroup_is_user(const char *text, const char *instance_dir);
@@ -246,6 +258,8 @@ const char *api_query(struct api_request *r, const char *name);
 bool api_has_query(struct api_request *r, const char *name);
 
 /* ---- routes.c ---- */
+/* All of them, which openapi.json describes. */
+const struct api_route *api_routes(size_t *ret_n);
 /* The route, with r->id filled; or NULL with r->error, and r->allow for METHOD_NOT_ALLOWED. */
 const struct api_route *api_route_find(struct api_request *r, const char *method,
 				       const char *path);
@@ -292,12 +306,20 @@ int api_files_prepare(struct api_request *r, enum MHD_Result (*respond)(struct a
 void api_files_detach(struct api_request *r);
 void api_files_free(struct api_request *r);
 
+/* ---- openapi.c ---- */
+/* The text of openapi.json, n bytes. */
+const char *api_openapi(size_t *ret_n);
+
+extern const struct api_body api_exec_body, api_wait_body, api_signal_body, api_resize_body,
+	api_mode_body, api_change_body;
+
 /* ---- string.c ---- */
 /*
  * Whether the language takes the command string; if not, r->reply says why and api_respond() sends it. falls_back: what
- * the language has not, or reads as another text, is accepted for a shell: *ret_interpreter.
+ * the language has not, or reads as another text, is accepted for a shell: *ret_interpreter. *ret_words: as of
+ * command_plain_words(), the caller's.
  */
-bool api_string_accept(struct api_request *r, const char *text, bool falls_back,
+bool api_string_accept(struct api_request *r, const char *text, bool falls_back, char ***ret_words,
 		       bool *ret_interpreter);
 
 enum MHD_Result api_exec_handle(struct api_request *r);
@@ -328,6 +350,7 @@ enum MHD_Result api_mode_get(struct api_request *r);
 enum MHD_Result api_mode_put(struct api_request *r);
 enum MHD_Result api_metrics_get(struct api_request *r);
 enum MHD_Result api_events_get(struct api_request *r);
+enum MHD_Result api_openapi_get(struct api_request *r);
 void api_events_detach(struct api_request *r);
 
 /* ---- process.c ---- */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* /v1/mode: whether the kernel programs refuse what they judge, or only record it. */
-#include <sys/socket.h>
 
 #include "agent/api/internal.h"
 #include "agent/audit/audit.h"
@@ -10,14 +9,19 @@ struct mode_body {
 	const char *mode;
 };
 
+/* `off` is not to be had while moat runs. */
+static const char *const modes[] = { "enforce", "audit", NULL };
+
 static const struct json_field mode_fields[] = {
-	{ "mode", JSON_KIND_TEXT, offsetof(struct mode_body, mode), .mandatory = true },
+	{ "mode", JSON_KIND_TEXT, offsetof(struct mode_body, mode), .mandatory = true,
+	  .choices = modes },
 };
 
-/* 0, or -EINVAL with *error: `off` is not to be had while moat runs. */
+const struct api_body api_mode_body = { mode_fields, ARRAY_LEN(mode_fields) };
+
+/* 0, or -EINVAL with r->error. */
 static int decode_mode(struct api_request *r, enum moat_mode *ret)
 {
-	static const enum moat_mode modes[] = { MOAT_MODE_ENFORCE, MOAT_MODE_AUDIT };
 	struct mode_body body = { 0 };
 	json_t *root;
 	int result;
@@ -26,19 +30,11 @@ static int decode_mode(struct api_request *r, enum moat_mode *ret)
 	if (result < 0)
 		return result;
 	result = json_decode(root, mode_fields, ARRAY_LEN(mode_fields), &body, &r->error);
-	for (size_t i = 0; result == 0 && i < ARRAY_LEN(modes); i++) {
-		if (strcmp(body.mode, enforce_mode_name(modes[i])) != 0)
-			continue;
-		*ret = modes[i];
-		json_decref(root);
-		return 0;
-	}
-	if (result == 0) {
-		refuse(&r->error, MOAT_E_BAD_VALUE, "mode must be enforce or audit");
-		snprintf(r->error.field, sizeof(r->error.field), "mode");
-	}
+	*ret = result == 0 && strcmp(body.mode, enforce_mode_name(MOAT_MODE_AUDIT)) == 0 ?
+		       MOAT_MODE_AUDIT :
+		       MOAT_MODE_ENFORCE;
 	json_decref(root);
-	return -EINVAL;
+	return result;
 }
 
 static int set_mode(struct api_request *r, enum moat_mode mode)
@@ -57,13 +53,10 @@ static int set_mode(struct api_request *r, enum moat_mode mode)
 	return 0;
 }
 
-/* Who it was is what the kernel says of the connection; a name would be what the process says. */
 static void record(struct api_request *r, enum moat_mode from, enum moat_mode to)
 {
-	struct ucred peer = { 0 };
-	socklen_t len = sizeof(peer);
+	struct ucred peer = api_peer_credentials(r);
 
-	(void)getsockopt(r->peer->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
 	log_at(to == MOAT_MODE_ENFORCE ? LOG_INFO : LOG_WARNING,
 	       "mode %s, was %s (pid %d, uid %u)%s",
 	       enforce_mode_name(to), enforce_mode_name(from), (int)peer.pid, (unsigned)peer.uid,

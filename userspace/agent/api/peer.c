@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 
 #include "agent/api/internal.h"
+#include "agent/process/lineage.h"
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77 /* Linux 6.5 */
@@ -43,9 +44,10 @@ static int open_peer(int fd, pid_t pid, int *ret_pidfd)
 	return 0;
 }
 
+/* Who is not root may not signal it, but is told so of who is there alone. */
 static int still_exists(int pidfd)
 {
-	return syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) < 0 ? -errno : 0;
+	return syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) < 0 && errno != EPERM ? -errno : 0;
 }
 
 static int judge_label(struct api *api, int pidfd)
@@ -91,6 +93,44 @@ bool api_cgroup_is_of_user_code(const char *text)
 			return true;
 	}
 	return false;
+}
+
+struct inits {
+	pid_t *pids;
+	size_t n, size;
+};
+
+static void add_init(struct namespace *ns, void *data)
+{
+	struct inits *inits = data;
+	pid_t pid = namespace_pid(ns), *pids = inits->pids;
+
+	if (!pid || !inits->size)
+		return;
+	if (inits->n == inits->size) {
+		pids = realloc(pids, 2 * inits->size * sizeof(*pids));
+		inits->size = pids ? 2 * inits->size : 0; /* 0: no memory */
+	}
+	if (!pids)
+		return;
+	inits->pids = pids;
+	pids[inits->n++] = pid;
+}
+
+/* Where there are no cgroups: all user code descends from a moat-init, also when its own parents have ended. */
+static int judge_lineage(struct api *api, pid_t pid, int pidfd)
+{
+	struct inits inits = { .pids = calloc(64, sizeof(*inits.pids)), .size = 64 };
+	int r = -ENOMEM;
+
+	if (inits.pids)
+		execs_for_each_namespace(api->agent->execs, add_init, &inits);
+	if (inits.pids && inits.size)
+		r = lineage_beneath(pid, inits.pids, inits.n);
+	free(inits.pids);
+	if (r == 0)
+		r = still_exists(pidfd);
+	return r > 0 ? -EPERM : r;
 }
 
 /* labelled: the kernel has said already that it is not user code of this instance's. */
@@ -140,7 +180,18 @@ static int judge(struct api *api, int fd)
 	labelled = enforce_active(api->agent->enforce);
 	if (labelled)
 		r = judge_label(api, pidfd);
+	if (r == 0 && api->agent->config->dev) /* who cannot look at other users' namespaces */
+		return judge_lineage(api, peer.pid, pidfd);
 	return r < 0 ? r : judge_place(api, peer.pid, pidfd, labelled);
+}
+
+struct ucred api_peer_credentials(const struct api_request *r)
+{
+	struct ucred peer = { 0 };
+	socklen_t len = sizeof(peer);
+
+	(void)getsockopt(r->peer->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
+	return peer;
 }
 
 enum moat_error api_peer_judge(struct api *api, int fd)

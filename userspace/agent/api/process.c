@@ -200,12 +200,16 @@ struct signal_body {
 	const char *to;
 };
 
-static const struct json_field signal_fields[] = {
-	{ "signal", JSON_KIND_SIGNAL, offsetof(struct signal_body, signal), .mandatory = true },
-	{ "to", JSON_KIND_TEXT, offsetof(struct signal_body, to), .min = 1, .max = 8 },
+static const char *const targets[] = {
+	[EXEC_GROUP] = "group", [EXEC_MAIN] = "main", [EXEC_TREE] = "tree", NULL
 };
 
-static const char *const targets[] = { [EXEC_GROUP] = "group", [EXEC_MAIN] = "main", [EXEC_TREE] = "tree" };
+static const struct json_field signal_fields[] = {
+	{ "signal", JSON_KIND_SIGNAL, offsetof(struct signal_body, signal), .mandatory = true },
+	{ "to", JSON_KIND_TEXT, offsetof(struct signal_body, to), .choices = targets },
+};
+
+const struct api_body api_signal_body = { signal_fields, ARRAY_LEN(signal_fields) };
 
 static int decode_signal(struct api_request *r, struct signal_body *body, enum exec_target *ret)
 {
@@ -217,13 +221,9 @@ static int decode_signal(struct api_request *r, struct signal_body *body, enum e
 		return -EINVAL;
 	result = json_decode(root, signal_fields, ARRAY_LEN(signal_fields), body, &r->error);
 	if (result == 0 && body->to)
-		for (to = 0; to < ARRAY_LEN(targets) && strcmp(targets[to], body->to) != 0;)
+		for (to = 0; strcmp(targets[to], body->to) != 0;)
 			to++;
 	json_decref(root);
-	if (result == 0 && to == ARRAY_LEN(targets)) {
-		result = refuse(&r->error, MOAT_E_BAD_VALUE, "to must be main, group or tree");
-		snprintf(r->error.field, sizeof(r->error.field), "to");
-	}
 	*ret = (enum exec_target)to;
 	return result;
 }

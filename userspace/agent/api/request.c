@@ -7,6 +7,16 @@
 #include "base/held.h"
 #include "base/log.h"
 
+/* Of this life of the agent: who may ask it anything is told it with every answer. */
+static enum MHD_Result add_instance(struct api_request *r, struct MHD_Response *response)
+{
+	const struct execs *execs = r->api->agent->execs;
+
+	return !execs || r->peer->refused ?
+		       MHD_YES :
+		       MHD_add_response_header(response, "Moat-Instance", execs_instance(execs));
+}
+
 enum MHD_Result api_queue(struct api_request *r, unsigned status, struct MHD_Response *response,
 			  const char *type)
 {
@@ -15,8 +25,8 @@ enum MHD_Result api_queue(struct api_request *r, unsigned status, struct MHD_Res
 	if (!response)
 		return MHD_NO;
 	if (MHD_add_response_header(response, "Content-Type", type) == MHD_YES &&
-	    (!r->allow[0] ||
-	     MHD_add_response_header(response, "Allow", r->allow) == MHD_YES) &&
+	    add_instance(r, response) == MHD_YES &&
+	    (!r->allow[0] || MHD_add_response_header(response, "Allow", r->allow) == MHD_YES) &&
 	    (!r->last || MHD_add_response_header(response, "Connection", "close") == MHD_YES))
 		result = MHD_queue_response(r->connection, status, response);
 	r->api->answers[status / 100] += result == MHD_YES;

@@ -23,7 +23,7 @@ static const char *const files_post_query[] = { "path", NULL };
 static const char *const files_delete_query[] = { "path", "recursive?", NULL };
 
 static const struct api_route routes[] = {
-	{ "POST", "/v1/exec", NULL, true, api_exec_handle },
+	{ "POST", "/v1/exec", NULL, true, api_exec_handle, .body = &api_exec_body },
 	{ "GET", "/v1/processes", NULL, false, api_processes_list },
 	{ "GET", "/v1/processes/{id}", NULL, false, api_process_get },
 	{ "DELETE", "/v1/processes/{id}", NULL, false, api_process_kill },
@@ -32,30 +32,40 @@ static const struct api_route routes[] = {
 	{ "GET", "/v1/processes/{id}/stderr", raw_query, true, api_process_stderr },
 	{ "POST", "/v1/processes/{id}/stdin", stdin_query, true, api_process_stdin },
 	{ "PUT", "/v1/processes/{id}/stdin", stdin_query, true, api_process_stdin },
-	{ "POST", "/v1/processes/{id}/wait", NULL, true, api_process_wait },
-	{ "POST", "/v1/processes/{id}/resize", NULL, false, api_process_resize },
-	{ "POST", "/v1/processes/{id}/signal", NULL, false, api_process_signal },
+	{ "POST", "/v1/processes/{id}/wait", NULL, true, api_process_wait, .body = &api_wait_body },
+	{ "POST", "/v1/processes/{id}/resize", NULL, false, api_process_resize,
+	  .body = &api_resize_body },
+	{ "POST", "/v1/processes/{id}/signal", NULL, false, api_process_signal,
+	  .body = &api_signal_body },
 	{ "GET", "/v1/contexts", NULL, false, api_contexts_list },
 	{ "POST", "/v1/contexts", NULL, true, api_context_create },
-	{ "GET", "/v1/contexts/{id}", NULL, false, api_context_get },
-	{ "PATCH", "/v1/contexts/{id}", NULL, false, api_context_patch },
-	{ "DELETE", "/v1/contexts/{id}", remove_query, true, api_context_remove },
-	{ "DELETE", "/v1/contexts/{id}/state", NULL, false, api_context_reset },
-	{ "GET", "/v1/contexts/{id}/files", files_get_query, true, api_files_get },
-	{ "PUT", "/v1/contexts/{id}/files", files_put_query, true, api_files_put, api_files_begin,
+	{ "GET", "/v1/contexts/{name}", NULL, false, api_context_get },
+	{ "PATCH", "/v1/contexts/{name}", NULL, false, api_context_patch },
+	{ "DELETE", "/v1/contexts/{name}", remove_query, true, api_context_remove },
+	{ "DELETE", "/v1/contexts/{name}/state", NULL, false, api_context_reset },
+	{ "GET", "/v1/contexts/{name}/files", files_get_query, true, api_files_get },
+	{ "PUT", "/v1/contexts/{name}/files", files_put_query, true, api_files_put, api_files_begin,
 	  api_files_take },
-	{ "POST", "/v1/contexts/{id}/files", files_post_query, true, api_files_post },
-	{ "DELETE", "/v1/contexts/{id}/files", files_delete_query, true, api_files_delete },
+	{ "POST", "/v1/contexts/{name}/files", files_post_query, true, api_files_post,
+	  .body = &api_change_body },
+	{ "DELETE", "/v1/contexts/{name}/files", files_delete_query, true, api_files_delete },
 	{ "GET", "/v1/ports", NULL, false, api_ports_list },
-	{ "GET", "/v1/ports/{id}", port_query, true, api_port_get },
+	{ "GET", "/v1/ports/{port}", port_query, true, api_port_get },
 	{ "GET", "/v1/services", NULL, false, api_services_list },
 	{ "GET", "/v1/status", NULL, false, api_status_get },
 	{ "GET", "/v1/health", health_query, false, api_health_get },
 	{ "GET", "/v1/mode", NULL, false, api_mode_get },
-	{ "PUT", "/v1/mode", NULL, false, api_mode_put },
+	{ "PUT", "/v1/mode", NULL, false, api_mode_put, .body = &api_mode_body },
 	{ "GET", "/v1/events", events_query, true, api_events_get },
+	{ "GET", "/v1/openapi.json", NULL, false, api_openapi_get },
 	{ "GET", "/metrics", NULL, false, api_metrics_get },
 };
+
+const struct api_route *api_routes(size_t *ret_n)
+{
+	*ret_n = ARRAY_LEN(routes);
+	return routes;
+}
 
 int api_hex_digit(char c)
 {
@@ -89,16 +99,16 @@ static size_t take_id(const char *path, char *id)
 	return (path[n] && path[n] != '/') || !utf8_valid(id, len) ? 0 : n;
 }
 
-/* Matches segment by segment; what stands for {id} goes to id. */
+/* Matches segment by segment; what stands for {…} goes to id. */
 static bool path_matches(const char *pattern, const char *path, char *id)
 {
 	while (*pattern) {
-		if (strncmp(pattern, "{id}", 4) == 0) {
+		if (*pattern == '{') {
 			size_t n = take_id(path, id);
 
 			if (n == 0)
 				return false;
-			pattern += 4;
+			pattern = strchr(pattern, '}') + 1;
 			path += n;
 		} else if (*pattern++ != *path++) {
 			return false;

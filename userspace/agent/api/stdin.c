@@ -98,6 +98,8 @@ static const struct json_field resize_fields[] = {
 	{ "cols", JSON_KIND_NUMBER, offsetof(struct resize_body, cols), .mandatory = true, .min = 1, .max = UINT16_MAX },
 };
 
+const struct api_body api_resize_body = { resize_fields, ARRAY_LEN(resize_fields) };
+
 static int resize(struct api_request *r, struct exec *exec, const struct resize_body *body)
 {
 	int result = exec_resize(exec, (unsigned short)body->rows, (unsigned short)body->cols);

@@ -44,7 +44,7 @@ static bool is_for_shell(const struct command_error *e)
 	return e->construct != COMMAND_C_LENGTH && e->construct != COMMAND_C_NUL;
 }
 
-bool api_string_accept(struct api_request *r, const char *text, bool falls_back,
+bool api_string_accept(struct api_request *r, const char *text, bool falls_back, char ***ret_words,
 		       bool *ret_interpreter)
 {
 	struct command_tree *tree = NULL;
@@ -57,6 +57,7 @@ bool api_string_accept(struct api_request *r, const char *text, bool falls_back,
 		result = 0;
 	} else if (result == 0) {
 		r->warnings = tree->warnings;
+		(void)command_plain_words(tree, ret_words); /* without memory it is none */
 	} else if (result == -EINVAL) {
 		write_refusal(&r->reply, &error, text);
 		r->status = api_error_status(error.unsupported ? MOAT_E_UNSUPPORTED_SYNTAX :

@@ -5,7 +5,9 @@
 #define WAIT_TEXT_MAX 4096u
 
 enum wait_for { WAIT_EXIT, WAIT_TREE, WAIT_OUTPUT };
-static const char *const names[] = { [WAIT_EXIT] = "exit", [WAIT_TREE] = "tree", [WAIT_OUTPUT] = "output" };
+static const char *const names[] = {
+	[WAIT_EXIT] = "exit", [WAIT_TREE] = "tree", [WAIT_OUTPUT] = "output", NULL
+};
 
 struct wait_body {
 	const char *kind;
@@ -16,10 +18,12 @@ struct wait_body {
 #define FIELD(name, kind, member) name, kind, offsetof(struct wait_body, member)
 
 static const struct json_field wait_fields[] = {
-	{ FIELD("for", JSON_KIND_TEXT, kind), .mandatory = true, .min = 1, .max = 16 },
-	{ FIELD("text", JSON_KIND_BLOB, text) },
+	{ FIELD("for", JSON_KIND_TEXT, kind), .mandatory = true, .choices = names },
+	{ FIELD("text", JSON_KIND_BLOB, text), .min = 1, .max = WAIT_TEXT_MAX },
 	{ FIELD("timeoutMs", JSON_KIND_NUMBER, timeout_ms), .min = 1, .max = EXEC_TIMEOUT_MAX_MS },
 };
+
+const struct api_body api_wait_body = { wait_fields, ARRAY_LEN(wait_fields) };
 
 struct api_wait {
 	struct api_request *request;
@@ -157,14 +161,11 @@ static int open_wait(struct api_request *r, struct exec *exec, const struct wait
 	struct api_wait *w;
 	size_t kind = 0;
 
-	while (kind < ARRAY_LEN(names) && strcmp(names[kind], body->kind) != 0)
+	while (strcmp(names[kind], body->kind) != 0)
 		kind++;
-	if (kind == ARRAY_LEN(names))
-		return bad(r, "for", "must be exit, tree or output");
 	if ((kind == WAIT_OUTPUT) != (body->text.len > 0))
-		return bad(r, "text", kind == WAIT_OUTPUT ? "is what is waited for" : "needs for: output");
-	if (body->text.len > WAIT_TEXT_MAX)
-		return bad(r, "text", "has at most 4096 bytes");
+		return bad(r, "text",
+			   kind == WAIT_OUTPUT ? "is what is waited for" : "needs for: output");
 	w = calloc(1, sizeof(*w) + body->text.len);
 	if (!w)
 		return refuse(&r->error, MOAT_E_OUT_OF_MEMORY, "out of memory");

@@ -65,9 +65,19 @@ static bool is_of_context(const struct audit_entry *entry)
 	return entry->type == AUDIT_SECRET_NAME || entry->type == AUDIT_SESSION_EXPIRED;
 }
 
+static bool is_of_exec(const struct audit_entry *entry)
+{
+	return entry->type == AUDIT_EXEC_BEGIN || entry->type == AUDIT_EXEC_END;
+}
+
 static void forget(struct audit_entry *entry)
 {
-	if (is_of_context(entry)) {
+	if (is_of_exec(entry)) {
+		free(entry->exec.id);
+		free(entry->exec.context);
+		free(entry->exec.program);
+		strv_free(entry->exec.names);
+	} else if (is_of_context(entry)) {
 		free(entry->context.name);
 		free(entry->context.variable);
 	} else if (entry->type == AUDIT_PORT_HELD) {
@@ -129,14 +139,19 @@ static void write_denial(const struct audit *audit, const struct moat_event *eve
 	jbuf_add_unsigned(b, "folded", event->folded);
 }
 
+static void write_caller(pid_t pid, uid_t uid, struct jbuf *b)
+{
+	jbuf_add_open(b, "caller", '{');
+	jbuf_add_signed(b, "pid", pid);
+	jbuf_add_unsigned(b, "uid", uid);
+	jbuf_close(b, '}');
+}
+
 static void write_mode(const struct audit_mode *mode, struct jbuf *b)
 {
 	jbuf_add_text(b, "from", enforce_mode_name(mode->from));
 	jbuf_add_text(b, "to", enforce_mode_name(mode->to));
-	jbuf_add_open(b, "caller", '{');
-	jbuf_add_signed(b, "pid", mode->pid);
-	jbuf_add_unsigned(b, "uid", mode->uid);
-	jbuf_close(b, '}');
+	write_caller(mode->pid, mode->uid, b);
 }
 
 static void write_context(const struct audit_context *context, struct jbuf *b)
@@ -144,6 +159,47 @@ static void write_context(const struct audit_context *context, struct jbuf *b)
 	jbuf_add_text(b, "context", context->name);
 	if (context->variable)
 		jbuf_add_text(b, "variable", context->variable);
+}
+
+static void write_exec_begin(const struct audit_exec *exec, struct jbuf *b)
+{
+	size_t n = strv_len(exec->names);
+
+	jbuf_add_text(b, "program", exec->program);
+	jbuf_add_bool(b, "secure", exec->secure);
+	jbuf_add_open(b, "variables", '[');
+	for (size_t i = 0; i < n; i++)
+		jbuf_text(b, exec->names[i]);
+	jbuf_close(b, ']');
+	jbuf_add_unsigned(b, "omitted", exec->n_names - n);
+	write_caller(exec->pid, exec->uid, b);
+}
+
+static void write_exec_end(const struct audit_exec *exec, struct jbuf *b)
+{
+	char name[24];
+
+	if (exec->exit_code < 0)
+		jbuf_add_null(b, "exitCode");
+	else
+		jbuf_add_signed(b, "exitCode", exec->exit_code);
+	jbuf_add_text(b, "signal",
+		      exec->signal ? signal_name(exec->signal, name, sizeof(name)) : NULL);
+	jbuf_add_bool(b, "timedOut", exec->timed_out);
+	if (exec->oom_killed < 0)
+		jbuf_add_null(b, "oomKilled");
+	else
+		jbuf_add_bool(b, "oomKilled", exec->oom_killed);
+}
+
+static void write_exec(const struct audit_entry *entry, struct jbuf *b)
+{
+	jbuf_add_text(b, "exec", entry->exec.id);
+	jbuf_add_text(b, "context", entry->exec.context);
+	if (entry->type == AUDIT_EXEC_BEGIN)
+		write_exec_begin(&entry->exec, b);
+	else
+		write_exec_end(&entry->exec, b);
 }
 
 static void write_port(const struct audit_port *port, struct jbuf *b)
@@ -164,6 +220,8 @@ void audit_write(const struct audit *audit, const struct audit_entry *entry, str
 		write_denial(audit, &entry->denial, b);
 	else if (is_of_context(entry))
 		write_context(&entry->context, b);
+	else if (is_of_exec(entry))
+		write_exec(entry, b);
 	else if (entry->type == AUDIT_PORT_HELD)
 		write_port(&entry->port, b);
 	else
@@ -276,6 +334,38 @@ void audit_record_port_held(struct audit *audit, const char *service, uint16_t p
 	record(audit, &entry);
 }
 
+/* Without memory less is kept: better than no record. */
+static char **copy_names(char *const *variables)
+{
+	char **names = NULL;
+
+	for (size_t i = 0; i < AUDIT_NAMES_MAX && variables && variables[i]; i++) {
+		size_t n = strcspn(variables[i], "=");
+		char *name PTR_OWNED =
+			strndup(variables[i], n < AUDIT_NAME_MAX ? n : AUDIT_NAME_MAX);
+
+		if (!name || strv_append(&names, name) < 0)
+			break;
+	}
+	return names;
+}
+
+void audit_record_exec(struct audit *audit, enum audit_type type, const struct audit_exec *exec)
+{
+	struct audit_entry entry = {
+		.type = type,
+		.unix_ms = unix_ms(),
+		.exec = *exec,
+	};
+
+	entry.exec.id = strdup(exec->id);
+	entry.exec.context = strdup(exec->context);
+	entry.exec.program = exec->program ? strndup(exec->program, AUDIT_NAME_MAX) : NULL;
+	entry.exec.names = copy_names(exec->names);
+	entry.exec.n_names = strv_len(exec->names);
+	record(audit, &entry);
+}
+
 uint64_t audit_newest(const struct audit *audit)
 {
 	return audit->sequence;
@@ -323,6 +413,8 @@ const char *audit_type_name(enum audit_type type)
 		[AUDIT_SECRET_NAME] = "secret-name",
 		[AUDIT_PORT_HELD] = "port-held",
 		[AUDIT_SESSION_EXPIRED] = "session-expired",
+		[AUDIT_EXEC_BEGIN] = "exec-begin",
+		[AUDIT_EXEC_END] = "exec-end",
 	};
 
 	return type < ARRAY_LEN(names) ? names[type] : "unknown";

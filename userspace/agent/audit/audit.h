@@ -26,6 +26,8 @@ enum audit_type {
 	AUDIT_SECRET_NAME, /* a variable that looks like a secret was given to all commands of a context */
 	AUDIT_PORT_HELD,       /* somebody else has a port of a service */
 	AUDIT_SESSION_EXPIRED, /* its context was removed: nothing has run in it for session_idle */
+	AUDIT_EXEC_BEGIN,      /* a command with variables of its own was accepted, */
+	AUDIT_EXEC_END,        /* and has ended, or could not be started */
 };
 
 /* Who has switched the mode: the process that made the connection, as the kernel knows it. */
@@ -46,6 +48,23 @@ struct audit_port {
 	uint16_t port;
 };
 
+#define AUDIT_NAMES_MAX 32u /* of variables; the rest is counted */
+
+/* Of the variables the names alone, and of the arguments nothing: they often hold what the variables do. */
+struct audit_exec {
+	char *id, *context;
+	char *program; /* begin: its first AUDIT_NAME_MAX bytes; NULL: a command string, of which nothing is shown */
+	char **names; /* begin: at most AUDIT_NAMES_MAX, with the values when they are recorded, without them when kept */
+	size_t n_names; /* begin: all */
+	pid_t pid;      /* begin: of the process that made the connection, as the kernel knows it */
+	uid_t uid;
+	bool secure;   /* begin: it runs apart from all others */
+	int exit_code; /* end: as answered; -1: it was not started */
+	int signal;    /* end */
+	bool timed_out;
+	int oom_killed; /* end: 0, 1, or -1: not known on this kernel */
+};
+
 struct audit_entry {
 	uint64_t sequence; /* from 1 up, without gaps */
 	uint64_t unix_ms;
@@ -54,7 +73,8 @@ struct audit_entry {
 		struct moat_event denial;
 		struct audit_mode mode;
 		struct audit_port port;
-		struct audit_context context; /* of both others */
+		struct audit_context context; /* of secret names and sessions */
+		struct audit_exec exec;       /* of both of an exec */
 	};
 };
 
@@ -83,6 +103,8 @@ void audit_record_secret_name(struct audit *audit, const char *context, const ch
 void audit_record_port_held(struct audit *audit, const char *service, uint16_t port,
 			    const char *holder);
 void audit_record_session_expired(struct audit *audit, const char *context);
+/* type: AUDIT_EXEC_BEGIN or AUDIT_EXEC_END. Copies what it keeps of exec. */
+void audit_record_exec(struct audit *audit, enum audit_type type, const struct audit_exec *exec);
 /* The sequence of the newest entry; 0: there is none yet. */
 uint64_t audit_newest(const struct audit *audit);
 /* Calls fn for each kept entry with a sequence above since, oldest first. */

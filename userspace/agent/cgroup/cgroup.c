@@ -2,6 +2,7 @@
 #include "agent/cgroup/internal.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -41,7 +42,7 @@ int cgroups_open(const struct config *config, struct loop *loop, struct cgroups 
 
 void cgroup_free(struct cgroup *g)
 {
-	loop_remove(g->cgroups->loop, &g->source);
+	cgroup_unwatch_lineage(g);
 	loop_timer_cancel(g->cgroups->loop, &g->soon);
 	list_remove(&g->link);
 	close_fd(&g->dir);
@@ -123,11 +124,18 @@ static uint64_t oom_kills(const struct cgroup *g)
 	return count;
 }
 
+static bool are_there(const struct cgroups *c)
+{
+	return c->tree.dir >= 0;
+}
+
 /* Makes the directory of g, which may be there already, and opens it. 0 or -errno. */
 static int open_dirs(struct cgroup *g)
 {
 	int r;
 
+	if (!are_there(g->cgroups))
+		return 0;
 	if (mkdirat(parent_dir(g), g->name, 0755) < 0 && errno != EEXIST)
 		return -errno;
 	g->dir = openat(g->group ? g->group->readonly : parent_dir(g), g->name,
@@ -157,7 +165,7 @@ static int cgroup_make(struct cgroups *c, struct cgroup_group *group, const char
 	if (g->name)
 		r = open_dirs(g);
 	/* Where programs look for them; the group has them, too. */
-	if (r == 0 && group && (r = cgroup_group_limit(group, name)) < 0)
+	if (r == 0 && group && are_there(c) && (r = cgroup_group_limit(group, name)) < 0)
 		(void)unlinkat(group->dir, name, AT_REMOVEDIR);
 	if (r < 0) {
 		cgroup_free(g);
@@ -224,7 +232,9 @@ static void reclaim(struct cgroup *g)
 	struct cgroups *c = g->cgroups;
 	struct cgroup_group *group = g->group;
 
-	if (group && !g->killed && c->n_pool < c->pool_max) {
+	if (!are_there(c)) {
+		cgroup_free(g);
+	} else if (group && !g->killed && c->n_pool < c->pool_max) {
 		g->oom_base = oom_kills(g);
 		list_remove(&g->link);
 		list_append(&group->pool, &g->link);
@@ -248,6 +258,12 @@ static void on_linger(struct loop_timer *timer)
 	(void)cgroup_kill(container_of(timer, struct cgroup, soon));
 }
 
+/* Also such as are dead, but not yet gone. */
+static bool has_tasks(const struct cgroup *g)
+{
+	return g->dir >= 0 ? cgroup_events_populated(g->events) : cgroup_has_lineage(g);
+}
+
 void cgroup_put(struct cgroup *g)
 {
 	int r;
@@ -255,7 +271,7 @@ void cgroup_put(struct cgroup *g)
 	if (!g)
 		return;
 	(void)cgroup_watch_empty(g, NULL, NULL);
-	if (!cgroup_events_populated(g->events)) {
+	if (!has_tasks(g)) {
 		reclaim(g);
 		return;
 	}
@@ -283,7 +299,7 @@ struct cgroup *cgroup_by_fd(struct cgroups *cgroups, int fd)
 	list_for_each(pos, &cgroups->in_use) {
 		struct cgroup *g = list_entry(pos, struct cgroup, link);
 
-		if (g->dir == fd)
+		if (fd >= 0 && g->dir == fd)
 			return g;
 	}
 	return NULL;
@@ -300,6 +316,8 @@ int cgroup_kill(struct cgroup *cgroup)
 	char path[128];
 
 	cgroup->killed = true;
+	if (cgroup->dir < 0)
+		return lineage_signal(&cgroup->lineage, SIGKILL);
 	snprintf(path, sizeof(path), "%s/cgroup.kill", cgroup->name);
 	return write_file_at(parent_dir(cgroup), path, "1");
 }
@@ -316,8 +334,10 @@ bool cgroup_populated(struct cgroup *cgroup)
 	uint64_t descendants;
 	char byte;
 
-	if (!cgroup_events_populated(cgroup->events))
+	if (!has_tasks(cgroup))
 		return false;
+	if (cgroup->dir < 0)
+		return true;
 	stat = openat(cgroup->dir, "cgroup.stat", O_RDONLY | O_CLOEXEC);
 	if (stat < 0 || cgroup_read_key(stat, "nr_descendants", &descendants) < 0 ||
 	    descendants > 0)
@@ -326,7 +346,7 @@ bool cgroup_populated(struct cgroup *cgroup)
 	return procs < 0 || read(procs, &byte, 1) != 0;
 }
 
-static void tell_empty(struct cgroup *g)
+void cgroup_tell_empty(struct cgroup *g)
 {
 	cgroup_empty_fn on_empty = g->on_empty;
 	void *data = g->data;
@@ -342,12 +362,12 @@ static void on_cgroup_events(struct loop_source *source, uint32_t events)
 	(void)events;
 	/* Reading is also what makes the descriptor wait for the next change. */
 	if (!cgroup_events_populated(g->events))
-		tell_empty(g);
+		cgroup_tell_empty(g);
 }
 
 static void on_soon(struct loop_timer *timer)
 {
-	tell_empty(container_of(timer, struct cgroup, soon));
+	cgroup_tell_empty(container_of(timer, struct cgroup, soon));
 }
 
 int cgroup_watch_empty(struct cgroup *g, cgroup_empty_fn on_empty, void *data)
@@ -355,16 +375,17 @@ int cgroup_watch_empty(struct cgroup *g, cgroup_empty_fn on_empty, void *data)
 	struct loop *loop = g->cgroups->loop;
 	int r;
 
-	loop_remove(loop, &g->source);
+	cgroup_unwatch_lineage(g);
 	loop_timer_cancel(loop, &g->soon);
 	g->on_empty = on_empty;
 	g->data = data;
 	if (!on_empty)
 		return 0;
 	/* In this order: a change after the reading is an event, so that none is lost. */
-	r = loop_add(loop, &g->source, g->events, EPOLLPRI, on_cgroup_events);
-	if (r == 0 && !cgroup_events_populated(g->events)) {
-		loop_remove(loop, &g->source);
+	r = g->dir < 0 ? cgroup_watch_lineage(g) :
+			 loop_add(loop, &g->source, g->events, EPOLLPRI, on_cgroup_events);
+	if (r == 0 && (g->dir < 0 ? g->source.fd < 0 : !cgroup_events_populated(g->events))) {
+		cgroup_unwatch_lineage(g);
 		r = loop_timer_set(loop, &g->soon, 0, on_soon);
 	}
 	if (r < 0)

@@ -90,7 +90,15 @@ int cgroup_get_exec(struct cgroups *cgroups, struct cgroup_group *group, struct 
  * killed first and reclaimed when empty; the caller hears nothing more of it. */
 void cgroup_put(struct cgroup *cgroup);
 
-/* O_DIRECTORY descriptor for CLONE_INTO_CGROUP; borrowed. That of an exec may come into the hands of user
+/*
+ * Where there are no cgroups (config.dev) a struct cgroup is whoever descends from the process that is put
+ * there by this, once it is started; else it does nothing. cgroup_pids() lists them, in memory that the
+ * caller frees. 0 or -errno.
+ */
+void cgroup_lead(struct cgroup *cgroup, pid_t pid);
+int cgroup_pids(const struct cgroup *cgroup, pid_t **ret_pids, size_t *ret_n);
+
+/* O_DIRECTORY descriptor for CLONE_INTO_CGROUP (none: -EBADF); borrowed. That of an exec may come into the hands of user
  * code: nothing can be written by it, and nothing above the cgroups of its group be reached. */
 int cgroup_fd(const struct cgroup *cgroup);
 /* The one given out whose cgroup_fd() it is, or NULL. A search, for rare occasions. */

@@ -258,6 +258,8 @@ static void close_dirs(struct cgroup_group *g)
 static void group_close(struct cgroup_group *g)
 {
 	close_dirs(g);
+	if (g->cgroups->tree.dir < 0)
+		return;
 	cgroup_remove(g->cgroups->tree.user, g->name);
 }
 
@@ -308,7 +310,7 @@ void cgroups_limit(struct cgroups *c, size_t pool, size_t groups)
 
 int cgroup_group_take(struct cgroup_group *g, struct failure *f)
 {
-	int r = g->dir < 0 ? group_open(g, f) : 0;
+	int r = g->dir < 0 && g->cgroups->tree.dir >= 0 ? group_open(g, f) : 0;
 
 	if (r < 0)
 		return r;
@@ -370,6 +372,11 @@ int cgroup_group_add(struct cgroups *c, const char *context, const uint64_t limi
 	for (enum config_limit i = 0; i < LIMIT_COUNT; i++) {
 		g->max[i] = limits[i] ? limits[i] : default_limit(c, i);
 		named = named || (limits[i] && limits[i] != CONFIG_NO_LIMIT);
+	}
+	if (c->tree.dir < 0) {
+		for (enum config_limit i = 0; i < LIMIT_COUNT; i++)
+			g->max[i] = CONFIG_NO_LIMIT;
+		named = false;
 	}
 	/* At once, so that a limit that cannot be is told at the start. */
 	if (named)

@@ -5,6 +5,7 @@
 
 #include "agent/cgroup/cgroup.h"
 #include "agent/cgroup/tree.h"
+#include "agent/process/lineage.h"
 #include "base/list.h"
 
 /* Empty exec cgroups kept for the next commands, of all groups together. The kernel tells that a
@@ -51,7 +52,8 @@ struct cgroup {
 	struct cgroup_group *group; /* NULL: of the control plane, and removed rather than pooled */
 	char *name;
 	bool killed;           /* never to be used again, see cgroup_kill() */
-	int dir, events;       /* the directory (of an exec: read-only), and cgroup.events in it */
+	int dir, events; /* the directory (of an exec: read-only), and cgroup.events in it */
+	struct lineage lineage; /* where there are no cgroups, and no descriptors */
 	uint64_t oom_base;     /* oom_kill of memory.events when it was given out */
 	struct loop_source source;
 	struct loop_timer soon; /* calls back when it was empty from the start; dying: see put */
@@ -61,6 +63,15 @@ struct cgroup {
 
 /* cgroup.c: forgets it; the directory stays. */
 void cgroup_free(struct cgroup *cgroup);
+
+void cgroup_tell_empty(struct cgroup *cgroup);
+
+/* lineage.c */
+
+bool cgroup_has_lineage(const struct cgroup *cgroup);
+/* Calls cgroup_tell_empty() when the last has ended. 0 with source.fd < 0: there is nobody. */
+int cgroup_watch_lineage(struct cgroup *cgroup);
+void cgroup_unwatch_lineage(struct cgroup *cgroup);
 
 /* group.c */
 

@@ -215,6 +215,13 @@ static int divide_memory(struct cgroup_tree *t, const struct config *config, uin
 	return 0;
 }
 
+int cgroup_memory_divide(struct cgroup_tree *t, const struct config *config, struct failure *f)
+{
+	uint64_t all = 0;
+
+	return divide_memory(t, config, &all, f);
+}
+
 int cgroup_limits_divide(struct cgroup_tree *t, const struct config *config, struct failure *f)
 {
 	uint64_t limits[LIMIT_COUNT];

@@ -146,6 +146,8 @@ int cgroup_signal(const struct cgroup *cgroup, int signal)
 	size_t n = 1;
 	int r = 0;
 
+	if (cgroup->dir < 0)
+		return lineage_signal(&cgroup->lineage, signal);
 	for (int i = 0; i < PASSES_MAX && n > 0 && r == 0; i++) {
 		struct pids now = { 0 };
 

@@ -3,9 +3,11 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/stat.h>
 
 #include "agent/cgroup/file.h"
+#include "agent/process/lineage.h"
 #include "base/log.h"
 
 #define GONE_MS 5000
@@ -317,6 +319,22 @@ static int open_instance(struct cgroup_tree *t, bool *ret_inherited, struct fail
 	return r < 0 ? fail(f, -r, "cannot make cgroups in %s", t->path) : 0;
 }
 
+/* An ordinary user has none. What user code may take is not limited, what the agent holds for clients is. */
+static int open_none(struct cgroup_tree *t, const struct config *config, struct failure *f)
+{
+	struct config unlimited = *config;
+
+	t->path = strdup("");
+	t->view = open("/dev/null", O_RDONLY | O_CLOEXEC); /* nobody enters it */
+	if (!t->path || t->view < 0)
+		return fail(f, ENOMEM, "cannot set up cgroups");
+	none_is_on(t, "an ordinary user has no cgroup (--dev)");
+	unlimited.memory_reserve = CONFIG_NO_LIMIT;
+	for (enum config_limit i = 0; i < LIMIT_COUNT; i++)
+		t->user_max[i] = unlimited.user_limits[i] = CONFIG_NO_LIMIT;
+	return cgroup_memory_divide(t, &unlimited, f);
+}
+
 int cgroup_tree_open(const struct config *config, struct cgroup_tree *t, struct failure *f)
 {
 	bool inherited = false;
@@ -325,6 +343,8 @@ int cgroup_tree_open(const struct config *config, struct cgroup_tree *t, struct 
 	*t = (struct cgroup_tree){ .base = CGROUP_PLACE_NONE, .home = CGROUP_PLACE_NONE,
 				   .dir = -EBADF, .control = -EBADF, .user = -EBADF,
 				   .view = -EBADF };
+	if (config->dev)
+		return open_none(t, config, f);
 	r = cgroup_place_open(config->cgroup_dir, &t->base, f);
 	if (r == 0 && (asprintf(&t->name, "moat-%s", config->instance) < 0 ||
 		       asprintf(&t->path, "%s/%s", t->base.path, t->name) < 0))
@@ -344,8 +364,19 @@ int cgroup_tree_open(const struct config *config, struct cgroup_tree *t, struct 
 	return r;
 }
 
+/* Whatever still descends from the agent: what has made a session of its own among it. */
+static void kill_descendants(void)
+{
+	struct lineage own;
+
+	if (lineage_of(getpid(), &own) == 0)
+		(void)lineage_signal(&own, SIGKILL);
+}
+
 void cgroup_tree_close(struct cgroup_tree *t)
 {
+	if (t->dir < 0 && t->path && !*t->path)
+		kill_descendants();
 	if (t->control >= 0) {
 		(void)cgroup_for_each_child(t->control, kill_child, NULL);
 		(void)kill_child(t->dir, "user", NULL);

@@ -66,14 +66,16 @@ struct config_service *config_add_service(struct config *config, const char *nam
 
 struct config_context *config_add_context(struct config *config, const char *name, unsigned line)
 {
-	size_t n = config->n_contexts + 1;
-	struct config_context *grown = reallocarray(config->contexts, n, sizeof(*grown));
-	struct config_context *c;
+	size_t n = config->n_contexts;
+	struct config_context *grown, *c;
 
-	if (!grown)
-		return NULL;
-	config->contexts = grown;
-	c = &grown[n - 1];
+	if ((n & (n - 1)) == 0) { /* full: there is room for powers of two */
+		grown = reallocarray(config->contexts, n ? 2 * n : 1, sizeof(*grown));
+		if (!grown)
+			return NULL;
+		config->contexts = grown;
+	}
+	c = &config->contexts[n];
 	*c = (struct config_context){
 		.name = strdup(name),
 		.ns = CONTEXT_USER,
@@ -81,7 +83,7 @@ struct config_context *config_add_context(struct config *config, const char *nam
 		.no_new_privs = true,
 		.line = line,
 	};
-	config->n_contexts = n;
+	config->n_contexts++;
 	return c->name ? c : NULL;
 }
 
@@ -133,6 +135,7 @@ void config_free(struct config *config)
 		strv_free(c->show);
 		free(c->home);
 		free(c->workspace);
+		strv_free(c->links);
 	}
 	for (size_t i = 0; i < config->n_devices; i++)
 		free(config->devices[i].path);
@@ -177,6 +180,13 @@ static struct config *config_new(void)
 	return config;
 }
 
+static const char *default_state_dir = DEFAULT_STATE_DIR;
+
+void config_set_state_dir(const char *path)
+{
+	default_state_dir = path;
+}
+
 /* The socket lies in the state directory, which is what is kept from the sight of user code. */
 static int settle_paths(struct config *config, const char **ret_why)
 {
@@ -186,7 +196,7 @@ static int settle_paths(struct config *config, const char **ret_why)
 		slash = strrchr(config->socket, '/');
 		config->state_dir = strndup(config->socket, (size_t)(slash - config->socket));
 	} else if (!config->state_dir) {
-		config->state_dir = strdup(DEFAULT_STATE_DIR);
+		config->state_dir = strdup(default_state_dir);
 	}
 	if (!config->state_dir)
 		return -ENOMEM;
@@ -268,6 +278,11 @@ static int check(struct config *config, struct config_error *e)
 		if (!faulty)
 			config_check_service(config, &config->services[i], e);
 	}
+	for (size_t i = 0; i < config->n_contexts; i++)
+		if (config->contexts[i].links && !config->contexts[i].workspace && !faulty)
+			config_error_at(e, config->contexts[i].line,
+					"context %s has links, but no workspace for them",
+					config->contexts[i].name);
 	return 0;
 }
 

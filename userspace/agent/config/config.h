@@ -22,6 +22,7 @@
 #define CONFIG_PIN_DIR "/sys/fs/bpf/moat" /* unless the file says otherwise */
 #define CONFIG_HIDE_MAX 256u /* of moat and all services together */
 #define CONFIG_SHOW_MAX 16u  /* per context */
+#define CONFIG_LINKS_MAX 16u /* the same */
 #define CONFIG_SOCKETS_MAX 256u /* names of unix sockets, of a service or of [moat] */
 #define CONFIG_ENV_MAX 1024u /* variables of a context */
 #define CONFIG_ENV_BYTES_MAX (64u * 1024) /* of them with their values */
@@ -101,6 +102,8 @@ struct config_context {
 	char *directory; /* NULL: by the namespace, see context.h */
 	char *home;      /* NULL: the same */
 	char *workspace; /* where its work is done, and the root of its files; NULL: none */
+	unsigned presets; /* bits of config_presets[]; 0: none is named */
+	char **links;    /* "NAME -> TARGET" or "NAME -> TARGET rw", see link.h; NULL: none, or NULL-terminated */
 	bool own_tmp;    /* each secure exec has a /tmp of its own */
 	bool no_seccomp; /* no filter of system calls, where the kernel programs do not take its place */
 	bool falls_back; /* command strings beyond the language are for a shell */
@@ -122,6 +125,7 @@ struct config {
 	/* Bits of what enforce = require names; then enforce is best-effort. See layers/requirements.h. */
 	uint32_t required;
 	bool keep_pins;
+	bool dev; /* for an ordinary user: without root and cgroups, see config_make_dev() */
 	uint64_t namespace_idle; /* seconds, after which a context's own namespace is ended */
 	uint64_t session_idle;   /* the same of a session's context, which is removed; 0: never */
 	bool free_resolver; /* user code may change what config_path_set("@resolver") names */
@@ -153,6 +157,16 @@ size_t config_count_missing(const struct config *config);
  * the file, or NULL. */
 int config_from_command(char *const *ports, const char *directory, char *const *argv,
 			struct config **ret_config, struct failure *f);
+
+/*
+ * For an ordinary user: best-effort, and contexts that have no capabilities, are in his PID namespace, and
+ * have his HOME, PATH and USER unless they name others. 0 or -ENOMEM.
+ */
+int config_make_dev(struct config *config);
+/* The state directory then: $XDG_RUNTIME_DIR/moat, or /tmp/moat-UID. The caller frees it. 0 or -ENOMEM. */
+int config_dev_state_dir(char **ret);
+/* What state_dir is where no configuration says so, for what is loaded from then on; borrowed. */
+void config_set_state_dir(const char *path);
 
 void config_free(struct config *config);
 static inline void config_freep(struct config **c) { config_free(*c); }

@@ -3,6 +3,8 @@
 
 #include <sys/capability.h>
 
+#include "agent/config/link.h"
+#include "agent/config/presets.h"
 #include "agent/config/value.h"
 
 
@@ -204,6 +206,65 @@ static void clear_workspace(struct config_context *c)
 	free_ptr(&c->workspace);
 }
 
+static bool is_word(const char *text, size_t n, const char *word)
+{
+	return strlen(word) == n && strncmp(text, word, n) == 0;
+}
+
+/* One, or some with commas between them. */
+static const char *set_preset(struct config_context *c, const char *text)
+{
+	unsigned found, named = 0;
+
+	do {
+		size_t n;
+
+		text += strspn(text, " \t");
+		n = strcspn(text, " \t,");
+		found = 0;
+		for (unsigned i = 0; i < CONFIG_PRESETS; i++)
+			if (is_word(text, n, config_presets[i].name))
+				found = 1u << i;
+		named |= found;
+		text += n;
+		text += strspn(text, " \t");
+	} while (found && *text == ',' && text++);
+	if (!found || *text)
+		return "must be python, node, or both with a comma between";
+	c->presets |= named;
+	return NULL;
+}
+
+static void write_preset(const struct config_context *c, struct jbuf *b)
+{
+	jbuf_open(b, '[');
+	for (unsigned i = 0; i < CONFIG_PRESETS; i++)
+		if (c->presets >> i & 1)
+			jbuf_text(b, config_presets[i].name);
+	jbuf_close(b, ']');
+}
+
+static void clear_preset(struct config_context *c)
+{
+	c->presets = 0;
+}
+
+static const char *set_link(struct config_context *c, const char *text)
+{
+	return config_link_add(text, CONFIG_LINKS_MAX, &c->links);
+}
+
+static void write_links(const struct config_context *c, struct jbuf *b)
+{
+	write_strings(c->links, b);
+}
+
+static void clear_links(struct config_context *c)
+{
+	strv_free(c->links);
+	c->links = NULL;
+}
+
 static const char *set_tmp(struct config_context *c, const char *text)
 {
 	int value;
@@ -345,6 +406,8 @@ static const struct config_context_key keys[] = {
 	  clear_home },
 	{ "workspace", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_workspace, write_workspace,
 	  clear_workspace },
+	{ "preset", CONFIG_KEY_LIST, CONFIG_KEY_AT_FIRST, set_preset, write_preset, clear_preset },
+	{ "link", CONFIG_KEY_LIST, CONFIG_KEY_AT_FIRST, set_link, write_links, clear_links },
 	{ "tmp", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_tmp, write_tmp },
 	{ "seccomp", CONFIG_KEY_TEXT, CONFIG_KEY_AT_FIRST, set_seccomp, write_seccomp },
 	{ "shell", CONFIG_KEY_TEXT, CONFIG_KEY_ALWAYS, set_shell, write_shell },

@@ -51,6 +51,8 @@ static int set_list(const struct config_context_key *key, const json_t *value,
 
 	if (!json_is_array(value))
 		return bad(e, key->name, "must be an array of strings");
+	if (key->clear)
+		key->clear(values); /* it takes the place of what the default context has */
 	for (size_t i = 0; i < json_array_size(value) && r == 0; i++) {
 		const char *text = json_string_value(json_array_get(value, i));
 

@@ -2,6 +2,7 @@
 /* What configuration and API gave a context, and the environments that come of it. */
 #include "agent/context/context.h"
 
+#include "agent/config/presets.h"
 #include "agent/context/workspace.h"
 #include "init/protocol.h"
 
@@ -36,6 +37,17 @@ static int add_all(char ***env, const char *const *list, size_t n)
 	return r;
 }
 
+static int add_presets(unsigned presets, char ***env)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < CONFIG_PRESETS; i++)
+		if (presets >> i & 1)
+			for (const char *const *kv = config_presets[i].env; *kv && r == 0; kv++)
+				r = env_set(env, *kv);
+	return r;
+}
+
 /* HOME is what the context names, its workspace, or its directory if it has one; a secure exec's is its own. */
 static int build_env(struct context_settings *s, bool own)
 {
@@ -58,16 +70,18 @@ static int build_env(struct context_settings *s, bool own)
 	r = add_all(&env, base_env, ARRAY_LEN(base_env));
 	if (r == 0)
 		r = env_set(&env, home);
+	if (r == 0)
+		r = add_presets(values->presets, &env);
 	if (r == 0 && workspace && !own)
-		r = workspace_base_env(workspace, directory, &env);
+		r = workspace_base_env(values, directory, &env);
 	if (r == 0 && own)
 		r = add_all(&env, own_env, ARRAY_LEN(own_env));
 	if (r == 0 && own && !values->careless)
 		r = add_all(&env, careful_env, ARRAY_LEN(careful_env));
 	if (r == 0 && values->env)
 		r = strv_copy(values->env, &given);
-	if (r == 0 && workspace && own && given)
-		r = workspace_careful_path(workspace, &given);
+	if (r == 0 && own && given)
+		r = workspace_careful_path(values, &given);
 	if (r == 0)
 		r = context_env_build(env, given, &s->env[own], &s->env_size[own]);
 	strv_free_wiped(given);
@@ -91,7 +105,7 @@ int context_values_copy(const struct config_context *values, struct config_conte
 	int r = 0;
 
 	copy.name = copy.directory = copy.home = copy.workspace = NULL;
-	copy.env = copy.show = NULL;
+	copy.env = copy.show = copy.links = NULL;
 	copy.line = 0;
 	if (values->env)
 		r = strv_copy(values->env, &copy.env);
@@ -101,6 +115,8 @@ int context_values_copy(const struct config_context *values, struct config_conte
 		r = copy_text(values->home, &copy.home);
 	if (r == 0)
 		r = copy_text(values->workspace, &copy.workspace);
+	if (r == 0 && values->links)
+		r = strv_copy(values->links, &copy.links);
 	if (r < 0)
 		context_values_clear(&copy);
 	else
@@ -111,6 +127,7 @@ int context_values_copy(const struct config_context *values, struct config_conte
 void context_values_clear(struct config_context *values)
 {
 	strv_free_wiped(values->env);
+	strv_free(values->links);
 	free(values->directory);
 	free(values->home);
 	free(values->workspace);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/context/workspace.h"
 
-/* Where package managers put programs of a project; the same table is in moat.conf(5). */
-static const char *const programs[] = { ".venv/bin", "node_modules/.bin" };
+#include "agent/config/link.h"
+#include "agent/config/presets.h"
 
 static int set(char ***env, char *kv)
 {
@@ -12,19 +12,28 @@ static int set(char ***env, char *kv)
 	return r;
 }
 
-int workspace_base_env(const char *workspace, const char *directory, char ***env)
+/* In front of what is there. */
+static int find_first(const char *workspace, const char *programs, char ***env)
 {
-	const char *slash = strcmp(workspace, "/") == 0 ? "" : "/";
-	char *path, *pwd;
-	int r;
+	char *path;
 
-	if (asprintf(&path, "PATH=%s%s%s:%s%s%s:" DEFAULT_PATH, workspace, slash, programs[0],
-		     workspace, slash, programs[1]) < 0)
-		return -ENOMEM;
-	r = set(env, path);
-	if (r == 0 && asprintf(&pwd, "PWD=%s", directory) < 0)
-		r = -ENOMEM;
-	return r == 0 ? set(env, pwd) : r;
+	return set(env, asprintf(&path, "PATH=%s/%s:%s", workspace, programs, env_get(*env, "PATH")) < 0 ?
+				NULL :
+				path);
+}
+
+int workspace_base_env(const struct config_context *values, const char *directory, char ***env)
+{
+	unsigned presets = values->presets ? values->presets : ~0u;
+	char *pwd;
+	int r = 0;
+
+	for (unsigned i = CONFIG_PRESETS; i-- > 0 && r == 0;)
+		if (presets >> i & 1)
+			r = find_first(values->workspace, config_presets[i].programs, env);
+	if (r == 0)
+		r = set(env, asprintf(&pwd, "PWD=%s", directory) < 0 ? NULL : pwd);
+	return r;
 }
 
 bool workspace_contains(const char *workspace, const char *path, const char **ret_rest)
@@ -39,15 +48,38 @@ bool workspace_contains(const char *workspace, const char *path, const char **re
 	return true;
 }
 
-static bool is_careful(const char *workspace, const char *element)
+static bool is_in(const char *place, const char *element)
 {
 	const char *rest;
 
-	return element[0] == '/' && !workspace_contains(workspace, element, &rest) &&
-	       !strstr(element, "/../");
+	return place && strcmp(place, "/") != 0 && workspace_contains(place, element, &rest);
 }
 
-int workspace_careful_path(const char *workspace, char ***env)
+/* By its text: nobody's files are looked at. */
+static bool is_careful(const struct config_context *values, const char *element)
+{
+	const char *const places[] = { values->workspace, values->directory, values->home,
+				       "/tmp", "/var/tmp", "/dev/shm" };
+
+	if (element[0] != '/' || strstr(element, "/../") || strstr(element, "/./") ||
+	    strstr(element, "//"))
+		return false;
+	for (size_t i = 0; i < ARRAY_LEN(places); i++)
+		if (is_in(places[i], element))
+			return false;
+	for (char *const *l = values->links; l && *l; l++) {
+		struct config_link link;
+		size_t n;
+
+		config_link_split(*l, &link);
+		n = link.target_len;
+		if (strncmp(element, link.target, n) == 0 && (element[n] == '/' || !element[n]))
+			return false;
+	}
+	return true;
+}
+
+int workspace_careful_path(const struct config_context *values, char ***env)
 {
 	const char *path = env_get(*env, "PATH");
 	PTR_OWNED char *copy = NULL;
@@ -64,7 +96,7 @@ int workspace_careful_path(const char *workspace, char ***env)
 	}
 	end = (char *)mempcpy(kept, "PATH=", strlen("PATH="));
 	while ((element = strsep(&rest, ":")))
-		if (is_careful(workspace, element)) {
+		if (is_careful(values, element)) {
 			if (end[-1] != '=')
 				*end++ = ':';
 			end = (char *)mempcpy(end, element, strlen(element));

@@ -47,7 +47,8 @@ bool enforce_guards_ports(const struct enforce *e);
 /* Why they do not, though enforcement is inactive; "" else. Borrowed. */
 const char *enforce_guards_reason(const struct enforce *e);
 
-/* Says whose command is in a cgroup, for records of what is refused there, and takes it back. */
+/* Says whose command is in a cgroup, for records of what is refused there, or that moat-inits are (MOAT_ROLE_INIT), and takes
+ * it back. */
 void enforce_name_exec(struct enforce *e, int cgroup, const struct moat_label *label);
 void enforce_forget_exec(struct enforce *e, int cgroup);
 

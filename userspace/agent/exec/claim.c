@@ -177,7 +177,7 @@ void exec_claim_leave(struct exec *x, int exit_code)
 	if (!c)
 		return;
 	/* What never ran may be sent again. */
-	if (x->state != EXEC_ENDED) {
+	if (exec_state_of(x) != EXEC_ENDED) {
 		forget(claims, c);
 		return;
 	}

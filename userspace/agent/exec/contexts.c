@@ -102,6 +102,18 @@ static int check_values(struct execs *execs, const struct config_context *values
 		snprintf(e->field, sizeof(e->field), "directory");
 		return -EINVAL;
 	}
+	if (values->links && !values->workspace) {
+		refuse(e, MOAT_E_BAD_VALUE, "link needs a workspace");
+		snprintf(e->field, sizeof(e->field), "link");
+		return -EINVAL;
+	}
+	if (execs->config->dev && (!values->shared_pid || !values->no_new_privs)) {
+		refuse(e, MOAT_E_BAD_VALUE,
+		       "an ordinary user (moatd --dev) has no PID namespaces, and no_new_privs always");
+		snprintf(e->field, sizeof(e->field), "%s",
+			 values->shared_pid ? "no_new_privs" : "pid");
+		return -EINVAL;
+	}
 	missing = missing_for(execs, values);
 	if (missing) {
 		refuse(e, MOAT_E_BAD_VALUE, "%s (%s) is required and would not be guarded: %s",
@@ -417,7 +429,7 @@ static struct exec *next_to_stop(struct context *c)
 	list_for_each(pos, &c->execs) {
 		struct exec *x = list_entry(pos, struct exec, in_context);
 
-		if (x->active && (!x->killed || x->state == EXEC_STARTING))
+		if (exec_is_active(x) && !x->killed)
 			return x;
 	}
 	return NULL;

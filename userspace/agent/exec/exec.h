@@ -5,6 +5,8 @@
  *   STARTING --on_spawned--> RUNNING --INIT_EXITED--> ENDED --(cgroup empty)--> reclaimed
  *       \--failure--> FAILED (never listed)
  *
+ * The whole table, in finer phases, is in life.c.
+ *
  * An exec ends when its command ends, although a background child may keep its output open: what
  * is in the pipes by then belongs to the result. Such a child goes on (namespace user) with its
  * output still captured, or is killed (secure). Ended execs stay listed, the newest
@@ -55,6 +57,8 @@ enum exec_shell {
 struct exec_request {
 	char *const *argv;    /* at least one, argv[0] not empty; NULL: command */
 	const char *command;  /* a string that command_parse() takes; evaluated by moat-run */
+	char *const *
+		words; /* the command is nothing but these: tried without moat-run first; NULL: it is more */
 	bool interpreter;     /* the command is for a shell of the context */
 	bool files; /* neither of them: moat-run serves a request for files, which comes by stdin_fd. It has
 			       * no environment, is not listed */
@@ -66,6 +70,7 @@ struct exec_request {
 	const char *cwd;      /* NULL: the context's directory */
 	const void *stdin_data; /* NULL: /dev/null */
 	size_t stdin_len;
+	bool stdin_file;      /* it is there to be opened: who reads standard input finds its end */
 	bool stdin_open;      /* stdin is written with exec_write_input(); not with stdin_data */
 	uint64_t timeout_ms;  /* 0: none */
 	unsigned short rows, cols; /* not 0: on a terminal of this size; stdin is open then */
@@ -278,6 +283,9 @@ bool execs_context_reset(struct execs *execs, struct context *c);
 
 /* Whether it is one: UTF-8 without control characters, at most EXEC_SESSION_MAX bytes. */
 bool exec_session_id_valid(const char *id);
+/* on_end hears of each command whose request had an env, once: when it has ended, or could not be started. */
+void execs_watch_ends(struct execs *execs, void (*on_end)(const struct exec_info *info, void *data),
+		      void *data);
 /* on_expired hears of each context of a session that is removed because nothing has run in it for session_idle. */
 void execs_watch_sessions(struct execs *execs, void (*on_expired)(const char *context, void *data), void *data);
 
@@ -299,7 +307,7 @@ void execs_for_each_namespace(struct execs *execs, void (*fn)(struct namespace *
 			      void *data);
 
 /* What is counted since start. A command that was accepted is STARTED, and either FAILED, RUNNING
- * (also while it is being started), or one of those behind it: of several the last. */
+ * (also while it is being started), or one of those behind it; where several are true, the last. */
 enum execs_counter {
 	EXECS_STARTED,
 	EXECS_FAILED,

@@ -78,13 +78,13 @@ int exec_exit_code(const struct exec *x)
 
 void exec_get_info(struct exec *x, struct exec_info *ret)
 {
-	uint64_t end = x->state == EXEC_ENDED ? x->ended_ns : now_ns();
-	bool ended = x->state == EXEC_ENDED;
+	bool ended = exec_state_of(x) == EXEC_ENDED;
+	uint64_t end = ended ? x->ended_ns : now_ns();
 
 	*ret = (struct exec_info){
 		.id = x->id,
 		.number = x->number,
-		.state = x->state,
+		.state = exec_state_of(x),
 		.context = x->context->name,
 		.ns = namespace_name(x->ns),
 		.created = x->created,
@@ -96,7 +96,7 @@ void exec_get_info(struct exec *x, struct exec_info *ret)
 		.own_env = x->own_env,
 		.secure = namespace_kind(x->ns) == CONTEXT_SECURE,
 		.pid = x->pid,
-		.background = x->background,
+		.background = ended && x->left,
 		.exit_code = ended && WIFEXITED(x->status) ? WEXITSTATUS(x->status) : -1,
 		.signal = ended && WIFSIGNALED(x->status) ? WTERMSIG(x->status) : 0,
 		.timed_out = x->timed_out,
@@ -117,6 +117,23 @@ void exec_get_info(struct exec *x, struct exec_info *ret)
 		out->block = c->block;
 		out->data = c->block ? c->block->data : NULL;
 	}
+}
+
+void execs_watch_ends(struct execs *execs, void (*on_end)(const struct exec_info *info, void *data),
+		      void *data)
+{
+	execs->on_end = on_end;
+	execs->end_data = data;
+}
+
+void exec_tell_watcher(struct exec *x)
+{
+	struct exec_info info;
+
+	if (!x->own_env || !x->execs->on_end)
+		return;
+	exec_get_info(x, &info);
+	x->execs->on_end(&info, x->execs->end_data);
 }
 
 void exec_get_output(struct exec *x, struct exec_info *ret)

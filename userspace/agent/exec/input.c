@@ -125,7 +125,7 @@ int exec_write_input(struct exec *x, struct exec_write *w)
 	if (w->close && x->is_terminal)
 		return -EOPNOTSUPP;
 	list_append(&x->input.writes, &w->link);
-	if (first && x->state != EXEC_STARTING)
+	if (first && exec_state_of(x) != EXEC_STARTING)
 		pump(x);
 	return 0;
 }

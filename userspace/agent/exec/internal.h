@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of the exec module share: start.c (requests), exec.c (life cycle),
+/* What the files of the exec module share: start.c (requests), exec.c (all of them), life.c (what happens to one),
  * failure.c (why not), string.c (command strings), contexts.c (how they come and go), output.c (pipes),
- * read.c (what is kept of them, and who reads it), input.c (stdin), kill.c (time limits and signals),
- * ended.c (results that are kept), claim.c (ids of clients), info.c (what can be asked). */
+ * read.c (what is kept of them, and who reads it), input.c (stdin), ended.c (results that are kept),
+ * claim.c (ids of clients), info.c (what can be asked). */
 #ifndef MOAT_EXEC_INTERNAL_H
 #define MOAT_EXEC_INTERNAL_H
 
@@ -30,6 +30,8 @@ struct execs {
 	struct loop_timer session_timer;
 	void (*on_session_expired)(const char *context, void *data);
 	void *session_data;
+	void (*on_end)(const struct exec_info *info, void *data);
+	void *end_data;
 	bool closing, walking;
 	int runner;      /* moat-run, borrowed; negative: it was not there when the agent started */
 	int spare[2][2]; /* pipes for the next command: our end, its end; -EBADF: none */
@@ -69,11 +71,26 @@ struct exec_string {
 	bool wants_state;      /* what it changes is the context's */
 	bool interpreted;      /* a shell gets it */
 	const char *interpreter; /* static, NULL: not known */
+	char **words; /* of one that is no more than an argv, until it executes; NULL: for moat-run */
+	size_t words_size;
 	int file, end, socket; /* for moat-run both; ours */
 	enum context_state_fate fate;
 };
 
 struct exec_claim;
+
+/* Finer than enum exec_state; life.c has the table. */
+enum exec_phase {
+	EXEC_PHASE_NEW,        /* not accepted yet */
+	EXEC_PHASE_STARTING,
+	EXEC_PHASE_RUNNING,    /* its command executes */
+	EXEC_PHASE_KILLED,     /* the same, and is killed with all that it has started */
+	EXEC_PHASE_LEAVING,    /* its command is gone; what that left behind is killed, and waited for */
+	EXEC_PHASE_CLOSING,    /* the result lacks only what the pipes held when the command ended */
+	EXEC_PHASE_BACKGROUND, /* the result is there; what the command left behind goes on */
+	EXEC_PHASE_CLEARING,   /* nothing runs any more */
+	EXEC_PHASE_GONE,       /* only the result is left */
+};
 
 struct exec {
 	struct list link, ended_link;
@@ -119,14 +136,10 @@ struct exec {
 	} input;
 	struct exec_pipe out[2];
 
-	enum exec_state state;
-	bool exited;     /* INIT_EXITED came: status and usage are known */
-	bool killed;     /* we killed the tree: the exec ends when it is gone */
-	size_t alive;    /* then: how many of it there were when we last looked */
-	bool background; /* ENDED, but something of the tree still runs */
-	bool active;     /* counted in execs->n_active */
-	bool draining;   /* the pipes still owe what they held when it ended */
-	bool left;       /* exited, and processes of the tree ran on */
+	enum exec_phase phase;
+	bool killed; /* we killed the tree: nothing of it waits for a reader */
+	size_t alive; /* KILLED, LEAVING: how many of it there were when we last looked */
+	bool left;   /* the command has ended, and processes of the tree run on */
 	bool timed_out;
 	bool own_env; /* the request had one */
 	bool of_client; /* its id */
@@ -155,6 +168,10 @@ void exec_string_init(struct exec *x);
  * state, and changes it. 0 or -errno. */
 int exec_string_copy(struct exec *x, const char *text, const char *directory, bool sees,
 		     bool changes);
+/* What is nothing but words is executed as an argv is, unless it cannot be: what to say then moat-run knows. */
+int exec_string_copy_words(struct exec *x, char *const *words);
+/* Leaves it to moat-run; false: it was already. */
+bool exec_string_leave_words(struct exec *x);
 /* Its turn has come; it has executed; it has ended, and what it changed is the context's; it is forgotten. */
 int exec_string_open(struct exec *x);
 void exec_string_started(struct exec *x);
@@ -201,6 +218,9 @@ void exec_keep(struct exec *x, enum exec_stream stream, const char *data, size_t
 /* capture_take_fn; arg: the exec that the memory is for. */
 bool exec_take_memory(size_t n, void *arg);
 
+/* info.c: it has ended, or could not be started. */
+void exec_tell_watcher(struct exec *x);
+
 /* info.c: as answered, 128 and the number of a signal. */
 int exec_exit_code(const struct exec *x);
 
@@ -208,27 +228,45 @@ int exec_exit_code(const struct exec *x);
 int exec_ids_open(struct execs *execs);
 void exec_id_make(const struct execs *execs, uint64_t number, char ret[EXEC_ID_SIZE]);
 
-/* exec.c: the namespace's callbacks. An exit, or with reply->exec = 0 the loss of ns. */
+/* exec.c */
+void exec_wipe_env(struct exec *x);
+/* Frees what only a living command needs. */
+void exec_release(struct exec *x);
+/* GONE: nothing of it is to run, or runs, any more. */
+void exec_leave(struct exec *x);
+/* Frees an exec in whatever phase it is; no accounting but that of its output. */
+void exec_free(struct exec *x);
+
+/* life.c: the namespace's callbacks. An exit, or with reply->exec = 0 the loss of ns. */
 void exec_on_exit(struct namespace *ns, const struct init_reply *reply, void *data);
 void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step, pid_t pid);
-/* kill.c */
 void exec_on_timer(struct loop_timer *timer);
-int exec_kill_tree(struct exec *x);
-/* The same where it is not to count as killed: its command has ended, and what that left is to go as well. */
-int exec_kill_cgroup(struct exec *x);
-/* exec.c: nothing is waited for any more but the output; left: processes of the tree still run. */
-void exec_finish(struct exec *x, bool left);
-/* A piece of what the pipes owe, and when that was the last, what comes then. */
-void exec_drain(struct exec *x);
-void exec_start_timed_out(struct exec *x);
-/* It fails at once, with NOT_STARTED. */
-void exec_start_killed(struct exec *x);
 /* The next piece of what the pipes owe. */
 void exec_on_again(struct loop_timer *timer);
 /* Its context was removed: it does not start, or is killed with all it has started. May free x. */
 void exec_stop(struct exec *x);
-/* Frees an exec in whatever state it is; no accounting but that of its output. */
-void exec_free(struct exec *x);
+/* The agent ends. */
+void exec_end_now(struct exec *x);
+
+static inline enum exec_state exec_state_of(const struct exec *x)
+{
+	if (x->phase <= EXEC_PHASE_STARTING)
+		return EXEC_STARTING;
+	return x->phase < EXEC_PHASE_BACKGROUND ? EXEC_RUNNING : EXEC_ENDED;
+}
+
+/* Whether it counts as one that runs. With !left the result may be there already. */
+static inline bool exec_is_active(const struct exec *x)
+{
+	return x->phase != EXEC_PHASE_NEW && x->phase != EXEC_PHASE_GONE;
+}
+
+/* Whether only what the pipes hold is waited for. */
+static inline bool exec_is_closing(const struct exec *x)
+{
+	return x->phase == EXEC_PHASE_CLOSING || x->phase == EXEC_PHASE_CLEARING;
+}
+
 /* ended.c: x has ended, and nothing of it runs; may free older ones, not x. */
 void exec_ended_add(struct exec *x);
 void exec_ended_remove(struct exec *x);
@@ -249,7 +287,7 @@ int exec_terminal_started(struct exec *x);
 int exec_terminal_env(char *const *env, char ***ret);
 
 /* output.c */
-int exec_stdin_open(struct exec *x, const void *data, size_t n);
+int exec_stdin_open(struct exec *x, const void *data, size_t n, bool as_file);
 int exec_output_open(struct exec *x);
 void exec_output_spare(struct execs *execs);
 void exec_output_started(struct exec *x); /* closes the command's ends, starts reading */
@@ -260,5 +298,7 @@ bool exec_output_drain(struct exec *x);
 void exec_output_close(struct exec *x);
 /* Its reader has made room, or is waited for no more. */
 void exec_output_resume(struct exec *x);
+/* BACKGROUND begins: nobody is waited for. */
+void exec_output_go_on(struct exec *x);
 
 #endif

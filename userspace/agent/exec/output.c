@@ -4,6 +4,7 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "agent/exec/internal.h"
 #include "base/held.h"
@@ -13,16 +14,21 @@
 #define DRAIN_TURN (256u * 1024)
 #define EXEC_CHUNK_SCARCE 4096u
 
-/* A file of its own in memory, which goes with the command. 0 or -errno. */
-int exec_stdin_open(struct exec *x, const void *data, size_t n)
+/*
+ * A file of its own in memory, which goes with the command. As one to be opened it is its owner's alone, as programs
+ * want it that find a secret there, and read on from descriptor 0 it has nothing. 0 or -errno.
+ */
+int exec_stdin_open(struct exec *x, const void *data, size_t n, bool as_file)
 {
 	int r;
 
 	x->stdin_fd = memfd_create("stdin", MFD_CLOEXEC);
 	if (x->stdin_fd < 0)
 		return -errno;
+	if (as_file && fchmod(x->stdin_fd, 0600) < 0)
+		return -errno;
 	r = write_all(x->stdin_fd, data, n);
-	if (r == 0 && lseek(x->stdin_fd, 0, SEEK_SET) < 0)
+	if (r == 0 && !as_file && lseek(x->stdin_fd, 0, SEEK_SET) < 0)
 		r = -errno;
 	return r;
 }
@@ -142,6 +148,14 @@ static void close_child_ends(struct exec *x)
 		close_fd(&x->out[i].child_end);
 }
 
+void exec_output_go_on(struct exec *x)
+{
+	for (int i = 0; i < 2; i++) {
+		loop_remove(x->execs->loop, &x->out[i].source); /* where its reader was not waited for */
+		pipe_listen(x, (enum exec_stream)i);
+	}
+}
+
 void exec_output_started(struct exec *x)
 {
 	close_child_ends(x);
@@ -223,7 +237,7 @@ void exec_output_resume(struct exec *x)
 
 		if (!p->stalled || !has_room(x, (enum exec_stream)i))
 			continue;
-		if (!x->draining) {
+		if (!exec_is_closing(x)) {
 			pipe_listen(x, (enum exec_stream)i);
 			continue;
 		}

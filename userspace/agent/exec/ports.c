@@ -41,7 +41,7 @@ static int find_places(struct execs *execs, struct look *l)
 		struct exec *x = list_entry(pos, struct exec, link);
 		struct stat st;
 
-		if (x->active && x->cgroup && l->n < execs->n_active && fstat(cgroup_fd(x->cgroup), &st) == 0)
+		if (exec_is_active(x) && x->cgroup && l->n < execs->n_active && fstat(cgroup_fd(x->cgroup), &st) == 0)
 			l->places[l->n++] = (struct place){ .id = st.st_ino, .exec = x };
 	}
 	qsort(l->places, l->n, sizeof(*l->places), compare);

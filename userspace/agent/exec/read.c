@@ -166,7 +166,7 @@ enum exec_read exec_read(struct exec *x, struct exec_reader *r, char *buf, size_
 	}
 	/* Behind it is another stream, a hole, or nothing any more. */
 	ret->over = ret->n < max &&
-		    (r->at + ret->n < exec_written(x) || (x->state == EXEC_ENDED && !x->left));
+		    (r->at + ret->n < exec_written(x) || (exec_state_of(x) == EXEC_ENDED && !x->left));
 	return EXEC_READ_BYTES;
 }
 

@@ -90,11 +90,11 @@ static void fill_spawn(struct exec *x, const struct context *c)
 			.context = c->number,
 			.exec = x->number,
 		},
-		.argv = x->argv,
+		.argv = x->string.words ? x->string.words : x->argv,
 		.env = x->env,
 		.cwd = x->cwd,
 		.cgroup_fd = -EBADF,
-		.program = x->is_string || x->is_files ? x->execs->runner : -EBADF,
+		.program = (x->is_string && !x->string.words) || x->is_files ? x->execs->runner : -EBADF,
 		.given = { -EBADF, -EBADF },
 		.capabilities = values->capabilities,
 		.no_new_privs = values->no_new_privs,
@@ -172,14 +172,16 @@ static int copy_files_request(struct exec *x, int stdin_fd)
 	return x->cwd ? r : -ENOMEM;
 }
 
-/* In a workspace PWD is in the environment, and has to be right. *ret: the caller's to free, as its strings are not. */
-static int with_pwd(const struct context *c, const struct exec_request *request, char *pwd,
+/* In a workspace PWD is in the environment, and has to be right; in that of a string's programs it always is. *ret: the
+ * caller's to free, as its strings are not. */
+static int with_pwd(const struct exec *x, const struct exec_request *request, char *pwd,
 		    char ***ret)
 {
+	bool stale = request->cwd && x->context->settings->values.workspace;
 	size_t n = strv_len(request->env);
 
 	*ret = NULL;
-	if (!request->cwd || !c->settings->values.workspace || env_get(request->env, "PWD"))
+	if (!x->string.words && (!stale || env_get(request->env, "PWD")))
 		return 0;
 	*ret = calloc(n + 2, sizeof(**ret));
 	if (!*ret)
@@ -196,18 +198,42 @@ static int build_env(struct exec *x, const struct exec_request *request, bool ow
 	char pwd[sizeof("PWD=") + PATH_MAX];
 	int r;
 
-	snprintf(pwd, sizeof(pwd), "PWD=%s", request->cwd ? request->cwd : "");
-	r = with_pwd(x->context, request, pwd, &env);
+	snprintf(pwd, sizeof(pwd), "PWD=%s", x->cwd);
+	r = with_pwd(x, request, pwd, &env);
 	return r < 0 ? r : copy_env(x, request, env ? env : request->env, own);
+}
+
+#define WORDS_MAX 65536u /* bytes of a string that is looked at as words */
+
+/* Whether moat-run would leave the name of the directory as it is, and the variables: it has the same PWD then. */
+static bool is_plain(const struct exec *x, const struct exec_request *request)
+{
+	size_t n = strlen(x->cwd);
+
+	return request->words && !request->rows && strlen(request->command) <= WORDS_MAX &&
+	       !env_get(request->env, "PWD") && !strstr(x->cwd, "/./") && !strstr(x->cwd, "/../") &&
+	       (n < 2 || strcmp(x->cwd + n - 2, "/.") != 0) &&
+	       (n < 3 || strcmp(x->cwd + n - 3, "/..") != 0);
+}
+
+/* Where it starts. 0 or -ENOMEM. */
+static int copy_directory(struct exec *x, const struct exec_request *request, bool own)
+{
+	const struct context *c = x->context;
+	const char *directory = request->cwd;
+
+	if (!directory && !own)
+		directory = context_state_directory(c);
+	x->in_state = !request->cwd && directory;
+	x->cwd = strdup(directory ? directory : c->settings->directory[own]);
+	return x->cwd ? 0 : -ENOMEM;
 }
 
 /* Copies all a command needs; on failure the caller frees x. 0 or -errno. */
 static int copy_request(struct exec *x, const struct exec_request *request)
 {
 	static char *const string[] = { (char *)"moat-run", NULL };
-	const struct context *c = x->context;
 	bool own = namespace_kind(x->ns) == CONTEXT_SECURE;
-	const char *directory = request->cwd;
 	int r;
 
 	x->is_files = request->files;
@@ -217,15 +243,13 @@ static int copy_request(struct exec *x, const struct exec_request *request)
 	x->string.interpreted = request->interpreter;
 	r = context_env_build(NULL, x->is_string ? string : request->argv, &x->argv, &x->argv_size);
 	if (r == 0)
+		r = copy_directory(x, request, own);
+	if (r == 0 && x->is_string && is_plain(x, request))
+		r = exec_string_copy_words(x, request->words);
+	if (r == 0)
 		r = build_env(x, request, own);
 	if (r < 0)
 		return r;
-	if (!directory && !own)
-		directory = context_state_directory(c);
-	x->in_state = !request->cwd && directory;
-	x->cwd = strdup(directory ? directory : c->settings->directory[own]);
-	if (!x->cwd)
-		return -ENOMEM;
 	if (x->is_string)
 		r = exec_string_copy(x, request->command, x->cwd, !own, !own && !x->own_env);
 	if (r < 0)
@@ -233,7 +257,8 @@ static int copy_request(struct exec *x, const struct exec_request *request)
 	if (request->stdin_open && !request->rows)
 		return exec_input_open(x);
 	return request->stdin_data ?
-		       exec_stdin_open(x, request->stdin_data, request->stdin_len) : 0;
+		       exec_stdin_open(x, request->stdin_data, request->stdin_len,
+				       request->stdin_file) : 0;
 }
 
 static void enter(struct exec *x)
@@ -244,7 +269,7 @@ static void enter(struct exec *x)
 	x->next = *bucket;
 	*bucket = x;
 	list_append(&execs->all, &x->link);
-	x->active = true;
+	x->phase = EXEC_PHASE_STARTING;
 	execs->n_active++;
 	namespace_hold(x->ns);
 	exec_enter_context(x);
@@ -262,6 +287,8 @@ static int submit(struct exec *x, uint64_t timeout_ms, struct refusal *e)
 		r = loop_timer_set(x->execs->loop, &x->timer, timeout_ms * NSEC_PER_MSEC, exec_on_timer);
 	}
 	if (r == 0)
+		r = namespace_spawn(x->ns, &x->spawn);
+	if (r == -E2BIG && exec_string_leave_words(x))
 		r = namespace_spawn(x->ns, &x->spawn);
 	if (r == -E2BIG) {
 		refuse(e, MOAT_E_ARGUMENTS_TOO_LARGE,

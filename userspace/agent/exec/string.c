@@ -25,8 +25,15 @@ void exec_string_init(struct exec *x)
 	x->string = none;
 }
 
+static void forget_words(struct exec_string *s)
+{
+	free_wiped(s->words, s->words_size);
+	s->words = NULL;
+}
+
 static void forget_text(struct exec_string *s)
 {
+	forget_words(s);
 	free_wiped(s->text, s->len);
 	if (s->text)
 		held_give(s->len);
@@ -56,6 +63,22 @@ int exec_string_copy(struct exec *x, const char *text, const char *directory, bo
 	}
 	memcpy(s->text, text, n + 1);
 	return 0;
+}
+
+int exec_string_copy_words(struct exec *x, char *const *words)
+{
+	return context_env_build(NULL, words, &x->string.words, &x->string.words_size);
+}
+
+bool exec_string_leave_words(struct exec *x)
+{
+	if (!x->string.words)
+		return false;
+	forget_words(&x->string);
+	x->spawn.argv = x->argv;
+	x->spawn.program = x->execs->runner;
+	x->spawn.missing[0] = '\0';
+	return true;
 }
 
 static int new_file(void)
@@ -97,7 +120,7 @@ int exec_string_open(struct exec *x)
 	FD_OWNED int file = -EBADF;
 	int ends[2], r;
 
-	if (s->file >= 0)
+	if (s->file >= 0 || s->words)
 		return 0;
 	file = new_file();
 	r = file < 0 ? file : write_input(file, s);

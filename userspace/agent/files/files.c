@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+#include "agent/config/link.h"
 #include "agent/files/internal.h"
 
 static void files_free(struct files *f)
@@ -276,21 +277,27 @@ static int find_places(struct execs *execs, const struct files_ask *ask, struct 
 		       struct files_path *to, struct refusal *e)
 {
 	const struct context *c = context_find(execs_contexts(execs), ask->context);
+	bool writes = ask->operation != FILES_READ && ask->operation != FILES_LIST &&
+		      ask->operation != FILES_STAT;
 	int r;
 
 	if (!c)
 		return refuse(e, MOAT_E_NO_SUCH_CONTEXT, "no context %.150s", ask->context);
-	if (ask->prepare) {
+	if (ask->operation == FILES_PREPARE) {
 		/* Whose root is to be made. */
 		snprintf(at->root, sizeof(at->root), "/");
 		snprintf(at->path, sizeof(at->path), "%s", ask->path);
 		to->path[0] = '\0';
 		return 0;
 	}
-	r = files_place(c->settings, "path", ask->path, at, e);
+	r = files_place(c->settings, "path", ask->path, writes, at, e);
 	to->path[0] = '\0';
-	if (r == 0 && ask->to)
-		r = files_place(c->settings, "to", ask->to, to, e);
+	if (r < 0 || !ask->to)
+		return r;
+	r = files_place(c->settings, "to", ask->to, writes, to, e);
+	if (r == 0 && strcmp(at->root, to->root) != 0)
+		r = refuse(e, MOAT_E_OTHER_FILESYSTEM, "%.100s is beneath another root than %.100s",
+			   ask->to, ask->path);
 	return r;
 }
 
@@ -322,20 +329,44 @@ int files_start(struct execs *execs, struct loop *loop, const struct files_ask *
 	return 0;
 }
 
+/* As run/files/protocol.h has them. 0 or -ENOMEM. */
+static int write_links(char *const *links, char **ret, uint32_t *ret_len)
+{
+	size_t size = 0;
+	char *at;
+
+	for (char *const *l = links; l && *l; l++)
+		size += strlen(*l) + 2;
+	*ret = at = malloc(size + 1);
+	if (!at)
+		return -ENOMEM;
+	for (char *const *l = links; l && *l; l++) {
+		struct config_link link;
+
+		config_link_split(*l, &link);
+		at = (char *)mempcpy(at, link.name, link.name_len);
+		*at++ = '\0';
+		at = (char *)mempcpy(at, link.target, link.target_len);
+		*at++ = '\0';
+	}
+	*ret_len = (uint32_t)(at - *ret);
+	return 0;
+}
+
 int files_prepare(struct execs *execs, struct loop *loop, const char *context,
 		  struct files_observer *o, struct files **ret, struct refusal *e)
 {
 	const struct context *c = context_find(execs_contexts(execs), context);
-	struct files_ask ask = { .context = context,
-				 .operation = FILES_MKDIR,
-				 .flags = FILES_PARENTS,
-				 .mode = 0755,
-				 .prepare = true };
+	struct files_ask ask = { .context = context, .operation = FILES_PREPARE, .mode = 0755 };
+	PTR_OWNED char *links = NULL;
 	int r;
 
 	if (!c || !c->settings->values.workspace)
 		return 0;
 	ask.path = c->settings->values.workspace;
+	if (write_links(c->settings->values.links, &links, &ask.old_len) < 0)
+		return refuse(e, MOAT_E_OUT_OF_MEMORY, "out of memory");
+	ask.old_text = links;
 	r = files_start(execs, loop, &ask, o, ret, e);
 	return r < 0 ? r : 1;
 }

@@ -25,7 +25,6 @@ struct files_ask {
 	enum files_operation operation;
 	unsigned flags;        /* FILES_… */
 	const char *path, *to; /* absolute, or beneath the context's directory; to: of a rename */
-	bool prepare;          /* path: a workspace, beneath / and not beneath itself */
 	mode_t mode;
 	uint64_t offset, length;
 	uint32_t limit, count;

@@ -47,9 +47,13 @@ int files_input_open(struct files *f, int *ret_theirs);
 void files_input_flush(struct files *f);
 void files_input_close(struct files *f);
 
-/* root.c: by the text alone, no file is looked at. field: what it is called in an error. 0, or -EINVAL with *e. */
+/*
+ * root.c: by the text and the configuration alone, no file is looked at. Roots are the workspace and what its links
+ * lead to; without a workspace it is /. writes: for what changes something. field: what it is called in an error.
+ * 0, or -EINVAL with *e.
+ */
 int files_place(const struct context_settings *settings, const char *field, const char *path,
-		struct files_path *ret, struct refusal *e);
+		bool writes, struct files_path *ret, struct refusal *e);
 
 /* failure.c: what moat-run's error means to a client. */
 void files_describe(const struct files_error *error, const char *path, struct refusal *e);

@@ -48,7 +48,7 @@ static int open_landlock(struct layers *layers, struct failure *f)
 	return 0;
 }
 
-int layers_open(struct enforce *e, struct layers **ret, struct failure *f)
+int layers_open(struct enforce *e, enum init_world world, struct layers **ret, struct failure *f)
 {
 	struct layers *layers = calloc(1, sizeof(*layers));
 	int r;
@@ -58,7 +58,9 @@ int layers_open(struct enforce *e, struct layers **ret, struct failure *f)
 	layers->ruleset = -EBADF;
 	r = enforce_active(e) ? 0 : open_seccomp(layers, f);
 	if (r == 0 && !enforce_active(e)) {
-		layers->active |= LAYER_MOUNTS | (enforce_guards_ports(e) ? LAYER_PORTS : 0);
+		layers->active |= (world != INIT_WORLD_NONE ? LAYER_MOUNTS : 0) |
+				  (world == INIT_WORLD_OWN ? LAYER_PROC : 0) |
+				  (enforce_guards_ports(e) ? LAYER_PORTS : 0);
 		r = open_landlock(layers, f);
 	}
 	if (r < 0) {

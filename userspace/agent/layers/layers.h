@@ -8,6 +8,7 @@
 #define MOAT_LAYERS_H
 
 #include "agent/enforce/enforce.h"
+#include "init/protocol.h"
 
 struct layers;
 
@@ -18,6 +19,7 @@ enum layer {
 	LAYER_LANDLOCK_SCOPES = 4, /* nor signalled, nor reached at an abstract unix socket */
 	LAYER_MOUNTS = 8,          /* protected paths are mounted read-only */
 	LAYER_PORTS = 16,          /* listed ports are guarded by programs of user code's cgroup */
+	LAYER_PROC = 32,           /* a procfs of its own that hides who cannot be traced */
 };
 
 /*
@@ -33,8 +35,8 @@ enum seccomp_filter {
 
 #define SECCOMP_SECRET 2 /* of so many numbers */
 
-/* Makes what the layers need; nothing where e enforces. 0 or -errno. */
-int layers_open(struct enforce *e, struct layers **ret, struct failure *f);
+/* Makes what the layers need; nothing where e enforces. world: what moat-init may do. 0 or -errno. */
+int layers_open(struct enforce *e, enum init_world world, struct layers **ret, struct failure *f);
 /* NULL is permitted. */
 void layers_close(struct layers *layers);
 

@@ -88,6 +88,7 @@ struct namespaces {
 	char **devices; /* names beneath /dev, see devices.c */
 	char **protected; /* see protected.h; NULL where the kernel programs do it */
 	struct layers *layers;
+	enum init_world world; /* OWN, but for an ordinary user */
 	uint64_t capabilities; /* of all contexts together */
 	namespace_exit_fn on_exit;
 	void *data;

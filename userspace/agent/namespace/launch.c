@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "agent/namespace/program.h"
+#include "agent/namespace/user.h"
 #include "agent/process/clone.h"
 #include "agent/process/harden.h"
 #include "init/protocol.h"
@@ -21,7 +22,7 @@
 #define PROGRAM "moat-init"
 
 /* In the child. The descriptors are moved out of the way first: any of them may be below 4. */
-static int child_exec(int program, int socket, int null)
+static int child_exec(enum init_world world, int program, int socket, int null)
 {
 	char *const argv[] = { (char *)PROGRAM, NULL };
 	char *const env[] = { NULL };
@@ -40,6 +41,8 @@ static int child_exec(int program, int socket, int null)
 		return errno;
 	/* Limits and the OOM score are inherited by every command. */
 	r = harden_undo_in_child(HARDEN_INIT, false);
+	if (r == 0 && world == INIT_WORLD_MOUNTS)
+		r = user_namespace_enter();
 	if (r < 0)
 		return -r;
 	execveat(program, "", argv, env, AT_EMPTY_PATH);
@@ -47,11 +50,11 @@ static int child_exec(int program, int socket, int null)
 }
 
 /* Only async-signal-safe calls from here to execve: the child is a copy of the whole agent. */
-static _Noreturn void child_main(int program, int socket, int null)
+static _Noreturn void child_main(enum init_world world, int program, int socket, int null)
 {
 	struct init_reply reply = { .type = INIT_FAILED, .step = INIT_STEP_EXEC };
 
-	reply.err = child_exec(program, socket, null);
+	reply.err = child_exec(world, program, socket, null);
 	/* Descriptor 3 may not be the socket yet. This one still is: it is above 2. */
 	(void)!send(socket, &reply, sizeof(reply), MSG_NOSIGNAL);
 	_exit(127);
@@ -89,13 +92,22 @@ int namespace_make_socket(int ret_ends[2], struct failure *f)
 	return r;
 }
 
-int namespace_launch(bool shared_pid, int cgroup_fd, struct process *ret_init, int *ret_socket,
-		     struct failure *f)
+/* System V shared memory, message queues and the host name are not user code's either. */
+static uint64_t namespaces_for(enum init_world world, bool shared_pid)
+{
+	uint64_t flags = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS |
+			 (shared_pid ? 0 : CLONE_NEWPID);
+
+	return world == INIT_WORLD_OWN    ? flags :
+	       world == INIT_WORLD_MOUNTS ? flags | CLONE_NEWUSER :
+					    0;
+}
+
+int namespace_launch(enum init_world world, bool shared_pid, int cgroup_fd,
+		     struct process *ret_init, int *ret_socket, struct failure *f)
 {
 	FD_OWNED int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	/* System V shared memory, message queues and the host name are not user code's either. */
-	uint64_t flags = CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS |
-			 (shared_pid ? 0 : CLONE_NEWPID) | CLONE_CLEAR_SIGHAND;
+	uint64_t flags = namespaces_for(world, shared_pid) | CLONE_CLEAR_SIGHAND;
 	int ends[2] = { -EBADF, -EBADF }, program = namespace_open_init(f);
 	FD_OWNED int ours = -EBADF;
 	FD_OWNED int theirs = -EBADF;
@@ -114,7 +126,7 @@ int namespace_launch(bool shared_pid, int cgroup_fd, struct process *ret_init, i
 	if (r < 0)
 		return fail(f, -r, "cannot make namespaces");
 	if (r == 0)
-		child_main(program, theirs, null);
+		child_main(world, program, theirs, null);
 	*ret_socket = take_fd(&ours);
 	return 0;
 }

@@ -68,10 +68,16 @@ static void launch_failed(struct namespace *ns, int r, const char *why)
 
 static int launch_from_nothing(struct namespace *ns, struct failure *f)
 {
-	int r = namespace_launch(ns->shared_pid, cgroup_fd(ns->cgroup), &ns->init, &ns->socket, f);
+	static const struct moat_label init = { .role = MOAT_ROLE_INIT };
+	int r;
+
+	enforce_name_exec(ns->enforce, cgroup_fd(ns->cgroup), &init);
+	r = namespace_launch(ns->set->world, ns->shared_pid, cgroup_fd(ns->cgroup), &ns->init,
+			     &ns->socket, f);
 
 	if (r < 0)
 		return r;
+	cgroup_lead(ns->cgroup, ns->init.pid);
 	namespace_event(ns, NAMESPACE_BEGUN, NULL);
 	/* The child waits for INIT_SETUP; only the label makes what it starts USER. */
 	r = adopt(ns);
@@ -377,6 +383,8 @@ void namespace_free(struct namespace *ns)
 	list_remove(&ns->link);
 	list_remove(&ns->waiting);
 	list_remove(&ns->idle);
+	if (ns->cgroup)
+		enforce_forget_exec(ns->enforce, cgroup_fd(ns->cgroup));
 	cgroup_put(ns->cgroup);
 	free(ns->name);
 	free(ns);

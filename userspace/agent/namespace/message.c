@@ -186,7 +186,7 @@ static enum init_domain domain_of(const struct namespace *ns)
 {
 	if (ns->template || !layers_can_confine(ns->set->layers, ns->capabilities))
 		return INIT_DOMAIN_NONE;
-	return ns->own ? INIT_DOMAIN_EACH : INIT_DOMAIN_COMMON;
+	return ns->kind == CONTEXT_SECURE ? INIT_DOMAIN_EACH : INIT_DOMAIN_COMMON;
 }
 
 int namespace_send_setup(struct namespace *ns)
@@ -205,6 +205,7 @@ int namespace_send_setup(struct namespace *ns)
 				  .template = ns->template,
 				  .domain = domain,
 				  .filter = filter_of(ns),
+				  .world = ns->set->world,
 				  .may_lack = enforce_active(ns->enforce) &&
 					      enforce_mode(ns->enforce) == MOAT_MODE_ENFORCE };
 	for (char **p = hidden->own; p && *p && r == 0; p++, m->n_hidden++)

@@ -17,6 +17,9 @@
 #ifndef MFD_EXEC /* 6.3 */
 #define MFD_EXEC 0x0010U
 #endif
+#ifndef F_SEAL_EXEC /* 6.3 */
+#define F_SEAL_EXEC 0x0020
+#endif
 #define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 struct program {
@@ -93,7 +96,8 @@ static int copy_to_memfd(const struct program *p, int file, int *ret_copy)
 	if (fd < 0)
 		return -errno;
 	r = copy(file, fd);
-	if (r == 0 && fcntl(fd, F_ADD_SEALS, SEALS) < 0)
+	if (r == 0 && fcntl(fd, F_ADD_SEALS, SEALS | F_SEAL_EXEC) < 0 &&
+	    fcntl(fd, F_ADD_SEALS, SEALS) < 0)
 		r = -errno;
 	if (r == 0)
 		*ret_copy = take_fd(&fd);
@@ -142,6 +146,9 @@ static int open_program(struct program *p, struct failure *f)
 	r = p->is_user_code ? -EACCES : copy_to_memfd(p, file, &p->copy);
 	if (r == -EACCES)
 		r = lseek(file, 0, SEEK_SET) < 0 ? -errno : copy_to_tmpfs(p, file, &p->copy);
+	/* An ordinary user mounts nothing; what user code can do to that copy it does to itself alone. */
+	if (r == -EPERM && p->is_user_code)
+		r = lseek(file, 0, SEEK_SET) < 0 ? -errno : copy_to_memfd(p, file, &p->copy);
 	return r < 0 ? fail(f, -r, "cannot copy %s", p->place) : p->copy;
 }
 

@@ -17,6 +17,7 @@
 #include <sys/signalfd.h>
 
 #include "agent/namespace/internal.h"
+#include "agent/namespace/user.h"
 #include "base/log.h"
 
 #define START_NS (30 * NSEC_PER_SEC)
@@ -138,12 +139,18 @@ static struct namespace *add(struct namespaces *set, const char *name,
 
 	if (!ns)
 		return NULL;
-	*ns = (struct namespace){ .set = set, .kind = kind, .shared_pid = shared_pid,
-				  .capabilities = capabilities, .enforce = set->enforce,
-				  .cgroups = set->cgroups, .loop = set->loop,
-				  .on_exit = set->on_exit, .data = set->data,
-				  .own = kind == CONTEXT_SECURE,
-				  .socket = -EBADF, .init.pidfd = -EBADF };
+	*ns = (struct namespace){ .set = set,
+				  .kind = kind,
+				  .shared_pid = shared_pid,
+				  .capabilities = capabilities,
+				  .enforce = set->enforce,
+				  .cgroups = set->cgroups,
+				  .loop = set->loop,
+				  .on_exit = set->on_exit,
+				  .data = set->data,
+				  .own = kind == CONTEXT_SECURE && set->world == INIT_WORLD_OWN,
+				  .socket = -EBADF,
+				  .init.pidfd = -EBADF };
 	ns->on_socket.fd = ns->on_death.fd = -EBADF;
 	list_init(&ns->link);
 	list_init(&ns->waiting);
@@ -400,7 +407,8 @@ int namespaces_open(const struct config *config, struct enforce *enforce, struct
 	set->living_max = SIZE_MAX;
 	for (size_t i = 0; i < config->n_contexts; i++)
 		set->capabilities |= config->contexts[i].capabilities;
-	r = layers_open(enforce, &set->layers, f);
+	set->world = config->dev ? user_namespace_world() : INIT_WORLD_OWN;
+	r = layers_open(enforce, set->world, &set->layers, f);
 	if (r == 0)
 		r = hidden_files_find(config, &set->hidden, f);
 	if (r == 0 && layers_active(set->layers) & LAYER_MOUNTS)

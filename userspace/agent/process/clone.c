@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/process/clone.h"
 
-#include <linux/sched.h>
 #include <signal.h>
-#include <sys/syscall.h>
+
+#include "base/clone.h"
 
 int process_clone(uint64_t flags, int cgroup_fd, struct process *ret_process)
 {
@@ -14,7 +14,7 @@ int process_clone(uint64_t flags, int cgroup_fd, struct process *ret_process)
 		.exit_signal = SIGCHLD,
 		.cgroup = cgroup_fd >= 0 ? (uint64_t)cgroup_fd : 0,
 	};
-	long pid = syscall(SYS_clone3, &args, sizeof(args));
+	long pid = clone_child_process(&args, NULL);
 
 	if (pid < 0)
 		return -errno;

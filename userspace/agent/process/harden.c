@@ -65,7 +65,9 @@ static void harden_oom(void)
 	r = write_file_at(AT_FDCWD, OOM_FILE, score);
 	/* Without CAP_SYS_RESOURCE a score cannot be lowered. Then ours is still the container's, as
 	 * will be that of services; status has it from the probe "oom-order". */
-	if (r < 0)
+	if (r < 0 && geteuid() != 0)
+		log_debug("oom_score_adj cannot be lowered: %s", strerror(-r));
+	else if (r < 0)
 		log_warning("where memory ends user code and the control plane are killed alike: "
 			    "oom_score_adj cannot be lowered: %s", strerror(-r));
 	else
@@ -78,7 +80,8 @@ static void harden_oom(void)
 
 void harden_self(void)
 {
-	if (prctl(PR_SET_DUMPABLE, 0) < 0)
+	/* The files of an undumpable process in /proc are root's: whoever is not root could not read his own. */
+	if (geteuid() == 0 && prctl(PR_SET_DUMPABLE, 0) < 0)
 		log_warning("cannot become undumpable: %s", strerror(errno));
 	before.umask = umask(077);
 	harden_limits();

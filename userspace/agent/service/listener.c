@@ -295,14 +295,32 @@ static int add_listeners(struct sockets *sockets, const char *file, uint16_t por
 	return r;
 }
 
+static int all_listeners(struct sockets *sockets, uint16_t port)
+{
+	int r = add_listeners(sockets, "/proc/self/net/tcp", port);
+
+	return r == 0 ? add_listeners(sockets, "/proc/self/net/tcp6", port) : r;
+}
+
+int listener_find_among(uint16_t port, const pid_t *pids, size_t n)
+{
+	struct sockets sockets = { 0 };
+	int r = all_listeners(&sockets, port);
+
+	if (r < 0 || sockets.n == 0)
+		return r < 0 ? r : LISTENER_NONE;
+	for (size_t i = 0; i < n; i++)
+		if (has_one(pids[i], &sockets))
+			return LISTENER_OWN;
+	return LISTENER_OTHER;
+}
+
 int listener_find_in_proc(uint16_t port, int cgroup)
 {
 	struct sockets sockets = { 0 };
 	PTR_OWNED char *pids = NULL;
-	int r = add_listeners(&sockets, "/proc/self/net/tcp", port);
+	int r = all_listeners(&sockets, port);
 
-	if (r == 0)
-		r = add_listeners(&sockets, "/proc/self/net/tcp6", port);
 	if (r == 0)
 		r = read_file_at(cgroup, "cgroup.procs", PROC_FILE_MAX, &pids, NULL);
 	if (r < 0 || sockets.n == 0)

@@ -48,11 +48,25 @@ static bool takes(struct service *s, int fd)
 	return r > 0;
 }
 
+/* As listener_find(); where there are no cgroups by the processes that descend from the service. */
+static int find_listener(const struct service *s, uint16_t port, char *holder, size_t size)
+{
+	PTR_OWNED pid_t *pids = NULL;
+	size_t n;
+	int r;
+
+	if (cgroup_fd(s->cgroup) >= 0)
+		return listener_find(port, cgroup_fd(s->cgroup), holder, size);
+	snprintf(holder, size, "somebody else");
+	r = cgroup_pids(s->cgroup, &pids, &n);
+	return r < 0 ? r : listener_find_among(port, pids, n);
+}
+
 static bool listens(struct service *s)
 {
 	char holder[160], *error = s->info.last_error;
 	uint16_t port = s->info.config->ready_port;
-	int r = listener_find(port, cgroup_fd(s->cgroup), holder, sizeof(holder));
+	int r = find_listener(s, port, holder, sizeof(holder));
 
 	if (r == LISTENER_OTHER)
 		service_note_held(s, port, holder);

@@ -226,6 +226,7 @@ static int spawn(struct service *s, struct failure *f)
 	if (r < 0)
 		return r;
 	s->info.pid = s->process.pid;
+	cgroup_lead(s->cgroup, s->process.pid);
 	r = loop_add(all->loop, &s->exits, s->process.pidfd, EPOLLIN, on_exit_event);
 	if (r == 0)
 		r = loop_add(all->loop, &s->reports, s->report, EPOLLIN, on_report);

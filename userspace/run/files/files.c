@@ -8,7 +8,7 @@ static int (*const operations[FILES_OPERATION_COUNT])(struct job *j) = {
 	[FILES_APPEND] = files_append, [FILES_REPLACE] = files_replace,
 	[FILES_LIST] = files_list,     [FILES_STAT] = files_stat,
 	[FILES_MKDIR] = files_mkdir,   [FILES_REMOVE] = files_remove,
-	[FILES_RENAME] = files_rename,
+	[FILES_RENAME] = files_rename, [FILES_PREPARE] = files_workspace,
 };
 
 /* The strings are in one block: as they come, and behind that each with its NUL. */

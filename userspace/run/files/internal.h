@@ -12,6 +12,7 @@
  *   write.c    write, append: the content is gathered beside the file first
  *   replace.c  text in a file
  *   change.c   mkdir, remove, rename
+ *   prepare.c  a workspace
  *   list.c
  */
 #ifndef MOAT_RUN_FILES_INTERNAL_H
@@ -101,6 +102,8 @@ int make_directories(struct job *j, const char *path, mode_t mode, bool *ret_mad
 
 /* --- write.c --- */
 /* A file beside another, which takes its place when it is complete. */
+/* A name that nothing has. 0 or -EIO. */
+int draft_name(char ret[32]);
 struct draft {
 	int fd;        /* Owned */
 	char name[32]; /* "": it has none yet */
@@ -128,6 +131,7 @@ int files_list(struct job *j);
 int files_mkdir(struct job *j);
 int files_remove(struct job *j);
 int files_rename(struct job *j);
+int files_workspace(struct job *j);
 
 /* read.c: of all its bytes. 0 or -EINVAL. */
 int hash_file(struct job *j, int fd, uint8_t ret[SHA256_SIZE]);

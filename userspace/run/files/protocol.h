@@ -35,7 +35,8 @@
 	X(STAT, 1)                                                                                 \
 	X(MKDIR, 1)                                                                                \
 	X(REMOVE, 0)                                                                               \
-	X(RENAME, 1)
+	X(RENAME, 1)                                                                               \
+	X(PREPARE, 1) /* a workspace with its links, beneath / */
 
 enum files_operation {
 #define FILES_OPERATION_ENUM(name, entries) FILES_##name,
@@ -66,7 +67,7 @@ struct files_request {
 	uint32_t count;              /* replace: so many times, exactly */
 	uint32_t root_len, path_len; /* the root, absolute; a path beneath it, "" for itself */
 	uint32_t to_len;             /* rename: beneath the same root */
-	uint32_t old_len, new_len;   /* replace */
+	uint32_t old_len, new_len;   /* replace. old_len also prepare: NAME NUL TARGET NUL, … */
 	uint32_t pad;
 	uint8_t hash[32];
 };

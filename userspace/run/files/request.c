@@ -18,7 +18,8 @@ bool files_request_valid(const struct files_request *r)
 	       r->root_len >= 1 && r->root_len <= FILES_PATH_MAX && r->path_len <= FILES_PATH_MAX &&
 	       r->to_len <= FILES_PATH_MAX && (r->to_len == 0 || r->operation == FILES_RENAME) &&
 	       r->old_len <= FILES_TEXT_MAX && r->new_len <= FILES_TEXT_MAX &&
-	       replaces == (r->old_len > 0) && (replaces || r->new_len == 0) &&
+	       (r->operation == FILES_PREPARE || replaces == (r->old_len > 0)) &&
+	       (replaces || r->new_len == 0) &&
 	       replaces == (r->count > 0);
 }
 

@@ -15,7 +15,7 @@
 
 static char buffer[FILES_DATA_MAX];
 
-static int make_name(char ret[32])
+int draft_name(char ret[32])
 {
 	uint64_t random;
 
@@ -28,7 +28,7 @@ static int make_name(char ret[32])
 /* One that has a name from the start, on file systems that know no others. */
 static int open_named(const struct place *p, struct draft *d)
 {
-	int r = make_name(d->name);
+	int r = draft_name(d->name);
 
 	if (r == 0)
 		d->fd = openat(p->dir, d->name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
@@ -165,7 +165,7 @@ int draft_commit(struct job *j, const struct place *p, struct draft *d)
 	if (look_again(j, p, d) < 0)
 		return -EINVAL;
 	if (!d->name[0]) {
-		r = make_name(d->name);
+		r = draft_name(d->name);
 		if (r == 0)
 			r = link_draft(p, d, d->name);
 		if (r < 0) {

@@ -11,7 +11,7 @@ const context = await moat.createContext({ name: `dev-${process.pid}`, directory
 async function start() {
 	const server = await context.startProcess('python3 -u -m http.server --bind 127.0.0.1 "$PORT"', { env: { PORT: port }, isolated: false });
 
-	await server.waitForOutput(/Serving HTTP on .*/, { timeout: 20_000 });
+	await server.waitForPort(Number(port), { timeout: 60_000 });
 	return server;
 }
 

@@ -8,8 +8,8 @@ import { records } from "./transport.js";
 export const MAX_OUTPUT = 16 << 20;
 
 export const STREAM_OPTIONS = [
-	"env", "cwd", "timeout", "stdin", "sessionId", "isolated", "signal", "onUnsupported", "allowGaps",
-	"id",
+	"env", "cwd", "timeout", "killSignal", "killAfter", "stdin", "tty", "rows", "cols", "sessionId", "isolated", "signal",
+	"onUnsupported", "allowGaps", "id",
 ];
 
 /** Before each attempt to go on with a stream whose connection was lost: milliseconds. */
@@ -18,6 +18,7 @@ const DELAYS = [0, 100, 500, 2000];
 /** The agent says every 15 seconds that it is there: who misses that three times has lost it. */
 const SILENCE = 45000;
 export const EXEC_OPTIONS = [...STREAM_OPTIONS, "onOutput", "maxOutput"];
+export const PROCESS_OPTIONS = [...EXEC_OPTIONS, "stdinOpen"];
 
 /** An option that is misspelt may be the one that keeps a secret. */
 export function checkOptions(options, known) {
@@ -34,7 +35,8 @@ function isBytes(value) {
 	return value instanceof Uint8Array;
 }
 
-function bufferOf({ buffer, byteOffset, byteLength }) {
+/** Bytes without a copy. */
+export function bufferOf({ buffer, byteOffset, byteLength }) {
 	return Buffer.from(buffer, byteOffset, byteLength);
 }
 
@@ -75,7 +77,7 @@ function stdinFields(stdin) {
 
 /** The body of POST /v1/exec. context: a name; null: that of the options' sessionId, or default. */
 export function execBody(context, given, options) {
-	const { env, cwd, timeout, stdin, sessionId, isolated } = options;
+	const { env, cwd, timeout, killSignal, killAfter, stdin, stdinOpen, tty, rows, cols, sessionId, isolated } = options;
 
 	return {
 		...commandFields(given),
@@ -84,7 +86,13 @@ export function execBody(context, given, options) {
 		...(env !== undefined && { env: environment(env) }),
 		...(cwd !== undefined && { cwd }),
 		...(timeout !== undefined && { timeoutMs: timeout }),
+		...(killSignal !== undefined && { killSignal }),
+		...(killAfter !== undefined && { killAfterMs: killAfter }),
 		...(stdin !== undefined && stdinFields(stdin)),
+		...(stdinOpen !== undefined && { stdinOpen }),
+		...(tty !== undefined && { tty }),
+		...(rows !== undefined && { rows }),
+		...(cols !== undefined && { cols }),
 		...(isolated !== undefined && { isolated }),
 	};
 }
@@ -236,11 +244,15 @@ function newDecoders() {
 	return { stdout: decoder(), stderr: decoder() };
 }
 
-/** The stream of a command that runs, from the byte on that was not seen; null: there is none to be had. */
+/** The stream of a command that runs, or has ended, from a byte on. */
+function output(transport, id, since) {
+	return transport.open("GET", `/v1/processes/${encodeURIComponent(id)}/events?since=${since}`);
+}
+
+/** The same, from the byte on that was not seen; null: there is none to be had. */
 async function reopen(transport, { repeat }, start, at) {
 	try {
-		return await (start ? transport.open("GET", `/v1/processes/${encodeURIComponent(start.id)}/events?since=${at}`) :
-			repeat());
+		return await (start ? output(transport, start.id, at) : repeat());
 	} catch (error) {
 		if (error instanceof ConnectionError)
 			return null;
@@ -252,7 +264,7 @@ async function reopen(transport, { repeat }, start, at) {
 
 /** The records of a command: when the connection is lost they go on over another one where they stopped. */
 async function* allRecords(transport, connection) {
-	let start = null, at = 0, failures = 0;
+	let start = null, at = connection.since ?? 0, failures = 0;
 
 	do {
 		for await (const record of connection.response ? records(connection.response, SILENCE) : []) {
@@ -316,6 +328,13 @@ export async function* execStream(transport, context, given, options) {
 	} finally {
 		abort.close();
 	}
+}
+
+/** The records of a command that was started by somebody, from a byte of its output on; as those of execStream. */
+export async function* followStream(transport, id, { since = 0, allowGaps }) {
+	const connection = { response: await output(transport, id, since), repeat: null, since };
+
+	yield* events(transport, { connection, interpreter: null }, new Abort(transport), allowGaps);
 }
 
 /** The first bytes of a stream, and how many there were. */

@@ -24,7 +24,14 @@ export interface StreamOptions {
 	cwd?: string;
 	/** Milliseconds, after which the command and all that it has started is killed. */
 	timeout?: number;
+	/** With this `timeout` begins, such as "SIGTERM", for all of it; what is left is killed killAfter milliseconds later (5000). */
+	killSignal?: string;
+	killAfter?: number;
 	stdin?: string | Uint8Array;
+	/** On a terminal of its own, of rows and cols (24 and 80); all that is written comes as stdout. */
+	tty?: boolean;
+	rows?: number;
+	cols?: number;
 	/** The context session-ID, which is made when it is not there. Not with a context. */
 	sessionId?: string;
 	isolated?: boolean;
@@ -47,6 +54,95 @@ export interface ExecOptions extends StreamOptions {
 	/** Bytes of each stream that the result keeps. Default: 16 MiB. */
 	maxOutput?: number;
 }
+
+export interface ProcessOptions extends ExecOptions {
+	/** Its standard input is written with write(); so is that of a terminal without it. */
+	stdinOpen?: boolean;
+}
+
+export interface AttachOptions {
+	/** From how many bytes of output on, of both streams together. Default: 0. */
+	since?: number;
+	/** See StreamOptions. */
+	allowGaps?: boolean;
+	/** See ExecOptions. */
+	onOutput?: ExecOptions["onOutput"];
+	maxOutput?: number;
+}
+
+export interface WaitOptions {
+	/** Milliseconds. Default: 30000. */
+	timeout?: number;
+	signal?: AbortSignal;
+}
+
+export interface Listener {
+	port: number;
+	protocol: "tcp" | "udp";
+	address: string;
+	/** Of the command that made the socket; null where none did. */
+	context: string | null;
+	id: string | null;
+	service: string | null;
+}
+
+/** A path; as bytes, where it is not UTF-8. */
+export type Path = string | Uint8Array;
+
+export interface FileInfo {
+	path: string;
+	/** "base64": what path is encoded in, where it is not UTF-8. */
+	pathEncoding?: string;
+	type: "file" | "directory" | "link" | "fifo" | "socket" | "device";
+	size: number;
+	/** Octal digits. */
+	mode: string;
+	uid: number;
+	gid: number;
+	modifiedAt: string;
+	/** Of a link. */
+	target?: string;
+	targetEncoding?: string;
+	/** Where it was asked for. */
+	sha256?: string;
+}
+
+export interface WriteInfo extends FileInfo {
+	created: boolean;
+}
+
+export interface Listing {
+	entries: FileInfo[];
+	/** There are more than limit. */
+	truncated: boolean;
+}
+
+export interface RangeOptions {
+	/** The first byte. */
+	offset?: number;
+	length?: number;
+}
+
+export interface ReadOptions extends RangeOptions {
+	/** A larger file is refused, FILE_TOO_LARGE. Default: 64 MiB. */
+	maxBytes?: number;
+}
+
+export interface WriteOptions {
+	/** Of a new file: "0644". */
+	mode?: string;
+	/** Whether missing directories above it are made. Default: true. */
+	mkdirs?: boolean;
+	/** false: into the file that is there, which other names and mounts of it then have as well. */
+	atomic?: boolean;
+	/** Only where there is none: else FILE_EXISTS. */
+	ifAbsent?: boolean;
+	/** Only where its content has this SHA-256: else FILE_CHANGED. */
+	ifMatch?: string;
+}
+
+/** The whole, or pieces of it, which are sent as they come. */
+export type Content = string | Uint8Array | Iterable<string | Uint8Array> | AsyncIterable<string | Uint8Array>;
 
 export interface SecureOptions extends ExecOptions {
 	/** Run it also where the kernel does not shield its variables. */
@@ -145,6 +241,9 @@ export interface ContextDetails extends ContextInfo {
 
 /** The keys of [context NAME] in moat.conf(5). */
 export interface ContextKeys {
+	/** What every context is: isolated from others, and its state stays. */
+	isolation?: true;
+	persistent?: true;
 	env?: VariableChanges;
 	directory?: string;
 	namespace?: "user" | "secure" | "private";
@@ -198,6 +297,8 @@ export interface EventRecord {
 
 /** What can be run, in a context or where the options say. */
 declare class Runner {
+	/** Of the context; of the agent: those of the context default. */
+	readonly files: Files;
 	/** Runs a command to its end. Whatever its status, that is a result. */
 	exec(command: CommandLike, options?: ExecOptions): Promise<ExecResult>;
 	/** The same of a template, each of whose values is exactly one word: ctx.exec`git clone ${url} && ls`. */
@@ -211,7 +312,7 @@ declare class Runner {
 	/** Runs a command apart from all others, and only where the kernel shields its variables: else NOT_SHIELDED. */
 	execSecure(command: CommandLike, options?: SecureOptions): Promise<ExecResult>;
 	/** Starts a command that goes on. Its result keeps, unless told otherwise, 1 MiB of each stream. */
-	startProcess(command: CommandLike, options?: ExecOptions): Promise<Process>;
+	startProcess(command: CommandLike, options?: ProcessOptions): Promise<Process>;
 	startProcess(strings: TemplateStringsArray, ...values: Value[]): Promise<Process>;
 }
 
@@ -220,6 +321,10 @@ export class Moat extends Runner {
 	constructor(options?: MoatOptions);
 	/** A context that there is. Nothing is asked. */
 	context(name: string): Context;
+	/** The context `platform`, for what has the platform's credentials; made by its first use. */
+	get platform(): Context;
+	/** The context `user`, for generated code; made by its first use. */
+	get user(): Context;
 	createContext(settings: { name: string } & ContextKeys): Promise<Context>;
 	contexts(): Promise<ContextInfo[]>;
 	execInContext(name: string, command: CommandLike, options?: ExecOptions): Promise<ExecResult>;
@@ -231,12 +336,18 @@ export class Moat extends Runner {
 	secureExecution(): Promise<{ available: boolean; reason: string | null }>;
 	processes(): Promise<ProcessInfo[]>;
 	process(id: string): Promise<ProcessInfo>;
+	/** A command that somebody has started, while it runs or later. */
+	attach(id: string, options?: AttachOptions): Promise<Process>;
 	/** What a command has written so far; of more than a MiB of a stream, what came first and what came last. */
 	logs(id: string): Promise<Logs>;
 	/** Ends a command and all that it has started; false when nothing was left. */
 	kill(id: string): Promise<boolean>;
-	/** To its process group. */
-	signal(id: string, signal: string | number): Promise<{ id: string; signal: string }>;
+	/** To its process group; to: "main", to itself, or "tree", to all that it has started. */
+	signal(id: string, signal: string | number, options?: { to?: "main" | "tree" }): Promise<{ id: string; signal: string }>;
+	/** What commands and services listen on. */
+	ports(): Promise<Listener[]>;
+	/** Resolves when something listens on a port. Throws a WaitError after `timeout`. */
+	waitForPort(port: number, options?: WaitOptions): Promise<Listener[]>;
 	status(): Promise<Status>;
 	services(): Promise<ServiceInfo[]>;
 	/** Throws while the agent does not serve; ready: or a service is not ready; service: this one. */
@@ -269,7 +380,36 @@ export class Context extends Runner {
 	remove(options?: { keep?: boolean }): Promise<{ name: string; removed: boolean }>;
 }
 
-/** A command that goes on, made by startProcess. */
+/**
+ * The files of a context, with the rights of its commands. A path that does not begin with / is beneath its workspace, or else its
+ * directory. What is read there is a program's word: other commands of the context can have changed it.
+ */
+export class Files {
+	private constructor();
+	/** As text; what is not UTF-8 is refused, NOT_TEXT. */
+	read(path: Path, options?: ReadOptions): Promise<string>;
+	readBytes(path: Path, options?: ReadOptions): Promise<Uint8Array>;
+	/** Of any size, piece by piece. Throws where it does not come whole. */
+	readStream(path: Path, options?: RangeOptions): AsyncGenerator<Uint8Array, void, undefined>;
+	/** Replaces the content at once, or not at all; makes the file and the directories above it. */
+	write(path: Path, content: Content, options?: WriteOptions): Promise<WriteInfo>;
+	/** Puts something behind the content. */
+	append(path: Path, content: Content, options?: { mode?: string; mkdirs?: boolean }): Promise<WriteInfo>;
+	/** In no order; limit: 1000 without it. */
+	list(path: Path, options?: { recursive?: boolean; limit?: number }): Promise<Listing>;
+	/** Of a link itself; hash: with sha256 of a file. */
+	stat(path: Path, options?: { hash?: boolean }): Promise<FileInfo>;
+	exists(path: Path): Promise<boolean>;
+	/** And those above it; one that is there is fine then. */
+	mkdir(path: Path, options?: { mode?: string; mkdirs?: boolean }): Promise<Record<string, unknown>>;
+	/** A file, a link or an empty directory; recursive: one that is not empty as well. */
+	remove(path: Path, options?: { recursive?: boolean }): Promise<Record<string, unknown>>;
+	rename(path: Path, to: string, options?: { overwrite?: boolean; mkdirs?: boolean }): Promise<Record<string, unknown>>;
+	/** Replaces a text that is there exactly `count` times (1); otherwise nothing is changed: NOT_REPLACED. */
+	replace(path: Path, old: string, text: string, options?: { count?: number; ifMatch?: string }): Promise<Record<string, unknown>>;
+}
+
+/** A command that goes on, made by startProcess or attach. */
 export class Process {
 	private constructor();
 	readonly id: string;
@@ -284,7 +424,18 @@ export class Process {
 	/** Resolves when it has written this. Throws a WaitError after `timeout` (30000 ms), or when the process ends. */
 	waitForOutput(pattern: string | RegExp, options?: { timeout?: number; signal?: AbortSignal }):
 		Promise<{ stream: OutputStream; match: RegExpExecArray | [string] }>;
-	signal(signal: string | number): Promise<{ id: string; signal: string }>;
+	/** Resolves when it listens on a port, or what it has started does. Throws a WaitError as waitForOutput does. */
+	waitForPort(port: number, options?: WaitOptions): Promise<Listener[]>;
+	/** Its result, when it has ended; tree: when nothing is left that it has started, either. Throws a WaitError after `timeout`. */
+	wait(options?: { timeout?: number; tree?: boolean }): Promise<ExecResult>;
+	/** To its standard input; resolves when its pipe has taken all of it. Each byte arrives once, in order. */
+	write(data: string | Uint8Array): Promise<void>;
+	/** The end of its standard input. */
+	closeStdin(): Promise<void>;
+	/** Of its terminal. */
+	resize(size: { rows: number; cols: number }): Promise<Record<string, unknown>>;
+	/** To its process group; to: "main", to itself, or "tree", to all that it has started. */
+	signal(signal: string | number, options?: { to?: "main" | "tree" }): Promise<{ id: string; signal: string }>;
 	kill(): Promise<boolean>;
 	status(): Promise<ProcessInfo>;
 }

@@ -2,16 +2,19 @@
 // moat-client: an agent of moat over its unix socket. See index.d.ts and the README for what there is.
 import { StreamError } from "./errors.js";
 import { checkOptions, environment, kill } from "./exec.js";
+import { attach, signal, waitForPort } from "./process.js";
 import { Context, Runner, patchContext, secureExecution } from "./runner.js";
-import { Transport, records } from "./transport.js";
+import { CreatingTransport, Transport, records } from "./transport.js";
 
 export { Command, command, quote } from "./command.js";
 export { ApiError, ConnectionError, MoatError, StreamError, WaitError } from "./errors.js";
+export { Files } from "./files.js";
 export { Process } from "./process.js";
 export { Context };
 
 const SOCKET = "/run/moat/moat.sock";
 const OPTIONS = ["socketPath", "requestTimeout", "onUnsupported"];
+const ATTACH_OPTIONS = ["since", "allowGaps", "onOutput", "maxOutput"];
 
 function processPath(id) {
 	return `/v1/processes/${encodeURIComponent(id)}`;
@@ -33,8 +36,23 @@ export class Moat extends Runner {
 		return new Context(this._transport, name, this._defaults);
 	}
 
+	/** The contexts `platform`, for what has the platform's credentials, and `user`, for generated code: made by their first use. */
+	get platform() {
+		return this.#made("platform");
+	}
+
+	get user() {
+		return this.#made("user");
+	}
+
+	#made(name) {
+		return new Context(new CreatingTransport(this._transport, name), name, this._defaults);
+	}
+
 	/** Makes one: name, env, and any other key of moat.conf(5). */
-	async createContext({ name, env, ...keys }) {
+	async createContext({ name, env, isolation = true, persistent = true, ...keys }) {
+		if (isolation !== true || persistent !== true)
+			throw new TypeError("every context is isolated and persistent: isolation and persistent can only be true");
 		const body = { name, ...keys, ...(env !== undefined && { env: environment(env, true) }) };
 		const info = await this._transport.json("POST", "/v1/contexts", body);
 
@@ -76,6 +94,11 @@ export class Moat extends Runner {
 		return this._transport.json("GET", processPath(id));
 	}
 
+	/** A Process of a command that somebody has started, with its output from byte `since` on. */
+	async attach(id, options = {}) {
+		return attach(this._transport, id, checkOptions(options, ATTACH_OPTIONS));
+	}
+
 	/** What a command has written so far; of more than a MiB of a stream, what came first and what came last. */
 	async logs(id) {
 		const known = await this.process(id);
@@ -96,9 +119,21 @@ export class Moat extends Runner {
 		return kill(this._transport, id);
 	}
 
-	/** Sends a signal to the process group of a command: "TERM", "SIGTERM" or 15. */
-	async signal(id, signal) {
-		return this._transport.json("POST", `${processPath(id)}/signal`, { signal });
+	/** Sends a signal to the process group of a command: "TERM", "SIGTERM" or 15; to: "main" or "tree". */
+	async signal(id, number, options) {
+		return signal(this._transport, id, number, options);
+	}
+
+	// Ports
+
+	/** What commands and services listen on. */
+	async ports() {
+		return (await this._transport.json("GET", "/v1/ports")).ports;
+	}
+
+	/** Resolves when something listens on a port: what does. Throws a WaitError after `timeout`. */
+	async waitForPort(port, options) {
+		return waitForPort(this._transport, port, options);
 	}
 
 	// The agent

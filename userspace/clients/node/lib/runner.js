@@ -3,8 +3,9 @@
 import { command } from "./command.js";
 import { MoatError } from "./errors.js";
 import {
-	EXEC_OPTIONS, STREAM_OPTIONS, checkOptions, environment, exec, execArguments, execStream,
+	EXEC_OPTIONS, PROCESS_OPTIONS, STREAM_OPTIONS, checkOptions, environment, exec, execArguments, execStream,
 } from "./exec.js";
+import { Files } from "./files.js";
 import { startProcess } from "./process.js";
 
 /** Changes the settings of a context. */
@@ -41,6 +42,8 @@ export class Runner {
 		this._transport = transport;
 		this._context = context;
 		this._defaults = defaults;
+		/** Those of the context. */
+		this.files = new Files(transport, context ?? "default");
 	}
 
 	/** Runs a command to its end, whatever its status; also a tag: ctx.exec`git clone ${url}`. */
@@ -71,7 +74,7 @@ export class Runner {
 
 	/** Starts a command that goes on: a Process, when it runs. */
 	async startProcess(...args) {
-		const [given, options] = execArguments(args, EXEC_OPTIONS);
+		const [given, options] = execArguments(args, PROCESS_OPTIONS);
 
 		return startProcess(this._transport, this._context, given, { ...this._defaults, ...options });
 	}

@@ -29,6 +29,43 @@ function refusal(status, text) {
 	return new ConnectionError("NO_ANSWER", `not an answer of the agent's: HTTP ${status}`, { status });
 }
 
+/** What is sent as the body: {headers} with bytes, or with pieces. */
+function contentOf(body) {
+	if (body === undefined)
+		return undefined;
+	if (body instanceof Uint8Array || body[Symbol.asyncIterator] || body[Symbol.iterator]) {
+		const whole = body instanceof Uint8Array;
+
+		return { headers: { "content-type": "application/octet-stream", ...(whole && { "content-length": body.byteLength }) },
+			...(whole ? { bytes: body } : { pieces: body }) };
+	}
+	const text = JSON.stringify(body);
+
+	return { headers: { "content-type": "application/json", "content-length": Buffer.byteLength(text) }, bytes: text };
+}
+
+/** Sends pieces as fast as they are taken. A source that fails cuts the request off, so that nothing comes of it. */
+async function sendPieces(request, pieces) {
+	let wake = null;
+
+	for (const event of ["drain", "response", "error", "close"])
+		request.on(event, () => wake?.());
+	try {
+		for await (const piece of pieces) {
+			if (request.answered || request.destroyed)
+				return;
+			if (!(typeof piece === "string" || piece instanceof Uint8Array))
+				throw new TypeError(`a piece is neither a string nor a Uint8Array, but ${typeof piece}`);
+			if (!request.write(piece))
+				await new Promise((resolve) => (wake = resolve));
+		}
+		request.end();
+	} catch (error) {
+		request.destroy();
+		throw error;
+	}
+}
+
 export class Transport {
 	/** timeout: milliseconds that an answer may take that is no stream. */
 	constructor(socketPath, timeout) {
@@ -36,24 +73,23 @@ export class Transport {
 		this.timeout = timeout;
 	}
 
-	/** Sends a request; the response, when its head has come. timeout 0: as long as it takes. */
-	#send(method, path, { body, accept, timeout = 0 }) {
+	/**
+	 * Sends a request; the response, when its head has come. body: an object; bytes; or an iterator of pieces of them. timeout 0: as
+	 * long as it takes.
+	 */
+	_send(method, path, { body, accept, range, timeout = 0 }) {
 		return new Promise((resolve, reject) => {
-			const text = body === undefined ? undefined : JSON.stringify(body);
-			const headers = { accept: accept ?? "application/json" };
+			const content = contentOf(body);
+			const headers = { accept: accept ?? "application/json", ...content?.headers, ...(range && { range }) };
 			let sent = false;
 
-			if (text !== undefined) {
-				headers["content-type"] = "application/json";
-				headers["content-length"] = Buffer.byteLength(text);
-			}
 			const request = http.request({ socketPath: this.socketPath, method, path, headers, agent: false });
 			const timer = timeout && setTimeout(() => request.destroy(
 				new ConnectionError("NO_ANSWER", `the agent did not answer within ${timeout} ms`)), timeout);
 
 			request.on("socket", (socket) => socket.on?.("connect", () => (sent = true)));
 			request.on("response", (response) => {
-				sent = true;
+				sent = request.answered = true;
 				response.once("close", () => clearTimeout(timer));
 				resolve(response);
 			});
@@ -62,7 +98,10 @@ export class Transport {
 				reject(lost(error, this.socketPath, sent || !["ENOENT", "ECONNREFUSED", "EACCES", "FailedToOpenSocket"]
 					.includes(error.code)));
 			});
-			request.end(text);
+			if (content?.pieces)
+				sendPieces(request, content.pieces).catch((error) => reject(error));
+			else
+				request.end(content?.bytes);
 		});
 	}
 
@@ -82,12 +121,7 @@ export class Transport {
 
 	/** A request with one answer, as text. */
 	async text(method, path, body) {
-		const response = await this.#send(method, path, { body, timeout: this.timeout });
-		const text = await this.#text(response);
-
-		if (response.statusCode >= 300)
-			throw refusal(response.statusCode, text);
-		return text;
+		return this.#whole(await this._send(method, path, { body, timeout: this.timeout }));
 	}
 
 	/** The same, as an object. */
@@ -95,13 +129,70 @@ export class Transport {
 		return JSON.parse(await this.text(method, path, body));
 	}
 
+	/** A request that may take as long as it takes: body as a Uint8Array, or as an iterator of pieces. */
+	async upload(method, path, body) {
+		return JSON.parse(await this.#whole(await this._send(method, path, { body })));
+	}
+
+	async #whole(response) {
+		const text = await this.#text(response);
+
+		if (response.statusCode >= 300)
+			throw refusal(response.statusCode, text);
+		return text;
+	}
+
 	/** A request whose answer is a stream: resolves when it begins. What is not read is not sent. */
-	async open(method, path, body) {
-		const response = await this.#send(method, path, { body, accept: NDJSON });
+	async open(method, path, body, { accept = NDJSON, range } = {}) {
+		const response = await this._send(method, path, { body, accept, range });
 
 		if (response.statusCode >= 300)
 			throw refusal(response.statusCode, await this.#text(response));
 		return response;
+	}
+}
+
+/** Makes the context that its requests are for, where it is not there. */
+export class CreatingTransport extends Transport {
+	#name;
+
+	constructor({ socketPath, timeout }, name) {
+		super(socketPath, timeout);
+		this.#name = name;
+	}
+
+	async #create() {
+		try {
+			await super.json("POST", "/v1/contexts", { name: this.#name });
+		} catch (error) {
+			if (error.code !== "CONTEXT_EXISTS") // by somebody else, meanwhile
+				throw error;
+		}
+	}
+
+	async #made(ask) {
+		try {
+			return await ask();
+		} catch (error) {
+			if (error.code !== "NO_SUCH_CONTEXT")
+				throw error;
+			await this.#create();
+			return ask();
+		}
+	}
+
+	async json(method, path, body) {
+		return this.#made(() => super.json(method, path, body));
+	}
+
+	async open(method, path, body, options) {
+		return this.#made(() => super.open(method, path, body, options));
+	}
+
+	/** Pieces come once: the context is asked for first. */
+	async upload(method, path, body) {
+		await this.#made(() => super.json("GET", `/v1/contexts/${this.#name}`));
+		return super.upload(method, path, body);
 	}
 }
 
@@ -117,6 +208,19 @@ async function* pieces(response, silence) {
 			return;
 		yield value;
 	}
+}
+
+/** The bytes of a stream that has to be whole. */
+export async function* contents(response) {
+	try {
+		yield* pieces(response, 0);
+	} catch (error) {
+		throw new ConnectionError("CONNECTION_LOST", "the content was cut off", {}, { cause: error });
+	} finally {
+		response.destroy();
+	}
+	if (!response.complete)
+		throw new ConnectionError("CONNECTION_LOST", "the content was cut off");
 }
 
 /**

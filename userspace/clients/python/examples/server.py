@@ -14,7 +14,7 @@ ASK = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1]).status)"
 async def start(context, port):
     """The port is no secret: not isolated, so that later commands see the server."""
     server = await context.start_process('python3 -u -m http.server --bind 127.0.0.1 "$PORT"', env={"PORT": port}, isolated=False)
-    await server.wait_for_output("Serving HTTP on", timeout=20)
+    await server.wait_for_port(int(port), timeout=60)
     return server
 
 

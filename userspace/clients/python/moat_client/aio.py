@@ -5,17 +5,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import os
-import re
-from typing import Any, AsyncIterator, Optional, Union
+import time
+from typing import Any, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Optional, Union
 
 from . import calls, wire
-from .client import SOCKET, TAIL, find
+from .aio_process import AsyncProcess, told
+from .client import SOCKET
 from .command import DELAYS, SILENCE, Collector, Events, Options, exec_request, quote, retry_of
-from .errors import ApiError, StreamError, TransportError, WaitError
-from .types import (AsyncOnOutput, CommandLike, ExecEvent, ExecResult, Found, Logs, OnUnsupported, OutputEvent, SecureExecution,
-                    StartEvent, VariableChanges, Variables)
+from .errors import ApiError, StreamError, TransportError
+from .files import AsyncFiles
+from .process import PORT_SLICE, TAIL, listening, not_listening
+from .types import (AsyncOnOutput, CommandLike, CommandOptions, ExecEvent, ExecResult, Listener, Logs, OnUnsupported, SecureExecution,
+                    StartEvent, Unpack, VariableChanges)
+
+Content = Union[Iterable[Any], AsyncIterable[Any]]
 
 
 class _Stream:
@@ -27,16 +31,30 @@ class _Stream:
         self._path, self._reader, self._writer = path, reader, writer
 
     @classmethod
-    async def open(cls, path: str, request: wire.Request) -> _Stream:
+    async def open(cls, path: str, request: wire.Request, content: Content = ()) -> _Stream:
+        """content: the pieces of the body, where the request has some."""
         data = request.encode()
         try:
             stream = cls(path, *await asyncio.open_unix_connection(path))
         except OSError as error:
             raise wire.lost(error, path, False) from error
-        stream._writer.write(data)
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            await stream._writer.drain()  # what is refused before it was read has an answer all the same
+        try:
+            await stream._send(data, content if request.pieces else None)
+        except BaseException:  # of the content: what is cut off changes nothing
+            stream.close()
+            raise
         return stream
+
+    async def _send(self, data: bytes, content: Optional[Content]) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # what is refused before it was read has an answer all the same
+            self._writer.write(data)
+            await self._writer.drain()
+            async for piece in each(content or ()):
+                self._writer.write(wire.chunk(piece))
+                await self._writer.drain()
+            if content is not None:
+                self._writer.write(wire.LAST_CHUNK)
+                await self._writer.drain()
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body. It ends with the connection, however that ended: response.complete says."""
@@ -82,8 +100,27 @@ class _Stream:
             for record in lines.feed(piece):
                 yield record
 
+    async def content(self) -> AsyncIterator[bytes]:
+        """Of a stream that has begun, and has to be whole."""
+        for piece in filter(None, self._first):
+            yield piece
+        async for piece in self.pieces():
+            if piece:
+                yield piece
+        if not self.response.complete:
+            raise wire.cut_content()
+
     def close(self) -> None:
         self._writer.transport.abort()
+
+
+async def each(content: Content) -> AsyncIterator[Any]:
+    if isinstance(content, AsyncIterable):
+        async for piece in content:
+            yield piece
+    else:
+        for piece in content:
+            yield piece
 
 
 class _AsyncRunner:
@@ -91,17 +128,20 @@ class _AsyncRunner:
 
     def __init__(self, path: str, timeout: float, context: Optional[str], on_unsupported: OnUnsupported) -> None:
         self._path, self._timeout, self._context, self._on_unsupported = path, timeout, context, on_unsupported
+        #: Those of the context.
+        self.files = AsyncFiles(self, "default" if context is None else context)
 
     # Asking
 
-    async def _call(self, call: calls.Call) -> Any:
+    async def _call(self, call: calls.Call, content: Content = ()) -> Any:
+        """content: the pieces of a body that has some."""
         try:
-            return call.take(await asyncio.wait_for(self._text(call.request), self._timeout))
+            return call.take(await asyncio.wait_for(self._text(call.request, content), None if call.patient else self._timeout))
         except asyncio.TimeoutError:
             raise TransportError("NO_ANSWER", "the agent did not answer in time") from None
 
-    async def _text(self, request: wire.Request) -> str:
-        stream = await _Stream.open(self._path, request)
+    async def _text(self, request: wire.Request, content: Content) -> str:
+        stream = await _Stream.open(self._path, request, content)
         with contextlib.closing(stream):
             return wire.answer(stream.response, b"".join([piece async for piece in stream.pieces()]))
 
@@ -115,12 +155,12 @@ class _AsyncRunner:
             raise
         return stream
 
-    # Running
+    async def _content(self, request: wire.Request) -> AsyncIterator[bytes]:
+        with contextlib.closing(await self._open(request)) as stream:
+            async for piece in stream.content():
+                yield piece
 
-    def _options(self, env: Optional[Variables], cwd: Optional[str], timeout: Optional[float], stdin: Optional[Union[str, bytes]],
-                 session_id: Optional[str], isolated: Optional[bool], on_unsupported: Optional[OnUnsupported], allow_gaps: bool,
-                 id: Optional[str]) -> Options:
-        return Options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported or self._on_unsupported, allow_gaps, id)
+    # Running
 
     async def _start(self, command: CommandLike, options: Options) -> tuple[Optional[str], _Stream]:
         """The interpreter of a command, or None, and its stream."""
@@ -213,6 +253,13 @@ class _AsyncRunner:
         finally:
             stream.close()
 
+    async def _attached(self, id: str, since: int, allow_gaps: bool) -> AsyncIterator[ExecEvent]:
+        """The same of a command that was started by somebody, from a byte of its output on."""
+        stream = await self._open(calls.output(id, since), record=True)
+        async with contextlib.aclosing(self._follow(stream, stream.live_records(), Events(None, allow_gaps, since))) as events:
+            async for event in events:
+                yield event
+
     async def _run(self, command: CommandLike, options: Options, on_output: Optional[AsyncOnOutput], collector: Collector) -> ExecResult:
         """To its end. What breaks it off ends the command, except that the connection is gone."""
         try:
@@ -231,129 +278,32 @@ class _AsyncRunner:
         assert collector.result
         return collector.result
 
-    async def exec(self, command: CommandLike, *, env: Optional[Variables] = None, cwd: Optional[str] = None,
-                   timeout: Optional[float] = None, stdin: Optional[Union[str, bytes]] = None, session_id: Optional[str] = None,
-                   isolated: Optional[bool] = None, on_unsupported: Optional[OnUnsupported] = None,
-                   allow_gaps: bool = False, id: Optional[str] = None,
-                   on_output: Optional[AsyncOnOutput] = None, max_output: Optional[int] = None) -> ExecResult:
+    async def exec(self, command: CommandLike, *, on_output: Optional[AsyncOnOutput] = None, max_output: Optional[int] = None,
+                   **options: Unpack[CommandOptions]) -> ExecResult:
         """Runs a command to its end: as Moat.exec. What on_output returns may be awaitable."""
-        options = self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported, allow_gaps, id)
-        return await self._run(command, options, on_output, Collector(max_output))
+        return await self._run(command, Options.of(options, self._on_unsupported), on_output, Collector(max_output))
 
-    def exec_stream(self, command: CommandLike, *, env: Optional[Variables] = None, cwd: Optional[str] = None,
-                    timeout: Optional[float] = None, stdin: Optional[Union[str, bytes]] = None, session_id: Optional[str] = None,
-                    isolated: Optional[bool] = None, on_unsupported: Optional[OnUnsupported] = None,
-                    allow_gaps: bool = False, id: Optional[str] = None) -> AsyncIterator[ExecEvent]:
+    def exec_stream(self, command: CommandLike, **options: Unpack[CommandOptions]) -> AsyncIterator[ExecEvent]:
         """Its records as they come: start, output, exit. Who reads slowly holds the command back for some 30
         seconds; who stops leaves it running. A connection that is lost is taken up where it stopped."""
-        return self._stream(command, self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported, allow_gaps, id))
+        return self._stream(command, Options.of(options, self._on_unsupported))
 
-    async def exec_secure(self, command: CommandLike, *, env: Optional[Variables] = None, cwd: Optional[str] = None,
-                          timeout: Optional[float] = None, stdin: Optional[Union[str, bytes]] = None,
-                          session_id: Optional[str] = None, on_unsupported: Optional[OnUnsupported] = None,
-                          allow_gaps: bool = False, id: Optional[str] = None,
-                          on_output: Optional[AsyncOnOutput] = None, max_output: Optional[int] = None,
-                          allow_unshielded: bool = False) -> ExecResult:
+    async def exec_secure(self, command: CommandLike, *, on_output: Optional[AsyncOnOutput] = None, max_output: Optional[int] = None,
+                          allow_unshielded: bool = False, **options: Unpack[CommandOptions]) -> ExecResult:
         """Runs a command apart from all others, and only where the kernel shields its variables: else NOT_SHIELDED."""
-        options = self._options(env, cwd, timeout, stdin, session_id, True, on_unsupported, allow_gaps, id)
+        secure = Options.of(calls.secure(options), self._on_unsupported)
         if not allow_unshielded and await self._call(calls.get("/v1/mode", calls.member("mode"))) != "enforce":
             raise calls.not_shielded((await self._call(calls.secure_execution())).reason)
-        return await self._run(command, options, on_output, Collector(max_output))
+        return await self._run(command, secure, on_output, Collector(max_output))
 
-    async def start_process(self, command: CommandLike, *, env: Optional[Variables] = None, cwd: Optional[str] = None,
-                            timeout: Optional[float] = None, stdin: Optional[Union[str, bytes]] = None,
-                            session_id: Optional[str] = None, isolated: Optional[bool] = None,
-                            on_unsupported: Optional[OnUnsupported] = None, allow_gaps: bool = False, id: Optional[str] = None,
-                            on_output: Optional[AsyncOnOutput] = None, max_output: Optional[int] = None) -> AsyncProcess:
-        """Starts a command that goes on. A task reads its output, and calls on_output."""
-        options = self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported, allow_gaps, id)
-        events = self._stream(command, options)
+    async def start_process(self, command: CommandLike, *, on_output: Optional[AsyncOnOutput] = None, max_output: Optional[int] = None,
+                            stdin_open: bool = False, **options: Unpack[CommandOptions]) -> AsyncProcess:
+        """Starts a command that goes on. A task reads its output, and calls on_output. stdin_open: its standard input is written
+        with write(); so is that of a terminal without it."""
+        events = self._stream(command, Options.of(options, self._on_unsupported, stdin_open=stdin_open or None))
         start = await events.__anext__()
         assert isinstance(start, StartEvent)
-        return AsyncProcess(self, start, events, on_output, TAIL if max_output is None else max_output)
-
-
-async def told(on_output: Optional[AsyncOnOutput], event: ExecEvent) -> None:
-    if on_output and isinstance(event, OutputEvent):
-        done = on_output(event.type, event.text, event.data)
-        if inspect.isawaitable(done):
-            await done
-
-
-class AsyncProcess:
-    """A command that goes on, made by start_process."""
-
-    def __init__(self, runner: _AsyncRunner, start: StartEvent, events: AsyncIterator[ExecEvent],
-                 on_output: Optional[AsyncOnOutput], max_output: int) -> None:
-        self._runner, self._on_output, self._collector = runner, on_output, Collector(max_output)
-        self._changed = asyncio.Condition()
-        self._ended = False
-        self._tails = {"stdout": "", "stderr": ""}
-        self._collector.add(start)
-        self.id, self.context, self.created, self.pid = start.id, start.context, start.created, start.pid
-        self.started_at, self.warnings, self.interpreter = start.started_at, start.warnings, start.interpreter
-        self._task = asyncio.ensure_future(self._follow(events))
-
-    async def _follow(self, events: AsyncIterator[ExecEvent]) -> ExecResult:
-        try:
-            async for event in events:
-                await self._take(event)
-        except StreamError as error:
-            error.raw = self._collector.raw()
-            raise
-        except TransportError:
-            raise
-        except BaseException:
-            await self._runner._kill_quietly(self.id)
-            raise
-        finally:
-            self._ended = True
-            async with self._changed:
-                self._changed.notify_all()
-        assert self._collector.result
-        return self._collector.result
-
-    async def _take(self, event: ExecEvent) -> None:
-        self._collector.add(event)
-        if isinstance(event, OutputEvent):
-            self._tails[event.type] = (self._tails[event.type] + event.text)[-TAIL:]
-            async with self._changed:
-                self._changed.notify_all()
-        await told(self._on_output, event)
-
-    async def wait(self, timeout: Optional[float] = None) -> ExecResult:
-        """Its result, when it has ended; a WaitError after so many seconds. Who stops waiting leaves it running."""
-        done, _ = await asyncio.wait({self._task}, timeout=timeout)
-        if not done:
-            raise WaitError("TIMEOUT", f"the process did not end within {timeout} s")
-        return self._task.result()
-
-    async def wait_for_output(self, pattern: Union[str, re.Pattern[str]], timeout: Optional[float] = 30) -> Found:
-        """Returns when it has written this. Raises a WaitError after so many seconds, or when the process ends."""
-        try:
-            return await asyncio.wait_for(self._find(pattern), timeout)
-        except asyncio.TimeoutError:
-            raise WaitError("TIMEOUT", f"no such output within {timeout} s") from None
-
-    async def _find(self, pattern: Union[str, re.Pattern[str]]) -> Found:
-        async with self._changed:
-            while not (found := find(self._tails, pattern)):
-                if self._ended:
-                    result = await self.wait()
-                    raise WaitError("PROCESS_ENDED", f"the process ended without it: status {result.exit_code}", result)
-                await self._changed.wait()
-        return found
-
-    async def signal(self, signal: Union[str, int]) -> dict[str, Any]:
-        """To its process group: "TERM", "SIGTERM" or 15."""
-        return await self._runner._call(calls.signal(self.id, signal))
-
-    async def kill(self) -> bool:
-        """Ends it and all that it has started; False when nothing was left."""
-        return await self._runner._call(calls.kill(self.id))
-
-    async def status(self) -> dict[str, Any]:
-        return await self._runner._call(calls.get(calls.process_path(self.id)))
+        return AsyncProcess(self, start, events, on_output, TAIL if max_output is None else max_output, 0)
 
 
 class AsyncContext(_AsyncRunner):
@@ -388,6 +338,32 @@ class AsyncContext(_AsyncRunner):
         return await self._call(calls.remove_context(self.name, keep))
 
 
+class _MadeContext(AsyncContext):
+    """It is made by its first use."""
+
+    async def _made(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+        try:
+            return await ask()
+        except ApiError as error:
+            if error.code != "NO_SUCH_CONTEXT":
+                raise
+        try:
+            await super()._call(calls.make_context(self.name))
+        except ApiError as error:
+            if error.code != "CONTEXT_EXISTS":  # by somebody else, meanwhile
+                raise
+        return await ask()
+
+    async def _call(self, call: calls.Call, content: Content = ()) -> Any:
+        if call.request.pieces:  # which come once
+            await self._call(calls.get(calls.context_path(self.name)))
+        return await self._made(lambda: super(_MadeContext, self)._call(call, content))
+
+    async def _open(self, request: wire.Request, record: bool = False) -> _Stream:
+        stream: _Stream = await self._made(lambda: super(_MadeContext, self)._open(request, record))
+        return stream
+
+
 class AsyncMoat(_AsyncRunner):
     """An agent. What it runs itself runs in the context default, or in that of a session. Each method is that of Moat."""
 
@@ -397,6 +373,14 @@ class AsyncMoat(_AsyncRunner):
 
     def context(self, name: str) -> AsyncContext:
         return AsyncContext(self, name)
+
+    @property
+    def platform(self) -> AsyncContext:
+        return _MadeContext(self, "platform")
+
+    @property
+    def user(self) -> AsyncContext:
+        return _MadeContext(self, "user")
 
     async def create_context(self, name: str, *, env: Optional[VariableChanges] = None, **keys: Any) -> AsyncContext:
         info = await self._call(calls.create_context(name, env, keys))
@@ -429,8 +413,26 @@ class AsyncMoat(_AsyncRunner):
     async def kill(self, id: str) -> bool:
         return await self._call(calls.kill(id))
 
-    async def signal(self, id: str, signal: Union[str, int]) -> dict[str, Any]:
-        return await self._call(calls.signal(id, signal))
+    async def attach(self, id: str, *, since: int = 0, allow_gaps: bool = False, on_output: Optional[AsyncOnOutput] = None,
+                     max_output: Optional[int] = None) -> AsyncProcess:
+        events = self._attached(id, since, allow_gaps)
+        start = await events.__anext__()
+        assert isinstance(start, StartEvent)
+        return AsyncProcess(self, start, events, on_output, TAIL if max_output is None else max_output, None)
+
+    async def signal(self, id: str, signal: Union[str, int], *, to: Optional[str] = None) -> dict[str, Any]:
+        return await self._call(calls.signal(id, signal, to))
+
+    async def ports(self) -> list[Listener]:
+        return listening(await self._call(calls.get("/v1/ports", calls.member("ports"))))
+
+    async def wait_for_port(self, port: int, timeout: float = 30) -> list[Listener]:
+        end = time.monotonic() + timeout
+        while (left := end - time.monotonic()) > 0:
+            found = await self._call(calls.listeners(port, min(left, PORT_SLICE)))
+            if found:
+                return listening(found)
+        raise not_listening(port, timeout)
 
     async def status(self) -> dict[str, Any]:
         return await self._call(calls.get("/v1/status"))

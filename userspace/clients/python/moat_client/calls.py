@@ -9,17 +9,18 @@ from typing import Any, Callable, Mapping, NamedTuple, Optional, Union
 from urllib.parse import quote as escape
 from urllib.parse import urlencode
 
-from .command import environment
+from .command import environment, milliseconds
 from .errors import MoatError
-from .types import ExecResult, Logs, Raw, SecureExecution, VariableChanges
+from .types import CommandOptions, ExecResult, Logs, Raw, SecureExecution, VariableChanges
 from .wire import Request
 
 
 class Call(NamedTuple):
-    """take: makes of the answer's text what the caller gets."""
+    """take: makes of the answer's text what the caller gets. patient: the answer may take as long as it takes."""
 
     request: Request
     take: Callable[[str], Any]
+    patient: bool = False
 
 
 def whole(text: str) -> Any:
@@ -43,10 +44,23 @@ def get(path: str, take: Callable[[str], Any] = whole) -> Call:
 
 
 def create_context(name: str, env: Optional[VariableChanges], keys: Mapping[str, Any]) -> Call:
-    body = {"name": name, **keys}
+    if {keys.get("isolation", True), keys.get("persistent", True)} != {True}:
+        raise TypeError("every context is isolated and persistent: isolation and persistent can only be True")
+    body = {"name": name, **{key: value for key, value in keys.items() if key not in ("isolation", "persistent")}}
     if env is not None:
         body["env"] = environment(env, True)
     return Call(Request("POST", "/v1/contexts", body), whole)
+
+
+def make_context(name: str) -> Call:
+    """One that may be there already."""
+    return Call(Request("POST", "/v1/contexts", {"name": name}), whole)
+
+
+def secure(options: CommandOptions) -> CommandOptions:
+    if options.get("isolated") is False:
+        raise TypeError("exec_secure runs a command apart from all others: isolated cannot be False")
+    return {**options, "isolated": True}
 
 
 def set_env(name: str, variables: VariableChanges) -> Call:
@@ -79,8 +93,22 @@ def kill(id: str) -> Call:
     return Call(Request("DELETE", process_path(id)), member("killed"))
 
 
-def signal(id: str, number: Union[str, int]) -> Call:
-    return Call(Request("POST", f"{process_path(id)}/signal", {"signal": number}), whole)
+def signal(id: str, number: Union[str, int], to: Optional[str]) -> Call:
+    return Call(Request("POST", f"{process_path(id)}/signal", {"signal": number, **({} if to is None else {"to": to})}), whole)
+
+
+def resize(id: str, rows: int, cols: int) -> Call:
+    return Call(Request("POST", f"{process_path(id)}/resize", {"rows": rows, "cols": cols}), whole)
+
+
+def wait(id: str, tree: bool, timeout: Optional[float]) -> Call:
+    body = {"for": "tree" if tree else "exit", **({} if timeout is None else {"timeoutMs": milliseconds(timeout)})}
+    return Call(Request("POST", f"{process_path(id)}/wait", body), member("met"), patient=True)
+
+
+def listeners(port: int, timeout: float) -> Call:
+    """What listens on a port, at the latest after so many seconds."""
+    return get(f"/v1/ports/{port:d}?state=listening&timeoutMs={milliseconds(timeout)}", member("listeners"))
 
 
 def health(ready: bool, service: Optional[str]) -> Call:

@@ -6,21 +6,20 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import re
 import socket
 import threading
 import time
-from typing import Any, Callable, Iterator, Optional, Union
+from typing import Any, Callable, Iterable, Iterator, Optional, Union
 
 from . import calls, wire
 from .command import DELAYS, SILENCE, Collector, Events, Options, exec_request, quote, retry_of
-from .errors import ApiError, Cancelled, StreamError, TransportError, WaitError
-from .types import (CommandLike, ExecEvent, ExecResult, Found, Logs, OnOutput, OnUnsupported, OutputEvent, SecureExecution, StartEvent,
-                    VariableChanges, Variables)
+from .errors import ApiError, Cancelled, StreamError, TransportError
+from .files import Files
+from .process import PORT_SLICE, TAIL, Process, listening, not_listening
+from .types import (CommandLike, CommandOptions, ExecEvent, ExecResult, Listener, Logs, OnOutput, OnUnsupported, OutputEvent,
+                    SecureExecution, StartEvent, Unpack, VariableChanges)
 
 SOCKET = "/run/moat/moat.sock"
-#: What wait_for_output can still find, and what the result of a process keeps: of each stream.
-TAIL = 1 << 20
 
 
 class Cancellation:
@@ -59,7 +58,8 @@ class Cancellation:
 class _Stream:
     """A connection with the answer to one request."""
 
-    def __init__(self, path: str, request: wire.Request, timeout: Optional[float]) -> None:
+    def __init__(self, path: str, request: wire.Request, timeout: Optional[float], content: Iterable[Any] = ()) -> None:
+        """content: the pieces of the body, where the request has some."""
         data, self._path, sent = request.encode(), path, False
         self.response = wire.Response()
         self._first: list[bytes] = []
@@ -69,11 +69,21 @@ class _Stream:
         try:
             self._socket.connect(path)
             sent = True
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                self._socket.sendall(data)  # what is refused before it was read has an answer all the same
+            self._send(data, content if request.pieces else None)
         except OSError as error:
             self.close()
             raise wire.lost(error, path, sent) from error
+        except BaseException:  # of the content: what is cut off changes nothing
+            self.close()
+            raise
+
+    def _send(self, data: bytes, content: Optional[Iterable[Any]]) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # what is refused before it was read has an answer all the same
+            self._socket.sendall(data)
+            for piece in content or ():
+                self._socket.sendall(wire.chunk(piece))
+            if content is not None:
+                self._socket.sendall(wire.LAST_CHUNK)
 
     def pieces(self) -> Iterator[bytes]:
         """The body. It ends with the connection, however that ended: response.complete says."""
@@ -115,6 +125,12 @@ class _Stream:
         for piece in itertools.chain(self._first, self.pieces()):
             yield from lines.feed(piece)
 
+    def content(self) -> Iterator[bytes]:
+        """Of a stream that has begun, and has to be whole."""
+        yield from filter(None, itertools.chain(self._first, self.pieces()))
+        if not self.response.complete:
+            raise wire.cut_content()
+
     def close(self) -> None:
         self._socket.close()
 
@@ -124,17 +140,20 @@ class _Runner:
 
     def __init__(self, path: str, timeout: float, context: Optional[str], on_unsupported: OnUnsupported) -> None:
         self._path, self._timeout, self._context, self._on_unsupported = path, timeout, context, on_unsupported
+        #: Those of the context.
+        self.files = Files(self, "default" if context is None else context)
 
     # Asking
 
-    def _call(self, call: calls.Call) -> Any:
+    def _call(self, call: calls.Call, content: Iterable[Any] = ()) -> Any:
+        """content: the pieces of a body that has some."""
         deadline = time.monotonic() + self._timeout
-        stream = _Stream(self._path, call.request, self._timeout)
+        stream = _Stream(self._path, call.request, None if call.patient else self._timeout, content)
         with contextlib.closing(stream):
             pieces = []
             for piece in stream.pieces():
                 pieces.append(piece)
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline and not call.patient:
                     raise TransportError("NO_ANSWER", "the agent did not answer in time")
             return call.take(wire.answer(stream.response, b"".join(pieces)))
 
@@ -148,12 +167,11 @@ class _Runner:
             raise
         return stream
 
-    # Running
+    def _content(self, request: wire.Request) -> Iterator[bytes]:
+        with contextlib.closing(self._open(request)) as stream:
+            yield from stream.content()
 
-    def _options(self, env: Optional[Variables], cwd: Optional[str], timeout: Optional[float], stdin: Optional[Union[str, bytes]],
-                 session_id: Optional[str], isolated: Optional[bool], on_unsupported: Optional[OnUnsupported], allow_gaps: bool,
-                 id: Optional[str]) -> Options:
-        return Options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported or self._on_unsupported, allow_gaps, id)
+    # Running
 
     def _start(self, command: CommandLike, options: Options) -> tuple[Optional[str], _Stream]:
         """The interpreter of a command, or None, and its stream."""
@@ -212,10 +230,16 @@ class _Runner:
     def _stream(self, command: CommandLike, options: Options, cancel: Optional[Cancellation]) -> Iterator[ExecEvent]:
         if cancel and cancel.cancelled:
             raise Cancelled
+        interpreter, stream = self._start(command, options)
+        yield from self._events(stream, Events(interpreter, options.allow_gaps), cancel)
+
+    def _attached(self, id: str, since: int, allow_gaps: bool) -> Iterator[ExecEvent]:
+        """The same of a command that was started by somebody, from a byte of its output on."""
+        yield from self._events(self._open(calls.output(id, since), record=True), Events(None, allow_gaps, since), None)
+
+    def _events(self, stream: _Stream, events: Events, cancel: Optional[Cancellation]) -> Iterator[ExecEvent]:
         with contextlib.ExitStack() as stack:
-            interpreter, stream = self._start(command, options)
             stack.callback(stream.close)
-            events = Events(interpreter, options.allow_gaps)
             records = stack.enter_context(contextlib.closing(self._all_records(stream, events)))
             for record in records:
                 for event in events.take(record):
@@ -247,143 +271,37 @@ class _Runner:
         assert collector.result
         return collector.result
 
-    def exec(self, command: CommandLike, *, env: Optional[Variables] = None, cwd: Optional[str] = None, timeout: Optional[float] = None,
-             stdin: Optional[Union[str, bytes]] = None, session_id: Optional[str] = None, isolated: Optional[bool] = None,
-             on_unsupported: Optional[OnUnsupported] = None,
-             allow_gaps: bool = False, id: Optional[str] = None, on_output: Optional[OnOutput] = None,
-             max_output: Optional[int] = None, cancel: Optional[Cancellation] = None) -> ExecResult:
+    def exec(self, command: CommandLike, *, on_output: Optional[OnOutput] = None, max_output: Optional[int] = None,
+             cancel: Optional[Cancellation] = None, **options: Unpack[CommandOptions]) -> ExecResult:
         """Runs a command to its end. Whatever its status, that is a result.
 
-        env: variables for it alone; it then runs apart from all others, unless isolated is False. cwd: an absolute path.
-        timeout: seconds, after which it and all that it has started is killed. session_id: the context session-ID, which is
-        made when it is not there. on_unsupported="bash": bash runs a string that goes beyond moat's language, as interpreter
-        says. on_output: called with each piece of output; the command waits for it in the end. max_output: bytes of each
-        stream that the result keeps, by default 16 MiB. id: 1 to 64 of A-Z a-z 0-9 . _ - of the caller's choice; the command is
-        sent again when its answer is lost, and runs once; the agent takes 65536 of them an hour. allow_gaps: go on where the
-        agent did not keep output because it was not read in time, which else is a StreamError, OUTPUT_LOST. cancel: ends it.
+        options: see CommandOptions. on_output: called with each piece of output; the command waits for it in the end. max_output: bytes
+        of each stream that the result keeps, by default 16 MiB. cancel: ends it.
         """
-        options = self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported, allow_gaps, id)
-        return self._run(command, options, cancel, on_output, Collector(max_output))
+        return self._run(command, Options.of(options, self._on_unsupported), cancel, on_output, Collector(max_output))
 
-    def exec_stream(self, command: CommandLike, *, env: Optional[Variables] = None, cwd: Optional[str] = None,
-                    timeout: Optional[float] = None, stdin: Optional[Union[str, bytes]] = None, session_id: Optional[str] = None,
-                    isolated: Optional[bool] = None, on_unsupported: Optional[OnUnsupported] = None,
-                    allow_gaps: bool = False, id: Optional[str] = None,
-                    cancel: Optional[Cancellation] = None) -> Iterator[ExecEvent]:
+    def exec_stream(self, command: CommandLike, *, cancel: Optional[Cancellation] = None,
+                    **options: Unpack[CommandOptions]) -> Iterator[ExecEvent]:
         """Its records as they come: start, output, exit. Who reads slowly holds the command back for some 30
         seconds; who stops leaves it running. A connection that is lost is taken up where it stopped."""
-        return self._stream(command, self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported, allow_gaps, id), cancel)
+        return self._stream(command, Options.of(options, self._on_unsupported), cancel)
 
-    def exec_secure(self, command: CommandLike, *, env: Optional[Variables] = None, cwd: Optional[str] = None,
-                    timeout: Optional[float] = None, stdin: Optional[Union[str, bytes]] = None, session_id: Optional[str] = None,
-                    on_unsupported: Optional[OnUnsupported] = None,
-                    allow_gaps: bool = False, id: Optional[str] = None, on_output: Optional[OnOutput] = None,
-                    max_output: Optional[int] = None, cancel: Optional[Cancellation] = None, allow_unshielded: bool = False) -> ExecResult:
+    def exec_secure(self, command: CommandLike, *, on_output: Optional[OnOutput] = None, max_output: Optional[int] = None,
+                    cancel: Optional[Cancellation] = None, allow_unshielded: bool = False,
+                    **options: Unpack[CommandOptions]) -> ExecResult:
         """Runs a command apart from all others, and only where the kernel shields its variables: else NOT_SHIELDED."""
-        options = self._options(env, cwd, timeout, stdin, session_id, True, on_unsupported, allow_gaps, id)
+        secure = Options.of(calls.secure(options), self._on_unsupported)
         if not allow_unshielded and self._call(calls.get("/v1/mode", calls.member("mode"))) != "enforce":
             raise calls.not_shielded(self._call(calls.secure_execution()).reason)
-        return self._run(command, options, cancel, on_output, Collector(max_output))
+        return self._run(command, secure, cancel, on_output, Collector(max_output))
 
-    def start_process(self, command: CommandLike, *, env: Optional[Variables] = None, cwd: Optional[str] = None,
-                      timeout: Optional[float] = None, stdin: Optional[Union[str, bytes]] = None, session_id: Optional[str] = None,
-                      isolated: Optional[bool] = None, on_unsupported: Optional[OnUnsupported] = None,
-                      allow_gaps: bool = False, id: Optional[str] = None,
-                      on_output: Optional[OnOutput] = None, max_output: Optional[int] = None,
-                      cancel: Optional[Cancellation] = None) -> Process:
-        """Starts a command that goes on. A thread reads its output, and calls on_output."""
-        options = self._options(env, cwd, timeout, stdin, session_id, isolated, on_unsupported, allow_gaps, id)
-        return Process(self, command, options, cancel, on_output, TAIL if max_output is None else max_output)
-
-
-class Process:
-    """A command that goes on, made by start_process."""
-
-    id: str
-    context: str
-
-    def __init__(self, runner: _Runner, command: CommandLike, options: Options, cancel: Optional[Cancellation],
-                 on_output: Optional[OnOutput], max_output: int) -> None:
-        self._runner, self._on_output, self._collector = runner, on_output, Collector(max_output)
-        self._changed = threading.Condition()
-        self._tails = {"stdout": "", "stderr": ""}
-        self._failure: Optional[BaseException] = None
-        self._ended = False
-        stream = runner._stream(command, options, cancel)
-        start = next(stream)
-        assert isinstance(start, StartEvent)
-        self._collector.add(start)
-        self.id, self.context, self.created, self.pid = start.id, start.context, start.created, start.pid
-        self.started_at, self.warnings, self.interpreter = start.started_at, start.warnings, start.interpreter
-        threading.Thread(target=self._follow, args=(stream,), name=f"moat {start.id}", daemon=True).start()
-
-    def _follow(self, stream: Iterator[ExecEvent]) -> None:
-        try:
-            for event in stream:
-                self._take(event)
-        except StreamError as error:
-            error.raw = self._collector.raw()
-            self._failure = error
-        except BaseException as error:  # the one who waits gets it
-            if not isinstance(error, TransportError):
-                self._runner._kill_quietly(self.id)
-            self._failure = error
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
-
-    def _take(self, event: ExecEvent) -> None:
-        with self._changed:
-            self._collector.add(event)
-            if not isinstance(event, OutputEvent):
-                return
-            self._tails[event.type] = (self._tails[event.type] + event.text)[-TAIL:]
-            self._changed.notify_all()
-        if self._on_output:
-            self._on_output(event.type, event.text, event.data)
-
-    def wait(self, timeout: Optional[float] = None) -> ExecResult:
-        """Its result, when it has ended; a WaitError after so many seconds."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._ended, timeout):
-                raise WaitError("TIMEOUT", f"the process did not end within {timeout} s")
-        if self._failure:
-            raise self._failure
-        assert self._collector.result
-        return self._collector.result
-
-    def wait_for_output(self, pattern: Union[str, re.Pattern[str]], timeout: Optional[float] = 30) -> Found:
-        """Returns when it has written this. Raises a WaitError after so many seconds, or when the process ends."""
-        with self._changed:
-            self._changed.wait_for(lambda: find(self._tails, pattern) or self._ended, timeout)
-            found, ended = find(self._tails, pattern), self._ended
-        if found:
-            return found
-        if not ended:
-            raise WaitError("TIMEOUT", f"no such output within {timeout} s")
-        result = self.wait()
-        raise WaitError("PROCESS_ENDED", f"the process ended without it: status {result.exit_code}", result)
-
-    def signal(self, signal: Union[str, int]) -> dict[str, Any]:
-        """To its process group: "TERM", "SIGTERM" or 15."""
-        return self._runner._call(calls.signal(self.id, signal))
-
-    def kill(self) -> bool:
-        """Ends it and all that it has started; False when nothing was left."""
-        return self._runner._call(calls.kill(self.id))
-
-    def status(self) -> dict[str, Any]:
-        return self._runner._call(calls.get(calls.process_path(self.id)))
-
-
-def find(tails: dict[str, str], pattern: Union[str, re.Pattern[str]]) -> Optional[Found]:
-    """A text, or what a pattern matches, in what was written."""
-    wanted = re.compile(re.escape(pattern)) if isinstance(pattern, str) else pattern
-    for stream in ("stdout", "stderr"):
-        match = wanted.search(tails[stream])
-        if match:
-            return Found("stdout" if stream == "stdout" else "stderr", match[0])
-    return None
+    def start_process(self, command: CommandLike, *, on_output: Optional[OnOutput] = None, max_output: Optional[int] = None,
+                      cancel: Optional[Cancellation] = None, stdin_open: bool = False,
+                      **options: Unpack[CommandOptions]) -> Process:
+        """Starts a command that goes on. A thread reads its output, and calls on_output. stdin_open: its standard input is written
+        with write(); so is that of a terminal without it."""
+        stream = self._stream(command, Options.of(options, self._on_unsupported, stdin_open=stdin_open or None), cancel)
+        return Process(self, stream, on_output, TAIL if max_output is None else max_output, 0)
 
 
 class Context(_Runner):
@@ -418,6 +336,32 @@ class Context(_Runner):
         return self._call(calls.remove_context(self.name, keep))
 
 
+class _MadeContext(Context):
+    """It is made by its first use."""
+
+    def _made(self, ask: Callable[[], Any]) -> Any:
+        try:
+            return ask()
+        except ApiError as error:
+            if error.code != "NO_SUCH_CONTEXT":
+                raise
+        try:
+            super()._call(calls.make_context(self.name))
+        except ApiError as error:
+            if error.code != "CONTEXT_EXISTS":  # by somebody else, meanwhile
+                raise
+        return ask()
+
+    def _call(self, call: calls.Call, content: Iterable[Any] = ()) -> Any:
+        if call.request.pieces:  # which come once
+            self._call(calls.get(calls.context_path(self.name)))
+        return self._made(lambda: super(_MadeContext, self)._call(call, content))
+
+    def _open(self, request: wire.Request, record: bool = False) -> _Stream:
+        stream: _Stream = self._made(lambda: super(_MadeContext, self)._open(request, record))
+        return stream
+
+
 class Moat(_Runner):
     """An agent. What it runs itself runs in the context default, or in that of a session."""
 
@@ -431,8 +375,18 @@ class Moat(_Runner):
         """One that there is, or a session's: session-ID. Nothing is asked."""
         return Context(self, name)
 
+    @property
+    def platform(self) -> Context:
+        """The context platform, for what has the platform's credentials; made by its first use."""
+        return _MadeContext(self, "platform")
+
+    @property
+    def user(self) -> Context:
+        """The context user, for generated code; made by its first use."""
+        return _MadeContext(self, "user")
+
     def create_context(self, name: str, *, env: Optional[VariableChanges] = None, **keys: Any) -> Context:
-        """keys: those of moat.conf(5)."""
+        """keys: those of moat.conf(5); isolation and persistent, which are True of every context, may be said."""
         info = self._call(calls.create_context(name, env, keys))
         return Context(self, info["name"], info["warnings"])
 
@@ -440,6 +394,7 @@ class Moat(_Runner):
         return self._call(calls.get("/v1/contexts", calls.member("contexts")))
 
     def exec_in_context(self, name: str, command: CommandLike, **options: Any) -> ExecResult:
+        """options: those of exec."""
         return self.context(name).exec(command, **options)
 
     def set_env_vars(self, variables: VariableChanges) -> dict[str, Any]:
@@ -463,6 +418,11 @@ class Moat(_Runner):
     def process(self, id: str) -> dict[str, Any]:
         return self._call(calls.get(calls.process_path(id)))
 
+    def attach(self, id: str, *, since: int = 0, allow_gaps: bool = False, on_output: Optional[OnOutput] = None,
+               max_output: Optional[int] = None) -> Process:
+        """A command that somebody has started, with its output from byte since on."""
+        return Process(self, self._attached(id, since, allow_gaps), on_output, TAIL if max_output is None else max_output, None)
+
     def logs(self, id: str) -> Logs:
         """What a command has written so far."""
         return self._call(calls.logs(id))
@@ -471,9 +431,24 @@ class Moat(_Runner):
         """Ends a command and all that it has started; False when nothing was left."""
         return self._call(calls.kill(id))
 
-    def signal(self, id: str, signal: Union[str, int]) -> dict[str, Any]:
-        """To its process group: "TERM", "SIGTERM" or 15."""
-        return self._call(calls.signal(id, signal))
+    def signal(self, id: str, signal: Union[str, int], *, to: Optional[str] = None) -> dict[str, Any]:
+        """To its process group: "TERM", "SIGTERM" or 15; to: "main", to itself, or "tree", to all that it has started."""
+        return self._call(calls.signal(id, signal, to))
+
+    # Ports
+
+    def ports(self) -> list[Listener]:
+        """What commands and services listen on."""
+        return listening(self._call(calls.get("/v1/ports", calls.member("ports"))))
+
+    def wait_for_port(self, port: int, timeout: float = 30) -> list[Listener]:
+        """Returns when something listens on a port. A WaitError after so many seconds."""
+        end = time.monotonic() + timeout
+        while (left := end - time.monotonic()) > 0:
+            found = self._call(calls.listeners(port, min(left, PORT_SLICE)))
+            if found:
+                return listening(found)
+        raise not_listening(port, timeout)
 
     # The agent
 

@@ -9,8 +9,8 @@ import os
 from typing import Any, Iterator, Mapping, NamedTuple, Optional, Union
 
 from .errors import ApiError, StreamError
-from .types import (CommandLike, ExecEvent, ExecResult, ExitEvent, GapEvent, OnUnsupported, OutputEvent, OutputStream, Raw, StartEvent,
-                    Variables)
+from .types import (CommandLike, CommandOptions, ExecEvent, ExecResult, ExitEvent, GapEvent, OnUnsupported, OutputEvent, OutputStream, Raw,
+                    StartEvent, Variables)
 from .wire import Request
 
 #: Of each stream of output, how many bytes a result keeps unless it is told otherwise.
@@ -49,8 +49,12 @@ def environment(variables: Mapping[str, Any], may_be_none: bool = False) -> dict
             for name, value in variables.items()}
 
 
+def milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
 class Options(NamedTuple):
-    """How a command is run: see Moat.exec."""
+    """The same as CommandOptions, and stdin_open."""
 
     env: Optional[Variables] = None
     cwd: Optional[str] = None
@@ -58,18 +62,37 @@ class Options(NamedTuple):
     stdin: Optional[Union[str, bytes]] = None
     session_id: Optional[str] = None
     isolated: Optional[bool] = None
-    on_unsupported: OnUnsupported = "error"
+    on_unsupported: Optional[OnUnsupported] = "error"
     allow_gaps: bool = False
     id: Optional[str] = None
+    kill_signal: Optional[str] = None
+    kill_after: Optional[float] = None
+    tty: Optional[bool] = None
+    rows: Optional[int] = None
+    cols: Optional[int] = None
+    stdin_open: Optional[bool] = None
+
+    @classmethod
+    def of(cls, given: CommandOptions, on_unsupported: OnUnsupported, **more: Any) -> Options:
+        """An option that is misspelt may be the one that keeps a secret."""
+        for name in given:
+            if name not in CommandOptions.__annotations__:
+                raise TypeError(f"there is no option {name}; there are {', '.join(CommandOptions.__annotations__)}")
+        options = cls(**{**given, **more})
+        return options._replace(on_unsupported=on_unsupported) if given.get("on_unsupported") is None else options
 
     def body(self) -> dict[str, Any]:
         if self.on_unsupported not in ("error", "bash"):
             raise ValueError('on_unsupported is "error" or "bash"')
-        body: dict[str, Any] = {"cwd": self.cwd, "session": self.session_id, "isolated": self.isolated, "id": self.id}
+        body: dict[str, Any] = {"cwd": self.cwd, "session": self.session_id, "isolated": self.isolated, "id": self.id,
+                                "killSignal": self.kill_signal, "tty": self.tty, "rows": self.rows, "cols": self.cols,
+                                "stdinOpen": self.stdin_open}
         if self.env is not None:
             body["env"] = environment(self.env)
         if self.timeout is not None:
-            body["timeoutMs"] = max(1, round(self.timeout * 1000))
+            body["timeoutMs"] = milliseconds(self.timeout)
+        if self.kill_after is not None:
+            body["killAfterMs"] = milliseconds(self.kill_after)
         if self.stdin is not None:
             stdin = text_or_bytes(self.stdin, "stdin")
             body.update({"stdin": stdin["base64"], "stdinEncoding": "base64"} if isinstance(stdin, dict) else {"stdin": stdin})
@@ -106,9 +129,9 @@ class Events:
     and after how many seconds; at is the first byte that was not seen.
     """
 
-    def __init__(self, interpreter: Optional[str], allow_gaps: bool) -> None:
+    def __init__(self, interpreter: Optional[str], allow_gaps: bool, at: int = 0) -> None:
         self.id: Optional[str] = None
-        self.at = 0
+        self.at = at
         self.ended = False
         self._interpreter, self._allow_gaps = interpreter, allow_gaps
         self._instance: Optional[str] = None

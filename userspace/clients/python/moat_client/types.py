@@ -3,8 +3,16 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
-from typing import Any, Awaitable, Callable, Literal, Mapping, NamedTuple, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Awaitable, Callable, Literal, Mapping, NamedTuple, Optional, Sequence, TypedDict, Union
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+elif sys.version_info >= (3, 11):
+    from typing import Unpack
+else:  # for those who read the hints of a running program
+    Unpack = Optional
 
 #: A command string (moat-run(7)), or the arguments of a program.
 CommandLike = Union[str, Sequence[Union[str, bytes]]]
@@ -15,6 +23,35 @@ OutputStream = Literal["stdout", "stderr"]
 OnUnsupported = Literal["error", "bash"]
 OnOutput = Callable[[OutputStream, str, bytes], None]
 AsyncOnOutput = Callable[[OutputStream, str, bytes], Optional[Awaitable[None]]]
+
+
+class CommandOptions(TypedDict, total=False):
+    """
+    How a command is run: of exec, exec_stream, exec_secure and start_process.
+
+    env: variables for it alone; it then runs apart from all others, unless isolated is False. cwd: an absolute path. timeout: seconds,
+    after which it and all that it has started is killed; kill_signal: with this the end begins, such as "SIGTERM", and what is left is
+    killed kill_after seconds later (5). tty: on a terminal of its own, of rows and cols (24 and 80); all that is written comes as
+    stdout. session_id: the context session-ID, which is made when it is not there. on_unsupported="bash": bash runs a string that goes
+    beyond moat's language, as interpreter says. id: 1 to 64 of A-Z a-z 0-9 . _ - of the caller's choice; the command is sent again when
+    its answer is lost, and runs once; the agent takes 65536 of them an hour. allow_gaps: go on where the agent did not keep output
+    because it was not read in time, which else is a StreamError, OUTPUT_LOST.
+    """
+
+    env: Optional[Variables]
+    cwd: Optional[str]
+    timeout: Optional[float]
+    kill_signal: Optional[str]
+    kill_after: Optional[float]
+    stdin: Optional[Union[str, bytes]]
+    tty: Optional[bool]
+    rows: Optional[int]
+    cols: Optional[int]
+    session_id: Optional[str]
+    isolated: Optional[bool]
+    on_unsupported: Optional[OnUnsupported]
+    allow_gaps: bool
+    id: Optional[str]
 
 
 class Raw(NamedTuple):
@@ -36,6 +73,24 @@ class Found(NamedTuple):
 
     stream: OutputStream
     text: str
+
+
+class Listener(NamedTuple):
+    """What listens on a port; context and id of the command that made the socket, or service, or none of them."""
+
+    port: int
+    protocol: Literal["tcp", "udp"]
+    address: str
+    context: Optional[str]
+    id: Optional[str]
+    service: Optional[str]
+
+
+class Listing(NamedTuple):
+    """What is in a directory; truncated: not all of it."""
+
+    entries: list[dict[str, Any]]
+    truncated: bool
 
 
 class Logs(NamedTuple):

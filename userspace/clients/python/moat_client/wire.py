@@ -4,31 +4,54 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Iterator, NamedTuple, Optional
+from typing import Any, Iterator, NamedTuple, Optional, Union
 
 from .errors import ApiError, MoatError, TransportError
 
 HEAD_MAX = 65536
 NDJSON = "application/x-ndjson"
+OCTETS = "application/octet-stream"
 
 
 class Request(NamedTuple):
-    """stream: the answer is one."""
+    """body: an object; content: bytes in its place; pieces: they are sent behind it, by chunk(). stream: the answer is one of records;
+    range: of a file, and the answer is its content."""
 
     method: str
     path: str
     body: Any = None
     stream: bool = False
+    content: Optional[bytes] = None
+    pieces: bool = False
+    range: Optional[str] = None
 
     def encode(self) -> bytes:
         """One connection for each: none is sent over one that is closing."""
-        accept = NDJSON if self.stream else "application/json"
+        accept = NDJSON if self.stream else OCTETS if self.range is not None else "application/json"
         lines = [f"{self.method} {self.path} HTTP/1.1", "Host: moat", "Connection: close", f"Accept: {accept}"]
         body = b""
-        if self.body is not None:
+        if self.range:
+            lines.append(f"Range: {self.range}")
+        if self.pieces:
+            lines += [f"Content-Type: {OCTETS}", "Transfer-Encoding: chunked"]
+        elif self.content is not None:
+            body = self.content
+            lines += [f"Content-Type: {OCTETS}", f"Content-Length: {len(body)}"]
+        elif self.body is not None:
             body = json.dumps(self.body, ensure_ascii=False).encode()
             lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
         return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+def chunk(piece: Union[str, bytes]) -> bytes:
+    """A piece as it is sent: nothing, where it is empty, since an empty one would be the last."""
+    if not isinstance(piece, (str, bytes, bytearray, memoryview)):
+        raise TypeError(f"a piece is neither str nor bytes, but {type(piece).__name__}")
+    data = piece.encode() if isinstance(piece, str) else bytes(piece)
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 
 class Response:
@@ -124,6 +147,10 @@ class Lines:
 
 def no_answer(what: str) -> TransportError:
     return TransportError("NO_ANSWER", f"not an answer of the agent's: {what}")
+
+
+def cut_content() -> TransportError:
+    return TransportError("CONNECTION_LOST", "the content was cut off")
 
 
 def lost_before_start() -> TransportError:

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+moatd --dev: an ordinary user, without root and cgroups, has the same API, with what the machine lets him have: a user namespace, or
+as in a container without privileges none, or hardly a file system that can be written.
+"""
+
+import contextlib
+import os
+import pathlib
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+from lib import moatd, places, procs, unixhttp
+from lib.session import ports
+from lib.tap import test
+
+USER = "nobody"
+HTTP, TAKEN = ports(45481, 45483)
+AS_USER = ["/usr/bin/setpriv", "--reuid", USER, "--regid", str(pwd.getpwnam(USER).pw_gid), "--clear-groups"]
+CONFINED = [places.PYTHON, os.path.join(places.SOURCE, "tests/integration/lib/confined.py")]
+# All that can be written is the directory in which the agent has everything. It does not come off: only root made it.
+READ_ONLY = ["/usr/bin/unshare", "-m", "/bin/sh", "-c",
+             'mount --make-rprivate / && mount --bind "$1" "$1" && for at in / /tmp /var /run /dev/shm; do '
+             'mountpoint -q $at && mount -o remount,bind,ro $at; done; shift; exec "$@"', "sh"]
+WORLDS = {"as he is": lambda place: [*AS_USER], "in a container without privileges": lambda place: [*AS_USER, *CONFINED],
+          "where all is read-only but his own directory": lambda place: [*READ_ONLY, place, *AS_USER]}
+
+
+class Agent:
+    """One moatd --dev of the user's, in a directory of his."""
+
+    def __init__(self, session, world):
+        self.build, self.place = session.build, tempfile.mkdtemp(prefix="moat-test-")
+        os.chmod(self.place, 0o755)
+        shutil.chown(self.place, USER)
+        self.command, self.socket = WORLDS[world](self.place), f"{self.place}/moat/moat.sock"
+        self.config, self.log_path, self.process = f"{self.place}/moat.conf", f"{self.place}/log", None
+        pathlib.Path(self.config).write_text(
+            f"[service handed]\ncommand = {places.PYTHON} {places.SOURCE}/tests/integration/control-plane/handed/server.py\nport = {TAKEN}\n"
+            f"ready = tcp:{TAKEN}\n\n[service plain]\ncommand = {places.PYTHON} -m http.server {HTTP} --bind 127.0.0.1 --directory /usr/share/doc\n"
+            f"port = {HTTP}\nlisten = no\nready = tcp:{HTTP}\n", encoding="ascii")
+
+    def start(self):
+        environment = moatd.clean_environment(HOME=self.place, XDG_RUNTIME_DIR=self.place, USER=USER)
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen([*self.command, os.path.join(self.build, "moatd"), "--dev", "-c", self.config], stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True, cwd="/")
+
+        def answers():
+            assert self.process.poll() is None, self.log()
+            with contextlib.suppress(OSError):
+                return self.api().get("/v1/health")["status"] == "ok"
+        procs.wait_until(answers, 20, "the agent answers")
+        return self
+
+    def api(self):
+        return unixhttp.Client(self.socket, 60)
+
+    def exec(self, *argv, **fields):
+        return self.api().exec(*argv, **fields)
+
+    def log(self):
+        return pathlib.Path(self.log_path).read_text(encoding="utf-8", errors="replace")
+
+    def service(self, name):
+        return next(each for each in self.api().get("/v1/services")["services"] if each["name"] == name)
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def close(self):
+        if self.process and self.process.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.stop()
+            self.process.kill()
+            self.process.wait()
+        shutil.rmtree(self.place, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running(session, world):
+    program = os.path.join(session.build, "moatd")
+    session.require(subprocess.run([*AS_USER, "/usr/bin/test", "-x", program], check=False).returncode == 0, f"{USER} cannot execute {program}")
+    agent = Agent(session, world)
+    try:
+        yield agent.start()
+    finally:
+        agent.close()
+
+
+def processes_of(user):
+    uid = pwd.getpwnam(user).pw_uid
+    return {int(each) for each in os.listdir("/proc") if each.isdigit() and procs.state(each) not in (None, "Z") and os.stat(f"/proc/{each}").st_uid == uid}
+
+
+def makes_user_namespaces(world):
+    return world != "in a container without privileges" and subprocess.run(
+        [*AS_USER, "/usr/bin/unshare", "-Um", "/bin/true"], check=False, capture_output=True).returncode == 0
+
+
+def python(agent, code, **fields):
+    return agent.exec(places.PYTHON, "-c", code, **fields)
+
+
+def check_commands(agent):
+    """What clients do every day."""
+    who = agent.exec("/bin/sh", "-c", "id -un; echo $HOME; pwd; echo text >&2; exit 7")
+    assert (who.exit, who.err) == (7, "text\n") and who.out.splitlines()[:2] == [USER, agent.place], who
+    made = agent.api().request("POST", "/v1/contexts", {"name": "work", "env": {"GREETING": "hello"}})
+    assert made.status in (200, 201), made
+    answer = agent.api().request("POST", "/v1/exec", {"command": "cd /usr/share && export MORE=$GREETING; echo one two | tr a-z A-Z", "context": "work"})
+    assert answer.json["stdout"] == "ONE TWO\n", answer
+    answer = agent.api().request("POST", "/v1/exec", {"command": "echo $MORE; pwd", "context": "work"})
+    assert answer.json["stdout"] == "hello\n/usr/share\n", answer
+    for field, value in (("pid", "private"), ("no_new_privs", False)):
+        refused = agent.api().request("POST", "/v1/contexts", {"name": "other", field: value})
+        assert (refused.status, refused.json["code"], refused.json["details"]["field"]) == (400, "BAD_VALUE", field), refused
+    refused = agent.api().request("POST", "/v1/contexts", {"name": "other", "capabilities": "cap_net_raw"})
+    assert refused.status == 409 and refused.json["code"] == "CAPABILITIES_UNAVAILABLE", refused
+
+
+def check_trees(agent):
+    """Background processes are seen by later commands, and end with their command's tree."""
+    api = agent.api()
+    left = agent.exec("/bin/sh", "-c", "sleep 600 & echo $!")
+    pid = int(left.out)
+    assert procs.state(pid) in "SRD" and agent.exec("/bin/kill", "-0", str(pid)).exit == 0
+    assert agent.exec("/bin/kill", "-9", str(pid)).exit == 0
+    procs.wait_until(lambda: procs.state(pid) in (None, "Z"), 10, "it is killed")
+    began = time.monotonic()
+    late = agent.exec("/bin/sh", "-c", "sleep 600 & echo $!; sleep 600", timeoutMs=300)
+    assert late.timed_out and time.monotonic() - began < 20 * procs.SLACK, late
+    procs.wait_until(lambda: procs.state(int(late.out)) in (None, "Z"), 10, "what the command left is killed with it")
+    started = api.start("/bin/sh", "-c", "sleep 600 & wait")
+    tree = procs.wait_until(lambda: [each for each in processes_of(USER) if procs.parent(each) == api.process(started)["pid"]], 10, "it has a child")
+    assert api.request("DELETE", f"/v1/processes/{started}").status in (200, 204)
+    procs.wait_until(lambda: all(procs.state(each) in (None, "Z") for each in tree), 10, "its tree is killed")
+
+
+def check_apart(agent, landlock):
+    """What one secure command is given the next one does not read; nobody signals what is not his context's, or calls the API."""
+    api, service = agent.api(), agent.service("plain")["pid"]
+    started = api.start("/bin/sleep", "600", env={"SECRET": "given"})
+    pid = api.process(started)["pid"]
+    try:
+        for call, answer in ((f"open('/proc/{pid}/environ').read()", "EACCES"), (f"open('/proc/{service}/environ').read()", "EACCES"),
+                             (f"__import__('os').kill({service}, 0)", "EPERM"), ("open('/proc/self/environ').read()", "ok")):
+            code = f"import errno\ntry:\n    {call}\n    print('ok')\nexcept OSError as e:\n    print(errno.errorcode[e.errno])"
+            for fields in ({}, {"env": {"A": "b"}}):
+                assert not landlock or python(agent, code, **fields).out == f"{answer}\n", (call, fields)
+    finally:
+        api.request("DELETE", f"/v1/processes/{started}")
+    asked = agent.exec(os.path.join(agent.build, "moat"), "--socket", agent.socket, "status")
+    assert asked.exit != 0 and ("AGENT_UNREACHABLE" in asked.err or "FORBIDDEN" in asked.err), asked
+    mine = subprocess.run([*AS_USER, os.path.join(agent.build, "moat"), "--socket", agent.socket, "health"], capture_output=True, text=True, check=False)
+    assert (mine.stdout, mine.returncode) == ("ok\n", 0), mine
+
+
+def check_status(agent, namespace):
+    status = agent.api().get("/v1/status")
+    guards = {each["id"]: "default" not in each["notFor"] for each in status["requirements"]}
+    layers = {name: each["state"] == "active" for name, each in status["layers"].items()}
+    assert layers["mounts"] == namespace and layers["seccomp"] and not layers["lsm"] and not layers["cgroup"], status["layers"]
+    scopes = "from signals" in status["layers"]["landlock"]["checks"][0]["detail"]
+    assert guards == {"A1": scopes, "A2": False, "A3": False, "A4": False, "A5": False, "A6": namespace, "A7": False, "A8": False, "A9": False,
+                      "C3": layers["landlock"]}, guards
+    return scopes
+
+
+def check_world(world):
+    @test(f"moatd --dev: an ordinary user {world} starts services, runs commands, strings and background processes, which end with their tree; "
+          "says in status what is guarded, warns once, and leaves nothing", timeout=60)
+    def dev(session):
+        session.require(not session.vm, "of the kernel it asks namespaces, Landlock and seccomp, as the native run's has them")
+        before = processes_of(USER)
+        with running(session, world) as agent:
+            for name in ("handed", "plain"):
+                procs.wait_until(lambda each=name: agent.service(each)["state"] == "ready", 20, f"{name} is ready: {agent.log()}")
+            scopes = check_status(agent, makes_user_namespaces(world))
+            check_commands(agent)
+            check_trees(agent)
+            check_apart(agent, scopes)
+            daemon = int(agent.exec("/bin/sh", "-c", "setsid sleep 600 >/dev/null 2>&1 & echo $!").out)
+            assert procs.state(daemon) in "SRD"
+            assert agent.stop() == 0, agent.log()
+            log = agent.log()
+            assert log.count("warning: ") == 1 and "error: " not in log, log
+            assert sorted(os.listdir(agent.place)) == ["log", "moat.conf"], os.listdir(agent.place)
+        assert processes_of(USER) <= before, "a process is left"
+
+
+for _world in WORLDS:
+    check_world(_world)
+
+
+@test("moatd --dev takes no option of enforcement, and moatd without it still refuses an ordinary user")
+def options(session):
+    program = os.path.join(session.build, "moatd")
+    done = subprocess.run([program, "--dev", "--enforce", "audit", "--port", str(HTTP), "--", "/bin/true"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "--dev takes no --enforce" in done.stderr, done
+    session.require(subprocess.run([*AS_USER, "/usr/bin/test", "-x", program], check=False).returncode == 0, f"{USER} cannot execute {program}")
+    done = subprocess.run([*AS_USER, program, "--enforce", "best-effort", "--port", str(HTTP), "--", "/bin/true"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "moat cannot run here; nothing was started" in done.stderr, done
