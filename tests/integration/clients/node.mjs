@@ -69,6 +69,12 @@ const checks = {
 		await assert.rejects(server.exited, /enough/);
 		assert.equal((await server.status()).state, "ended");
 
+		const other = await moat.startProcess("echo a; sleep 1003");
+		const watched = await moat.attach(other.id, { onOutput: () => { throw new Error("mine"); } });
+		await assert.rejects(watched.exited, /mine/);
+		assert.equal((await other.status()).state, "running"); // it is somebody else's
+		await other.kill();
+
 		const early = new AbortController();  // before it has an id
 		const never = moat.exec("sleep 1000", { signal: early.signal });
 		setImmediate(() => early.abort(new Error("early")));

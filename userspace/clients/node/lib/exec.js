@@ -8,7 +8,7 @@ import { records } from "./transport.js";
 export const MAX_OUTPUT = 16 << 20;
 
 export const STREAM_OPTIONS = [
-	"env", "cwd", "timeout", "killSignal", "killAfter", "stdin", "tty", "rows", "cols", "sessionId", "isolated", "signal",
+	"env", "cwd", "timeout", "killSignal", "killAfter", "stdin", "stdinAs", "tty", "rows", "cols", "sessionId", "isolated", "signal",
 	"onUnsupported", "allowGaps", "id",
 ];
 
@@ -77,7 +77,7 @@ function stdinFields(stdin) {
 
 /** The body of POST /v1/exec. context: a name; null: that of the options' sessionId, or default. */
 export function execBody(context, given, options) {
-	const { env, cwd, timeout, killSignal, killAfter, stdin, stdinOpen, tty, rows, cols, sessionId, isolated } = options;
+	const { env, cwd, timeout, killSignal, killAfter, stdin, stdinAs, stdinOpen, tty, rows, cols, sessionId, isolated } = options;
 
 	return {
 		...commandFields(given),
@@ -90,6 +90,7 @@ export function execBody(context, given, options) {
 		...(killSignal !== undefined && { killSignal }),
 		...(killAfter !== undefined && { killAfterMs: killAfter }),
 		...(stdin !== undefined && stdinFields(stdin)),
+		...(stdinAs !== undefined && { stdinAs }),
 		...(stdinOpen !== undefined && { stdinOpen }),
 		...(tty !== undefined && { tty }),
 		...(rows !== undefined && { rows }),
@@ -394,11 +395,11 @@ export class Collector {
 	}
 }
 
-/** What a failure leaves behind: nothing, where the agent can still be asked. */
-export async function giveUp(transport, collector, error) {
+/** What a failure leaves behind: nothing, where the agent can still be asked; what is not ours is left alone. */
+export async function giveUp(transport, collector, error, attached = false) {
 	if (error instanceof StreamError)
 		error.raw = collector.raw();
-	else if (!(error instanceof ConnectionError) && collector.id)
+	else if (!(error instanceof ConnectionError) && collector.id && !attached)
 		await kill(transport, collector.id).catch(() => {}); // the first failure is the one to tell
 }
 

@@ -28,6 +28,8 @@ export interface StreamOptions {
 	killSignal?: string;
 	killAfter?: number;
 	stdin?: string | Uint8Array;
+	/** "file": stdin is a file of its own, /proc/self/fd/0, for a key that a program takes by the name of a file. */
+	stdinAs?: "stream" | "file";
 	/** On a terminal of its own, of rows and cols (24 and 80); all that is written comes as stdout. */
 	tty?: boolean;
 	rows?: number;
@@ -248,6 +250,11 @@ export interface ContextKeys {
 	persistent?: true;
 	env?: VariableChanges;
 	directory?: string;
+	workspace?: string;
+	preset?: string[];
+	/** "NAME -> TARGET" */
+	link?: string[];
+	shell?: "never" | "fallback";
 	namespace?: "user" | "secure" | "private";
 	pid?: "private" | "shared";
 	capabilities?: string;

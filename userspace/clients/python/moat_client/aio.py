@@ -293,7 +293,7 @@ class _AsyncRunner:
         events = self._stream(command, Options.of(options, self._on_unsupported, stdin_open=stdin_open or None))
         start = await events.__anext__()
         assert isinstance(start, StartEvent)
-        return AsyncProcess(self, start, events, on_output, TAIL if max_output is None else max_output, 0)
+        return AsyncProcess(self, start, events, on_output, TAIL if max_output is None else max_output, False)
 
 
 class AsyncContext(_AsyncRunner):
@@ -408,7 +408,7 @@ class AsyncMoat(_AsyncRunner):
         events = self._attached(id, since, allow_gaps)
         start = await events.__anext__()
         assert isinstance(start, StartEvent)
-        return AsyncProcess(self, start, events, on_output, TAIL if max_output is None else max_output, None)
+        return AsyncProcess(self, start, events, on_output, TAIL if max_output is None else max_output, True)
 
     async def signal(self, id: str, signal: Union[str, int], *, to: Optional[str] = None) -> dict[str, Any]:
         return await self._call(calls.signal(id, signal, to))

@@ -290,7 +290,7 @@ class _Runner:
         """Starts a command that goes on. A thread reads its output, and calls on_output. stdin_open: its standard input is written
         with write(); so is that of a terminal without it."""
         stream = self._stream(command, Options.of(options, self._on_unsupported, stdin_open=stdin_open or None), cancel)
-        return Process(self, stream, on_output, TAIL if max_output is None else max_output, 0)
+        return Process(self, stream, on_output, TAIL if max_output is None else max_output, False)
 
 
 class Context(_Runner):
@@ -410,7 +410,7 @@ class Moat(_Runner):
     def attach(self, id: str, *, since: int = 0, allow_gaps: bool = False, on_output: Optional[OnOutput] = None,
                max_output: Optional[int] = None) -> Process:
         """A command that somebody has started, with its output from byte since on."""
-        return Process(self, self._attached(id, since, allow_gaps), on_output, TAIL if max_output is None else max_output, None)
+        return Process(self, self._attached(id, since, allow_gaps), on_output, TAIL if max_output is None else max_output, True)
 
     def logs(self, id: str) -> Logs:
         """What a command has written so far."""

@@ -70,6 +70,7 @@ class Options(NamedTuple):
     tty: Optional[bool] = None
     rows: Optional[int] = None
     cols: Optional[int] = None
+    stdin_as: Optional[str] = None
     stdin_open: Optional[bool] = None
 
     @classmethod
@@ -86,7 +87,7 @@ class Options(NamedTuple):
             raise ValueError('on_unsupported is "error" or "bash"')
         body: dict[str, Any] = {"cwd": self.cwd, "session": self.session_id, "isolated": self.isolated, "id": self.id,
                                 "killSignal": self.kill_signal, "tty": self.tty, "rows": self.rows, "cols": self.cols,
-                                "stdinOpen": self.stdin_open}
+                                "stdinAs": self.stdin_as, "stdinOpen": self.stdin_open}
         if self.env is not None:
             body["env"] = environment(self.env)
         if self.timeout is not None:
