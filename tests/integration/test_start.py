@@ -132,11 +132,11 @@ def no_secrets_in_log(session):
 def clock_step(session):
     session.require(session.vm, "sets the clock of the machine")
     identifier = session.api.start("/bin/sleep", "86462", timeoutMs=600000)
-    uptime, begun = session.api.get("/v1/status")["uptimeMs"], time.monotonic()
+    begun, uptime = time.monotonic(), session.api.get("/v1/status")["uptimeMs"]
     for hours in (7, -7):
         time.clock_settime(time.CLOCK_REALTIME, time.time() + hours * 3600)
         passed = session.api.get("/v1/status")["uptimeMs"] - uptime
-        assert 0 <= passed <= (time.monotonic() - begun) * 1000 + 1000, (hours, passed)
+        assert 0 <= passed <= (time.monotonic() - begun) * 1000 + 1, (hours, passed)
         assert session.exec("/bin/sleep", "0.1", timeoutMs=600000).exit == 0
         assert session.api.process(identifier)["state"] == "running", hours
     session.api.kill(identifier)
