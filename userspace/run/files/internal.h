@@ -118,6 +118,8 @@ int draft_commit(struct job *j, const struct place *p, struct draft *d);
 void draft_drop(const struct place *p, struct draft *d);
 /* Tells what is there now, and the end. */
 int tell_place(struct job *j, const struct place *p, const uint8_t *hash, bool created);
+/* The same of the directory that the request names. */
+int tell_directory(struct job *j, bool created);
 /* All bytes or -EINVAL. */
 int write_content(struct job *j, int fd, const void *data, size_t n);
 /* Whether the condition on the content that is there holds. 0 or -EINVAL. */

@@ -289,9 +289,6 @@ int files_unpack(struct job *j)
 {
 	static struct entry e;
 	static char rest[FILES_DATA_MAX];
-	struct files_entry entry;
-	FD_OWNED int fd = -EBADF;
-	struct stat st;
 	ssize_t n = 1;
 	bool made;
 	int r = 1;
@@ -304,13 +301,5 @@ int files_unpack(struct job *j)
 		n = take_content(j, rest, sizeof(rest));
 	if (r < 0 || n < 0)
 		return -EINVAL;
-	fd = open_beneath(j, j->path, O_PATH | O_DIRECTORY);
-	if (fd < 0)
-		return fd;
-	if (fstat(fd, &st) < 0)
-		return refuse_errno(j, errno);
-	fill_entry(&st, &entry);
-	tell_entry(&entry, "", "");
-	tell_end(made, false);
-	return 0;
+	return tell_directory(j, made);
 }
