@@ -149,7 +149,7 @@ DEPS_BUILD := gcc make pkg-config clang bpftool libc6-dev libbpf-dev libelf-dev 
               libmicrohttpd-dev libjansson-dev libinih-dev libseccomp-dev
 DEPS_TEST  := g++ zsh libcmocka-dev libclang-rt-dev python3 e2fsprogs kmod mount procps psmisc netcat-openbsd curl iproute2 \
               util-linux strace gdb btrfs-progs git bubblewrap python3-pip python3-setuptools python3-wheel jupyter-server python3-ipykernel \
-              uvicorn python3-prometheus-client python3-jsonschema
+              uvicorn python3-prometheus-client python3-jsonschema python3-venv awscli postgresql-client
 DEPS_DEMO  := python3 procps
 DEPS_VM    := qemu-system-x86 kmod python3 debian-archive-keyring
 

@@ -46,6 +46,8 @@ TABLE = [
     ("completion", "*", NATIVE, "shells ask the command line, and that its own texts and the agent"),
     ("clients", "*", NATIVE, "they speak HTTP over a unix socket; what they are answered is each module's"),
     ("clients", "shielded", ONE, "they ask the agent whether it enforces; that it does, the tests of credentials show on every kernel"),
+    ("documents", "*", NATIVE, "clients, contexts, workspaces and real programs, which take long to start; what they are answered is each "
+                               "module's, and each answer of the kernel's behind them test_seed's, test_credentials' or test_attempts'"),
     ("jupyter", "*", NATIVE, "a launcher, its descriptors and its connection to the agent: nothing of it is newer than 6.1"),
     ("metrics", "*", NATIVE, "what is counted in userspace, and how it is written; the counters of the hooks need lsm"),
     ("log", "*", NATIVE, "where the agent's own words go, its signals and its files: all of it decided in userspace"),
