@@ -239,6 +239,9 @@ bench: all tests ## exec latency beside posix_spawn, nsenter, unshare, bubblewra
 bench-layers: all tests ## what a command costs with the layers that stand in for LSM programs, beside without (VM=6.12-nobpf: in a VM)
 	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --icount --plain --) tests/bench/layers --build $(O) $(if $(VM),--rounds 10)
 
+bench-streams: all ## what 10,000 contexts, a terminal, 100 MB of stdin and 1 GB of output cost (VM=6.12: in a VM)
+	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --plain --) tests/bench/streams --build $(O)
+
 bench-loads: all tests ## what a command takes while another context does its worst (VM=6.12: in a VM)
 	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --plain --) tests/bench/loads --build $(O)
 
@@ -347,7 +350,7 @@ clean: ## remove what was built
 	rm -rf $(O)
 
 .PHONY: all help FORCE clients install-clients install-strip demo check check-all check-unit check-integration check-vm check-sanitize sanitized-tests \
-        tests fuzz agreement bench bench-hooks bench-loads bench-ports deps deps-build deps-demo deps-test deps-vm lint lint-quick format format-check coverage install uninstall \
+        tests fuzz agreement bench bench-hooks bench-loads bench-ports bench-streams deps deps-build deps-demo deps-test deps-vm lint lint-quick format format-check coverage install uninstall \
         clean compile_commands.json
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

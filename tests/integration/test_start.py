@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import tempfile
+import time
 
 from lib import leaks, moatd, procs
 from lib.session import SECRET
@@ -125,3 +126,17 @@ def no_secrets_in_log(session):
     assert SECRET not in session.agent.log()
     assert SECRET not in session.api.request("GET", "/v1/services").body.decode()
     assert SECRET not in session.api.request("GET", "/v1/status").body.decode()
+
+
+@test("uptime and time limits go by a clock that nobody sets", needs=("moat",))
+def clock_step(session):
+    session.require(session.vm, "sets the clock of the machine")
+    identifier = session.api.start("/bin/sleep", "86462", timeoutMs=600000)
+    begun, uptime = time.monotonic(), session.api.get("/v1/status")["uptimeMs"]
+    for hours in (7, -7):
+        time.clock_settime(time.CLOCK_REALTIME, time.time() + hours * 3600)
+        passed = session.api.get("/v1/status")["uptimeMs"] - uptime
+        assert 0 <= passed <= (time.monotonic() - begun) * 1000 + 1, (hours, passed)
+        assert session.exec("/bin/sleep", "0.1", timeoutMs=600000).exit == 0
+        assert session.api.process(identifier)["state"] == "running", hours
+    session.api.kill(identifier)

@@ -72,15 +72,15 @@ def released(session):
     assert not os.path.exists(f"/sys/fs/bpf/moat/{session.instance}")
 
 
-# Before 6.5 a link is detached where its last pin or descriptor goes, each after grace periods of its own; later the kernel does
-# that by itself, for many at a time.
-SECONDS = 3 if tuple(map(int, os.uname().release.split("-")[0].split(".")[:2])) >= (6, 5) else 20
+# Before 6.5 a link is detached where its last pin or descriptor goes, each after a grace period of its own (a tenth of a second, for
+# some 90), in which the kernel holds a lock of all (unregister_ftrace_direct_multi() and synchronize_rcu_tasks_rude() beneath it), so
+# that doing it from several processes is no faster. Later it does that by itself, for many at a time.
+SECONDS = 1 if tuple(map(int, os.uname().release.split("-")[0].split(".")[:2])) >= (6, 5) else 20 / 3
 
 
-@test(f"it is gone within {SECONDS} s of the last service's end, although each of its programs is detached", needs=())
+@test("it is gone within a second of the last service's end, although each of its programs is detached (seven before Linux 6.5)", needs=())
 def soon(session):
     session.require("stop_seconds" in session.memory, "no agent has been stopped")
-    if not session.memory["enforced when stopped"]:
-        session.missing("this kernel enforces nothing: no program was to be detached")
-    print(f"# {session.memory['stop_seconds']:.2f} s after the last service", flush=True)
-    assert session.memory["stop_seconds"] < SECONDS * session.patience, session.memory["stop_seconds"]
+    detached = "with its programs" if session.memory["enforced when stopped"] else "without a program to detach"
+    print(f"# {session.memory['stop_seconds']:.2f} s after the last service, {detached}", flush=True)
+    assert session.memory["stop_seconds"] < SECONDS * (3 if session.vm else procs.SLACK), session.memory["stop_seconds"]

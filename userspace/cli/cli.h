@@ -161,11 +161,11 @@ int cmd_events(struct cli *cli, int argc, char **argv);
 int cmd_mode(struct cli *cli, int argc, char **argv);
 int cmd_metrics(struct cli *cli, int argc, char **argv);
 int cmd_files(struct cli *cli, int argc, char **argv);
-int cmd_completion(struct cli *cli, int argc, char **argv);
 int cmd_jupyter(struct cli *cli, int argc, char **argv);
+int cmd_completion(struct cli *cli, int argc, char **argv);
 extern const char help_files[], help_context[], help_exec[], help_run[], help_ps[], help_logs[],
 	help_kill[], help_wait[], help_attach[], help_ports[], help_status[], help_health[],
-	help_services[], help_check[], help_events[], help_mode[], help_metrics[], help_jupyter[],
-	help_completion[];
+	help_services[], help_check[], help_events[], help_mode[], help_metrics[],
+	help_jupyter[], help_completion[];
 
 #endif

@@ -30,6 +30,7 @@ TABLE = [
     ("layers", "*", NATIVE, "what is used only where the kernel enforces nothing, which is the native run"),
     ("unenforced", "*", NATIVE, "the same"),
     ("dev", "*", NATIVE, "of the kernel it asks namespaces, Landlock and seccomp, which test_layers asks as well"),
+    ("start", "clock_step", ONE, "which clock is asked is the agent's own affair"),
     ("config", "refused no_such_mode no_file no_command", ONE, "refused by the parser, before it has asked the kernel anything"),
     ("api_flood", "*", NATIVE, "HTTP, limits of connections and deadlines are the agent's own code, and a machine that is not "
                                "emulated can flood it"),
@@ -40,9 +41,9 @@ TABLE = [
     ("context_life", "*", NATIVE, "contexts are data of the agent's; that they are kept apart needs lsm and runs everywhere"),
     ("run", "*", NATIVE, "strings are read by the agent and evaluated by moat-run, which asks the kernel what shells ask"),
     ("cli", "*", NATIVE, "the command line speaks HTTP; it asks no kernel"),
-    ("completion", "*", NATIVE, "shells ask the command line, and that its own texts and the agent"),
     ("cli_context", "*", NATIVE, "the same"),
     ("cli_exec", "*", NATIVE, "the same"),
+    ("completion", "*", NATIVE, "shells ask the command line, and that its own texts and the agent"),
     ("clients", "*", NATIVE, "they speak HTTP over a unix socket; what they are answered is each module's"),
     ("clients", "shielded", ONE, "they ask the agent whether it enforces; that it does, the tests of credentials show on every kernel"),
     ("jupyter", "*", NATIVE, "a launcher, its descriptors and its connection to the agent: nothing of it is newer than 6.1"),

@@ -25,7 +25,7 @@ struct exec_body {
 	uint64_t rows, cols;
 	uint64_t timeout_ms, kill_after_ms, beat_ms, slow_ms;
 	bool stdin_open, isolated, shared, wait, create; /* shared: isolated is there, and false */
-	char **words;                            /* of a command that is nothing else */
+	char **words; /* of a command that is nothing else */
 	bool interpreter; /* the command is beyond the language, and a shell is to have it */
 };
 
