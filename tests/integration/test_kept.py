@@ -31,7 +31,11 @@ class Lives:
     def __enter__(self):
         os.makedirs(self.agent.state_dir)
         subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", "mode=0700,size=64m", "tmpfs", self.agent.state_dir], check=True)
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
