@@ -31,7 +31,11 @@ class Lives:
     def __enter__(self):
         os.makedirs(self.agent.state_dir)
         subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", "mode=0700,size=64m", "tmpfs", self.agent.state_dir], check=True)
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
@@ -75,6 +79,7 @@ def change(lives):
     lives.make("made", env={"X": "1", "TOKEN": "s3cr3t"}, directory="/usr", shell="fallback", cpu_max=0.5, capabilities="none", tmp="private", seccomp="off")
     lives.make("bytes", env={"RAW": {"base64": "/w=="}}, memory_max="infinity")
     lives.make("removed")
+    lives.make("place", workspace=f"{lives.agent.directory}/workspace", preset=["python"])
     assert lives.api.request("PATCH", "/v1/contexts/named", {"env": {"A": None, "C": "patched"}, "directory": "/opt"}).status == 200
     assert lives.api.request("DELETE", "/v1/contexts/removed").status == 200
     assert lives.run("cd /tmp && export WHERE=here && LOCAL=1; unset LANG; export LATER", session="a/b ü")["created"]
@@ -92,13 +97,13 @@ def killed(session):
         for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
             lives.again(how)
             assert lives.contexts() == before, (how, lives.contexts(), before)
-        assert [*before] == ["default", "named", "made", "bytes", "session-a/b ü"]
+        assert [*before] == ["default", "named", "made", "bytes", "place", "session-a/b ü"]
         assert lives.api.get("/v1/health")["instance"] != instance
         answer = lives.run("pwd; echo $WHERE $LOCAL; command -v no-such || echo $LANG.", session="a/b ü")
         assert answer["stdout"] == "/tmp\nhere 1\n.\n" and answer["created"] is False, answer
         assert lives.run("pwd; printenv A B C", context="named")["stdout"] == "/opt\nconfigured\npatched\n"
         assert lives.run("pwd; printenv X TOKEN", context="made")["stdout"] == "/etc\n2\ns3cr3t\n"
-        assert lives.api.get("/v1/status")["contexts"] == {"count": 5, "kept": True, "reason": None}
+        assert lives.api.get("/v1/status")["contexts"] == {"count": 6, "kept": True, "reason": None}
 
 
 @test("what a secure command has seen is in no file, and what is kept is the agent's alone and on a tmpfs", timeout=60)
@@ -136,7 +141,7 @@ def sessions(session):
 def nothing(session):
     with Lives(session, "nothing") as lives:
         change(lives)
-        for name in ("made", "bytes", "session-a%2Fb%20%C3%BC"):
+        for name in ("made", "bytes", "place", "session-a%2Fb%20%C3%BC"):
             assert lives.api.request("DELETE", f"/v1/contexts/{name}").status == 200
         assert lives.api.request("DELETE", "/v1/contexts/default/state").json["reset"]
         assert lives.api.request("PATCH", "/v1/contexts/named", {"env": {"A": "configured", "C": None}, "directory": "/usr"}).status == 200

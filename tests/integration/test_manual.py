@@ -7,6 +7,7 @@ shown of answers has the fields that real answers have. An example that no test 
 import json
 import os
 import re
+import shutil
 import subprocess
 
 from lib import moatd, places, procs
@@ -93,6 +94,8 @@ def manual_commands(session):
     lines = [line for _, block in of_kind("commands") for line in commands(block)]
     assert sorted(lines) == sorted(MANUAL), set(lines) ^ set(MANUAL)
     for line, (status, words) in {line: how for line, how in MANUAL.items() if how}.items():
+        if status == 127 and shutil.which("aws"):
+            continue
         line = line.replace("/run/moat/moat.sock", session.agent.socket)
         if line.startswith("moat events"):
             line = f"timeout {2 * session.patience} {line}"
