@@ -201,8 +201,10 @@ BESIDE = {("exec", "command"): {"argv": None}, ("exec", "create"): {"session": "
           ("waitProcess", "text"): {"for": "output"}, ("changeFile", "old"): {"op": "replace", "new": ""}, ("changeFile", "new"): {"op": "replace", "old": "x"}}
 
 
-def limits(schema):
-    """(values that are refused, values that are at the limit and are not)"""
+def limits(schema, item="a"):
+    """item: one of an array, %d its number. (values that are refused, values that are at the limit and are not)"""
+    def items(count):
+        return [item.replace("%d", str(number)) for number in range(count)]
     kind = schema.get("type")
     refused, taken = list(["?"] if "enum" in schema else []), [each for each in schema.get("enum", []) if each]
     for key, step in (("minimum", -1), ("maximum", 1)):
@@ -211,8 +213,8 @@ def limits(schema):
             taken.append(schema[key])
     for key, step in (("minLength", -1), ("maxLength", 1), ("minItems", -1), ("maxItems", 1)):
         if key in schema and schema[key] + step >= 0:
-            refused.append("1" * (schema[key] + step) if kind == "string" else ["a"] * (schema[key] + step))
-            taken.append("1" * schema[key] if kind == "string" else ["a"] * schema[key])
+            refused.append("1" * (schema[key] + step) if kind == "string" else items(schema[key] + step))
+            taken.append("1" * schema[key] if kind == "string" else items(schema[key]))
     if "maxProperties" in schema:
         refused.append({f"A{n}": "" for n in range(schema["maxProperties"] + 1)})
         taken.append({f"A{n}": "" for n in range(schema["maxProperties"])})
@@ -221,14 +223,14 @@ def limits(schema):
 
 def refusal(reply, name):
     """What the agent says where it refuses a value of that field, or None."""
-    if reply.status != 400 or reply.json["code"] != "BAD_VALUE" or reply.json["details"].get("field") != name:
+    if reply.status != 400 or reply.json["code"] != "BAD_VALUE" or reply.json["details"].get("field", "").split("[")[0] != name:
         return None
     return reply.json["message"]
 
 
 def is_at_limit(send, name, schema, what):
     """How many limits there were."""
-    refused, taken = limits(schema)
+    refused, taken = limits(schema, "%d -> /a" if name == "link" else "a")
     if (name, "enum" in schema) in (("path", False), ("to", False)):  # as long as they may be, where nothing comes before them
         refused, taken = [[each and f"/{each[1:]}" for each in some] for some in (refused, taken)]
     said = [refusal(send(each), name) for each in refused]
