@@ -48,7 +48,7 @@ def is_given(session):
 
 @test("what the language refuses has not run: UNSUPPORTED_SYNTAX with the place, a hint and an argv to try", needs=("moat",))
 def unsupported(session):
-    marker = "/tmp/run-string-marker"
+    marker = f"{session.scratch}/marker"
     text = f"touch {marker}\nls -l; V=$(date)"
     body = refused(session, text)
     details = body["details"]

@@ -154,8 +154,11 @@ def compare(build, seed, count):
     with Bench(build) as bench:
         for number in range(count):
             text = strings.next()
-            ours, theirs = bench.moat_state(text), bench.shell_state(text)
-            if not same(text, ours, theirs):
+            for _ in range(3):  # two that write to one file at a time agree with nobody, but not for ever
+                ours, theirs = bench.moat_state(text), bench.shell_state(text)
+                if same(text, ours, theirs):
+                    break
+            else:
                 found.append(f"string {number} of seed {seed}: {text!r}\n  moat-run: {ours}\n  dash:     {theirs}")
     return found
 
