@@ -147,7 +147,7 @@ $(O)/tests/bench/hook_bench: SANFLAGS =
 # booting other kernels. bun comes from npm, kernels from apt without being installed (vmtest/fetch).
 DEPS_BUILD := gcc make pkg-config clang bpftool libc6-dev libbpf-dev libelf-dev zlib1g-dev libcap-dev \
               libmicrohttpd-dev libjansson-dev libinih-dev libseccomp-dev
-DEPS_TEST  := g++ libcmocka-dev libclang-rt-dev python3 e2fsprogs kmod mount procps psmisc netcat-openbsd curl iproute2 \
+DEPS_TEST  := g++ zsh libcmocka-dev libclang-rt-dev python3 e2fsprogs kmod mount procps psmisc netcat-openbsd curl iproute2 \
               util-linux strace gdb btrfs-progs git bubblewrap python3-pip python3-setuptools python3-wheel jupyter-server python3-ipykernel \
               uvicorn python3-prometheus-client python3-jsonschema
 DEPS_DEMO  := python3 procps
@@ -238,6 +238,9 @@ bench: all tests ## exec latency beside posix_spawn, nsenter, unshare, bubblewra
 
 bench-layers: all tests ## what a command costs with the layers that stand in for LSM programs, beside without (VM=6.12-nobpf: in a VM)
 	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --icount --plain --) tests/bench/layers --build $(O) $(if $(VM),--rounds 10)
+
+bench-streams: all ## what 10,000 contexts, a terminal, 100 MB of stdin and 1 GB of output cost (VM=6.12: in a VM)
+	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --plain --) tests/bench/streams --build $(O)
 
 bench-loads: all tests ## what a command takes while another context does its worst (VM=6.12: in a VM)
 	@$(if $(VM),vmtest/run --kernel $(VM) --timeout 1200 --plain --) tests/bench/loads --build $(O)
@@ -331,12 +334,14 @@ install: all ## install below $(DESTDIR)$(PREFIX)
 	install -Dm644 $(O)/libmoat.a $(DESTDIR)$(PREFIX)/lib/libmoat.a
 	install -Dm644 $(O)/libmoat.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/libmoat.pc
 	for h in moat errors; do install -Dm644 include/moat/$$h.h $(DESTDIR)$(PREFIX)/include/moat/$$h.h; done
+	install -Dm644 userspace/cli/completions/moat.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/moat
+	install -Dm644 userspace/cli/completions/_moat $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_moat
 	for m in userspace/man/*.[1-8]; do \
 		install -Dm644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
 
 uninstall: ## remove what install put there
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,sbin/moatd libexec/moat/moat-init libexec/moat/moat-run bin/moat \
-		lib/libmoat.a lib/pkgconfig/libmoat.pc)
+		lib/libmoat.a lib/pkgconfig/libmoat.pc share/bash-completion/completions/moat share/zsh/site-functions/_moat)
 	rm -rf $(DESTDIR)$(PREFIX)/include/moat $(DESTDIR)$(PREFIX)/libexec/moat $(DESTDIR)$(PREFIX)/share/moat
 	for m in userspace/man/*.[1-8]; do \
 		rm -f $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
@@ -345,7 +350,7 @@ clean: ## remove what was built
 	rm -rf $(O)
 
 .PHONY: all help FORCE clients install-clients install-strip demo check check-all check-unit check-integration check-vm check-sanitize sanitized-tests \
-        tests fuzz agreement bench bench-hooks bench-loads bench-ports deps deps-build deps-demo deps-test deps-vm lint lint-quick format format-check coverage install uninstall \
+        tests fuzz agreement bench bench-hooks bench-loads bench-ports bench-streams deps deps-build deps-demo deps-test deps-vm lint lint-quick format format-check coverage install uninstall \
         clean compile_commands.json
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

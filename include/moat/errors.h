@@ -13,6 +13,7 @@
 /* Of files: what moat-run may answer (userspace/run/files). details.errno where the kernel gave one. */
 #define MOAT_FILE_ERRORS(X)                                                                        \
 	X(BAD_PATH, 400, 125)          /* names nothing that can be made, written or removed */    \
+	X(BAD_ARCHIVE, 400, 125)       /* no tar archive, or with entries of other kinds */        \
 	X(PERMISSION_DENIED, 403, 125) /* the commands of the context may not either */            \
 	X(OUTSIDE_WORKSPACE, 403, 125) /* not beneath the workspace of the context */              \
 	X(READ_ONLY, 403, 125)         /* the file system */                                       \

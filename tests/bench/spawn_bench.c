@@ -116,70 +116,7 @@ static int by_bwrap(void)
 				"--unshare-pid", command));
 }
 
-/* --- The API: as much HTTP/1.1 as it takes ------------------------------------------------- */
-
-static int api_connect(void)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", socket_path);
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
-		return fd;
-	close(fd);
-	return -1;
-}
-
-static size_t build_request(char *out, size_t size, const char *method, const char *path,
-			    const char *body)
-{
-	return (size_t)snprintf(out, size,
-				"%s %s HTTP/1.1\r\nHost: moat\r\nContent-Type: application/json\r\n"
-				"Content-Length: %zu\r\n\r\n%s",
-				method, path, strlen(body), body);
-}
-
-/* Whether buffer[0..n) is a whole response; *ret_body points into it. */
-static bool response_complete(char *buffer, size_t n, const char **ret_body)
-{
-	char *end, *length;
-
-	buffer[n] = '\0';
-	end = strstr(buffer, "\r\n\r\n");
-	length = strcasestr(buffer, "\r\nContent-Length:");
-	if (!end || !length || length > end)
-		return false;
-	*ret_body = end + 4;
-	return n >= (size_t)(end + 4 - buffer) + strtoul(length + 17, NULL, 10);
-}
-
-/* One request and its whole response on a kept-alive connection; the body, or NULL. */
-static const char *api_call(const char *method, const char *path, const char *body)
-{
-	static char buffer[65536];
-	size_t n = build_request(buffer, sizeof(buffer), method, path, body);
-	const char *answer = NULL;
-
-	if (api_socket < 0)
-		api_socket = api_connect();
-	if (api_socket < 0 || write(api_socket, buffer, n) != (ssize_t)n)
-		return NULL;
-	for (n = 0; !answer;) {
-		ssize_t got = read(api_socket, buffer + n, sizeof(buffer) - 1 - n);
-
-		if (got <= 0)
-			return NULL;
-		n += (size_t)got;
-		if (!response_complete(buffer, n, &answer))
-			answer = NULL;
-	}
-	return answer;
-}
-
-static bool succeeded(const char *answer)
-{
-	return answer && strstr(answer, "\"exitCode\":0");
-}
+#include "api.h"
 
 static int api_exec(const char *extra)
 {
@@ -197,6 +134,53 @@ static int by_api(void)
 static int by_api_secure(void)
 {
 	return api_exec(",\"env\":{\"K\":\"V\"}");
+}
+
+/* The same command as a string; and two of them, beside a shell that is started as a command. */
+static int api_string(const char *joined)
+{
+	char body[512];
+
+	if (joined)
+		snprintf(body, sizeof(body), "{\"command\":\"%s %s %s\"}", command, joined,
+			 command);
+	else
+		snprintf(body, sizeof(body), "{\"command\":\"%s\"}", command);
+	return succeeded(api_call("POST", "/v1/exec", body)) ? 0 : -1;
+}
+
+static int api_shell(const char *joined)
+{
+	char body[512];
+
+	snprintf(body, sizeof(body), "{\"argv\":[\"dash\",\"-c\",\"%s %s %s\"]}", command, joined,
+		 command);
+	return succeeded(api_call("POST", "/v1/exec", body)) ? 0 : -1;
+}
+
+static int by_string(void)
+{
+	return api_string(NULL);
+}
+
+static int by_string_pipe(void)
+{
+	return api_string("|");
+}
+
+static int by_shell_pipe(void)
+{
+	return api_shell("|");
+}
+
+static int by_string_and(void)
+{
+	return api_string("&&");
+}
+
+static int by_shell_and(void)
+{
+	return api_shell("&&");
 }
 
 static int api_exec_in(const char *context)
@@ -227,12 +211,18 @@ static int by_api_later(void)
 static struct method {
 	const char *name;
 	int (*run)(void);
+	int (*beside)(void); /* what it is compared with, besides posix_spawn; NULL: nothing */
 	bool skipped;
 	uint64_t *times;
 	size_t n;
 } methods[] = {
 	{ .name = "posix_spawn", .run = by_posix_spawn },
 	{ .name = "moat API", .run = by_api },
+	{ .name = "moat API, string", .run = by_string, .beside = by_api },
+	{ .name = "dash -c a | b", .run = by_shell_pipe },
+	{ .name = "string a | b", .run = by_string_pipe, .beside = by_shell_pipe },
+	{ .name = "dash -c a && b", .run = by_shell_and },
+	{ .name = "string a && b", .run = by_string_and, .beside = by_shell_and },
 	{ .name = "moat API, secure", .run = by_api_secure },
 	{ .name = "moat API, of a context", .run = by_api_later },
 	{ .name = "moat API, first of a context", .run = by_api_first },
@@ -309,99 +299,21 @@ static double median_us(const struct method *m)
 	return (double)m->times[m->n / 2] / 1000;
 }
 
+/* The ratio of the medians to what it is to be compared with; 0: nothing. */
+static double beside(const struct method *m)
+{
+	for (size_t i = 0; m->beside && i < LEN(methods); i++)
+		if (methods[i].run == m->beside && !methods[i].skipped)
+			return median_us(m) / median_us(&methods[i]);
+	return 0;
+}
+
 static double p99_us(const struct method *m)
 {
 	return (double)m->times[m->n * 99 / 100] / 1000;
 }
 
-/* --- Throughput ---------------------------------------------------------------------------- */
-
-struct connection {
-	int fd;
-	size_t n;
-	char buffer[4096];
-};
-
-struct load {
-	int epoll;
-	size_t width, total, sent, done, lost, request_len;
-	char request[512];
-	struct connection *all;
-};
-
-static void load_send(struct load *l, struct connection *c)
-{
-	if (l->sent >= l->total)
-		return;
-	if (write(c->fd, l->request, l->request_len) != (ssize_t)l->request_len)
-		die("write");
-	l->sent++;
-}
-
-static void load_receive(struct load *l, struct connection *c)
-{
-	ssize_t got = read(c->fd, c->buffer + c->n, sizeof(c->buffer) - 1 - c->n);
-	const char *answer;
-
-	if (got <= 0)
-		die("the connection ended");
-	c->n += (size_t)got;
-	if (!response_complete(c->buffer, c->n, &answer))
-		return;
-	l->lost += !succeeded(answer);
-	c->n = 0;
-	l->done++;
-	load_send(l, c);
-}
-
-static void load_open(struct load *l)
-{
-	char body[256];
-
-	snprintf(body, sizeof(body), "{\"argv\":[\"%s\"]}", command);
-	l->request_len =
-		build_request(l->request, sizeof(l->request), "POST", "/v1/exec", body);
-	l->epoll = epoll_create1(EPOLL_CLOEXEC);
-	l->all = calloc(l->width, sizeof(*l->all));
-	if (l->epoll < 0 || !l->all)
-		die("load");
-	for (size_t i = 0; i < l->width; i++) {
-		struct epoll_event event = { .events = EPOLLIN, .data.ptr = &l->all[i] };
-
-		l->all[i].fd = api_connect();
-		if (l->all[i].fd < 0 ||
-		    epoll_ctl(l->epoll, EPOLL_CTL_ADD, l->all[i].fd, &event) < 0)
-			die("connect");
-	}
-}
-
-/* Runs `total` commands over `width` connections, each with one request at a time. Commands per
- * second, or a negative number when one was lost. */
-static double throughput(size_t width, size_t total)
-{
-	struct load l = { .width = width, .total = total };
-	struct epoll_event events[64];
-	uint64_t start;
-
-	load_open(&l);
-	start = now_ns();
-	for (size_t i = 0; i < width; i++)
-		load_send(&l, &l.all[i]);
-	while (l.done < total) {
-		int n = epoll_wait(l.epoll, events, LEN(events), 60000);
-
-		if (n <= 0)
-			break;
-		for (int i = 0; i < n; i++)
-			load_receive(&l, events[i].data.ptr);
-	}
-	start = now_ns() - start;
-	for (size_t i = 0; i < width; i++)
-		close(l.all[i].fd);
-	close(l.epoll);
-	free(l.all);
-	return l.done < total || l.lost ? -1 : (double)total * 1e9 / (double)start;
-}
+#include "load.h"
 
 static const size_t widths[] = { 1, 16, 1000 };
 static double rates[LEN(widths)];
@@ -420,15 +332,18 @@ static void print_table(void)
 {
 	double base = median_us(&methods[0]);
 
-	printf("%-18s %12s %12s %14s\n", command, "median us", "p99 us", "x posix_spawn");
+	printf("%-28s %12s %12s %14s\n", command, "median us", "p99 us", "x posix_spawn");
 	for (size_t i = 0; i < LEN(methods); i++) {
 		const struct method *m = &methods[i];
 
 		if (m->skipped)
-			printf("%-18s skipped: it does not run here\n", m->name);
+			printf("%-28s skipped: it does not run here", m->name);
 		else
-			printf("%-18s %12.1f %12.1f %14.2f\n", m->name, median_us(m), p99_us(m),
+			printf("%-28s %12.1f %12.1f %14.2f", m->name, median_us(m), p99_us(m),
 			       median_us(m) / base);
+		if (!m->skipped && beside(m) > 0)
+			printf("   %.2f x the one before", beside(m));
+		putchar('\n');
 	}
 	if (!rates[0])
 		return;
@@ -450,8 +365,9 @@ static void print_json(size_t rounds)
 		printf("%s{\"name\":\"%s\",\"skipped\":%s", i ? "," : "", m->name,
 		       m->skipped ? "true" : "false");
 		if (!m->skipped)
-			printf(",\"medianUs\":%.2f,\"p99Us\":%.2f,\"ratio\":%.4f", median_us(m),
-			       p99_us(m), median_us(m) / median_us(&methods[0]));
+			printf(",\"beside\":%.4f,\"medianUs\":%.2f,\"p99Us\":%.2f,\"ratio\":%.4f",
+			       beside(m), median_us(m), p99_us(m),
+			       median_us(m) / median_us(&methods[0]));
 		printf("}");
 	}
 	printf("],\"throughput\":[");

@@ -70,11 +70,21 @@ def ps_and_kill(session):
     assert moat(session, "kill", "x999999").returncode != 0
 
 
-@test("--json prints one JSON object", needs=("moat",))
+@test("every command prints JSON with --json, and its errors too; what has none says so in its help", needs=("moat",))
 def as_json(session):
-    for arguments in (("status", "--json"), ("ps", "--json")):
-        done = moat(session, *arguments)
-        assert done.returncode == 0 and isinstance(json.loads(done.stdout), dict), done
+    ended, runs = session.exec("/bin/true").id, session.api.start("/bin/sleep", "1000")
+    examples = ["exec -- true", "run true", "context list", "context create json-made", "context show json-made", "context set json-made -e A=B",
+                "context reset-state json-made", "context rm json-made", "files stat /etc/passwd", "files ls /etc", "files mkdir /tmp", "ps", f"logs {ended}",
+                "ports", "ports 9", f"wait {ended}", f"kill {runs}", "status", "health", "services", "mode", "check"]
+    for line in examples:
+        done = moat(session, *line.replace(" ", " --json ", 1).split() if " " in line else (line, "--json"))
+        assert isinstance(json.loads(done.stdout), dict) and not done.stderr, (line, done)
+    assert all(isinstance(json.loads(line), dict) for line in moat(session, "events", "--json").stdout.splitlines())
+    refused = moat(session, "wait", "--json", "x999999")
+    assert json.loads(refused.stderr)["code"] == "NO_SUCH_PROCESS" and not refused.stdout, refused
+    listed = moat(session, "--help").stdout.partition("commands:")[2].partition("options")[0]
+    without = {line.split()[0] for line in listed.splitlines() if line.strip()} - {line.split()[0] for line in examples} - {"events", "jupyter-kernelspec"}
+    assert without == {"attach", "metrics", "completion"}, without
 
 
 # Clears the screen in one character of a terminal of eight bits, turns the text behind it round, begins a line.

@@ -4,6 +4,7 @@
 import contextlib
 import json
 import os
+import resource
 import time
 import urllib.parse
 
@@ -359,6 +360,29 @@ def many(session):
         for number in range(count):
             assert api("DELETE", f"/v1/contexts/many-{number}")[0] == 200
     assert not [name for name in names(session) if name.startswith("many-")]
+
+
+@test("1,000 contexts, or as many as the agent has descriptors for, run something at once, each its own; they end with what runs in them",
+      needs=("moat",), timeout=400)
+def many_at_once(session):
+    count = min(MANY // 10, resource.getrlimit(resource.RLIMIT_NOFILE)[1] // 24)  # 3 of 16 descriptors are for contexts, of which each takes 4; some are held by others
+    with keep_alive(session) as api:
+        began = time.monotonic()
+        for number in range(count):
+            assert api("POST", "/v1/contexts", {"name": f"busy-{number}"})[0] == 201
+        started = [api("POST", "/v1/exec", {"command": f"sleep 100000 & echo {number}; wait", "context": f"busy-{number}", "wait": False}) for number in range(count)]
+        assert all(status == 202 for status, _ in started), [each for each in started if each[0] != 202][:3]
+        running = {each["id"]: each for each in api("GET", "/v1/processes")[1]["processes"] if each["state"] == "running"}
+        assert all(each["id"] in running for _, each in started) and len({running[each["id"]]["namespace"] for _, each in started}) == count
+        seconds = time.monotonic() - began
+        print(f"# {count} contexts run something after {seconds:.1f} s", flush=True)
+        for number, (_, each) in list(enumerate(started))[::50]:
+            assert api("GET", f"/v1/processes/{each['id']}")[1]["stdout"] == f"{number}\n"
+            assert api("POST", "/v1/exec", {"argv": ["/usr/bin/pgrep", "-c", "sleep"], "context": f"busy-{number}"})[1]["stdout"] == "1\n"
+        for number in range(count):
+            assert api("DELETE", f"/v1/contexts/busy-{number}")[0] == 200
+        left = {each["id"] for each in api("GET", "/v1/processes")[1]["processes"] if each["state"] == "running"}
+        assert not left & {each["id"] for _, each in started}
 
 
 @contextlib.contextmanager

@@ -3,10 +3,12 @@
 
 import contextlib
 import hashlib
+import io
 import os
 import shutil
 import socket
 import subprocess
+import tarfile
 import tempfile
 import threading
 import time
@@ -299,6 +301,8 @@ def full_disk(session):
             reply = put(session, f"{base}/f", b"x" * (9 << 20), **query)
             assert reply.status == 507 and code(reply) == "NO_SPACE", (query, reply)
             assert get(session, f"{base}/f").body == b"old", query
+        reply = put(session, base, tar_of([("f", b"x" * (9 << 20))]), archive="tar")
+        assert reply.status == 507 and code(reply) == "NO_SPACE" and get(session, f"{base}/f").body == b"old", reply
         names = {each["path"] for each in get(session, base, list=True).json["entries"]}
         assert names == {"f", "fill"}, names
         delete(session, f"{base}/fill")
@@ -493,6 +497,126 @@ def links(session):
         assert code(reply) == "BAD_VALUE" and reply.json["details"]["field"] == "link", reply
 
 
+def tar_of(entries, **more):
+    """A tar archive of (name, what) pairs: bytes are a file, "-> x" a link, None a directory, else a type."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", **more) as archive:
+        for name, what in entries:
+            info = tarfile.TarInfo(name)
+            info.mtime = 1234567890
+            if isinstance(what, bytes):
+                info.size, info.mode = len(what), 0o640
+            elif what is None:
+                info.type, info.mode = tarfile.DIRTYPE, 0o750
+            elif isinstance(what, str):
+                info.type, info.linkname = tarfile.SYMTYPE, what.removeprefix("-> ")
+            else:
+                info.type, info.linkname = what
+            archive.addfile(info, io.BytesIO(what) if isinstance(what, bytes) else None)
+    return out.getvalue()
+
+
+def untarred(data):
+    """name -> content, "-> x" or None, as Python reads an archive."""
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        return {each.name: archive.extractfile(each).read() if each.isreg() else f"-> {each.linkname}" if each.issym() else None
+                for each in archive.getmembers()}
+
+
+LONG = "/".join(["d" * 90] * 4) + "/" + "n" * 200
+MANY = [("a", None), ("a/f", b"one"), ("./a/b/c/g", b"x" * 70001), ("empty", b""), ("a/link", "-> ../empty"), ("ä b", b"\0\xff" * 300),
+        (LONG, b"long"), ("far", "-> " + "x/" * 120 + "y")]
+
+
+@test("many files go in by one archive, of each format of tar, with mode and time, and come out by one", needs=("moat",))
+def archive(session):
+    expected = {name.removeprefix("./"): what for name, what in MANY}
+    for format_ in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
+        with workspace(session) as work:
+            done = put(session, "in", tar_of(MANY, format=format_), context="worker", archive="tar")
+            assert done.status == 201 and done.json["type"] == "directory", done
+            assert content(f"{work}/in/a/f") == b"one" and content(f"{work}/in/{LONG}") == b"long"
+            seen = os.stat(f"{work}/in/a/f")
+            assert (seen.st_mode & 0o7777, seen.st_mtime, os.stat(f"{work}/in/a").st_mode & 0o7777) == (0o640, 1234567890, 0o750), seen
+            again = put(session, "in", tar_of([("a/f", b"two")]), context="worker", archive="tar")
+            assert again.status == 200 and content(f"{work}/in/a/f") == b"two"
+            os.mkfifo(f"{work}/in/fifo")
+            reply = get(session, "in", context="worker", archive="tar")
+            assert reply.status == 200, reply
+            found = untarred(reply.body)
+            made = {name for name in found if found[name] is None}
+            assert {name: what for name, what in found.items() if name not in made} == \
+                {name: b"two" if name == "a/f" else what for name, what in expected.items() if what is not None}, found.keys()
+            assert {"a", "a/b", "a/b/c"} <= made and "fifo" not in found, made
+            listed = subprocess.run(["/usr/bin/tar", "-tf", "-"], input=reply.body, check=True, capture_output=True).stdout.decode()
+            assert LONG in listed, listed
+            assert put(session, "out", reply.body, context="worker", archive="tar").status == 201, "what comes out goes in"
+            assert content(f"{work}/out/{LONG}") == b"long" and os.readlink(f"{work}/out/far") == "x/" * 120 + "y"
+            assert not [name for _, _, names in os.walk(work) for name in names if name.startswith(".moat")]
+
+
+@test("an archive writes nothing outside, makes no link that leads out, and no FIFO or device; what is wrong with it is an error", needs=("moat",))
+def archive_refused(session):
+    whole = tar_of([("f", b"x" * 5000)])
+    broken = bytearray(whole)
+    broken[10] ^= 1
+    with workspace(session) as work:
+        outside = os.path.dirname(work)
+        os.symlink("..", f"{work}/up")
+        for entries, expected in (
+                ([("../f", b"x")], "OUTSIDE_WORKSPACE"), ([("/f", b"x")], "OUTSIDE_WORKSPACE"), ([("a/../f", b"x")], "OUTSIDE_WORKSPACE"),
+                ([("up/f", b"x")], "OUTSIDE_WORKSPACE"), ([("l", "-> /etc/passwd")], "OUTSIDE_WORKSPACE"), ([("l", "-> ../x")], "OUTSIDE_WORKSPACE"),
+                ([("a/l", "-> ../../x")], "OUTSIDE_WORKSPACE"), ([("a/l", "-> b/../../../x")], "OUTSIDE_WORKSPACE"),
+                ([("f", (tarfile.FIFOTYPE, ""))], "IS_A_FIFO"), ([("f", (tarfile.CHRTYPE, ""))], "IS_A_DEVICE"),
+                ([("f", (tarfile.BLKTYPE, ""))], "IS_A_DEVICE"), ([("f", b"x"), ("g", (tarfile.LNKTYPE, "f"))], "BAD_ARCHIVE"),
+                ([("f", b"x"), ("f/g", b"y")], "NOT_A_DIRECTORY"), ([("d", None), ("d", b"y")], "IS_A_DIRECTORY"), ([("..", None)], "OUTSIDE_WORKSPACE"),
+                ([("n" * 256, b"x")], "BAD_PATH")):
+            for format_ in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
+                assert code(put(session, ".", tar_of(entries, format=format_), context="worker", archive="tar")) == expected, entries
+        for data in (b"", b"no archive", whole[:512], whole[:3000], bytes(broken), whole[:5632], b"\0" * 511, os.urandom(2048)):
+            reply = put(session, "cut", data, context="worker", archive="tar")
+            assert code(reply) == "BAD_ARCHIVE", (data[:20], reply)
+            assert os.path.exists(f"{work}/cut/f") == (data == whole[:5632]), "what came whole is there, what did not is not"
+            delete(session, "cut", context="worker", recursive=True)
+        for path, expected in (("f", "NOT_A_DIRECTORY"), ("none", "NO_SUCH_FILE"), ("up", "OUTSIDE_WORKSPACE")):
+            put(session, "f", b"x", context="worker")
+            assert code(get(session, path, context="worker", archive="tar")) == expected, path
+        for query in ({"archive": "zip"}, {"archive": "tar", "append": True}, {"archive": "tar", "mode": "0644"}):
+            reply = put(session, "x", whole, context="worker", **query)
+            assert code(reply) == "BAD_VALUE" and reply.json["details"]["field"] == "archive", reply
+        assert code(put(session, ".", tar_of([("f", b"new")]), context="worker", archive="tar", ifNoneMatch="*")) == "FILE_EXISTS"
+        assert content(f"{work}/f") == b"x" and sorted(os.listdir(outside)) == ["work"]
+
+
+@test("an archive is as large as it likes, and the agent holds none of it", needs=("moat",))
+def archive_large(session):
+    with tree(session) as base:
+        os.mkdir(f"{base}/many")
+        for number in range(2000):
+            with open(f"{base}/many/{number}", "wb") as file:
+                file.write(b"%d" % number)
+        with open(f"{base}/large", "wb") as file:
+            file.truncate(128 << 20)
+        reply = get(session, base, archive="tar")
+        with tarfile.open(fileobj=io.BytesIO(reply.body)) as packed:
+            assert len(packed.getmembers()) == 2002 and packed.getmember("large").size == 128 << 20
+        assert resident(session) < 64 << 20, resident(session)
+        assert put(session, f"{base}/again", reply.body, archive="tar").status == 201
+        assert len(os.listdir(f"{base}/again/many")) == 2000 and os.path.getsize(f"{base}/again/large") == 128 << 20
+        assert resident(session) < 64 << 20, resident(session)
+        before = rawhttp.descriptors(session)
+        with rawhttp.Raw(session) as cut:  # who goes in the middle of it
+            cut.send(f"PUT {place(base + '/cut', archive='tar')} HTTP/1.1\r\nHost: m\r\nContent-Length: 9999999\r\n\r\n".encode())
+            cut.send(tar_of([("a", b"whole"), ("b", b"x" * 100000)])[:50000])
+            procs.wait_until(lambda: os.path.exists(f"{base}/cut/a"), 20, "the first is there")
+        rawhttp.settles(session, before)
+        procs.wait_until(lambda: os.listdir(f"{base}/cut") == ["a"] and content(f"{base}/cut/a") == b"whole", 20, "and nothing of the second")
+        with rawhttp.Raw(session) as slow:
+            slow.send(f"GET {place(base, archive='tar')} HTTP/1.1\r\nHost: m\r\n\r\n".encode())
+            slow.read_head()
+        procs.wait_until(lambda: "moat-files" not in session.exec("/bin/ps", "axww", "-o", "args").out, 10, "it ends with its client")
+
+
 SWAP = """
 import ctypes, os, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -520,7 +644,33 @@ def race(session):
             answers.add(reply.body if reply.status == 200 and round_ % 2 else reply.status if reply.status < 300 else code(reply))
         session.api.kill(swapper)
         assert answers <= {b"inside", 200, "OUTSIDE_WORKSPACE"} and b"inside" in answers, answers
+        swapper, packed = session.api.start("/usr/bin/python3", "-c", SWAP, work, context="worker"), set()
+        for round_ in range(200):
+            done = put(session, ".", tar_of([("here/g", b"inside"), ("here/d/h", b"inside")]), context="worker", archive="tar")
+            assert done.status == 200 or code(done) == "OUTSIDE_WORKSPACE", done
+            reply = get(session, "here" if round_ % 2 else ".", context="worker", archive="tar")
+            packed |= {what for what in untarred(reply.body).values() if what} if reply.status == 200 else {code(reply)}
+        session.api.kill(swapper)
+        assert packed <= {b"inside", f"-> {outside}", "OUTSIDE_WORKSPACE"} and b"inside" in packed, packed
         assert content(f"{outside}/f") == b"outside" and sorted(os.listdir(outside)) == ["f", "work"]
+
+
+@test("what would leave a file system is refused: a rename, and the removal of what has one mounted beneath it", needs=("moat",))
+def other_filesystem(session):
+    with tree(session) as base:
+        os.makedirs(f"{base}/d/mounted")
+        mounted = session.exec("/bin/mount", "-t", "tmpfs", "tmpfs", f"{base}/d/mounted", context="adm")
+        assert mounted.exit == 0, mounted
+        try:
+            assert put(session, f"{base}/d/mounted/f", b"there", context="adm").status == 201
+            assert get(session, f"{base}/d/mounted/f", context="adm").body == b"there" and not os.listdir(f"{base}/d/mounted")
+            assert code(post(session, f"{base}/d/mounted/f", context="adm", op="rename", to=f"{base}/f")) == "OTHER_FILESYSTEM"
+            assert code(delete(session, f"{base}/d", context="adm", recursive=True)) == "OTHER_FILESYSTEM"
+            assert code(delete(session, f"{base}/d/mounted", context="adm")) == "FILE_IN_USE"
+            assert get(session, f"{base}/d/mounted/f", context="adm").body == b"there"
+        finally:
+            session.exec("/bin/umount", f"{base}/d/mounted", context="adm")
+        assert delete(session, f"{base}/d", context="adm", recursive=True).status == 200
 
 
 @test("moat files reads, writes, lists and edits from the command line, and its errors are those of the API", needs=("moat",))
@@ -553,6 +703,12 @@ def command_line(session):
         assert b"(NOT_EMPTY)" in run("-c", "worker", "rm", "d", status=125)
         run("-c", "worker", "rm", "-R", "d")
         assert b"(NO_SUCH_FILE)" in run("-c", "worker", "read", "d/e/g", status=125)
+        packed = run("-c", "worker", "pack", "sub")
+        assert untarred(packed) == {"big & ü": big}
+        run("-c", "worker", "unpack", "copy", text=packed)
+        assert content(f"{work}/copy/big & ü") == big
+        assert b"(FILE_EXISTS)" in run("-c", "worker", "unpack", "-n", "copy", text=packed, status=125)
+        assert b"(BAD_ARCHIVE)" in run("-c", "worker", "unpack", "copy", text=packed[:1000], status=125)
         assert b"(OUTSIDE_WORKSPACE)" in run("-c", "worker", "read", "/etc/passwd", status=125)
         assert b"(USAGE)" in run("mv", "one", status=125)
     assert run("read", "/etc/hostname") == content("/etc/hostname"), "context default has no workspace"

@@ -6,23 +6,10 @@ import os
 import re
 import subprocess
 
-from lib import moatd, places
+from lib import installed, moatd, places
 from lib.tap import test
 
 SOURCE = places.SOURCE
-PREFIX = "/usr/local"
-
-
-def install(session):
-    """Into a directory of its own, once."""
-    if "installed" not in session.memory:
-        root = f"{session.scratch}/installed"
-        # What is built is built: the tests install it and make nothing.
-        done = subprocess.run(["make", "-C", SOURCE, "-o", "all", f"O={session.build}", f"DESTDIR={root}", "install"], check=False, capture_output=True,
-                              text=True, env=moatd.clean_environment())
-        assert done.returncode == 0, done
-        session.memory["installed"] = root
-    return session.memory["installed"]
 
 
 def example():
@@ -33,13 +20,13 @@ def example():
 
 
 def build(session, compiler, flags):
-    root = install(session)
-    environment = moatd.clean_environment(PKG_CONFIG_LIBDIR=f"{root}{PREFIX}/lib/pkgconfig", PKG_CONFIG_SYSROOT_DIR=root)
+    root = installed.root(session)
+    environment = moatd.clean_environment(PKG_CONFIG_LIBDIR=f"{root}{installed.PREFIX}/lib/pkgconfig", PKG_CONFIG_SYSROOT_DIR=root)
     program, source = f"{session.scratch}/example-{compiler}", f"{session.scratch}/example.{'c' if compiler == 'cc' else 'cc'}"
     with open(source, "w", encoding="utf-8") as file:
         file.write(example())
     found = subprocess.run(["pkg-config", "--cflags", "--libs", "libmoat"], check=True, capture_output=True, text=True, env=environment).stdout.split()
-    assert found == [f"-I{root}{PREFIX}/include", f"-L{root}{PREFIX}/lib", "-lmoat"], found
+    assert found == [f"-I{root}{installed.PREFIX}/include", f"-L{root}{installed.PREFIX}/lib", "-lmoat"], found
     done = subprocess.run([compiler, *flags, "-Wall", "-Wextra", "-Wpedantic", "-Werror", source, *found, "-o", program], check=False, capture_output=True,
                           text=True, env=environment)
     assert done.returncode == 0, done.stderr

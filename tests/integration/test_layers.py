@@ -192,7 +192,7 @@ def large(session):
 
 @test("no command has CAP_PERFMON, by which it would read who is in another domain", needs=("moat",))
 def no_perfmon(session):
-    scoped(session)
+    without_lsm(session)
     for context in ("full", "shared", "sealed"):
         bounding = int(session.exec("/bin/sed", "-n", "s/^CapBnd:\\t//p", "/proc/self/status", context=context).out, 16)
         assert not bounding >> 38 & 1 and bounding >> 21 & 1, (context, hex(bounding))
@@ -200,7 +200,7 @@ def no_perfmon(session):
 
 # Mounts
 
-@test("what a service protects is read-only for user code, does not move, and what is beside it is as before", needs=("moat", "http"))
+@test("what a service protects is read-only for user code, does not move, nor does a link that it is named by, and what is beside it is as before", needs=("moat", "http"))
 def protected(session):
     without_lsm(session)
     tree, above = session.tree, session.tree.rpartition("/")[0]
@@ -211,6 +211,9 @@ def protected(session):
                              (f"__import__('os').rename('{above}', '{above}2')", "EBUSY"),
                              (f"__import__('os').rename('{session.scratch}', '{session.scratch}2')", "EBUSY"),
                              (f"open('{os.path.join(session.build, 'moat')}', 'r+')", "EROFS"),
+                             (f"__import__('os').unlink('{session.scratch}/to-code')", "EBUSY"),
+                             (f"__import__('os').rename('{session.scratch}/to-code', '{session.scratch}/to-code2')", "EBUSY"),
+                             (f"open('{session.scratch}/to-code/main', 'r+')", "EROFS"), (f"open('{session.scratch}/to-code/main').read()", "ok"),
                              (f"open('{tree}/file').read()", "ok"), (f"open('{above}/beside', 'w')", "ok"),
                              (f"__import__('os').rename('{above}/beside', '{above}/beside2')", "ok"),
                              (f"__import__('os').unlink('{above}/beside2')", "ok")):

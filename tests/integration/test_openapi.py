@@ -197,7 +197,7 @@ BASES = {
     "exec": {"argv": ["true"]}, "waitProcess": {"for": "exit"}, "resizeTerminal": {"rows": 24, "cols": 80}, "signalProcess": {"signal": "CONT"},
     "createContext": {"name": "limits"}, "changeContext": {}, "setMode": {"mode": "enforce"}, "changeFile": {"op": "mkdir"},
 }
-BESIDE = {("exec", "command"): {"argv": None}, ("exec", "stdinEncoding"): {"stdin": ""}, ("exec", "shell"): {"argv": None, "command": "true"},
+BESIDE = {("exec", "command"): {"argv": None}, ("exec", "create"): {"session": "limits"}, ("exec", "stdinEncoding"): {"stdin": ""}, ("exec", "shell"): {"argv": None, "command": "true"},
           ("waitProcess", "text"): {"for": "output"}, ("changeFile", "old"): {"op": "replace", "new": ""}, ("changeFile", "new"): {"op": "replace", "old": "x"}}
 
 
@@ -238,30 +238,40 @@ def is_at_limit(send, name, schema, what):
     return len(refused)
 
 
+def limits_of(session, whole, context, method, path, operation):
+    """How many limits there were of an operation. The context's settings become whatever they may be."""
+    ended, found = session.exec("/bin/true").id, 0
+    target = path.replace("{name}", context).replace("{id}", ended).replace("{port}", "9999")
+    bodies = operation.get("requestBody", {}).get("content", {})
+    base = BASES[operation["operationId"]] if openapi.JSON in bodies else None
+    query = "?path=none" if operation["operationId"] == "changeFile" else ""
+    for name, schema in whole.resolve(bodies.get(openapi.JSON, {}).get("schema", {})).get("properties", {}).items():
+        def send(value, name=name):
+            body = {key: each for key, each in {**base, **BESIDE.get((operation["operationId"], name), {}), name: value}.items() if each is not None}
+            return session.api.request(method, target + query, body)
+        found += is_at_limit(send, name, whole.resolve(schema), target)
+    for parameter in [each for each in operation.get("parameters", []) if each["in"] == "query"]:
+        name = parameter["name"]
+
+        def ask(value, name=name):
+            with_path = "&path=none" if path.endswith("/files") and name != "path" else ""
+            if path == "/v1/ports/{port}" and name == "state":
+                return session.api.request(method, f"{target}?state={value}&timeoutMs=1")
+            ends = "&follow=false" if "follow" in [each["name"] for each in operation["parameters"]] and name != "follow" else ""
+            return session.api.request(method, f"{target}?{name}={value}{with_path}{ends}", base)
+        found += is_at_limit(ask, name, parameter["schema"], target)
+    return found
+
+
 @test("each limit and each choice of a field or a query that the document names is the one at which the agent begins to refuse", needs=("moat",), timeout=120)
 def at_the_limit(session):
-    whole, found = document(), 0
-    ended = session.exec("/bin/true").id
-    for method, path, operation in whole.operations():
-        target = path.replace("{name}", "default").replace("{id}", ended).replace("{port}", "9999")
-        bodies = operation.get("requestBody", {}).get("content", {})
-        base = BASES[operation["operationId"]] if openapi.JSON in bodies else None
-        query = "?path=none" if operation["operationId"] == "changeFile" else ""
-        for name, schema in whole.resolve(bodies.get(openapi.JSON, {}).get("schema", {})).get("properties", {}).items():
-            def send(value, name=name):
-                body = {key: each for key, each in {**base, **BESIDE.get((operation["operationId"], name), {}), name: value}.items() if each is not None}
-                return session.api.request(method, target + query, body)
-            found += is_at_limit(send, name, whole.resolve(schema), target)
-        for parameter in [each for each in operation.get("parameters", []) if each["in"] == "query"]:
-            name = parameter["name"]
-
-            def ask(value, name=name):
-                with_path = "&path=none" if path.endswith("/files") and name != "path" else ""
-                if path == "/v1/ports/{port}" and name == "state":
-                    return session.api.request(method, f"{target}?state={value}&timeoutMs=1")
-                ends = "&follow=false" if "follow" in [each["name"] for each in operation["parameters"]] and name != "follow" else ""
-                return session.api.request(method, f"{target}?{name}={value}{with_path}{ends}", base)
-            found += is_at_limit(ask, name, parameter["schema"], target)
+    whole, context = document(), "at-the-limit"
+    assert session.api.request("POST", "/v1/contexts", {"name": context}).status == 201
+    try:
+        found = sum(limits_of(session, whole, context, *each) for each in whole.operations())
+    finally:
+        for each in (context, BASES["createContext"]["name"]):
+            session.api.request("DELETE", f"/v1/contexts/{each}")
     assert found > 60, found
 
 

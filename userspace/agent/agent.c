@@ -340,7 +340,8 @@ static int open_api(struct agent *agent, struct failure *f)
 	/* Each command in a context of its own has that one's group counted in its share. */
 	cgroups_limit(agent->cgroups, shares.pool, shares.execs);
 	execs_limit(agent->execs, shares.execs, shares.contexts);
-	return api_open(agent, shares.connections, &agent->api, f);
+	r = execs_keep(agent->execs, agent->config->state_dir, f);
+	return r < 0 ? r : api_open(agent, shares.connections, &agent->api, f);
 }
 
 static int open_modules(struct run *run, struct failure *f)

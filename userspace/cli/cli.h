@@ -30,6 +30,8 @@ struct command {
 };
 
 const struct command *command_find(const char *name);
+/* In the order of the table, up to NULL. */
+const struct command *command_at(unsigned index);
 
 /* ---- options that every command takes ---- */
 enum { OPTION_SOCKET = 1000, OPTION_JSON, OPTION_ENV_FILE, OPTION_COMMAND }; /* long only; own ones from the last */
@@ -160,8 +162,10 @@ int cmd_mode(struct cli *cli, int argc, char **argv);
 int cmd_metrics(struct cli *cli, int argc, char **argv);
 int cmd_files(struct cli *cli, int argc, char **argv);
 int cmd_jupyter(struct cli *cli, int argc, char **argv);
+int cmd_completion(struct cli *cli, int argc, char **argv);
 extern const char help_files[], help_context[], help_exec[], help_run[], help_ps[], help_logs[],
 	help_kill[], help_wait[], help_attach[], help_ports[], help_status[], help_health[],
-	help_services[], help_check[], help_events[], help_mode[], help_metrics[], help_jupyter[];
+	help_services[], help_check[], help_events[], help_mode[], help_metrics[],
+	help_jupyter[], help_completion[];
 
 #endif

@@ -5,6 +5,8 @@
 const char help_files[] =
 	"usage: moat files read PATH > FILE\n"
 	"       moat files write PATH < FILE\n"
+	"       moat files pack DIR > TAR\n"
+	"       moat files unpack DIR < TAR\n"
 	"       moat files ls [-R] [PATH]\n"
 	"       moat files stat PATH\n"
 	"       moat files mkdir PATH\n"
@@ -17,7 +19,7 @@ const char help_files[] =
 	"  -c, --context NAME   of this context (default)\n"
 	"  -a, --append         write: behind what is there\n"
 	"  -m, --mode MODE      write, mkdir: of what is made, octal\n"
-	"  -n, --new            write, mv: only where there is nothing yet\n"
+	"  -n, --new            write, mv, unpack: only where there is nothing yet\n"
 	"      --if-match HASH  write, replace: only over this content, a SHA-256 (stat tells it)\n"
 	"      --count N        replace: where it is there N times (1)\n"
 	"  -R, --recursive      ls, rm: with all that is below\n";
@@ -131,13 +133,39 @@ static int files_read(struct cli *cli, const struct options *o)
 	return path ? transfer(cli, "GET", path, true, false, &response) : no_memory();
 }
 
-static int files_write(struct cli *cli, const struct options *o)
+static int files_pack(struct cli *cli, const struct options *o)
+{
+	struct moat_response response RESPONSE_OWNED = { 0 };
+	PTR_OWNED char *path = place(o, "&archive=tar");
+
+	return path ? transfer(cli, "GET", path, true, false, &response) : no_memory();
+}
+
+/* What is on standard input, to a place. */
+static int send_input(struct cli *cli, const struct options *o, const char *more)
 {
 	struct moat_response response RESPONSE_OWNED = { 0 };
 	json_t *root JSON_OWNED = NULL;
+	PTR_OWNED char *path = place(o, more);
+	int r = path ? transfer(cli, "PUT", path, false, true, &response) : no_memory();
+
+	if (r)
+		return r;
+	root = answer_decode(response.body, response.len);
+	if (!root)
+		return agent_failed(-EPROTO);
+	(void)printed_json(cli, root);
+	return 0;
+}
+
+static int files_unpack(struct cli *cli, const struct options *o)
+{
+	return send_input(cli, o, o->fresh ? "&archive=tar&ifNoneMatch=*" : "&archive=tar");
+}
+
+static int files_write(struct cli *cli, const struct options *o)
+{
 	char more[256];
-	PTR_OWNED char *path = NULL;
-	int r;
 
 	if ((o->mode && strspn(o->mode, "01234567") != strlen(o->mode)) ||
 	    (o->match && strspn(o->match, "0123456789abcdefABCDEF") != strlen(o->match)) ||
@@ -146,15 +174,7 @@ static int files_write(struct cli *cli, const struct options *o)
 		     o->mode ? o->mode : "", o->match ? "&ifMatch=" : "",
 		     o->match ? o->match : "") >= (int)sizeof(more))
 		return usage_error("files", "a mode is octal, a hash hexadecimal");
-	path = place(o, more);
-	r = path ? transfer(cli, "PUT", path, false, true, &response) : no_memory();
-	if (r)
-		return r;
-	root = answer_decode(response.body, response.len);
-	if (!root)
-		return agent_failed(-EPROTO);
-	(void)printed_json(cli, root);
-	return 0;
+	return send_input(cli, o, more);
 }
 
 /* --- What is there -------------------------------------------------------------------------- */
@@ -252,6 +272,7 @@ static const struct {
 	int (*run)(struct cli *cli, const struct options *o);
 } operations[] = {
 	{ "read", 1, 1, files_read },   { "write", 1, 1, files_write },
+	{ "pack", 1, 1, files_pack },   { "unpack", 1, 1, files_unpack },
 	{ "ls", 0, 1, files_list },     { "stat", 1, 1, files_stat },
 	{ "mkdir", 1, 1, files_mkdir }, { "mv", 2, 2, files_move },
 	{ "rm", 1, 1, files_remove },   { "replace", 3, 3, files_replace },

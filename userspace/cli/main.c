@@ -25,6 +25,7 @@ static const struct command commands[] = {
 	{ "metrics", "print the agent's counters for Prometheus", help_metrics, cmd_metrics },
 	{ "jupyter-kernelspec", "have Jupyter start its kernels here", help_jupyter, cmd_jupyter },
 	{ "check", "show what this kernel offers; needs no agent", help_check, cmd_check },
+	{ "completion", "tell a shell what may come next", help_completion, cmd_completion },
 };
 
 const struct command *command_find(const char *name)
@@ -33,6 +34,11 @@ const struct command *command_find(const char *name)
 		if (strcmp(commands[i].name, name) == 0)
 			return &commands[i];
 	return NULL;
+}
+
+const struct command *command_at(unsigned index)
+{
+	return index < ARRAY_LEN(commands) ? &commands[index] : NULL;
 }
 
 static void print_help(FILE *out)

@@ -167,6 +167,18 @@ static bool check_command_options(struct parser *p, const struct command_word *n
 	return !text || text[0] != '-' || refuse_option(p, word);
 }
 
+/* "wait": the numbers of processes, and no jobs. */
+static bool check_wait(struct parser *p, const struct command_word *name)
+{
+	for (const struct command_word *word = name->next; word; word = word->next) {
+		const char *text = word_literal(p, word);
+
+		if (text && (text[0] == '-' || text[0] == '%'))
+			return refuse_option(p, word);
+	}
+	return true;
+}
+
 static bool check_export(struct parser *p, const struct command_word *name)
 {
 	if (!name->next)
@@ -222,6 +234,8 @@ static bool check_builtin(struct parser *p, const struct command_word *name,
 		return check_options(p, name, "LP");
 	case COMMAND_B_UNSET:
 		return check_options(p, name, "v");
+	case COMMAND_B_WAIT:
+		return check_wait(p, name);
 	case COMMAND_B_COMMAND:
 		return check_command_options(p, name);
 	default:

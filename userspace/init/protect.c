@@ -11,10 +11,11 @@
 
 #include "init/init.h"
 
-/* By no symbolic link: the agent has followed those there were at its start. */
+/* By no symbolic link, but it may be one: the agent has followed those there were at its start. */
 static int mount_on_itself(const char *path, bool readonly)
 {
-	struct open_how how = { .flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS };
+	struct open_how how = { .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
+				.resolve = RESOLVE_NO_SYMLINKS };
 	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
 	FD_OWNED int place = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
 	FD_OWNED int clone = -EBADF;

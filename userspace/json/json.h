@@ -102,6 +102,8 @@ void jbuf_null(struct jbuf *b);
  * which *ret_len bytes go to buf and the return value says how many of data they stand for. */
 size_t json_text_length(const char *data, size_t n);
 size_t json_text_some(const char *data, size_t n, char *buf, size_t max, size_t *ret_len);
+/* Text, or where it is no UTF-8 {"base64": "…"}: as JSON_KIND_TEXTS and _ENV take it. */
+void jbuf_bytes(struct jbuf *b, const char *data, size_t n);
 /* A string of base64. */
 void jbuf_base64(struct jbuf *b, const void *data, size_t n);
 

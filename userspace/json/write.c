@@ -299,3 +299,15 @@ void jbuf_add_time(struct jbuf *b, const char *key, uint64_t unix_ms)
 	snprintf(text, sizeof(text), "%s.%03uZ", stamp, (unsigned)(unix_ms % 1000));
 	jbuf_text(b, text);
 }
+
+void jbuf_bytes(struct jbuf *b, const char *data, size_t n)
+{
+	if (utf8_valid(data, n)) {
+		jbuf_text_n(b, data, n);
+		return;
+	}
+	jbuf_open(b, '{');
+	jbuf_key(b, "base64");
+	jbuf_base64(b, data, n);
+	jbuf_close(b, '}');
+}

@@ -45,6 +45,10 @@ const checks = {
 		assert.throws(() => quote(1), TypeError);
 		await assert.rejects(moat.exec(command`for i in a; do echo ${"$(id)"}; done`, { onUnsupported: "bash" }), { code: "UNSUPPORTED_SYNTAX" });
 		assert.equal((await moat.exec(command`for i in a; do echo $i; done`, { onUnsupported: "bash" })).interpreter, "bash");
+		const lenient = await moat.createContext({ name: `lenient-${process.pid}`, shell: "fallback" });
+		await assert.rejects(lenient.exec`for i in a; do echo ${"$(id)"}; done`, { code: "UNSUPPORTED_SYNTAX" });
+		assert.equal((await lenient.exec`for i in a; do echo $i; done`).interpreter, "bash");
+		await lenient.remove();
 		assert.equal(new Moat({ onUnsupported: "error" }) instanceof Moat && command`a` instanceof Command, true);
 	},
 
@@ -64,6 +68,12 @@ const checks = {
 		controller.abort(new Error("enough"));
 		await assert.rejects(server.exited, /enough/);
 		assert.equal((await server.status()).state, "ended");
+
+		const other = await moat.startProcess("echo a; sleep 1003");
+		const watched = await moat.attach(other.id, { onOutput: () => { throw new Error("mine"); } });
+		await assert.rejects(watched.exited, /mine/);
+		assert.equal((await other.status()).state, "running"); // it is somebody else's
+		await other.kill();
 
 		const early = new AbortController();  // before it has an id
 		const never = moat.exec("sleep 1000", { signal: early.signal });

@@ -93,6 +93,10 @@ def cancelled():
         raise LookupError("mine")
 
     refuses(LookupError, lambda: moat.exec("echo a; sleep 1012", on_output=fail))
+    other = moat.start_process("echo a; sleep 1013")
+    refuses(LookupError, moat.attach(other.id, on_output=fail).wait)
+    assert other.status()["state"] == "running", "it is somebody else's"
+    other.kill()
     gone("echo a; sleep 1012")
 
 
@@ -140,6 +144,13 @@ async def cancelled_tasks():
     await asyncio.wait({failed})
     assert isinstance(failed.exception(), LookupError)
     gone("echo a; sleep 1022")
+    other = await agent.start_process("echo a; sleep 1023")
+    watched = await agent.attach(other.id, on_output=fail)
+    with contextlib.suppress(LookupError):
+        await watched.wait()
+        raise AssertionError("it did not fail")
+    assert (await other.status())["state"] == "running", "it is somebody else's"
+    await other.kill()
 
 
 async def many_tasks():

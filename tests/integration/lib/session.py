@@ -85,7 +85,7 @@ class Session:
         if "bun" in needs or "http" in needs:
             self.agent.wait_ready("http", 60)
         if "jupyter" in needs:
-            self.agent.wait_ready("jupyter", 60)
+            self.agent.wait_ready("jupyter", 300)
 
     def missing(self, reason):
         """In a virtual machine everything has to be there: a test that never runs proves nothing."""
@@ -223,6 +223,7 @@ env = EMPTY=
 command = {places.JUPYTER} --allow-root --no-browser --ip=127.0.0.1 --port={JUPYTER_PORT} --ServerApp.token={SECRET} --config={places.CONTROL_PLANE}/jupyter/jupyter_server_config.py
 port = {JUPYTER_PORT}
 ready = tcp:{JUPYTER_PORT}
+start_timeout = 600
 env = JUPYTER_PATH={self.jupyter}/share/jupyter
 protect = {self.jupyter}
 """

@@ -186,6 +186,8 @@ static const struct {
 	{ "set", "builtin-option", 0 },
 	{ "export -p", "builtin-option", 7 },
 	{ "unset -f a", "builtin-option", 6 },
+	{ "wait -n", "builtin-option", 5 },
+	{ "wait $! %1", "builtin-option", 8 },
 	{ "command -- a", "builtin-option", 8 },
 	{ "command - a", "builtin-option", 8 },
 	{ "command -p a", "builtin-option", 8 },

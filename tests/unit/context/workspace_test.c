@@ -115,12 +115,13 @@ static void presets_are_programs_and_variables(void **state)
 	context_settings_unref(s, NULL);
 }
 
-static void without_a_workspace_nothing_changes(void **state)
+static void without_a_workspace_a_path_is_as_given_and_a_secure_one_absolute(void **state)
 {
 	struct context_settings *s = settings(NULL, NULL, env);
 
 	(void)state;
-	assert_string_equal(env_get(s->env[1], "PATH"), env[0] + strlen("PATH="));
+	assert_string_equal(env_get(s->env[0], "PATH"), env[0] + strlen("PATH="));
+	assert_string_equal(env_get(s->env[1], "PATH"), "/w/bin:/usr/bin:/w:/w2/bin");
 	assert_null(env_get(s->env[0], "PWD"));
 	assert_string_equal(s->directory[0], "/");
 	context_settings_unref(s, NULL);
@@ -147,7 +148,7 @@ int main(void)
 		cmocka_unit_test(a_path_of_which_nothing_is_left_is_the_usual_one),
 		cmocka_unit_test(a_secure_command_finds_nothing_where_others_of_its_context_write),
 		cmocka_unit_test(presets_are_programs_and_variables),
-		cmocka_unit_test(without_a_workspace_nothing_changes),
+		cmocka_unit_test(without_a_workspace_a_path_is_as_given_and_a_secure_one_absolute),
 		cmocka_unit_test(what_is_beneath_is_told_by_whole_names),
 	};
 

@@ -151,6 +151,27 @@ static void a_list_has_names_and_targets(void **state)
 	assert_int_equal(h.ends, 1);
 }
 
+static void an_archive_is_as_long_as_it_is(void **state)
+{
+	struct files_parser p;
+	struct heard h = { 0 };
+
+	(void)state;
+	begin(&p, FILES_PACK);
+	add_entry(&plain, "", "");
+	for (int i = 0; i < 3; i++)
+		add_frame(FILES_DATA, "0123456789", 10);
+	add_end(0, 0);
+	assert_int_equal(feed(&p, &h, 7), 0);
+	assert_int_equal(h.content, 30);
+	assert_int_equal(h.entries, 1);
+	assert_int_equal(h.ends, 1);
+	begin(&p, FILES_PACK); /* but begins with the directory */
+	add_frame(FILES_DATA, "0123456789", 10);
+	h = (struct heard){ 0 };
+	assert_int_equal(feed(&p, &h, 7), -EPROTO);
+}
+
 static void an_error_comes_with_a_code_of_the_table_only(void **state)
 {
 	struct files_error error = { .code = MOAT_E_NO_SPACE, .err = ENOSPC };
@@ -420,6 +441,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(answers_arrive_in_pieces_of_any_size),
 		cmocka_unit_test(a_list_has_names_and_targets),
+		cmocka_unit_test(an_archive_is_as_long_as_it_is),
 		cmocka_unit_test(an_error_comes_with_a_code_of_the_table_only),
 		cmocka_unit_test(what_makes_no_sense_is_refused),
 		cmocka_unit_test(nothing_comes_after_the_end),

@@ -24,8 +24,8 @@ struct exec_body {
 	bool tty;
 	uint64_t rows, cols;
 	uint64_t timeout_ms, kill_after_ms, beat_ms, slow_ms;
-	bool stdin_open, isolated, shared, wait; /* shared: isolated is there, and false */
-	char **words;                            /* of a command that is nothing else */
+	bool stdin_open, isolated, shared, wait, create; /* shared: isolated is there, and false */
+	char **words; /* of a command that is nothing else */
 	bool interpreter; /* the command is beyond the language, and a shell is to have it */
 };
 
@@ -43,6 +43,7 @@ static const struct json_field exec_fields[] = {
 	{ FIELD("context", JSON_KIND_TEXT, context), .min = 1,
 	  .max = sizeof(CONFIG_SESSION_PREFIX) - 1 + EXEC_SESSION_MAX },
 	{ FIELD("session", JSON_KIND_TEXT, session), .min = 1, .max = EXEC_SESSION_MAX },
+	{ FIELD("create", JSON_KIND_BOOL, create) },
 	{ FIELD("env", JSON_KIND_ENV, env), .max = ENV_MAX },
 	{ FIELD("cwd", JSON_KIND_TEXT, cwd), .min = 1, .max = PATH_MAX - 1 },
 	{ FIELD("stdin", JSON_KIND_BLOB, input) },
@@ -111,6 +112,9 @@ static int check_body(const struct exec_body *body, bool stream, struct refusal 
 	} else if (body->cwd && body->cwd[0] != '/') {
 		field = "cwd";
 		text = "must be an absolute path";
+	} else if (!body->create && !body->session) {
+		field = "create";
+		text = "needs session";
 	} else if ((text = check_stdin(body, &field))) {
 		;
 	} else if (body->id && !exec_id_valid(body->id)) {
@@ -348,6 +352,7 @@ static int start(struct api_request *r, const struct exec_body *body)
 		.context = body->context,
 		.env = body->env,
 		.session = body->session,
+		.no_create = !body->create,
 		.isolation = body->isolated ? EXEC_ISOLATED :
 			     body->shared   ? EXEC_NOT_ISOLATED :
 					      EXEC_ISOLATED_BY_ENV,
@@ -400,7 +405,13 @@ static int find_secrets(struct api_request *r, const json_t *root)
 
 enum MHD_Result api_exec_handle(struct api_request *r)
 {
-	struct exec_body body = { .wait = true, .rows = 24, .cols = 80, .kill_after_ms = EXEC_KILL_AFTER_MS, .beat_ms = API_BEAT_MS, .slow_ms = API_SLOW_MS };
+	struct exec_body body = { .wait = true,
+				  .create = true,
+				  .rows = 24,
+				  .cols = 80,
+				  .kill_after_ms = EXEC_KILL_AFTER_MS,
+				  .beat_ms = API_BEAT_MS,
+				  .slow_ms = API_SLOW_MS };
 	bool refused = false;
 	json_t *root;
 	int result;

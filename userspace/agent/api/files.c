@@ -186,6 +186,15 @@ static enum MHD_Result run(struct api_request *r, int result)
 	return MHD_YES;
 }
 
+/* Whether it is about a tar archive. */
+static int query_archive(struct api_request *r, bool *ret)
+{
+	const char *text = api_query(r, "archive");
+
+	*ret = text || api_has_query(r, "archive");
+	return *ret && (!text || strcmp(text, "tar") != 0) ? bad(r, "archive", "must be tar") : 0;
+}
+
 /* Which of the questions it is. */
 static int choose_form(struct api_request *r, enum files_operation *operation, enum form *form)
 {
@@ -196,9 +205,13 @@ static int choose_form(struct api_request *r, enum files_operation *operation, e
 	} table[] = { { "stat", FILES_STAT, FORM_ENTRY },
 		      { "exists", FILES_STAT, FORM_EXISTS },
 		      { "list", FILES_LIST, FORM_LIST } };
-	unsigned n = 0;
+	bool archive;
+	unsigned n;
 
-	*operation = FILES_READ;
+	if (query_archive(r, &archive) < 0)
+		return -EINVAL;
+	n = archive;
+	*operation = archive ? FILES_PACK : FILES_READ;
 	*form = FORM_CONTENT;
 	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
 		bool wanted = false;
@@ -250,17 +263,19 @@ static int put_query(struct api_request *r)
 	const char *mode = api_query(r, "mode"), *match = api_query(r, "ifMatch");
 	const char *none = api_query(r, "ifNoneMatch");
 	struct files_ask *ask = &r->files->ask;
-	bool append = false;
+	bool append = false, archive;
 	char star[2] = "";
 
 	ask->mode = 0644;
 	ask->flags = FILES_PARENTS;
-	if (query_bool(r, "append", &append) < 0 ||
+	if (query_archive(r, &archive) < 0 || query_bool(r, "append", &append) < 0 ||
 	    query_flag(r, "mkdirs", FILES_PARENTS, false, &ask->flags) < 0 ||
 	    query_flag(r, "atomic", FILES_IN_PLACE, true, &ask->flags) < 0)
 		return -EINVAL;
-	if (append)
-		ask->operation = FILES_APPEND;
+	if (archive && (append || mode || match || api_has_query(r, "atomic") || api_query(r, "atomic")))
+		return bad(r, "archive", "goes with mkdirs and ifNoneMatch alone");
+	if (append || archive)
+		ask->operation = append ? FILES_APPEND : FILES_UNPACK;
 	if ((mode && parse_mode(r, mode, &ask->mode) < 0) ||
 	    (match && parse_hash(r, match, ask) < 0))
 		return -EINVAL;

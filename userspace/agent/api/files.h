@@ -29,7 +29,7 @@ struct api_files {
 	char *data;
 	size_t len, at, capacity;
 	struct files_entry entry;
-	bool partial, paused;
+	bool partial, paused, complete;
 };
 
 /* files_answer.c: those of every request. */

@@ -105,6 +105,7 @@ static void on_end(struct files_observer *o, const struct files_end *end)
 	struct api_request *r = f->request;
 
 	f->files = NULL;
+	f->complete = true;
 	if (f->form == FORM_CONTENT || f->form == FORM_OTHER) {
 		/* where there was nothing to read it has not begun */
 		r->respond = f->form == FORM_OTHER ? f->respond : respond_content;
@@ -134,7 +135,8 @@ static ssize_t on_read(void *cls, uint64_t position, char *buf, size_t max)
 
 	(void)position;
 	if (r->gone || (n == 0 && !f->files))
-		return MHD_CONTENT_READER_END_WITH_ERROR;
+		return f->complete && !r->gone ? MHD_CONTENT_READER_END_OF_STREAM :
+						 MHD_CONTENT_READER_END_WITH_ERROR;
 	if (n == 0) {
 		api_moving(r, false);
 		api_suspend(r);
@@ -156,13 +158,16 @@ static ssize_t on_read(void *cls, uint64_t position, char *buf, size_t max)
 static enum MHD_Result respond_content(struct api_request *r)
 {
 	struct api_files *f = r->files;
+	bool archive = f->ask.operation == FILES_PACK;
 	struct MHD_Response *response;
 	char range[96];
 
 	if (r->gone)
 		return MHD_NO;
 	api_moving(r, true);
-	response = f->entry.length == 0 ?
+	response = archive ? MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, API_ANSWER_BLOCK,
+							       on_read, r, NULL) :
+		   f->entry.length == 0 ?
 			   MHD_create_response_from_buffer(0, (void *)"", MHD_RESPMEM_PERSISTENT) :
 			   MHD_create_response_from_callback(f->entry.length, API_ANSWER_BLOCK,
 							     on_read, r, NULL);
@@ -171,11 +176,13 @@ static enum MHD_Result respond_content(struct api_request *r)
 		 (unsigned long long)f->entry.size);
 	if (response &&
 	    ((f->partial && MHD_add_response_header(response, "Content-Range", range) == MHD_NO) ||
-	     MHD_add_response_header(response, "Accept-Ranges", "bytes") == MHD_NO)) {
+	     (!archive &&
+	      MHD_add_response_header(response, "Accept-Ranges", "bytes") == MHD_NO))) {
 		MHD_destroy_response(response);
 		return MHD_NO;
 	}
-	return api_queue(r, f->partial ? 206 : 200, response, "application/octet-stream");
+	return api_queue(r, f->partial ? 206 : 200, response,
+			 archive ? "application/x-tar" : "application/octet-stream");
 }
 
 /* Makes room for n bytes more; what is sent already makes some. */

@@ -78,14 +78,7 @@ static void write_argv(struct jbuf *b, const struct exec_info *info)
 			break;
 		if (len > ARGV_SHOWN_MAX)
 			len = ARGV_SHOWN_MAX;
-		if (utf8_valid(info->argv[i], len)) {
-			jbuf_text_n(b, info->argv[i], len);
-			continue;
-		}
-		jbuf_open(b, '{');
-		jbuf_key(b, "base64");
-		jbuf_base64(b, info->argv[i], len);
-		jbuf_close(b, '}');
+		jbuf_bytes(b, info->argv[i], len);
 	}
 	jbuf_close(b, ']');
 	jbuf_add_unsigned(b, "argc", n);

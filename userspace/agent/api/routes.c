@@ -16,9 +16,11 @@ static const char *const health_query[] = { "ready?", "service", NULL };
 static const char *const remove_query[] = { "keep", NULL };
 
 static const char *const files_get_query[] = { "path",       "stat?", "exists?", "list?",
-					       "recursive?", "hash?", "limit",   NULL };
+					       "recursive?", "hash?", "limit",   "archive",
+					       NULL };
 static const char *const files_put_query[] = { "path", "append?", "atomic",      "mkdirs",
-					       "mode", "ifMatch", "ifNoneMatch", NULL };
+					       "mode", "ifMatch", "ifNoneMatch", "archive",
+					       NULL };
 static const char *const files_post_query[] = { "path", NULL };
 static const char *const files_delete_query[] = { "path", "recursive?", NULL };
 

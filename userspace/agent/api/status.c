@@ -324,6 +324,11 @@ enum MHD_Result api_status_get(struct api_request *r)
 	write_listening(b, agent);
 	write_counters(b, agent->enforce);
 	write_execs(b, agent->execs);
+	jbuf_add_open(b, "contexts", '{');
+	jbuf_add_unsigned(b, "count", contexts_count(execs_contexts(agent->execs)));
+	jbuf_add_bool(b, "kept", !execs_not_kept(agent->execs));
+	jbuf_add_text(b, "reason", execs_not_kept(agent->execs));
+	jbuf_close(b, '}');
 	jbuf_add_unsigned(b, "connections", r->api->n_peers);
 	jbuf_add_open(b, "clientMemory", '{');
 	jbuf_add_unsigned(b, "used", held_used());

@@ -137,14 +137,7 @@ static void write_env(const struct config_context *c, struct jbuf *b)
 			break;
 		}
 		jbuf_key(b, name);
-		if (utf8_valid(*kv + key + 1, value)) {
-			jbuf_text(b, *kv + key + 1);
-			continue;
-		}
-		jbuf_open(b, '{');
-		jbuf_key(b, "base64");
-		jbuf_base64(b, *kv + key + 1, value);
-		jbuf_close(b, '}');
+		jbuf_bytes(b, *kv + key + 1, value);
 	}
 	jbuf_close(b, '}');
 }

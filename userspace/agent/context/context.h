@@ -31,6 +31,9 @@ struct context_settings {
 	char **env[2];                /* base and context, merged: one block each */
 	size_t env_size[2];
 	const char *directory[2]; /* absolute. Not configured: /, or HOME */
+	/* kept.c: where they are in the file, and in which one that was. */
+	uint64_t kept_as;
+	unsigned kept_in;
 };
 
 /* 0 or -ENOMEM. A copy of values, with one reference; *total, which may be NULL, counts its environments. */
@@ -65,6 +68,8 @@ struct context {
 	bool session;       /* made by an exec that named one */
 	bool ending;        /* nothing more is started in it */
 	bool gone;          /* its name is free; only execs that ended still know it */
+
+	bool kept; /* kept.c: the file has a line of it */
 
 	struct list link; /* in the order made */
 	struct context *next, *next_by_number; /* in their buckets */
@@ -105,6 +110,9 @@ void contexts_for_each(struct contexts *contexts, void (*fn)(struct context *c, 
  * that is there. Variables of which the object says null are taken out. -EINVAL with *e: *values is changed in part.
  */
 int context_decode(const json_t *object, bool change, struct config_context *values, struct refusal *e);
+/* What context_decode() makes *to of *from: members, of keys that can be changed. */
+void context_write_change(const struct config_context *from, const struct config_context *to,
+			  struct jbuf *b);
 /* All keys of the values, as members. */
 void context_write_values(const struct config_context *values, struct jbuf *b);
 

@@ -200,3 +200,77 @@ void context_write_values(const struct config_context *values, struct jbuf *b)
 		key->write(values, b);
 	}
 }
+
+/* --- What another has been changed by ------------------------------------------------------ */
+
+static const char *value_of(char *const *env, const char *kv)
+{
+	size_t n = strcspn(kv, "=") + 1;
+
+	for (; env && *env; env++)
+		if (strncmp(*env, kv, n) == 0)
+			return *env + n;
+	return NULL;
+}
+
+/* One variable; value NULL: it is taken out. */
+static void write_variable(const char *kv, const char *value, struct jbuf *b)
+{
+	char *name PTR_OWNED = strndup(kv, strcspn(kv, "="));
+
+	if (!name) {
+		b->failed = true;
+		return;
+	}
+	jbuf_key(b, name);
+	if (value)
+		jbuf_bytes(b, value, strlen(value));
+	else
+		jbuf_null(b);
+}
+
+static void write_env_change(char *const *from, char *const *to, struct jbuf *b)
+{
+	for (char *const *kv = to; kv && *kv; kv++) {
+		const char *old = value_of(from, *kv), *value = value_of(to, *kv);
+
+		if (!old || strcmp(old, value) != 0)
+			write_variable(*kv, value, b);
+	}
+	for (char *const *kv = from; kv && *kv; kv++)
+		if (!value_of(to, *kv))
+			write_variable(*kv, NULL, b);
+}
+
+static bool is_same(const struct config_context_key *key, const struct config_context *from,
+		    const struct config_context *to)
+{
+	struct jbuf a = { 0 }, b = { 0 };
+	bool same;
+
+	key->write(from, &a);
+	key->write(to, &b);
+	same = !a.failed && !b.failed && a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
+	jbuf_free(&a);
+	jbuf_free(&b);
+	return same;
+}
+
+void context_write_change(const struct config_context *from, const struct config_context *to,
+			  struct jbuf *b)
+{
+	const struct config_context_key *key;
+
+	for (unsigned i = 0; (key = config_context_key_at(i)); i++) {
+		if (key->when != CONFIG_KEY_ALWAYS || is_same(key, from, to))
+			continue;
+		jbuf_key(b, key->name);
+		if (key->kind != CONFIG_KEY_ENV) {
+			key->write(to, b);
+			continue;
+		}
+		jbuf_open(b, '{');
+		write_env_change(from->env, to->env, b);
+		jbuf_close(b, '}');
+	}
+}

@@ -214,6 +214,30 @@ bool context_state_reset(struct contexts *contexts, struct context *c)
 	return true;
 }
 
+int context_state_packet(const struct context *c, void **ret, size_t *ret_n)
+{
+	const struct context_state *s = c->state;
+	struct run_packet head = { .magic = RUN_MAGIC, .says = RUN_SAYS_STATE };
+	char *packet, *at;
+
+	head.len = s->directory ? (uint32_t)strlen(s->directory) + 2 : 0;
+	for (char *const *e = s->entries; *e; e++, head.count++)
+		head.len += (uint32_t)strlen(*e) + 1;
+	head.count += s->directory != NULL;
+	*ret = packet = malloc(sizeof(head) + head.len);
+	if (!packet)
+		return -ENOMEM;
+	at = (char *)mempcpy(packet, &head, sizeof(head));
+	if (s->directory) {
+		*at++ = RUN_DIRECTORY;
+		at = (char *)mempcpy(at, s->directory, strlen(s->directory) + 1);
+	}
+	for (char *const *e = s->entries; *e; e++)
+		at = (char *)mempcpy(at, *e, strlen(*e) + 1);
+	*ret_n = sizeof(head) + head.len;
+	return 0;
+}
+
 /* --- What is made of it -------------------------------------------------------------------- */
 
 const char *context_state_directory(const struct context *c)
@@ -281,20 +305,6 @@ int context_state_entries(const struct context *c, const char *directory, bool w
 
 /* --- What is told of it -------------------------------------------------------------------- */
 
-static void write_bytes(struct jbuf *b, const char *text)
-{
-	size_t n = strlen(text);
-
-	if (utf8_valid(text, n)) {
-		jbuf_text_n(b, text, n);
-		return;
-	}
-	jbuf_open(b, '{');
-	jbuf_key(b, "base64");
-	jbuf_base64(b, text, n);
-	jbuf_close(b, '}');
-}
-
 /* An object of the variables of one kind; null: that would be exported, if it were set. */
 static void write_variables(const struct context_state *s, const char *key, enum run_entry kind,
 			    struct jbuf *b)
@@ -313,7 +323,7 @@ static void write_variables(const struct context_state *s, const char *key, enum
 		}
 		jbuf_key(b, name);
 		if (value)
-			write_bytes(b, value + 1);
+			jbuf_bytes(b, value + 1, strlen(value + 1));
 		else
 			jbuf_null(b);
 	}
@@ -327,7 +337,7 @@ void context_write_state(const struct context *c, struct jbuf *b)
 	jbuf_open(b, '{');
 	jbuf_key(b, "directory");
 	if (s && s->directory)
-		write_bytes(b, s->directory);
+		jbuf_bytes(b, s->directory, strlen(s->directory));
 	else
 		jbuf_null(b);
 	write_variables(s, "env", RUN_EXPORTED, b);

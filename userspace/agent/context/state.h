@@ -30,6 +30,9 @@ enum context_state_fate context_state_apply(struct contexts *contexts, struct co
 /* Whether there was any. */
 bool context_state_reset(struct contexts *contexts, struct context *c);
 
+/* A packet that makes it anew, n bytes, to be freed with free_wiped(); only where there is a state. 0 or -ENOMEM. */
+int context_state_packet(const struct context *c, void **ret, size_t *ret_n);
+
 /* Where its commands start, when they went somewhere; else NULL. Borrowed. */
 const char *context_state_directory(const struct context *c);
 /* Settings and state in one environment, as context_env_build() gives it: only where there is a state. */

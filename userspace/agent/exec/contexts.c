@@ -130,8 +130,8 @@ static int check_values(struct execs *execs, const struct config_context *values
 	return -EINVAL;
 }
 
-static int make_settings(struct execs *execs, const struct config_context *values,
-			 struct context_settings **ret, struct refusal *e)
+int exec_settings_make(struct execs *execs, const struct config_context *values,
+		       struct context_settings **ret, struct refusal *e)
 {
 	size_t *total = contexts_env_total(execs->contexts);
 	int r = check_values(execs, values, e);
@@ -149,9 +149,8 @@ static int make_settings(struct execs *execs, const struct config_context *value
 	return -EINVAL;
 }
 
-/* Takes over the reference. */
-static int add(struct execs *execs, const char *name, struct context_settings *settings,
-	       struct context **ret, struct refusal *e)
+int exec_context_enter(struct execs *execs, const char *name, struct context_settings *settings,
+		       struct context **ret, struct refusal *e)
 {
 	struct failure f = { 0 };
 	struct context *c;
@@ -210,11 +209,13 @@ int execs_context_add(struct execs *execs, const char *name, const struct config
 		return refuse(e, MOAT_E_SHUTTING_DOWN, "the agent stops");
 	r = check_places(execs, values, e);
 	if (r == 0)
-		r = make_settings(execs, values, &settings, e);
+		r = exec_settings_make(execs, values, &settings, e);
 	if (r == 0)
-		r = add(execs, name, settings, ret, e);
+		r = exec_context_enter(execs, name, settings, ret, e);
 	if (r == 0 && !enforce_active(execs->enforce))
 		warn_of_covers(*ret);
+	if (r == 0)
+		kept_put(execs->kept, *ret);
 	return r;
 }
 
@@ -269,8 +270,7 @@ static void on_session_timer(struct loop_timer *timer)
 	}
 }
 
-/* Nothing runs in it from now on. */
-static void session_idle(struct execs *execs, struct context *c)
+void exec_session_idle(struct execs *execs, struct context *c)
 {
 	if (!c->session || execs->closing || execs->config->session_idle == 0)
 		return;
@@ -288,9 +288,11 @@ static int make_session(struct execs *execs, const char *name, struct context **
 	int r;
 
 	from->settings->refs++;
-	r = add(execs, name, from->settings, ret, e);
-	if (r == 0)
+	r = exec_context_enter(execs, name, from->settings, ret, e);
+	if (r == 0) {
 		(*ret)->session = true;
+		kept_put(execs->kept, *ret);
+	}
 	return r;
 }
 
@@ -326,8 +328,8 @@ int exec_context_of(struct execs *execs, const struct exec_request *request, str
 
 	if (c && c->ending)
 		return refuse(e, MOAT_E_CONTEXT_ENDING, "context %.150s is ending", c->name);
-	if (!c && !request->session)
-		return refuse(e, MOAT_E_NO_SUCH_CONTEXT, "no context %.64s", name);
+	if (!c && (!request->session || request->no_create))
+		return refuse(e, MOAT_E_NO_SUCH_CONTEXT, "no context %.150s", name);
 	*ret_created = !c;
 	if (!c && make_session(execs, name, &c, e) < 0)
 		return -EINVAL;
@@ -351,19 +353,24 @@ int execs_context_change(struct execs *execs, struct context *c, const struct co
 
 	if (c->ending)
 		return refuse(e, MOAT_E_CONTEXT_ENDING, "context %.150s is ending", c->name);
-	r = make_settings(execs, values, &settings, e);
+	r = exec_settings_make(execs, values, &settings, e);
 	if (r < 0)
 		return r;
 	context_settings_unref(c->settings, contexts_env_total(execs->contexts));
 	c->settings = settings;
+	kept_put(execs->kept, c);
 	if (c->n_active == 0)
-		session_idle(execs, c); /* it is of use to somebody */
+		exec_session_idle(execs, c); /* it is of use to somebody */
 	return 0;
 }
 
 bool execs_context_reset(struct execs *execs, struct context *c)
 {
-	return context_state_reset(execs->contexts, c);
+	bool reset = context_state_reset(execs->contexts, c);
+
+	if (reset)
+		kept_put(execs->kept, c);
+	return reset;
 }
 
 /* --- The end ------------------------------------------------------------------------------- */
@@ -409,7 +416,7 @@ void exec_leave_context(struct exec *x)
 	if (c->ending)
 		finish(x->execs, c);
 	else
-		session_idle(x->execs, c);
+		exec_session_idle(x->execs, c);
 }
 
 void exec_forget_context(struct exec *x)
@@ -443,6 +450,7 @@ int execs_context_remove(struct execs *execs, struct context *c, bool keep, stru
 	if (strcmp(c->name, CONFIG_DEFAULT_CONTEXT) == 0)
 		return refuse(e, MOAT_E_IMMUTABLE, "context %s is always there", c->name);
 	c->ending = true;
+	kept_drop(execs->kept, c);
 	c->n_active++; /* it is there until this is done */
 	while (!keep && (x = next_to_stop(c)))
 		exec_stop(x);

@@ -142,6 +142,7 @@ void execs_close(struct execs *execs)
 	}
 	namespaces_free(execs->namespaces);
 	loop_timer_cancel(execs->loop, &execs->session_timer);
+	kept_close(execs->kept);
 	contexts_free(execs->contexts);
 	exec_claims_close(execs);
 	for (int i = 0; i < 2; i++) {

@@ -65,6 +65,7 @@ struct exec_request {
 	int stdin_fd;         /* borrowed, and duplicated */
 	const char *context;  /* NULL: "default", or that of the session */
 	const char *session;  /* its context is made if it is not there; NULL: none. Not with context */
+	bool no_create;       /* it is not */
 	char *const *env;     /* KEY=VALUE */
 	enum exec_isolation isolation;
 	const char *cwd;      /* NULL: the context's directory */
@@ -278,6 +279,13 @@ int execs_context_change(struct execs *execs, struct context *c, const struct co
 /* Whether a request for this context or session, either of which may be NULL, falls back to a shell. */
 bool execs_falls_back(struct execs *execs, const char *context, const char *session,
 		      enum exec_shell shell);
+/*
+ * Makes again what contexts an agent before this one has left in the directory, and keeps from now on what there is
+ * there. To be called before the first of them is made, and after execs_limit(). 0 or -errno.
+ */
+int execs_keep(struct execs *execs, const char *directory, struct failure *f);
+/* Why contexts are not kept now; NULL: they are. */
+const char *execs_not_kept(const struct execs *execs);
 /* Forgets what the commands of a context left of their directory and variables; whether there was anything. */
 bool execs_context_reset(struct execs *execs, struct context *c);
 

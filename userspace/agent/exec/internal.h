@@ -6,6 +6,7 @@
 #ifndef MOAT_EXEC_INTERNAL_H
 #define MOAT_EXEC_INTERNAL_H
 
+#include "agent/context/kept.h"
 #include "agent/context/state.h"
 #include "agent/exec/exec.h"
 #include "agent/process/records.h"
@@ -16,8 +17,8 @@
 #define EXEC_CHUNK 65536u
 /* Captured output of ended execs, or a quarter of held_max() where that is less. */
 #define EXECS_OUTPUT_ENDED_MAX (16u * 1024 * 1024)
-/* How long a killed tree may take to be gone before its exec counts as ended all the same. */
-#define EXEC_KILL_GRACE_NS (5 * NSEC_PER_SEC) /* in which something of it has to die */
+/* How long nothing of a killed tree may die before its exec counts as ended all the same. */
+#define EXEC_KILL_GRACE_NS (5 * NSEC_PER_SEC)
 
 struct execs {
 	const struct config *config;
@@ -26,6 +27,7 @@ struct execs {
 	struct loop *loop;
 	struct contexts *contexts;
 	struct namespaces *namespaces;
+	struct kept *kept;         /* NULL: nothing is */
 	struct list idle_sessions; /* contexts, the longest idle first */
 	struct loop_timer session_timer;
 	void (*on_session_expired)(const char *context, void *data);
@@ -191,6 +193,14 @@ int exec_context_of(struct execs *execs, const struct exec_request *request, str
 		    bool *ret_created, struct refusal *e);
 /* It was made for a command that is refused. */
 void exec_context_unmake(struct execs *execs, struct context *c);
+/* Settings for a context, one reference of them, if it may have them. 0, or -EINVAL with *e. */
+int exec_settings_make(struct execs *execs, const struct config_context *values,
+		       struct context_settings **ret, struct refusal *e);
+/* A context with them; takes over the reference, also in case of errors. */
+int exec_context_enter(struct execs *execs, const char *name, struct context_settings *settings,
+		       struct context **ret, struct refusal *e);
+/* Nothing runs in it from now on: a session's time runs. */
+void exec_session_idle(struct execs *execs, struct context *c);
 /* x is to run in its context; has nothing more to do with running; and is no more. */
 void exec_enter_context(struct exec *x);
 void exec_leave_context(struct exec *x);

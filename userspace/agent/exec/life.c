@@ -166,8 +166,8 @@ static int tree_gone(struct exec *x)
 	return close_result(x, false);
 }
 
-/* From now on its tree is waited for, but not for ever. */
-static int kill_and_wait(struct exec *x)
+/* It is waited for until it is gone, or nothing of it dies any more. */
+static int kill_counted(struct exec *x)
 {
 	int r;
 
@@ -177,10 +177,9 @@ static int kill_and_wait(struct exec *x)
 	return r == 0 ? set_timer(x, EXEC_KILL_GRACE_NS) : r;
 }
 
-/* LEAVING */
 static int leave_killed(struct exec *x)
 {
-	int r = kill_and_wait(x);
+	int r = kill_counted(x);
 
 	x->phase = EXEC_PHASE_LEAVING;
 	if (r == 0)
@@ -213,8 +212,7 @@ static bool still_dies(struct exec *x)
 	return set_timer(x, EXEC_KILL_GRACE_NS) == 0;
 }
 
-/* KILLED, LEAVING */
-static int lose_patience(struct exec *x)
+static int give_up(struct exec *x)
 {
 	if (still_dies(x))
 		return 0;
@@ -241,13 +239,13 @@ static int kill_tree(struct exec *x)
 	return cgroup_kill(x->cgroup);
 }
 
-/* RUNNING, KILLED, LEAVING: the phase that it is in ends when the kernel says so, or after the grace period. */
+/* RUNNING, KILLED, LEAVING */
 static int kill_bounded(struct exec *x)
 {
-	x->killed = true;
 	if (x->phase == EXEC_PHASE_RUNNING)
 		x->phase = EXEC_PHASE_KILLED;
-	return kill_and_wait(x);
+	x->killed = true;
+	return kill_counted(x);
 }
 
 /* CLOSING, CLEARING: it waited for who reads its stream, and does so no more. */
@@ -482,10 +480,10 @@ static int happens(struct exec *x, enum exec_event event)
 					 [EXEC_EVENT_TIME] = out_of_time,
 					 [EXEC_EVENT_KILL] = kill_bounded },
 		[EXEC_PHASE_KILLED] = { [EXEC_EVENT_EXIT] = command_ended,
-					[EXEC_EVENT_TIME] = lose_patience,
+					[EXEC_EVENT_TIME] = give_up,
 					[EXEC_EVENT_KILL] = kill_bounded },
 		[EXEC_PHASE_LEAVING] = { [EXEC_EVENT_EMPTY] = tree_gone,
-					 [EXEC_EVENT_TIME] = lose_patience,
+					 [EXEC_EVENT_TIME] = give_up,
 					 [EXEC_EVENT_KILL] = kill_bounded },
 		[EXEC_PHASE_CLOSING] = { [EXEC_EVENT_TAKEN] = conclude, [EXEC_EVENT_KILL] = kill_read },
 		[EXEC_PHASE_BACKGROUND] = { [EXEC_EVENT_EMPTY] = background_gone,

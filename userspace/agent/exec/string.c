@@ -173,8 +173,13 @@ void exec_string_ended(struct exec *x)
 		n = recvmsg(s->socket, &msg, MSG_DONTWAIT);
 	if (s->wants_state)
 		s->fate = CONTEXT_STATE_NOT_RETURNED;
-	if (n > 0 && s->wants_state && !(msg.msg_flags & MSG_TRUNC) && !x->context->ending)
+	if (n > 0 && s->wants_state && !(msg.msg_flags & MSG_TRUNC) && !x->context->ending) {
+		const struct context_state *before = x->context->state;
+
 		s->fate = context_state_apply(x->execs->contexts, x->context, packet, (size_t)n);
+		if (x->context->state != before)
+			kept_put(x->execs->kept, x->context);
+	}
 	if (n > 0)
 		explicit_bzero(packet, (size_t)n);
 	close_fd(&s->socket);

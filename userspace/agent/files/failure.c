@@ -8,6 +8,7 @@ static const char *words(enum moat_error code)
 		const char *text;
 	} table[] = {
 		{ MOAT_E_BAD_PATH, "names nothing that can be made, written or removed" },
+		{ MOAT_E_BAD_ARCHIVE, "is not what was sent: no tar archive of files, directories and links" },
 		{ MOAT_E_OUTSIDE_WORKSPACE, "leads out of the workspace of the context" },
 		{ MOAT_E_NO_SUCH_FILE, "is not there" },
 		{ MOAT_E_FILE_EXISTS, "is there already" },

@@ -278,7 +278,7 @@ static int find_places(struct execs *execs, const struct files_ask *ask, struct 
 {
 	const struct context *c = context_find(execs_contexts(execs), ask->context);
 	bool writes = ask->operation != FILES_READ && ask->operation != FILES_LIST &&
-		      ask->operation != FILES_STAT;
+		      ask->operation != FILES_STAT && ask->operation != FILES_PACK;
 	int r;
 
 	if (!c)

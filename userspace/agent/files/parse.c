@@ -25,7 +25,8 @@ void files_parser_open(struct files_parser *p, const struct files_ask *ask)
 	*p = (struct files_parser){
 		.operation = ask->operation,
 		.limit = ask->operation == FILES_LIST ? ask->limit : entries_max[ask->operation],
-		.sending = ask->operation == FILES_WRITE || ask->operation == FILES_APPEND,
+		.sending = ask->operation == FILES_WRITE || ask->operation == FILES_APPEND ||
+			   ask->operation == FILES_UNPACK,
 	};
 }
 
@@ -42,7 +43,8 @@ static bool may_come(const struct files_parser *p, const struct files_frame *f)
 	case FILES_KEEP:
 		return f->len == 0;
 	case FILES_END:
-		return !p->sending && f->len == sizeof(struct files_end) && p->content_left == 0 &&
+		return !p->sending && f->len == sizeof(struct files_end) &&
+		       (p->content_left == 0 || p->operation == FILES_PACK) &&
 		       (p->operation == FILES_LIST || p->entries == p->limit);
 	case FILES_ERROR:
 		return f->len == sizeof(struct files_error);
@@ -80,6 +82,8 @@ static int take_entry(struct files_parser *p, const struct files_parser_ops *ops
 	p->entries++;
 	if (p->operation == FILES_READ)
 		p->content_left = e->length;
+	if (p->operation == FILES_PACK)
+		p->content_left = UINT64_MAX; /* as long as it will be */
 	ops->entry(data, &told);
 	return 0;
 }

@@ -106,7 +106,7 @@ bool layers_can_confine(const struct layers *layers, uint64_t capabilities)
 
 uint64_t layers_withheld(const struct layers *layers)
 {
-	return layers->active & LAYER_LANDLOCK ? 1ull << CAP_PERFMON : 0;
+	return layers->active ? 1ull << CAP_PERFMON : 0; /* nothing is where the kernel programs are */
 }
 
 const void *layers_filter(const struct layers *layers, enum seccomp_filter filter, size_t *ret_len)

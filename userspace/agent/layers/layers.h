@@ -60,7 +60,7 @@ bool seccomp_refused(size_t index, const char **ret_name, int *ret_err, const ch
 int layers_ruleset(const struct layers *layers);
 /* Whether commands with these capabilities can be in a domain of it, and do what they could without. */
 bool layers_can_confine(const struct layers *layers, uint64_t capabilities);
-/* What stays out of the bounding set of user code: with CAP_PERFMON it would read the memory of all, domain or not. */
+/* What stays out of the bounding set of user code: with CAP_PERFMON it would read the memory of others, domain or not. */
 uint64_t layers_withheld(const struct layers *layers);
 /* Which ABI, or since which erratum, gives what; false at the end of the table. */
 bool landlock_abi_at(size_t index, int *ret_abi, unsigned *ret_erratum, const char **ret_gives);

@@ -6,6 +6,8 @@
 #include "agent/namespace/program.h"
 #include "init/protocol.h"
 
+#define LINKS_MAX 40 /* as many as the kernel follows */
+
 /* The command line program is not ours to run, but people trust what it tells them. */
 static const char *const cli_places[] = { "moat", "../bin/moat" };
 
@@ -93,7 +95,49 @@ static int add_mount(char ***mounts, char kind, const char *path)
 	return strv_append(mounts, text);
 }
 
-/* The file or directory, and the directories that lead there: a mount point is not moved. */
+/* The directories that lead there. Cuts it. */
+static int pin_parents(char ***mounts, char *resolved)
+{
+	int r = 0;
+
+	for (char *slash; r == 0 && (slash = strrchr(resolved, '/')) && slash != resolved;) {
+		*slash = '\0';
+		r = add_mount(mounts, INIT_PROTECT_PINNED, resolved);
+	}
+	return r;
+}
+
+/* The symbolic link that path is, if it is one, where it lies, and what that leads to: whoever replaced one of them would
+ * replace the file. */
+static int pin_links(char ***mounts, const char *path)
+{
+	char at[PATH_MAX], dir[PATH_MAX], link[2 * PATH_MAX], target[PATH_MAX];
+	int r = 0;
+
+	snprintf(at, sizeof(at), "%s", path);
+	for (int depth = 0; depth < LINKS_MAX && r == 0; depth++) {
+		const char *name = strrchr(at, '/') ? strrchr(at, '/') + 1 : at;
+		PTR_OWNED char *above = strndup(at, (size_t)(name - at));
+		ssize_t n;
+
+		if (!above || !realpath(*above ? above : ".", dir))
+			return above ? 0 : -ENOMEM;
+		snprintf(link, sizeof(link), "%s/%s", strcmp(dir, "/") == 0 ? "" : dir, name);
+		n = readlink(link, target, sizeof(target) - 1);
+		if (n < 0 || strlen(link) >= PATH_MAX)
+			return 0;
+		target[n] = '\0';
+		if (snprintf(at, sizeof(at), "%s%s%s", target[0] == '/' ? "" : dir, target[0] == '/' ? "" : "/",
+			     target) >= (int)sizeof(at))
+			return 0;
+		r = add_mount(mounts, INIT_PROTECT_PINNED, link);
+		if (r == 0)
+			r = pin_parents(mounts, link);
+	}
+	return r;
+}
+
+/* The file or directory, and what leads there: a mount point is not moved. */
 static int add_with_parents(char ***mounts, const char *path, bool optional, struct failure *f)
 {
 	char kind = optional ? INIT_PROTECT_IF_THERE : INIT_PROTECT_READONLY;
@@ -104,11 +148,11 @@ static int add_with_parents(char ***mounts, const char *path, bool optional, str
 		return optional && errno == ENOENT ? 0 : fail(f, errno, "cannot protect %s", path);
 	if (strcmp(resolved, "/") == 0)
 		return fail(f, EINVAL, "cannot protect /");
-	r = add_mount(mounts, kind, resolved);
-	for (char *slash; r == 0 && (slash = strrchr(resolved, '/')) && slash != resolved;) {
-		*slash = '\0';
-		r = add_mount(mounts, INIT_PROTECT_PINNED, resolved);
-	}
+	r = pin_links(mounts, path);
+	if (r == 0)
+		r = add_mount(mounts, kind, resolved);
+	if (r == 0)
+		r = pin_parents(mounts, resolved);
 	return r < 0 ? fail(f, -r, "cannot protect %s", path) : 0;
 }
 

@@ -12,21 +12,9 @@ int files_mkdir(struct job *j)
 	int r;
 
 	if (wants(j, FILES_PARENTS)) {
-		FD_OWNED int fd = -EBADF;
-		struct files_entry entry;
-		struct stat st;
-
 		if (make_directories(j, j->path, j->request.mode, &made) < 0)
 			return -EINVAL;
-		fd = open_beneath(j, j->path, O_PATH | O_DIRECTORY);
-		if (fd < 0)
-			return fd;
-		if (fstat(fd, &st) < 0)
-			return refuse_errno(j, errno);
-		fill_entry(&st, &entry);
-		tell_entry(&entry, "", "");
-		tell_end(made, false);
-		return 0;
+		return tell_directory(j, made);
 	}
 	r = place_open(j, j->path, false, false, &p);
 	if (r < 0)

@@ -9,6 +9,7 @@ static int (*const operations[FILES_OPERATION_COUNT])(struct job *j) = {
 	[FILES_LIST] = files_list,     [FILES_STAT] = files_stat,
 	[FILES_MKDIR] = files_mkdir,   [FILES_REMOVE] = files_remove,
 	[FILES_RENAME] = files_rename, [FILES_PREPARE] = files_workspace,
+	[FILES_PACK] = files_pack,     [FILES_UNPACK] = files_unpack,
 };
 
 /* The strings are in one block: as they come, and behind that each with its NUL. */

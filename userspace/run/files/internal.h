@@ -13,6 +13,8 @@
  *   replace.c  text in a file
  *   change.c   mkdir, remove, rename
  *   prepare.c  a workspace
+ *   pack.c     tar out
+ *   unpack.c   tar in
  *   list.c
  */
 #ifndef MOAT_RUN_FILES_INTERNAL_H
@@ -116,6 +118,8 @@ int draft_commit(struct job *j, const struct place *p, struct draft *d);
 void draft_drop(const struct place *p, struct draft *d);
 /* Tells what is there now, and the end. */
 int tell_place(struct job *j, const struct place *p, const uint8_t *hash, bool created);
+/* The same of the directory that the request names. */
+int tell_directory(struct job *j, bool created);
 /* All bytes or -EINVAL. */
 int write_content(struct job *j, int fd, const void *data, size_t n);
 /* Whether the condition on the content that is there holds. 0 or -EINVAL. */
@@ -132,6 +136,11 @@ int files_mkdir(struct job *j);
 int files_remove(struct job *j);
 int files_rename(struct job *j);
 int files_workspace(struct job *j);
+int files_pack(struct job *j);
+int files_unpack(struct job *j);
+
+/* prepare.c: a symbolic link, in the place of another one if that is there. 0 or -EINVAL. */
+int make_link(struct job *j, const char *path, const char *target);
 
 /* read.c: of all its bytes. 0 or -EINVAL. */
 int hash_file(struct job *j, int fd, uint8_t ret[SHA256_SIZE]);

@@ -5,12 +5,12 @@
 #include "run/files/internal.h"
 
 /* A link that is there takes another's place at once; anything else stays, and is an error. */
-static int make_link(struct job *j, const char *name, const char *target)
+int make_link(struct job *j, const char *path, const char *target)
 {
 	PLACE_OWNED struct place p = { .dir = -EBADF };
 	char draft[32];
 	struct stat st;
-	int r = place_open(j, name, false, true, &p);
+	int r = place_open(j, path, false, true, &p);
 
 	if (r == 0)
 		r = place_stat(j, &p, &st);

@@ -4,8 +4,8 @@
  * command of the context, as FILES_PROGRAM: its standard input is a pipe from the agent, its standard output
  * one to the agent.
  *
- * The agent sends one struct files_request, the strings that it announces, and for FILES_WRITE and FILES_APPEND
- * the content: FILES_DATA frames, and a FILES_END, without which the file stays as it was. moat-run answers in
+ * The agent sends one struct files_request, the strings that it announces, and for FILES_WRITE, FILES_APPEND and
+ * FILES_UNPACK the content: FILES_DATA frames, and a FILES_END, without which the file stays as it was. moat-run answers in
  * frames: what the operation has (see the table), then a FILES_END; or a FILES_ERROR at any point.
  *
  * User code of the context may trace moat-run, or write to its pipe: the agent takes an answer for the words of
@@ -36,7 +36,9 @@
 	X(MKDIR, 1)                                                                                \
 	X(REMOVE, 0)                                                                               \
 	X(RENAME, 1)                                                                               \
-	X(PREPARE, 1) /* a workspace with its links, beneath / */
+	X(PREPARE, 1) /* a workspace with its links, beneath / */                                  \
+	X(PACK, 1)    /* the directory, then a tar archive of it */                                \
+	X(UNPACK, 1)  /* a tar archive into the directory */
 
 enum files_operation {
 #define FILES_OPERATION_ENUM(name, entries) FILES_##name,

@@ -220,6 +220,22 @@ int tell_place(struct job *j, const struct place *p, const uint8_t *hash, bool c
 	return 0;
 }
 
+int tell_directory(struct job *j, bool created)
+{
+	FD_OWNED int fd = open_beneath(j, j->path, O_PATH | O_DIRECTORY);
+	struct files_entry entry;
+	struct stat st;
+
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0)
+		return refuse_errno(j, errno);
+	fill_entry(&st, &entry);
+	tell_entry(&entry, "", "");
+	tell_end(created, false);
+	return 0;
+}
+
 /* The draft's content to the end of the file, or in the place of its content. What does not fit is taken back. */
 static int copy_into(struct job *j, int from, int to, bool append)
 {

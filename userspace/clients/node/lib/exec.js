@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Running a command: the request, the stream that answers it, the result.
 import { Command, command } from "./command.js";
-import { ApiError, ConnectionError, StreamError } from "./errors.js";
+import { ConnectionError, StreamError } from "./errors.js";
 import { records } from "./transport.js";
 
 /** Of each stream of output, how many bytes a result keeps unless it is told otherwise. */
 export const MAX_OUTPUT = 16 << 20;
 
 export const STREAM_OPTIONS = [
-	"env", "cwd", "timeout", "killSignal", "killAfter", "stdin", "tty", "rows", "cols", "sessionId", "isolated", "signal",
+	"env", "cwd", "timeout", "killSignal", "killAfter", "stdin", "stdinAs", "tty", "rows", "cols", "sessionId", "isolated", "signal",
 	"onUnsupported", "allowGaps", "id",
 ];
 
@@ -77,10 +77,11 @@ function stdinFields(stdin) {
 
 /** The body of POST /v1/exec. context: a name; null: that of the options' sessionId, or default. */
 export function execBody(context, given, options) {
-	const { env, cwd, timeout, killSignal, killAfter, stdin, stdinOpen, tty, rows, cols, sessionId, isolated } = options;
+	const { env, cwd, timeout, killSignal, killAfter, stdin, stdinAs, stdinOpen, tty, rows, cols, sessionId, isolated } = options;
 
 	return {
 		...commandFields(given),
+		...shellFields(given, options.onUnsupported),
 		...(context !== null && { context }),
 		...(sessionId !== undefined && { session: sessionId }),
 		...(env !== undefined && { env: environment(env) }),
@@ -89,6 +90,7 @@ export function execBody(context, given, options) {
 		...(killSignal !== undefined && { killSignal }),
 		...(killAfter !== undefined && { killAfterMs: killAfter }),
 		...(stdin !== undefined && stdinFields(stdin)),
+		...(stdinAs !== undefined && { stdinAs }),
 		...(stdinOpen !== undefined && { stdinOpen }),
 		...(tty !== undefined && { tty }),
 		...(rows !== undefined && { rows }),
@@ -108,15 +110,16 @@ export function execArguments(args, known) {
 	return [args[0], checkOptions(args[1] ?? {}, known)];
 }
 
-/** What to send in the place of a string that goes beyond the language, where that was asked for. */
-function retryOf(error, given, policy) {
-	const unsupported = error instanceof ApiError && error.code === "UNSUPPORTED_SYNTAX";
-	const argv = unsupported ? error.details.retry?.argv : undefined;
-
+/** What becomes of a string that goes beyond the language: of one without an answer, what its context says. */
+function shellFields(given, policy) {
 	if (policy !== undefined && policy !== "error" && policy !== "bash")
 		throw new TypeError('onUnsupported is "error" or "bash"');
 	// What a value means between a shell's quotes is the shell's affair.
-	return policy === "bash" && argv && !(given instanceof Command && given.hasValues) ? argv : null;
+	if (given instanceof Command && given.hasValues)
+		return { shell: "never" };
+	if (policy === undefined || !(typeof given === "string" || given instanceof Command))
+		return {};
+	return { shell: policy === "bash" ? "fallback" : "never" };
 }
 
 function sleep(delay) {
@@ -140,20 +143,6 @@ async function post(transport, context, given, options) {
 		if (!(error instanceof ConnectionError) || error.code === "CANNOT_CONNECT")
 			throw error;
 		return { response: null, repeat: open };
-	}
-}
-
-async function openStream(transport, context, given, options) {
-	const open = (what) => post(transport, context, what, options);
-
-	try {
-		return { connection: await open(given), interpreter: null };
-	} catch (error) {
-		const argv = retryOf(error, given, options.onUnsupported);
-
-		if (!argv)
-			throw error;
-		return { connection: await open(argv), interpreter: argv[0] };
 	}
 }
 
@@ -209,12 +198,12 @@ class Abort {
 }
 
 /** The first record and the last one, as they are given to the caller. */
-function startEvent({ id, context, created, pid, startedAt, instance, warnings = [] }, interpreter) {
-	return { type: "start", id, context, created, pid, startedAt, instance, warnings, interpreter };
+function startEvent({ id, context, created, pid, startedAt, instance, warnings = [] }) {
+	return { type: "start", id, context, created, pid, startedAt, instance, warnings };
 }
 
-function exitEvent({ seq: _, at: __, bytes: ___, warnings = [], ...record }) {
-	return { ...record, warnings };
+function exitEvent({ seq: _, at: __, bytes: ___, warnings = [], interpreter = null, ...record }) {
+	return { ...record, warnings, interpreter };
 }
 
 function outputEvent({ type, bytes }, decoders) {
@@ -290,7 +279,7 @@ async function* allRecords(transport, connection) {
 	} while (true);
 }
 
-async function* events(transport, { connection, interpreter }, abort, allowGaps) {
+async function* events(transport, connection, abort, allowGaps) {
 	const decoders = newDecoders();
 	let id = null;
 
@@ -298,7 +287,7 @@ async function* events(transport, { connection, interpreter }, abort, allowGaps)
 		if (record.type === "start") {
 			id = record.id;
 			abort.started(id, () => connection.response?.destroy());
-			yield startEvent(record, interpreter);
+			yield startEvent(record);
 		} else if (record.type === "stdout" || record.type === "stderr") {
 			yield outputEvent(record, decoders);
 		} else if (record.type === "gap") {
@@ -324,7 +313,7 @@ export async function* execStream(transport, context, given, options) {
 	const abort = new Abort(transport, options.signal);
 
 	try {
-		yield* events(transport, await openStream(transport, context, given, options), abort, options.allowGaps);
+		yield* events(transport, await post(transport, context, given, options), abort, options.allowGaps);
 	} finally {
 		abort.close();
 	}
@@ -334,7 +323,7 @@ export async function* execStream(transport, context, given, options) {
 export async function* followStream(transport, id, { since = 0, allowGaps }) {
 	const connection = { response: await output(transport, id, since), repeat: null, since };
 
-	yield* events(transport, { connection, interpreter: null }, new Abort(transport), allowGaps);
+	yield* events(transport, connection, new Abort(transport), allowGaps);
 }
 
 /** The first bytes of a stream, and how many there were. */
@@ -402,16 +391,15 @@ export class Collector {
 			ok: exit.exitCode === 0,
 			instance: this.#start.instance,
 			warnings: [...this.#start.warnings, ...exit.warnings],
-			interpreter: this.#start.interpreter,
 		};
 	}
 }
 
-/** What a failure leaves behind: nothing, where the agent can still be asked. */
-export async function giveUp(transport, collector, error) {
+/** What a failure leaves behind: nothing, where the agent can still be asked; what is not ours is left alone. */
+export async function giveUp(transport, collector, error, attached = false) {
 	if (error instanceof StreamError)
 		error.raw = collector.raw();
-	else if (!(error instanceof ConnectionError) && collector.id)
+	else if (!(error instanceof ConnectionError) && collector.id && !attached)
 		await kill(transport, collector.id).catch(() => {}); // the first failure is the one to tell
 }
 

@@ -28,6 +28,8 @@ export interface StreamOptions {
 	killSignal?: string;
 	killAfter?: number;
 	stdin?: string | Uint8Array;
+	/** "file": stdin is a file of its own, /proc/self/fd/0, for a key that a program takes by the name of a file. */
+	stdinAs?: "stream" | "file";
 	/** On a terminal of its own, of rows and cols (24 and 80); all that is written comes as stdout. */
 	tty?: boolean;
 	rows?: number;
@@ -37,7 +39,10 @@ export interface StreamOptions {
 	isolated?: boolean;
 	/** Kills the command and all that it has started; then the signal's reason is thrown. */
 	signal?: AbortSignal;
-	/** What to do with a string that goes beyond moat's language. "bash": bash runs it, as `interpreter` says. */
+	/**
+	 * What becomes of a string that goes beyond moat's language, or has a substitution as text: "error": it is refused, or stays as it
+	 * is; "bash": the context's bash, or sh, runs it. Without it, as the context has it. A template with values is never given to one.
+	 */
 	onUnsupported?: "error" | "bash";
 	/**
 	 * Of the caller's own choice, 1 to 64 of A-Z a-z 0-9 . _ -: the command is sent again when the answer is lost, and
@@ -172,6 +177,8 @@ export interface Exit {
 	context: string;
 	created: boolean;
 	warnings: Warning[];
+	/** Of a string that was given to one: "bash", "sh". */
+	interpreter: string | null;
 }
 
 export interface Raw {
@@ -188,8 +195,6 @@ export interface ExecResult extends Exit {
 	raw: Raw;
 	/** Of this life of the agent. */
 	instance: string;
-	/** Of a string that was given to one: "bash". */
-	interpreter: string | null;
 }
 
 export interface StartEvent {
@@ -202,7 +207,6 @@ export interface StartEvent {
 	/** Of this life of the agent. */
 	instance: string;
 	warnings: Warning[];
-	interpreter: string | null;
 }
 
 export interface OutputEvent {
@@ -246,6 +250,11 @@ export interface ContextKeys {
 	persistent?: true;
 	env?: VariableChanges;
 	directory?: string;
+	workspace?: string;
+	preset?: string[];
+	/** "NAME -> TARGET" */
+	link?: string[];
+	shell?: "never" | "fallback";
 	namespace?: "user" | "secure" | "private";
 	pid?: "private" | "shared";
 	capabilities?: string;
@@ -418,7 +427,6 @@ export class Process {
 	readonly pid: number;
 	readonly startedAt: string;
 	readonly warnings: Warning[];
-	readonly interpreter: string | null;
 	/** The result, when it has ended. */
 	readonly exited: Promise<ExecResult>;
 	/** Resolves when it has written this. Throws a WaitError after `timeout` (30000 ms), or when the process ends. */

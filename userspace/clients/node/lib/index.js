@@ -23,7 +23,7 @@ function processPath(id) {
 /** An agent. What it runs itself runs in the context default, or in that of a session. */
 export class Moat extends Runner {
 	constructor(options = {}) {
-		const { socketPath, requestTimeout = 60000, onUnsupported = "error" } = checkOptions(options, OPTIONS);
+		const { socketPath, requestTimeout = 60000, onUnsupported } = checkOptions(options, OPTIONS);
 		const path = socketPath ?? (process.env.MOAT_SOCKET || SOCKET);
 
 		super(new Transport(path, requestTimeout), null, { onUnsupported });

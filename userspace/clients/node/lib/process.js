@@ -8,7 +8,7 @@ import { Stdin } from "./stdin.js";
 const TAIL = 1 << 20;
 
 /** At most so many milliseconds the agent is asked to wait for a port, before it is looked whether the process is still there. */
-const PORT_SLICE = 1000;
+const PORT_SLICE = 500;
 
 /** Before what is listening but somebody else's is looked at again: milliseconds. */
 const PORT_DELAY = 100;
@@ -55,24 +55,23 @@ export class Process {
 	#stdin;
 	#ended = null;
 
-	/** written: how many bytes of its standard input have been; undefined where that is not known. */
-	constructor(transport, start, events, { onOutput, maxOutput = TAIL, written }) {
+	/** attached: it is somebody else's, who may have written to it, and whom a failure here does not concern. */
+	constructor(transport, start, events, { onOutput, maxOutput = TAIL, attached = false }) {
 		this.#transport = transport;
 		this.#events = events;
-		this.#stdin = new Stdin(transport, start.id, written);
+		this.#stdin = new Stdin(transport, start.id, attached ? undefined : 0);
 		this.id = start.id;
 		this.context = start.context;
 		this.created = start.created;
 		this.pid = start.pid;
 		this.startedAt = start.startedAt;
 		this.warnings = start.warnings;
-		this.interpreter = start.interpreter;
 		/** The result, when the process has ended. */
-		this.exited = this.#follow(start, new Collector(maxOutput), onOutput);
+		this.exited = this.#follow(start, new Collector(maxOutput), onOutput, attached);
 		this.exited.then((result) => this.#end(result), (error) => this.#end(null, error));
 	}
 
-	async #follow(start, collector, onOutput) {
+	async #follow(start, collector, onOutput, attached) {
 		collector.add(start);
 		try {
 			for await (const event of this.#events) {
@@ -87,7 +86,7 @@ export class Process {
 				await onOutput?.(event.type, event.text, event.data);
 			}
 		} catch (error) {
-			await giveUp(this.#transport, collector, error);
+			await giveUp(this.#transport, collector, error, attached);
 			throw error;
 		}
 	}
@@ -215,7 +214,7 @@ export async function startProcess(transport, context, given, options) {
 	const events = execStream(transport, context, given, rest);
 	const first = await events.next();
 
-	return new Process(transport, first.value, events, { onOutput, maxOutput, written: 0 });
+	return new Process(transport, first.value, events, { onOutput, maxOutput });
 }
 
 /** A command that runs or has ended, whoever started it. */
@@ -223,5 +222,5 @@ export async function attach(transport, id, { since, allowGaps, onOutput, maxOut
 	const events = followStream(transport, id, { since, allowGaps });
 	const first = await events.next();
 
-	return new Process(transport, first.value, events, { onOutput, maxOutput });
+	return new Process(transport, first.value, events, { onOutput, maxOutput, attached: true });
 }

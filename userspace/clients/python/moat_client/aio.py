@@ -12,7 +12,7 @@ from typing import Any, AsyncIterable, AsyncIterator, Awaitable, Callable, Itera
 from . import calls, wire
 from .aio_process import AsyncProcess, told
 from .client import SOCKET
-from .command import DELAYS, SILENCE, Collector, Events, Options, exec_request, quote, retry_of
+from .command import DELAYS, SILENCE, Collector, Events, Options, exec_request, quote
 from .errors import ApiError, StreamError, TransportError
 from .files import AsyncFiles
 from .process import PORT_SLICE, TAIL, listening, not_listening
@@ -126,7 +126,7 @@ async def each(content: Content) -> AsyncIterator[Any]:
 class _AsyncRunner:
     """What can be run, in a context or where the options say."""
 
-    def __init__(self, path: str, timeout: float, context: Optional[str], on_unsupported: OnUnsupported) -> None:
+    def __init__(self, path: str, timeout: float, context: Optional[str], on_unsupported: Optional[OnUnsupported]) -> None:
         self._path, self._timeout, self._context, self._on_unsupported = path, timeout, context, on_unsupported
         #: Those of the context.
         self.files = AsyncFiles(self, "default" if context is None else context)
@@ -162,16 +162,6 @@ class _AsyncRunner:
 
     # Running
 
-    async def _start(self, command: CommandLike, options: Options) -> tuple[Optional[str], _Stream]:
-        """The interpreter of a command, or None, and its stream."""
-        try:
-            return None, await self._post(command, options)
-        except ApiError as error:
-            argv = retry_of(error, options)
-            if not argv:
-                raise
-            return argv[0], await self._post(argv, options)
-
     async def _post(self, command: CommandLike, options: Options) -> _Stream:
         """Sends it, and again where it has an id and the answer is lost. The stream with its first record."""
         instance = await self._call(calls.get("/v1/health", calls.member("instance"))) if options.id is not None else None
@@ -190,8 +180,8 @@ class _AsyncRunner:
     async def _first(self, command: CommandLike,
                      options: Options) -> tuple[Events, _Stream, AsyncIterator[dict[str, Any]], list[ExecEvent]]:
         """A command that runs, as its first record says."""
-        interpreter, stream = await self._start(command, options)
-        events, records = Events(interpreter, options.allow_gaps), stream.live_records()
+        stream = await self._post(command, options)
+        events, records = Events(options.allow_gaps), stream.live_records()
         async for record in records:
             return events, stream, records, list(events.take(record))
         stream.close()
@@ -256,7 +246,7 @@ class _AsyncRunner:
     async def _attached(self, id: str, since: int, allow_gaps: bool) -> AsyncIterator[ExecEvent]:
         """The same of a command that was started by somebody, from a byte of its output on."""
         stream = await self._open(calls.output(id, since), record=True)
-        async with contextlib.aclosing(self._follow(stream, stream.live_records(), Events(None, allow_gaps, since))) as events:
+        async with contextlib.aclosing(self._follow(stream, stream.live_records(), Events(allow_gaps, since))) as events:
             async for event in events:
                 yield event
 
@@ -303,7 +293,7 @@ class _AsyncRunner:
         events = self._stream(command, Options.of(options, self._on_unsupported, stdin_open=stdin_open or None))
         start = await events.__anext__()
         assert isinstance(start, StartEvent)
-        return AsyncProcess(self, start, events, on_output, TAIL if max_output is None else max_output, 0)
+        return AsyncProcess(self, start, events, on_output, TAIL if max_output is None else max_output, False)
 
 
 class AsyncContext(_AsyncRunner):
@@ -368,7 +358,7 @@ class AsyncMoat(_AsyncRunner):
     """An agent. What it runs itself runs in the context default, or in that of a session. Each method is that of Moat."""
 
     def __init__(self, socket_path: Optional[str] = None, *, request_timeout: float = 60,
-                 on_unsupported: OnUnsupported = "error") -> None:
+                 on_unsupported: Optional[OnUnsupported] = None) -> None:
         super().__init__(socket_path or os.environ.get("MOAT_SOCKET") or SOCKET, request_timeout, None, on_unsupported)
 
     def context(self, name: str) -> AsyncContext:
@@ -418,7 +408,7 @@ class AsyncMoat(_AsyncRunner):
         events = self._attached(id, since, allow_gaps)
         start = await events.__anext__()
         assert isinstance(start, StartEvent)
-        return AsyncProcess(self, start, events, on_output, TAIL if max_output is None else max_output, None)
+        return AsyncProcess(self, start, events, on_output, TAIL if max_output is None else max_output, True)
 
     async def signal(self, id: str, signal: Union[str, int], *, to: Optional[str] = None) -> dict[str, Any]:
         return await self._call(calls.signal(id, signal, to))

@@ -31,16 +31,17 @@ class AsyncProcess:
     """A command that goes on, made by start_process or attach."""
 
     def __init__(self, runner: _AsyncRunner, start: StartEvent, events: AsyncIterator[ExecEvent],
-                 on_output: Optional[AsyncOnOutput], max_output: int, written: Optional[int]) -> None:
+                 on_output: Optional[AsyncOnOutput], max_output: int, attached: bool) -> None:
+        """attached: as in Process."""
         self._runner, self._on_output, self._collector = runner, on_output, Collector(max_output)
         self._changed = asyncio.Condition()
         self._writing = asyncio.Lock()
-        self._stdin = Stdin(start.id, written)
+        self._stdin, self._attached = Stdin(start.id, None if attached else 0), attached
         self._ended = False
         self._tails = {"stdout": "", "stderr": ""}
         self._collector.add(start)
         self.id, self.context, self.created, self.pid = start.id, start.context, start.created, start.pid
-        self.started_at, self.warnings, self.interpreter = start.started_at, start.warnings, start.interpreter
+        self.started_at, self.warnings = start.started_at, start.warnings
         self._task = asyncio.ensure_future(self._follow(events))
 
     async def _follow(self, events: AsyncIterator[ExecEvent]) -> ExecResult:
@@ -53,7 +54,8 @@ class AsyncProcess:
         except TransportError:
             raise
         except BaseException:
-            await self._runner._kill_quietly(self.id)
+            if not self._attached:
+                await self._runner._kill_quietly(self.id)
             raise
         finally:
             self._ended = True

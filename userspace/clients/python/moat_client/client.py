@@ -12,7 +12,7 @@ import time
 from typing import Any, Callable, Iterable, Iterator, Optional, Union
 
 from . import calls, wire
-from .command import DELAYS, SILENCE, Collector, Events, Options, exec_request, quote, retry_of
+from .command import DELAYS, SILENCE, Collector, Events, Options, exec_request, quote
 from .errors import ApiError, Cancelled, StreamError, TransportError
 from .files import Files
 from .process import PORT_SLICE, TAIL, Process, listening, not_listening
@@ -138,7 +138,7 @@ class _Stream:
 class _Runner:
     """What can be run, in a context or where the options say."""
 
-    def __init__(self, path: str, timeout: float, context: Optional[str], on_unsupported: OnUnsupported) -> None:
+    def __init__(self, path: str, timeout: float, context: Optional[str], on_unsupported: Optional[OnUnsupported]) -> None:
         self._path, self._timeout, self._context, self._on_unsupported = path, timeout, context, on_unsupported
         #: Those of the context.
         self.files = Files(self, "default" if context is None else context)
@@ -172,16 +172,6 @@ class _Runner:
             yield from stream.content()
 
     # Running
-
-    def _start(self, command: CommandLike, options: Options) -> tuple[Optional[str], _Stream]:
-        """The interpreter of a command, or None, and its stream."""
-        try:
-            return None, self._post(command, options)
-        except ApiError as error:
-            argv = retry_of(error, options)
-            if not argv:
-                raise
-            return argv[0], self._post(argv, options)
 
     def _post(self, command: CommandLike, options: Options) -> _Stream:
         """Sends it, and again where it has an id and the answer is lost. The stream with its first record."""
@@ -230,12 +220,11 @@ class _Runner:
     def _stream(self, command: CommandLike, options: Options, cancel: Optional[Cancellation]) -> Iterator[ExecEvent]:
         if cancel and cancel.cancelled:
             raise Cancelled
-        interpreter, stream = self._start(command, options)
-        yield from self._events(stream, Events(interpreter, options.allow_gaps), cancel)
+        yield from self._events(self._post(command, options), Events(options.allow_gaps), cancel)
 
     def _attached(self, id: str, since: int, allow_gaps: bool) -> Iterator[ExecEvent]:
         """The same of a command that was started by somebody, from a byte of its output on."""
-        yield from self._events(self._open(calls.output(id, since), record=True), Events(None, allow_gaps, since), None)
+        yield from self._events(self._open(calls.output(id, since), record=True), Events(allow_gaps, since), None)
 
     def _events(self, stream: _Stream, events: Events, cancel: Optional[Cancellation]) -> Iterator[ExecEvent]:
         with contextlib.ExitStack() as stack:
@@ -301,7 +290,7 @@ class _Runner:
         """Starts a command that goes on. A thread reads its output, and calls on_output. stdin_open: its standard input is written
         with write(); so is that of a terminal without it."""
         stream = self._stream(command, Options.of(options, self._on_unsupported, stdin_open=stdin_open or None), cancel)
-        return Process(self, stream, on_output, TAIL if max_output is None else max_output, 0)
+        return Process(self, stream, on_output, TAIL if max_output is None else max_output, False)
 
 
 class Context(_Runner):
@@ -366,7 +355,7 @@ class Moat(_Runner):
     """An agent. What it runs itself runs in the context default, or in that of a session."""
 
     def __init__(self, socket_path: Optional[str] = None, *, request_timeout: float = 60,
-                 on_unsupported: OnUnsupported = "error") -> None:
+                 on_unsupported: Optional[OnUnsupported] = None) -> None:
         super().__init__(socket_path or os.environ.get("MOAT_SOCKET") or SOCKET, request_timeout, None, on_unsupported)
 
     # Contexts
@@ -421,7 +410,7 @@ class Moat(_Runner):
     def attach(self, id: str, *, since: int = 0, allow_gaps: bool = False, on_output: Optional[OnOutput] = None,
                max_output: Optional[int] = None) -> Process:
         """A command that somebody has started, with its output from byte since on."""
-        return Process(self, self._attached(id, since, allow_gaps), on_output, TAIL if max_output is None else max_output, None)
+        return Process(self, self._attached(id, since, allow_gaps), on_output, TAIL if max_output is None else max_output, True)
 
     def logs(self, id: str) -> Logs:
         """What a command has written so far."""

@@ -8,7 +8,7 @@ import codecs
 import os
 from typing import Any, Iterator, Mapping, NamedTuple, Optional, Union
 
-from .errors import ApiError, StreamError
+from .errors import StreamError
 from .types import (CommandLike, CommandOptions, ExecEvent, ExecResult, ExitEvent, GapEvent, OnUnsupported, OutputEvent, OutputStream, Raw,
                     StartEvent, Variables)
 from .wire import Request
@@ -62,7 +62,7 @@ class Options(NamedTuple):
     stdin: Optional[Union[str, bytes]] = None
     session_id: Optional[str] = None
     isolated: Optional[bool] = None
-    on_unsupported: Optional[OnUnsupported] = "error"
+    on_unsupported: Optional[OnUnsupported] = None
     allow_gaps: bool = False
     id: Optional[str] = None
     kill_signal: Optional[str] = None
@@ -70,10 +70,11 @@ class Options(NamedTuple):
     tty: Optional[bool] = None
     rows: Optional[int] = None
     cols: Optional[int] = None
+    stdin_as: Optional[str] = None
     stdin_open: Optional[bool] = None
 
     @classmethod
-    def of(cls, given: CommandOptions, on_unsupported: OnUnsupported, **more: Any) -> Options:
+    def of(cls, given: CommandOptions, on_unsupported: Optional[OnUnsupported], **more: Any) -> Options:
         """An option that is misspelt may be the one that keeps a secret."""
         for name in given:
             if name not in CommandOptions.__annotations__:
@@ -82,11 +83,11 @@ class Options(NamedTuple):
         return options._replace(on_unsupported=on_unsupported) if given.get("on_unsupported") is None else options
 
     def body(self) -> dict[str, Any]:
-        if self.on_unsupported not in ("error", "bash"):
+        if self.on_unsupported not in (None, "error", "bash"):
             raise ValueError('on_unsupported is "error" or "bash"')
         body: dict[str, Any] = {"cwd": self.cwd, "session": self.session_id, "isolated": self.isolated, "id": self.id,
                                 "killSignal": self.kill_signal, "tty": self.tty, "rows": self.rows, "cols": self.cols,
-                                "stdinOpen": self.stdin_open}
+                                "stdinAs": self.stdin_as, "stdinOpen": self.stdin_open}
         if self.env is not None:
             body["env"] = environment(self.env)
         if self.timeout is not None:
@@ -106,6 +107,8 @@ def exec_request(context: Optional[str], command: CommandLike, options: Options,
         body["instance"] = instance
     if isinstance(command, str):
         body["command"] = command
+        if options.on_unsupported:
+            body["shell"] = "fallback" if options.on_unsupported == "bash" else "never"
     elif isinstance(command, (list, tuple)):
         body["argv"] = [text_or_bytes(each, f"argument {i}") for i, each in enumerate(command)]
     else:
@@ -115,25 +118,17 @@ def exec_request(context: Optional[str], command: CommandLike, options: Options,
     return Request("POST", "/v1/exec", body, stream=True)
 
 
-def retry_of(error: ApiError, options: Options) -> Optional[list[str]]:
-    """What to send in the place of a string that goes beyond the language, where that was asked for."""
-    if options.on_unsupported != "bash" or error.code != "UNSUPPORTED_SYNTAX":
-        return None
-    argv: Optional[list[str]] = error.details.get("retry", {}).get("argv")
-    return argv
-
-
 class Events:
     """
     What the records of a command mean to its caller. When their connection is lost they go on over another one: retry() says whether,
     and after how many seconds; at is the first byte that was not seen.
     """
 
-    def __init__(self, interpreter: Optional[str], allow_gaps: bool, at: int = 0) -> None:
+    def __init__(self, allow_gaps: bool, at: int = 0) -> None:
         self.id: Optional[str] = None
         self.at = at
         self.ended = False
-        self._interpreter, self._allow_gaps = interpreter, allow_gaps
+        self._allow_gaps = allow_gaps
         self._instance: Optional[str] = None
         self._failures = 0
         make = codecs.getincrementaldecoder("utf-8")
@@ -146,7 +141,7 @@ class Events:
         elif record["type"] == "start":
             self.id, self._instance = record["id"], record["instance"]
             yield StartEvent("start", record["id"], record["context"], record["created"], record["pid"], record["startedAt"],
-                             record["instance"], record.get("warnings", []), self._interpreter)
+                             record["instance"], record.get("warnings", []))
         elif record["type"] in STREAMS:
             data = base64.b64decode(record["data"]) if record.get("encoding") == "base64" else record["data"].encode()
             self._seen(record["at"] + len(data))
@@ -161,7 +156,7 @@ class Events:
             yield from self._rests()
             yield ExitEvent("exit", record["id"], record["exitCode"], record["signal"], record["timedOut"], record["oomKilled"],
                             record.get("filesInMemory"), record["stdoutBytes"], record["stderrBytes"], record["truncated"],
-                            record["durationMs"], record["context"], record["created"], record.get("warnings", []))
+                            record["durationMs"], record["context"], record["created"], record.get("warnings", []), record.get("interpreter"))
 
     def _seen(self, at: int) -> None:
         self.at, self._failures = at, 0
@@ -224,4 +219,4 @@ class Collector:
             files_in_memory=end.files_in_memory, stdout=raw.stdout.decode(errors="replace"), stderr=raw.stderr.decode(errors="replace"),
             raw=raw, stdout_bytes=end.stdout_bytes, stderr_bytes=end.stderr_bytes, truncated=end.truncated or self._cut,
             duration_ms=end.duration_ms, context=end.context, created=end.created, instance=self.start.instance,
-            warnings=[*self.start.warnings, *end.warnings], interpreter=self.start.interpreter)
+            warnings=[*self.start.warnings, *end.warnings], interpreter=end.interpreter)

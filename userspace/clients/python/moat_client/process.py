@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: What wait_for_output can still find, and what the result of a process keeps: of each stream.
 TAIL = 1 << 20
 #: At most so long the agent is asked to wait for a port, before it is looked whether the process is still there: seconds.
-PORT_SLICE = 1.0
+PORT_SLICE = 0.5
 #: Before what is listening but somebody else's is looked at again: seconds.
 PORT_DELAY = 0.1
 
@@ -32,7 +32,8 @@ class Process:
     context: str
 
     def __init__(self, runner: _Runner, stream: Iterator[ExecEvent], on_output: Optional[OnOutput], max_output: int,
-                 written: Optional[int]) -> None:
+                 attached: bool) -> None:
+        """attached: it is somebody else's, who may have written to it, and whom a failure here does not concern."""
         self._runner, self._on_output, self._collector = runner, on_output, Collector(max_output)
         self._changed = threading.Condition()
         self._writing = threading.Lock()
@@ -43,8 +44,8 @@ class Process:
         assert isinstance(start, StartEvent)
         self._collector.add(start)
         self.id, self.context, self.created, self.pid = start.id, start.context, start.created, start.pid
-        self.started_at, self.warnings, self.interpreter = start.started_at, start.warnings, start.interpreter
-        self._stdin = Stdin(self.id, written)
+        self.started_at, self.warnings = start.started_at, start.warnings
+        self._stdin, self._attached = Stdin(self.id, None if attached else 0), attached
         threading.Thread(target=self._follow, args=(stream,), name=f"moat {start.id}", daemon=True).start()
 
     def _follow(self, stream: Iterator[ExecEvent]) -> None:
@@ -55,7 +56,7 @@ class Process:
             error.raw = self._collector.raw()
             self._failure = error
         except BaseException as error:  # the one who waits gets it
-            if not isinstance(error, TransportError):
+            if not isinstance(error, TransportError) and not self._attached:
                 self._runner._kill_quietly(self.id)
             self._failure = error
         with self._changed:

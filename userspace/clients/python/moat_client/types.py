@@ -31,9 +31,11 @@ class CommandOptions(TypedDict, total=False):
 
     env: variables for it alone; it then runs apart from all others, unless isolated is False. cwd: an absolute path. timeout: seconds,
     after which it and all that it has started is killed; kill_signal: with this the end begins, such as "SIGTERM", and what is left is
-    killed kill_after seconds later (5). tty: on a terminal of its own, of rows and cols (24 and 80); all that is written comes as
-    stdout. session_id: the context session-ID, which is made when it is not there. on_unsupported="bash": bash runs a string that goes
-    beyond moat's language, as interpreter says. id: 1 to 64 of A-Z a-z 0-9 . _ - of the caller's choice; the command is sent again when
+    killed kill_after seconds later (5). stdin_as="file": stdin is a file of its own, /proc/self/fd/0, for a key that a program takes by
+    the name of a file. tty: on a terminal of its own, of rows and cols (24 and 80); all that is written comes as
+    stdout. session_id: the context session-ID, which is made when it is not there. on_unsupported: what becomes of a
+    string that goes beyond moat's language, or has a substitution as text: "error": it is refused, or stays as it is; "bash": the
+    context's bash, or sh, runs it; without it, as the context has it. id: 1 to 64 of A-Z a-z 0-9 . _ - of the caller's choice; the command is sent again when
     its answer is lost, and runs once; the agent takes 65536 of them an hour. allow_gaps: go on where the agent did not keep output
     because it was not read in time, which else is a StreamError, OUTPUT_LOST.
     """
@@ -44,6 +46,7 @@ class CommandOptions(TypedDict, total=False):
     kill_signal: Optional[str]
     kill_after: Optional[float]
     stdin: Optional[Union[str, bytes]]
+    stdin_as: Optional[Literal["stream", "file"]]
     tty: Optional[bool]
     rows: Optional[int]
     cols: Optional[int]
@@ -116,7 +119,6 @@ class StartEvent:
     started_at: str
     instance: str
     warnings: list[dict[str, Any]]
-    interpreter: Optional[str]
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ class ExitEvent:
     context: str
     created: bool
     warnings: list[dict[str, Any]]
+    interpreter: Optional[str]
 
 
 ExecEvent = Union[StartEvent, OutputEvent, GapEvent, ExitEvent]
