@@ -443,10 +443,10 @@ def huge_pipe(session):
     print(f"# the slowest answer took {max(watch.times) * 1000:.0f} ms", flush=True)
 
 
-@test("a command that is killed among its thousand spinning children is waited for until the last of them is gone", needs=("moat", "http"),
+@test("a command that is killed among its spinning children is waited for until the last of them is gone", needs=("moat", "http"),
       timeout=240)
 def among_spinners(session):
-    count = 1500 if session.vm else 100
+    count = 200  # an emulated machine makes no more in the time of a test
     identifier = session.api.start(places.hog(session.build), "spinners", str(count), context="roomy")
     procs.wait_until(lambda: session.api.process(identifier)["stdoutBytes"], 120, "all of them")
     begun = time.monotonic()
