@@ -144,7 +144,7 @@ def run_cases(session, *argv, only="", **environment):
         path = os.path.join(session.scratch, f"{next(names)}.json")
         with open(path, "w", encoding="utf-8") as file:
             json.dump({"cases": cases, "sockets": found}, file)
-        said = [json.loads(line) for line in program(session, [*argv, path], seconds=120, **environment).stdout.splitlines()]
+        said = [json.loads(line) for line in program(session, [*argv, path], seconds=120, **environment).stdout.split("\n") if line]
     kill_left(session)
     assert [each["name"] for each in said] == [each["name"] for each in cases], said
     wrong = [f"{case['name']}: step {i + 1}{what}" for case, answer in zip(cases, said)

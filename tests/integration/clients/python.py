@@ -68,7 +68,6 @@ def bytes_of_the_system():
 
 def cancelled():
     """A Cancellation ends what runs, and what has not begun does not begin; an interrupt ends what is waited for."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored by what it starts in the background
     done, started = Cancellation(), moat.status()["execs"]["started"]
     done.cancel()
     refuses(moat_client.Cancelled, lambda: moat.exec("true", cancel=done))
