@@ -18,7 +18,7 @@ from lib import moatd, places, procs, unixhttp
 from lib.session import ports
 from lib.tap import test
 
-USER = "nobody"
+USER = "games"  # not nobody, who is the overflow user: in a user namespace without a map that is everybody's number
 HTTP, TAKEN = ports(45481, 45483)
 AS_USER = ["/usr/bin/setpriv", "--reuid", USER, "--regid", str(pwd.getpwnam(USER).pw_gid), "--clear-groups"]
 CONFINED = [places.PYTHON, os.path.join(places.SOURCE, "tests/integration/lib/confined.py")]
