@@ -473,6 +473,8 @@ int agent_run(struct config *config, const struct probe_report *probes)
 	run.agent.started_unix_ms = unix_ms();
 	run.agent.started_ns = now_ns();
 	harden_self();
+	if (config->dev)
+		harden_mark_user_code();
 	r = check_descriptors(config, &f);
 	if (r == 0)
 		r = open_modules(&run, &f);
