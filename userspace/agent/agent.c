@@ -376,6 +376,9 @@ static int open_modules(struct run *run, struct failure *f)
 			       agent, &agent->audit, f);
 	if (r == 0)
 		r = cgroups_open(config, agent->loop, &agent->cgroups, f);
+	/* User code that has a cgroup namespace of its own can change its own: nobody has the same after it. */
+	if (r == 0 && !enforce_active(agent->enforce))
+		cgroups_limit(agent->cgroups, 0, SIZE_MAX);
 	if (r == 0)
 		guard_ports(agent);
 	if (r == 0 && cgroups_have_memory(agent->cgroups))
