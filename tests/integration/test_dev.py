@@ -33,8 +33,8 @@ WORLDS = {"as he is": lambda place: [*AS_USER], "in a container without privileg
 class Agent:
     """One moatd --dev of the user's, in a directory of his."""
 
-    def __init__(self, session, world):
-        self.build, self.place = session.build, tempfile.mkdtemp(prefix="moat-test-")
+    def __init__(self, session, world, above):
+        self.build, self.place = session.build, tempfile.mkdtemp(prefix="moat-test-", dir=above)
         os.chmod(self.place, 0o755)
         shutil.chown(self.place, USER)
         self.command, self.socket = WORLDS[world](self.place), f"{self.place}/moat/moat.sock"
@@ -83,10 +83,10 @@ class Agent:
 
 
 @contextlib.contextmanager
-def running(session, world):
+def running(session, world, above=None):
     program = os.path.join(session.build, "moatd")
     session.require(subprocess.run([*AS_USER, "/usr/bin/test", "-x", program], check=False).returncode == 0, f"{USER} cannot execute {program}")
-    agent = Agent(session, world)
+    agent = Agent(session, world, above)
     try:
         yield agent.start()
     finally:
@@ -233,6 +233,19 @@ def check_world(world):
 
 for _world in WORLDS:
     check_world(_world)
+
+
+@test("moatd --dev: where user code reaches the state directory, no agent believes what contexts it says the one before has left")
+def planted(session):
+    session.require(not session.vm, "as above")
+    line = '{"name":"default","change":{"env":{"PLANTED":"by user code"}}}'
+    with running(session, "in a container without privileges", "/dev/shm") as agent:
+        assert agent.api().request("POST", "/v1/contexts", {"name": "kept"}).status in (200, 201)
+        written = agent.exec("/bin/sh", "-c", f"umask 077; echo '{line}' >> {agent.place}/moat/contexts")
+        assert written.exit == 0, written
+        assert agent.stop() == 0, agent.log()
+        agent.start()
+        assert "PLANTED" not in agent.exec("/usr/bin/env", env={"SECRET": "given"}).out
 
 
 @test("moatd --dev takes no option of enforcement, and moatd without it still refuses an ordinary user")
