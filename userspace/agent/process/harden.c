@@ -136,7 +136,7 @@ static int marked_limit_of(pid_t pid, rlim_t *ret)
 
 void harden_mark_user_code(void)
 {
-	rlim_t own;
+	rlim_t own = 0;
 
 	mark.set = marked_limit_of(getpid(), &own) == 0 && own > 0;
 	mark.own = own;
@@ -144,7 +144,7 @@ void harden_mark_user_code(void)
 
 int harden_is_marked(pid_t pid)
 {
-	rlim_t limit;
+	rlim_t limit = 0;
 	int r = mark.set ? marked_limit_of(pid, &limit) : 0;
 
 	return r < 0 || !mark.set ? r : limit < mark.own;
