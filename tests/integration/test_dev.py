@@ -18,7 +18,7 @@ from lib import moatd, places, procs, unixhttp
 from lib.session import ports
 from lib.tap import test
 
-USER = "nobody"
+USER = "games"  # not nobody, who is the overflow user: in a user namespace without a map that is everybody's number
 HTTP, TAKEN = ports(45481, 45483)
 AS_USER = ["/usr/bin/setpriv", "--reuid", USER, "--regid", str(pwd.getpwnam(USER).pw_gid), "--clear-groups"]
 CONFINED = [places.PYTHON, os.path.join(places.SOURCE, "tests/integration/lib/confined.py")]
@@ -33,8 +33,8 @@ WORLDS = {"as he is": lambda place: [*AS_USER], "in a container without privileg
 class Agent:
     """One moatd --dev of the user's, in a directory of his."""
 
-    def __init__(self, session, world):
-        self.build, self.place = session.build, tempfile.mkdtemp(prefix="moat-test-")
+    def __init__(self, session, world, above):
+        self.build, self.place = session.build, tempfile.mkdtemp(prefix="moat-test-", dir=above)
         os.chmod(self.place, 0o755)
         shutil.chown(self.place, USER)
         self.command, self.socket = WORLDS[world](self.place), f"{self.place}/moat/moat.sock"
@@ -83,10 +83,10 @@ class Agent:
 
 
 @contextlib.contextmanager
-def running(session, world):
+def running(session, world, above=None):
     program = os.path.join(session.build, "moatd")
     session.require(subprocess.run([*AS_USER, "/usr/bin/test", "-x", program], check=False).returncode == 0, f"{USER} cannot execute {program}")
-    agent = Agent(session, world)
+    agent = Agent(session, world, above)
     try:
         yield agent.start()
     finally:
@@ -161,6 +161,42 @@ def check_apart(agent, landlock):
     assert (mine.stdout, mine.returncode) == ("ok\n", 0), mine
 
 
+# Lets go of who might name it, waits until the moat-init above it has ended, and asks the agent: the answer, or why there is none.
+STRAGGLER = r"""
+import os, socket, sys, time
+if os.fork(): os._exit(0)
+os.setsid()
+if os.fork(): os._exit(0)
+for fd in range(3): os.dup2(os.open("/dev/null", os.O_RDWR), fd)
+while not os.path.exists(sys.argv[2] + ".go"): time.sleep(0.02)
+try:
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(sys.argv[1])
+    s.sendall(b"GET /v1/health HTTP/1.0\r\n\r\n")
+    answer = s.recv(64).split(b"\r\n")[0].decode()
+except OSError as e:
+    answer = str(e)
+with open(sys.argv[2] + ".new", "w") as f: f.write(answer)
+os.rename(sys.argv[2] + ".new", sys.argv[2])
+"""
+
+
+def check_stragglers(agent):
+    """Who was left by its moat-init does not become a client of the API."""
+    api, told = agent.api(), pathlib.Path(agent.place, "told")
+    assert api.request("POST", "/v1/contexts", {"name": "left"}).status in (200, 201)
+    assert agent.exec(places.PYTHON, "-c", STRAGGLER, agent.socket, str(told), context="left").exit == 0
+    inits = [each for each in processes_of(USER) if procs.name(each) == "moat-init"]
+    assert api.request("DELETE", "/v1/contexts/left").status in (200, 204)
+    procs.wait_until(lambda: any(procs.state(each) in (None, "Z") for each in inits), 10, "its moat-init has ended")
+    pathlib.Path(agent.place, "told.go").touch()
+    procs.wait_until(told.exists, 10, "it has asked")
+    answer = told.read_text(encoding="utf-8")
+    assert "403" in answer or "No such file" in answer or "denied" in answer, answer
+    for name in ("told", "told.go"):
+        pathlib.Path(agent.place, name).unlink()
+
+
 def check_status(agent, namespace):
     status = agent.api().get("/v1/status")
     guards = {each["id"]: "default" not in each["notFor"] for each in status["requirements"]}
@@ -185,6 +221,7 @@ def check_world(world):
             check_commands(agent)
             check_trees(agent)
             check_apart(agent, scopes)
+            check_stragglers(agent)
             daemon = int(agent.exec("/bin/sh", "-c", "setsid sleep 600 >/dev/null 2>&1 & echo $!").out)
             assert procs.state(daemon) in "SRD"
             assert agent.stop() == 0, agent.log()
@@ -196,6 +233,19 @@ def check_world(world):
 
 for _world in WORLDS:
     check_world(_world)
+
+
+@test("moatd --dev: where user code reaches the state directory, no agent believes what contexts it says the one before has left")
+def planted(session):
+    session.require(not session.vm, "as above")
+    line = '{"name":"default","change":{"env":{"PLANTED":"by user code"}}}'
+    with running(session, "in a container without privileges", "/dev/shm") as agent:
+        assert agent.api().request("POST", "/v1/contexts", {"name": "kept"}).status in (200, 201)
+        written = agent.exec("/bin/sh", "-c", f"umask 077; echo '{line}' >> {agent.place}/moat/contexts")
+        assert written.exit == 0, written
+        assert agent.stop() == 0, agent.log()
+        agent.start()
+        assert "PLANTED" not in agent.exec("/usr/bin/env", env={"SECRET": "given"}).out
 
 
 @test("moatd --dev takes no option of enforcement, and moatd without it still refuses an ordinary user")

@@ -218,6 +218,21 @@ def by_domain(session):
     assert not wrong, "\n".join(wrong)
 
 
+@test("without the kernel programs a command makes no cgroups beneath its own, and what it changes in its own no other finds", needs=("moat",))
+def cgroups(session):
+    here(session)
+
+    def own_cgroup(script):
+        return session.exec("/usr/bin/unshare", "-Urm", "-C", "/bin/sh", "-c", f"mount -t cgroup2 none /mnt && {script}")
+
+    made = own_cgroup("echo 7 > /mnt/cgroup.max.descendants && echo changed; mkdir /mnt/left")
+    session.require(made.out, f"who has namespaces of his own cannot change his cgroup here: {made.err}")
+    assert made.out == "changed\n" and "mkdir: " in made.err, made
+    for _ in range(3):
+        found = own_cgroup("cat /mnt/cgroup.max.descendants; ls -d /mnt/left")
+        assert found.out == "max\n", found
+
+
 @test("without the kernel programs the service is the same after all attempts, and serves", needs=("moat", "http"), timeout=300)
 def alive(session):
     here(session)

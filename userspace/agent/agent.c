@@ -376,6 +376,9 @@ static int open_modules(struct run *run, struct failure *f)
 			       agent, &agent->audit, f);
 	if (r == 0)
 		r = cgroups_open(config, agent->loop, &agent->cgroups, f);
+	/* User code that has a cgroup namespace of its own can change its own: nobody has the same after it. */
+	if (r == 0 && !enforce_active(agent->enforce))
+		cgroups_limit(agent->cgroups, 0, SIZE_MAX);
 	if (r == 0)
 		guard_ports(agent);
 	if (r == 0 && cgroups_have_memory(agent->cgroups))
@@ -473,6 +476,8 @@ int agent_run(struct config *config, const struct probe_report *probes)
 	run.agent.started_unix_ms = unix_ms();
 	run.agent.started_ns = now_ns();
 	harden_self();
+	if (config->dev)
+		harden_mark_user_code();
 	r = check_descriptors(config, &f);
 	if (r == 0)
 		r = open_modules(&run, &f);

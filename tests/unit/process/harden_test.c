@@ -186,6 +186,60 @@ static void the_order_holds_whatever_the_container_has(void **state)
 	in_a_process_of_its_own(1000, -900, -500, 1000);
 }
 
+/* What the agent says of a process that began as a child of that kind, who is not privileged and wants to be rid of it. */
+static int mark_of(enum harden_child child)
+{
+	static const struct rlimit none = { RLIM_INFINITY, RLIM_INFINITY };
+	int ready[2], end[2], r;
+	char byte = 0;
+	pid_t pid;
+
+	assert_int_equal(pipe(ready), 0);
+	assert_int_equal(pipe(end), 0);
+	pid = fork();
+	if (pid == 0) {
+		close(end[1]);
+		if (harden_undo_in_child(child, false) < 0 || (geteuid() == 0 && setuid(65534) < 0) ||
+		    (child == HARDEN_INIT && setrlimit(RLIMIT_LOCKS, &none) == 0))
+			_exit(1);
+		if (write(ready[1], &byte, 1) == 1)
+			(void)!read(end[0], &byte, 1);
+		_exit(0);
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	r = harden_is_marked(pid);
+	close(ready[0]);
+	close(end[1]);
+	close(end[0]);
+	waitpid(pid, NULL, 0);
+	return r;
+}
+
+static void user_code_is_told_from_services_by_a_limit_that_it_cannot_raise(void **state)
+{
+	static const struct rlimit own[] = { { RLIM_INFINITY, RLIM_INFINITY }, { 1000, 1000 }, { 1, 1 } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(own); i++) {
+		pid_t pid = fork();
+		int status;
+
+		if (pid == 0) {
+			if (setrlimit(RLIMIT_LOCKS, &own[i]) < 0)
+				_exit(100);
+			harden_self();
+			harden_mark_user_code();
+			_exit(mark_of(HARDEN_INIT) == 1 && mark_of(HARDEN_SERVICE) == 0 &&
+					      harden_is_marked(getpid()) == 0 ?
+				      0 :
+				      2);
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -194,6 +248,7 @@ int main(void)
 		cmocka_unit_test(user_code_has_limits_of_its_own_and_leaves_no_core),
 		cmocka_unit_test(services_have_those_of_the_container_and_cores_only_if_they_say_so),
 		cmocka_unit_test(the_order_holds_whatever_the_container_has),
+		cmocka_unit_test(user_code_is_told_from_services_by_a_limit_that_it_cannot_raise),
 	};
 
 	return cmocka_run_group_tests_name("harden", tests, NULL, NULL);

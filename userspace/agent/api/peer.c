@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 
 #include "agent/api/internal.h"
+#include "agent/process/harden.h"
 #include "agent/process/lineage.h"
 
 #ifndef SO_PEERPIDFD
@@ -117,7 +118,10 @@ static void add_init(struct namespace *ns, void *data)
 	pids[inits->n++] = pid;
 }
 
-/* Where there are no cgroups: all user code descends from a moat-init, also when its own parents have ended. */
+/*
+ * Where there are no cgroups: all user code descends from a moat-init, also when its own parents have ended, and has the
+ * mark, also when its moat-init has.
+ */
 static int judge_lineage(struct api *api, pid_t pid, int pidfd)
 {
 	struct inits inits = { .pids = calloc(64, sizeof(*inits.pids)), .size = 64 };
@@ -128,6 +132,8 @@ static int judge_lineage(struct api *api, pid_t pid, int pidfd)
 	if (inits.pids && inits.size)
 		r = lineage_beneath(pid, inits.pids, inits.n);
 	free(inits.pids);
+	if (r == 0)
+		r = harden_is_marked(pid);
 	if (r == 0)
 		r = still_exists(pidfd);
 	return r > 0 ? -EPERM : r;

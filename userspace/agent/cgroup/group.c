@@ -182,6 +182,17 @@ static int open_readonly(struct cgroup_group *g)
 	return 0;
 }
 
+/*
+ * None beneath those of its execs: user code that has a cgroup namespace of its own makes as many as it likes there, and
+ * the agent would have to remove them all.
+ */
+static int forbid_more(const struct cgroup_group *g)
+{
+	int r = write_file_at(g->dir, "cgroup.max.depth", "1");
+
+	return r == -ENOENT ? 0 : r;
+}
+
 /* Or the parked ones. */
 static void leave_idle(struct cgroup_group *g)
 {
@@ -207,6 +218,8 @@ static int group_open(struct cgroup_group *g, struct failure *f)
 	g->dir = openat(c->tree.user, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (g->dir < 0)
 		r = -errno;
+	if (r == 0)
+		r = forbid_more(g);
 	if (r == 0)
 		r = open_readonly(g);
 	if (r == 0 && c->tree.have[LIMIT_MEMORY])

@@ -367,8 +367,8 @@ static int open_file(struct kept *k, const char *directory, struct failure *f)
 	return 0;
 }
 
-int kept_open(const char *directory, struct contexts *contexts, const struct config *config,
-	      struct kept **ret, struct failure *f)
+int kept_open(const char *directory, bool covered, struct contexts *contexts,
+	      const struct config *config, struct kept **ret, struct failure *f)
 {
 	struct kept *k = calloc(1, sizeof(*k));
 	struct statfs fs;
@@ -386,7 +386,11 @@ int kept_open(const char *directory, struct contexts *contexts, const struct con
 	k->possible = r == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
 	if (!k->possible)
 		k->why = "state_dir is on no tmpfs, and variables are not written to a disk";
-	else
+	if (!covered) {
+		k->possible = false;
+		k->why = "user code reaches state_dir";
+	}
+	if (k->possible)
 		r = open_file(k, directory, f);
 	if (r < 0) {
 		kept_close(k);

@@ -31,11 +31,11 @@ struct kept_context {
 };
 
 /*
- * Where the directory is on no tmpfs nothing is kept. A file that is there and cannot be read is an error; one that
+ * Where the directory is on no tmpfs, or not covered from user code, nothing is kept, nor is what is there believed. A file that is there and cannot be read is an error; one that
  * somebody else could have written is as well. On success *ret is the caller's, to be closed before the contexts.
  */
-int kept_open(const char *directory, struct contexts *contexts, const struct config *config,
-	      struct kept **ret, struct failure *f);
+int kept_open(const char *directory, bool covered, struct contexts *contexts,
+	      const struct config *config, struct kept **ret, struct failure *f);
 /* What an agent before has left, in the order in which they were made. *ret_broken: lines that are none. 0 or -errno. */
 int kept_read(struct kept *k, void (*fn)(const struct kept_context *c, void *data), void *data,
 	      unsigned *ret_broken);

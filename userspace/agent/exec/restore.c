@@ -113,7 +113,9 @@ int execs_keep(struct execs *execs, const char *directory, struct failure *f)
 	struct restoring r = { .execs = execs };
 	struct kept *kept;
 	unsigned broken;
-	int result = kept_open(directory, execs->contexts, execs->config, &kept, f);
+	/* Without a user namespace (moatd --dev) it is in the sight of user code, which has the same user. */
+	bool covered = !execs->config->dev || layers_active(execs_layers(execs)) & LAYER_MOUNTS;
+	int result = kept_open(directory, covered, execs->contexts, execs->config, &kept, f);
 
 	if (result < 0)
 		return result;

@@ -12,6 +12,9 @@
 
 #include "agent/process/clone.h"
 
+/* Who the agent is: in a user namespace that has no map yet everybody is the overflow user. */
+static unsigned user, group;
+
 static int map(const char *file, unsigned id)
 {
 	char text[32];
@@ -41,10 +44,7 @@ static int keep_capabilities(void)
 
 int user_namespace_enter(void)
 {
-	unsigned user = geteuid(), group = getegid();
-	int r;
-
-	r = write_file_at(AT_FDCWD, "/proc/self/setgroups", "deny");
+	int r = write_file_at(AT_FDCWD, "/proc/self/setgroups", "deny");
 	if (r == 0)
 		r = map("/proc/self/uid_map", user);
 	if (r == 0)
@@ -67,9 +67,11 @@ enum init_world user_namespace_world(void)
 {
 	struct process child;
 	siginfo_t info = { 0 };
-	int r = process_clone(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS, -1,
-			      &child);
+	int r;
 
+	user = geteuid();
+	group = getegid();
+	r = process_clone(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS, -1, &child);
 	if (r == 0)
 		_exit(try_mounts() < 0);
 	if (r < 0)

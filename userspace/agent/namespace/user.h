@@ -6,7 +6,7 @@
 #include "base/base.h"
 #include "init/protocol.h"
 
-/* Tries it: INIT_WORLD_MOUNTS where mounts can be made in one, else INIT_WORLD_NONE. */
+/* Tries it: INIT_WORLD_MOUNTS where mounts can be made in one, else INIT_WORLD_NONE. Before user_namespace_enter(). */
 enum init_world user_namespace_world(void);
 /*
  * In a child that was cloned with CLONE_NEWUSER, before it executes a program that is to have capabilities

@@ -15,6 +15,8 @@
 #define OOM_AGENT (-900)
 #define OOM_SERVICE (-500)
 #define OOM_USER 0
+#define LIMITS_MAX 4096
+#define MARK (1u << 30) /* any but infinity */
 #define USER_LIMIT_OF_INFINITY (1u << 20) /* no share of infinity would leave anything */
 
 /* As found by harden_self(). */
@@ -107,6 +109,55 @@ static const struct {
 	{ RLIMIT_NICE, 0, 0, 0 },
 };
 
+/* Whether user code is marked, and the agent's own hard limit then. */
+static struct {
+	bool set;
+	rlim_t own;
+} mark;
+
+/* See proc(5). 0 or -errno. */
+static int marked_limit_of(pid_t pid, rlim_t *ret)
+{
+	static const char name[] = "Max file locks";
+	PTR_OWNED char *text = NULL;
+	char path[32], *at, word[24];
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/limits", (int)pid);
+	r = read_file_at(AT_FDCWD, path, LIMITS_MAX, &text, NULL);
+	if (r < 0)
+		return r;
+	at = strstr(text, name);
+	if (!at || sscanf(at + strlen(name), " %*s %23s", word) != 1)
+		return -EPROTO;
+	*ret = strcmp(word, "unlimited") == 0 ? RLIM_INFINITY : strtoull(word, NULL, 10);
+	return 0;
+}
+
+void harden_mark_user_code(void)
+{
+	rlim_t own = 0;
+
+	mark.set = marked_limit_of(getpid(), &own) == 0 && own > 0;
+	mark.own = own;
+}
+
+int harden_is_marked(pid_t pid)
+{
+	rlim_t limit = 0;
+	int r = mark.set ? marked_limit_of(pid, &limit) : 0;
+
+	return r < 0 || !mark.set ? r : limit < mark.own;
+}
+
+static int mark_child(void)
+{
+	rlim_t below = mark.own == RLIM_INFINITY ? MARK : mark.own - 1;
+	const struct rlimit limit = { below, below };
+
+	return mark.set && setrlimit(RLIMIT_LOCKS, &limit) < 0 ? -errno : 0;
+}
+
 static int limit_user_code(void)
 {
 	for (size_t i = 0; i < ARRAY_LEN(user_limits); i++) {
@@ -124,7 +175,7 @@ static int limit_user_code(void)
 		if (setrlimit(user_limits[i].resource, &limit) < 0)
 			return -errno;
 	}
-	return 0;
+	return mark_child();
 }
 
 /*

@@ -6,6 +6,8 @@
 #ifndef MOAT_HARDEN_H
 #define MOAT_HARDEN_H
 
+#include <sys/types.h>
+
 #include "base/base.h"
 
 /*
@@ -30,5 +32,14 @@ enum harden_child { HARDEN_SERVICE, HARDEN_INIT, HARDEN_CHILDREN };
  * -errno.
  */
 int harden_undo_in_child(enum harden_child child, bool core);
+
+/*
+ * Where neither labels nor cgroups tell whose a process is: from now on user code has a hard limit of file locks below
+ * the agent's. The kernel keeps no such limit (getrlimit(2)), each process inherits it, and who is not privileged
+ * cannot raise it again.
+ */
+void harden_mark_user_code(void);
+/* Whether the process has less than the agent. 0, 1 or -errno. */
+int harden_is_marked(pid_t pid);
 
 #endif

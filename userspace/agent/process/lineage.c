@@ -201,9 +201,11 @@ int lineage_signal(const struct lineage *lineage, int signal)
 int lineage_beneath(pid_t pid, const pid_t *roots, size_t n)
 {
 	struct process_stat stat;
-	int r = 0;
+	int r;
 
-	for (unsigned depth = 0; pid > 1 && depth < DEPTH_MAX; depth++, pid = stat.parent) {
+	for (unsigned depth = 0; pid > 1; depth++, pid = stat.parent) {
+		if (depth == DEPTH_MAX)
+			return -ELOOP; /* who has made that many would be above the roots else */
 		r = read_stat(pid, &stat);
 		if (r < 0)
 			return r;
