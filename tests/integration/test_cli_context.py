@@ -36,6 +36,24 @@ def whole(session):
         remove(session, "cli")
 
 
+@test("moat context create takes a key that is a list once or several times, and show prints it as the configuration has it", needs=("moat",))
+def lists(session):
+    place = f"{session.scratch}/cli-lists"
+    given = ("preset=python, node", "link=one -> /srv", "link=two -> /usr rw")
+    try:
+        ok(session, "context", "create", "cli-lists", "-o", f"workspace={place}", *(word for each in given for word in ("-o", each)))
+        shown = [line for line in ok(session, "context", "show", "cli-lists").stdout.splitlines() if line.startswith(("preset", "link"))]
+        assert shown == ["preset = python", "preset = node", "link = one -> /srv", "link = two -> /usr rw"], shown
+        settings = json.loads(ok(session, "context", "show", "cli-lists", "--json").stdout)["settings"]
+        for key in (key for key, value in settings.items() if isinstance(value, list)):  # whichever there are
+            done = moat(session, "--json", "context", "set", "cli-lists", "-o", f"{key}=x")
+            assert json.loads(done.stderr)["code"] == "IMMUTABLE", (key, done)
+        done = moat(session, "--json", "context", "create", "cli-more", "-o", "preset=cobol")
+        assert "must be" in json.loads(done.stderr)["message"] and "array" not in done.stderr, done
+    finally:
+        remove(session, "cli-lists")
+
+
 @test("moat context --json prints the answers, and refusals by their codes", needs=("moat",))
 def as_json(session):
     try:

@@ -356,16 +356,19 @@ def read_until(terminal, wanted):
     return text
 
 
-def check_terminal(session, argv, **environment):
+SIZES = ((30, 100), (0, 0))  # the latter: as on a serial line
+
+
+def check_terminal(session, argv, rows, cols, **environment):
     """An example runs on a terminal whose size changes; the shell has the same one, and its status is that of the example."""
     ours, theirs = pty.openpty()
-    set_size(ours, 30, 100)
+    set_size(ours, rows, cols)
     with subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
                           env=moatd.clean_environment(MOAT_SOCKET=session.agent.socket, **environment)) as process:
         os.close(theirs)
         try:
             os.write(ours, b"stty size; trap 'stty size' WINCH; echo rea''dy\n")
-            assert "30 100" in read_until(ours, "ready"), argv
+            assert f"{rows or 24} {cols or 80}" in read_until(ours, "ready"), argv
             set_size(ours, 40, 120)
             read_until(ours, "40 120")
             os.write(ours, b"exit 3\n")
@@ -379,12 +382,14 @@ def check_terminal(session, argv, **environment):
 def example_terminal(session):
     place, _ = install(session)
     for path in node_programs(session).values():
-        check_terminal(session, [path, f"{place}/node_modules/moat-client/examples/terminal.mjs"])
+        for size in SIZES:
+            check_terminal(session, [path, f"{place}/node_modules/moat-client/examples/terminal.mjs"], *size)
 
 
 @test("example of the Python client: a terminal, with its size, and the status of its shell", needs=("moat",), timeout=90)
 def python_terminal(session):
-    check_terminal(session, [places.PYTHON, f"{PYTHON_CLIENT}/examples/terminal.py"], PYTHONPATH=installed_python(session))
+    for size in SIZES:
+        check_terminal(session, [places.PYTHON, f"{PYTHON_CLIENT}/examples/terminal.py"], *size, PYTHONPATH=installed_python(session))
 
 
 @test("the Python client, installed from its package, passes the shared cases", needs=("moat", "http"), timeout=120)

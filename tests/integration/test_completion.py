@@ -111,8 +111,10 @@ def whole(session):
     for command in listed:
         text = usage(session, command)
         named = {*re.findall(r"^ +(?:-\w, )?(--[a-z-]+(?:=[a-z]+)?)", text, re.M), *re.findall(r"\[(--[a-z-]+)", text)}
-        completed = {*candidates(session, command, "--")}
+        offered = candidates(session, command, "--")
+        completed = {*offered}
         assert named <= completed and "--help" in completed, (command, named - completed)
+        assert len(offered) == len(completed), (command, "something is offered twice", offered)
         for option in completed - {"--help"}:
             done = subprocess.run([f"{session.build}/moat", command, option, "1"], check=False, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
                                   env={"MOAT_SOCKET": "/nonexistent"})

@@ -4,6 +4,7 @@
 import contextlib
 import errno
 import os
+import re
 import socket
 import subprocess
 
@@ -266,6 +267,8 @@ def told(session):
                               capture_output=True, text=True, check=False, timeout=120)
         for word in ("signals", "credentials", "no signal of user code's reaches the control plane"):
             assert word in done.stdout, (command, done.stdout, done.stderr)
+        if command == "status":  # the promise comes first: "not guarded: the programs are in force" would say the opposite
+            assert re.search("the kernel programs are in force: (not )?guarded", done.stdout), done.stdout
 
 
 @test("enforce = require with names starts where these are guarded, refuses the start where one is not, and later such a context",

@@ -5,10 +5,11 @@ import os
 import select
 import signal
 import socket
+import subprocess
 import threading
 import time
 
-from lib import moatd, procs
+from lib import moatd, places, procs
 from lib.session import SPARE_PORT
 from lib.tap import test
 
@@ -47,6 +48,31 @@ class Ends:
                 self.at[pidfds.pop(fd)] = time.monotonic()
                 poll.unregister(fd)
                 os.close(fd)
+
+
+@test("who follows a command learns of its end when the agent stops, also while a service takes its time", timeout=60)
+def followed(session):
+    session.require(not session.vm, "the agent's own affair")
+    slow = f"{places.PYTHON} -c 'import signal, time; signal.signal(15, lambda *_: (time.sleep(1), exit(0))); print(1, flush=True); time.sleep(1000)'"
+    agent = moatd.Moatd(session.build, f"itest-followed-{os.getpid()}", f"[service slow]\ncommand = {slow}\n[context other]\n", "best-effort")
+    clients = []
+    try:
+        agent.start(30).wait_ready("slow", 10)
+        for options in ((), ("--secure",), ("-c", "other"), ("-c", "other", "--secure")):
+            clients.append(subprocess.Popen([os.path.join(session.build, "moat"), "exec", *options, "--", "/bin/sh", "-c", "echo begun; exec sleep 1000"],
+                                            env={"MOAT_SOCKET": agent.socket}, stdout=subprocess.PIPE, text=True))
+            assert clients[-1].stdout.readline() == "begun\n", agent.log()
+        agent.process.send_signal(signal.SIGTERM)
+        ends = [client.wait(30) for client in clients]
+        status, left = agent.stop()
+        assert (status, ends) == (0, [128 + signal.SIGKILL] * len(ends)) and not left, (status, ends, left, agent.log())
+    finally:
+        for client in clients:
+            client.kill()
+            client.wait()
+            client.stdout.close()
+        agent.kill()
+        agent.remove_files()
 
 
 @test("SIGTERM ends services, commands and namespaces, and leaves no process, mount, cgroup, socket or pin", needs=("moat",), timeout=60)

@@ -37,6 +37,7 @@ struct run {
 	struct loop_timer reap_again;
 	struct workspaces workspaces;
 	struct loop_timer patience;
+	struct execs *stopped; /* clients still read of them, until the API is closed */
 };
 
 /* Stopping */
@@ -60,8 +61,8 @@ static void begin_stop(struct run *run, int exit_status)
 	notify_send(&run->notify, "STOPPING=1");
 	workspaces_stop(&run->workspaces);
 	api_drain(agent->api);
-	execs_close(agent->execs);
-	agent->execs = NULL;
+	execs_stop(agent->execs);
+	run->stopped = take_ptr(agent->execs);
 	services_stop(agent->services, on_services_stopped, run);
 }
 
@@ -419,10 +420,12 @@ static void close_modules(struct run *run)
 	workspaces_stop(&run->workspaces);
 	if (agent->api)
 		api_drain(agent->api);
+	execs_stop(agent->execs);
 	if (agent->execs)
-		execs_close(take_ptr(agent->execs));
+		run->stopped = take_ptr(agent->execs);
 	if (agent->api)
 		api_close(take_ptr(agent->api));
+	execs_close(run->stopped);
 	services_free(take_ptr(agent->services));
 	cgroups_close(agent->cgroups);
 	if (agent->enforce)

@@ -198,10 +198,12 @@ static bool refuses_to_start(const struct config *config, const struct probe_rep
 			log_error("%s: %s", result->name, result->detail);
 	}
 	if (probe_obstacle(probes, false))
-		log_error("moat cannot run here; nothing was started");
+		log_error("moat cannot run here; nothing was started%s",
+			  geteuid() == 0 ? "" : " (moatd --dev is for ordinary users)");
 	else
-		log_error("this kernel cannot enforce; nothing was started (enforce = best-effort goes on "
-			  "without)");
+		log_error(
+			"this kernel cannot enforce; nothing was started (--enforce best-effort, or "
+			"enforce = best-effort in the configuration, goes on without)");
 	return true;
 }
 

@@ -103,7 +103,7 @@ static void offer_options(const char *help, const char *prefix)
 		for (int i = 0; i < 2; i++)
 			offer(prefix, o.name[i].text, o.name[i].n, o.about.text, o.about.n);
 	}
-	if (strstr(help, "[--json]"))
+	if (strstr(help, "[--json]") && !strstr(help, " --json "))
 		offer(prefix, "--json", 6, "print JSON", 10);
 	if (strstr(help, "[--socket PATH]"))
 		offer(prefix, "--socket", 8, "the socket of moatd", 19);

@@ -36,21 +36,45 @@ static void options_free(struct options *o)
 	json_decref(o->env);
 }
 
+/* The keys that are lists in the configuration, and may be given several times here as well. */
+static bool is_list(const char *key, size_t n)
+{
+	static const char *const lists[] = { "link", "preset", "show" };
+
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+		if (strlen(lists[i]) == n && memcmp(lists[i], key, n) == 0)
+			return true;
+	return false;
+}
+
+static int add_to_list(json_t *settings, const char *key, size_t n, const char *value)
+{
+	json_t *list = json_object_getn(settings, key, n);
+
+	if (!list) {
+		list = json_array();
+		if (json_object_setn_new(settings, key, n, list) < 0)
+			return -1;
+	}
+	return json_array_append_new(list, json_string(value));
+}
+
 /* A value as text of the configuration: what is yes or no there is true or false here. */
 static int add_key(json_t *settings, const char *pair)
 {
 	const char *equals = strchr(pair, '='), *value = equals ? equals + 1 : NULL;
-	json_t *json;
+	size_t n = equals ? (size_t)(equals - pair) : 0;
+	int r;
 
-	if (!equals || equals == pair)
+	if (n == 0)
 		return usage_error("context", "-o wants KEY=VALUE");
-	if (strcmp(value, "yes") == 0 || strcmp(value, "no") == 0)
-		json = json_boolean(value[0] == 'y');
+	if (is_list(pair, n))
+		r = add_to_list(settings, pair, n, value);
+	else if (strcmp(value, "yes") == 0 || strcmp(value, "no") == 0)
+		r = json_object_setn_new(settings, pair, n, json_boolean(value[0] == 'y'));
 	else
-		json = json_string(value);
-	if (!json || json_object_setn_new(settings, pair, (size_t)(equals - pair), json) < 0)
-		return usage_error("context", "%.64s must be UTF-8", pair);
-	return 0;
+		r = json_object_setn_new(settings, pair, n, json_string(value));
+	return r < 0 ? usage_error("context", "%.64s must be UTF-8", pair) : 0;
 }
 
 static int parse_option(struct options *o, int option)
@@ -181,10 +205,18 @@ static void print_settings(const json_t *root)
 {
 	json_t *settings = json_object_get(root, "settings"), *value, *variable;
 	const char *key, *name;
+	size_t i;
 
 	json_object_foreach(settings, key, value) {
 		if (json_is_null(value))
 			continue;
+		if (json_is_array(value)) {
+			json_array_foreach(value, i, variable) {
+				printf("%s = ", key);
+				print_value(variable);
+			}
+			continue;
+		}
 		if (!json_is_object(value)) {
 			printf("%s = ", key);
 			print_value(value);

@@ -129,15 +129,16 @@ static void print_requirements(struct cli *cli, const json_t *root)
 	size_t i, k;
 
 	if (json_array_size(list))
-		puts("\nguarded:");
+		puts("\npromises:");
 	json_array_foreach(list, i, one) {
 		const char *guard = member_text(one, "guard"), *by = member_text(one, "by");
 		const json_t *not_for = json_object_get(one, "notFor");
 
 		printf("  %-3s %-12s ", member_text(one, "id"), member_text(one, "name"));
-		print_word(cli, guard);
-		printf("%s%s: ", *by ? ", by " : "", by);
 		print_safe(member_text(one, "text"));
+		fputs(": ", stdout);
+		print_word(cli, guard);
+		printf("%s%s", *by ? ", by " : "", by);
 		if (json_array_size(not_for) && strcmp(guard, "not guarded") != 0)
 			fputs("; NOT for", stdout);
 		else

@@ -367,7 +367,7 @@ int probe_print(const struct probe_report *report, const struct probe_promise *p
 		       !color ? "" : p->ok ? "\033[32m" : p->required ? "\033[31m" : "\033[33m",
 		       state, color ? "\033[0m" : "", p->detail);
 	}
-	putchar('\n');
+	printf("\n%-3s %-12s %-34s %-16s %s\n", "ID", "PROMISE", "STATE", "BY", "WHAT IT IS");
 	for (size_t i = 0; i < n; i++)
 		printf("%-3s %-12s %-34s %-16s %s\n", promises[i].id, promises[i].name,
 		       promises[i].guard, promises[i].by, promises[i].text);
@@ -375,9 +375,14 @@ int probe_print(const struct probe_report *report, const struct probe_promise *p
 		puts("\nmoat can enforce on this machine.");
 		return 0;
 	}
-	puts(probe_obstacle(report, false) ?
-		     "\nmoat cannot run here: see what is missing above." :
-		     "\nmoat cannot enforce on this machine: see what is missing above. With\n"
-		     "enforce = best-effort it runs with what guards the above.");
+	if (!probe_obstacle(report, false))
+		puts("\nmoat cannot enforce on this machine: see what is missing above. With\n"
+		     "enforce = best-effort (moatd --enforce best-effort) it runs, and what is then\n"
+		     "guarded is listed above.");
+	else if (geteuid() == 0)
+		puts("\nmoat cannot run here: see what is missing above.");
+	else
+		puts("\nmoat cannot run here: see what is missing above; it wants root. For development\n"
+		     "moatd --dev runs without.");
 	return 1;
 }

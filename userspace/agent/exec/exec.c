@@ -120,9 +120,9 @@ void execs_limit(struct execs *execs, unsigned running, unsigned contexts)
 	namespaces_limit(execs->namespaces, contexts);
 }
 
-void execs_close(struct execs *execs)
+void execs_stop(struct execs *execs)
 {
-	if (!execs)
+	if (!execs || execs->closing)
 		return;
 	execs->closing = true;
 	/* What is queued fails; what runs, also in a shared PID namespace, is killed. */
@@ -140,8 +140,15 @@ void execs_close(struct execs *execs)
 		exec_end_now(x);
 		exec_free(x);
 	}
-	namespaces_free(execs->namespaces);
 	loop_timer_cancel(execs->loop, &execs->session_timer);
+}
+
+void execs_close(struct execs *execs)
+{
+	if (!execs)
+		return;
+	execs_stop(execs);
+	namespaces_free(execs->namespaces);
 	kept_close(execs->kept);
 	contexts_free(execs->contexts);
 	exec_claims_close(execs);

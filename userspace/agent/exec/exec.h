@@ -150,7 +150,9 @@ const struct layers *execs_layers(const struct execs *execs);
 /* At most so many commands at a time (and EXEC_RUNNING_MAX), and so many contexts with namespaces of
  * their own. */
 void execs_limit(struct execs *execs, unsigned running, unsigned contexts);
-/* Kills every exec and stops every namespace; observers get on_ended or on_failed first. */
+/* Kills every exec and stops every namespace; observers get on_ended or on_failed first. What is pinned can still be read. */
+void execs_stop(struct execs *execs);
+/* The same, and frees all. Nothing may be pinned any more. */
 void execs_close(struct execs *execs);
 
 /*

@@ -445,6 +445,7 @@ void namespaces_stop(struct namespaces *set)
 		namespace_fail_all(list_entry(pos, struct namespace, link), ESRCH);
 	list_for_each(pos, &set->all)
 		namespace_wait_gone(list_entry(pos, struct namespace, link));
+	loop_timer_cancel(set->loop, &set->idle_timer);
 }
 
 void namespaces_free(struct namespaces *set)

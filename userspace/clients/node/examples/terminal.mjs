@@ -5,7 +5,7 @@ import { Moat } from "moat-client";
 
 const { stdin, stdout } = process;
 const argv = process.argv.length > 2 ? process.argv.slice(2) : ["bash"];
-const size = () => ({ rows: stdout.rows ?? 24, cols: stdout.columns ?? 80 });
+const size = () => ({ rows: stdout.rows || 24, cols: stdout.columns || 80 }); // 0: a terminal that knows none, as a serial line
 const context = await new Moat().createContext({ name: `terminal-${process.pid}`, directory: "/tmp" });
 
 /** What is typed when it has just ended goes nowhere. */

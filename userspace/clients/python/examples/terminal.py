@@ -14,7 +14,7 @@ from moat_client import ApiError, Moat
 
 def size():
     cols, rows = os.get_terminal_size()
-    return rows, cols
+    return rows or 24, cols or 80  # 0: a terminal that knows none, as a serial line
 
 
 def forward(shell):
@@ -39,6 +39,8 @@ def run(context, argv):
 
 
 def main():
+    if not (os.isatty(0) and os.isatty(1)):
+        raise SystemExit("terminal.py wants a terminal")
     context = Moat().create_context(f"terminal-{os.getpid()}", directory="/tmp")
     try:
         return run(context, sys.argv[1:] or ["bash"])
