@@ -17,34 +17,10 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
-#define PROC_SUPER_MAGIC 0x9fa0
-#define BPF_FS_MAGIC 0xcafe4a11
-#define BINFMTFS_MAGIC 0x42494e4d
-#define CGROUP_SUPER_MAGIC 0x27e0eb
-#define CGROUP2_SUPER_MAGIC 0x63677270
-#define SYSFS_MAGIC 0x62656572
-#define DEBUGFS_MAGIC 0x64626720
-#define TRACEFS_MAGIC 0x74726163
-#define SECURITYFS_MAGIC 0x73636673
-#define SELINUX_MAGIC 0xf97cff8c
-#define SMACK_MAGIC 0x43415d53
-#define CONFIGFS_MAGIC 0x62656570
-#define EFIVARFS_MAGIC 0xde5e81e4
-#define FUSE_SUPER_MAGIC 0x65735546
-#define EXT4_SUPER_MAGIC 0xef53
-#define XFS_SUPER_MAGIC 0x58465342
-#define F2FS_SUPER_MAGIC 0xf2f52010
-#define SQUASHFS_MAGIC 0x73717368
-#define EROFS_SUPER_MAGIC 0xe0f5e1e2
-#define OVERLAYFS_SUPER_MAGIC 0x794c7630
-#define PSTOREFS_MAGIC 0x6165676c
-#define FUSE_CTL_SUPER_MAGIC 0x65735543
-#define RDTGROUP_SUPER_MAGIC 0x7655821
-#define NFSD_SUPER_MAGIC 0x6e667364
-#define PID_FS_MAGIC 0x50494446
+#include "magic.h"
+
 #define PIDTYPES 4 /* enum pid_type, include/linux/pid_types.h */
 #define FMODE_WRITE 2
-#define MQUEUE_MAGIC 0x19800202
 #define FS_REQUIRES_DEV 1 /* include/linux/fs.h */
 #define PF_IO_WORKER 0x10 /* include/linux/sched.h: works for io_uring(7) */
 #define S_IFMT 0170000

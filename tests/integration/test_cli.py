@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import urllib.parse
 
 from lib import procs
 from lib.tap import test
@@ -107,8 +108,10 @@ def commands_no_terminal(session):
         ("ps",), ("ps", "-a"), ("status",), ("context", "list"), ("context", "show", f"session-{text}"), ("files", "list", directory),
         ("events",), ("kill", NASTY), ("exec", "--", NASTY), ("exec", "-C", NASTY, "--", "true"), ("run", f"{NASTY} $("),
         ("context", "show", NASTY), ("files", "read", f"{directory}/none{NASTY}"), (NASTY,), ("ps", f"--{NASTY}"), ("services",),
-        ("ports",), ("exec", "-c", NASTY, "--", "true"), ("wait", NASTY), ("logs", NASTY))]
+        ("ports",), ("exec", "-c", NASTY, "--", "true"), ("wait", NASTY), ("logs", NASTY),
+        ("completion", "--", "exec", "-c", ""))]
     session.api.kill(running)
+    assert session.api.request("DELETE", f"/v1/contexts/{urllib.parse.quote(f'session-{text}')}").status == 200
     for done in shown:
         for stream in (done.stdout, done.stderr):
             assert not set(stream) & set("\x1b\u009b\u202e\u2066\u2028"), done

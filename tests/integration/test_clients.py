@@ -144,7 +144,7 @@ def run_cases(session, *argv, only="", **environment):
         path = os.path.join(session.scratch, f"{next(names)}.json")
         with open(path, "w", encoding="utf-8") as file:
             json.dump({"cases": cases, "sockets": found}, file)
-        said = [json.loads(line) for line in program(session, [*argv, path], seconds=120, **environment).stdout.splitlines()]
+        said = [json.loads(line) for line in program(session, [*argv, path], seconds=120, **environment).stdout.split("\n") if line]
     kill_left(session)
     assert [each["name"] for each in said] == [each["name"] for each in cases], said
     wrong = [f"{case['name']}: step {i + 1}{what}" for case, answer in zip(cases, said)
@@ -158,6 +158,37 @@ def shielded(session):
     for path in node_programs(session).values():
         run_cases(session, path, f"{CASES}/cases.mjs", NODE_CLIENT, **secrets)
     run_cases(session, places.PYTHON, "-B", f"{CASES}/cases.py", "sync", **secrets, PYTHONPATH=PYTHON_CLIENT)
+
+
+SHIELD = {
+    "js": "const { Moat } = await import(process.env.CLIENT); const moat = new Moat();"
+          "console.log(JSON.stringify([await moat.secureExecution(), await moat.execSecure('echo $TOKEN', { env: { TOKEN: 't' } })"
+          ".then(({ stdout }) => stdout, ({ code }) => code)]));",
+    "python": "import json, moat_client as m\nmoat = m.Moat()\ntry: said = moat.exec_secure('echo $TOKEN', env={'TOKEN': 't'}).stdout\n"
+              "except m.MoatError as error: said = error.code\nprint(json.dumps([moat.secure_execution()._asdict(), said]))",
+}
+
+
+@test("where the kernel takes no programs and other layers shield secrets, so do the clients, unless a context can undo that", needs=("moat",), timeout=60)
+def other_layers(session):
+    session.require(not session.enforced, "the kernel programs are in force")
+    modules = {"node": ["--input-type=module"], "bun": []}
+    programs = [[path, *modules[name], "-e", SHIELD["js"]] for name, path in node_programs(session).items()] + \
+        [[places.PYTHON, "-B", "-c", SHIELD["python"]]]
+    for more, reason, outcome in (("", None, "t\n"), ("[context strong]\ncapabilities = all\n", "context strong can read them: ", "NOT_SHIELDED")):
+        agent = moatd.Moatd(session.build, f"shield-{os.getpid()}", "[service one]\ncommand = /bin/sleep 1000\n" + more, enforce="best-effort")
+        env = {"PATH": os.environ["PATH"], "MOAT_SOCKET": agent.socket, "PYTHONPATH": PYTHON_CLIENT, "CLIENT": NODE_CLIENT}
+        try:
+            agent.start(100 * session.patience)
+            guard = next(each for each in agent.api().get("/v1/status")["requirements"] if each["id"] == "C3")["guard"]
+            session.require(guard == "guarded", "this kernel has no Landlock")
+            for each in programs:
+                shield, said = json.loads(subprocess.run(each, env=env, check=True, capture_output=True, text=True, timeout=30).stdout)
+                assert shield["available"] == (reason is None) and (shield["reason"] or "").startswith(reason or ""), (each, shield)
+                assert said == outcome, (each, said)
+        finally:
+            agent.kill()
+            agent.remove_files()
 
 
 @test("in a template of the Node client each value is exactly one word, or is refused", needs=("moat",), timeout=60)

@@ -82,7 +82,7 @@ class Kernel:
     def exec_id(self):
         """Of the command that the kernel is."""
         return next(each["id"] for each in self.session.api.get("/v1/processes")["processes"]
-                    if each["state"] == "running" and "ipykernel_launcher" in " ".join(each["argv"]))
+                    if each["state"] == "running" and "ipykernel_launcher" in " ".join(each["argv"] or ()))
 
 
 class Served:
@@ -199,7 +199,7 @@ def interrupt(session):
     need_kernels(session)
     with Kernel(session, "one", "-c", "plain") as kernel:
         before = kernel.run("import os, subprocess, time; os.getpid()")
-        for cell in ("print('on', flush=True); time.sleep(10000)", "print('on', flush=True); subprocess.run(['sleep', '10000'])") * 2:
+        for cell in ("print('on', flush=True); time.sleep(10000)", "print('on', flush=True); subprocess.run(['sleep', '86472'])") * 2:
             said = []
 
             def on_output(message, said=said):
@@ -210,7 +210,7 @@ def interrupt(session):
             kernel.client.execute_interactive(cell, timeout=PATIENCE * procs.SLACK, output_hook=on_output)
             assert "KeyboardInterrupt" in said, (cell, said)
         assert kernel.run("os.getpid()") == before
-        assert "sleep" not in kernel.run("print(subprocess.run(['ps', 'ax'], capture_output=True, text=True).stdout)")
+        assert "86472" not in kernel.run("print(subprocess.run(['ps', 'ax'], capture_output=True, text=True).stdout)")
 
 
 @test("a kernel is restarted on the same ports, asked or by SIGKILL of its launcher, and nothing of the one before goes on",
@@ -220,7 +220,7 @@ def restart(session):
     with Kernel(session, "one", "-c", "plain") as kernel:
         with open(kernel.manager.connection_file, encoding="ascii") as file:
             ports = file.read()
-        kernel.run("import subprocess; child = subprocess.Popen(['sleep', '86461'], start_new_session=True)")
+        kernel.run("import subprocess; child = subprocess.Popen(['sleep', '86473'], start_new_session=True)")
         for now in (True, False):
             first, launcher = kernel.exec_id(), kernel.launcher().pid
             assert kernel.run("x = 1; x") == "1"
@@ -228,7 +228,7 @@ def restart(session):
             assert kernel.run("x") == "NameError"
             assert kernel.launcher().pid != launcher and kernel.exec_id() != first
             assert gone(session, first)["signal"] == ("SIGKILL" if now else None)
-            assert not procs.with_argument("86461")
+            assert not procs.with_argument("86473")
         with open(kernel.manager.connection_file, encoding="ascii") as file:
             assert json.load(file)["shell_port"] == json.loads(ports)["shell_port"]
 
@@ -261,7 +261,7 @@ def served(session):
     need_kernels(session)
     with Served(session, "moat", "-c", "plain") as kernel:
         assert kernel.run("import os, time; os.environ['GREETING']") == "'hello'"
-        command = next(each for each in session.api.get("/v1/processes")["processes"] if "ipykernel_launcher" in " ".join(each["argv"]))
+        command = next(each for each in session.api.get("/v1/processes")["processes"] if "ipykernel_launcher" in " ".join(each["argv"] or ()))
         assert (command["context"], command["namespace"]) == ("plain", "secure"), command
         launcher = next(pid for pid in procs.with_argument("--stdin-file") if procs.parent(pid) == session.agent.service("jupyter")["pid"])
         assert procs.cgroup(launcher) == procs.cgroup(session.agent.service("jupyter")["pid"])

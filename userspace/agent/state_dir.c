@@ -2,11 +2,15 @@
 #include "agent/state_dir.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 
+#include "agent/process/lock.h"
 #include "base/log.h"
 
 #define LOCK_NAME "lock"
+#define HOLDER_SIZE 32
+#define LOCK_WAIT (2 * NSEC_PER_SEC) /* for children of an agent that was killed, which has not told them yet */
 
 static int open_dir(const char *path, struct failure *f)
 {
@@ -25,12 +29,32 @@ static int open_dir(const char *path, struct failure *f)
 	return take_fd(&dir);
 }
 
+/* Its pid, as it wrote that; "" where it has not yet. */
+static void read_holder(int lock, char ret[HOLDER_SIZE])
+{
+	ssize_t n = pread(lock, ret, HOLDER_SIZE - 1, 0);
+
+	ret[n > 0 ? n : 0] = '\0';
+	ret[strcspn(ret, "\n")] = '\0';
+}
+
+/* Who is not to be seen may be dead, with children that were made a moment ago and still have its files; where it is in
+ * another PID namespace the refusal comes later, that is all. */
+static bool holder_lives(int lock)
+{
+	char text[HOLDER_SIZE];
+	long pid;
+
+	read_holder(lock, text);
+	pid = strtol(text, NULL, 10);
+	return pid > 0 && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
+}
+
 static int report_holder(int lock, const char *path, struct failure *f)
 {
-	char text[32] = "";
-	ssize_t n = pread(lock, text, sizeof(text) - 1, 0);
+	char text[HOLDER_SIZE];
 
-	text[n > 0 ? strcspn(text, "\n") : 0] = '\0';
+	read_holder(lock, text);
 	fail(f, EINVAL, "another moatd%s%s%s runs with %s", *text ? ", process " : "", text,
 	     *text ? "," : "", path);
 	return -EBUSY;
@@ -49,7 +73,7 @@ int state_dir_lock(const char *path, int *ret_lock, struct failure *f)
 
 		if (lock < 0)
 			return fail(f, errno, "cannot open %s/" LOCK_NAME, path);
-		r = lock_removable(lock);
+		r = holder_lives(lock) ? lock_removable(lock) : lock_removable_in_time(lock, LOCK_WAIT);
 		if (r == -EAGAIN)
 			continue;
 		if (r == -EBUSY)

@@ -21,9 +21,21 @@ struct option_line {
 	} name[2], value, about; /* n 0: there is none */
 };
 
+/* A name that would command the terminal on which it is offered has to be typed. */
+static bool is_shown_whole(const char *word, int n)
+{
+	PTR_OWNED char *copy = strndup(word, (size_t)n);
+
+	if (!copy)
+		return false;
+	hide_controls(copy);
+	return strncmp(copy, word, (size_t)n) == 0;
+}
+
 static void offer(const char *prefix, const char *word, int n, const char *about, int about_n)
 {
-	if (n > 0 && strncmp(word, prefix, strlen(prefix)) == 0 && strlen(prefix) <= (size_t)n)
+	if (n > 0 && strncmp(word, prefix, strlen(prefix)) == 0 && strlen(prefix) <= (size_t)n &&
+	    is_shown_whole(word, n))
 		printf("%.*s\t%.*s\n", n, word, about_n, about);
 }
 

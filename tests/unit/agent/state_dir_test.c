@@ -5,6 +5,8 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -74,6 +76,34 @@ static void a_lock_left_by_a_dead_agent_is_taken_over(void **state)
 	state_dir_unlock(dir, &lock);
 }
 
+/* An agent that was killed while it made a child: that has its files until it executes something, or ends. */
+static void a_dead_agent_s_children_are_waited_for(void **state)
+{
+	int lock = -EBADF, status, alive[2];
+	char byte;
+	pid_t agent;
+
+	(void)state;
+	assert_int_equal(pipe(alive), 0);
+	agent = fork();
+	if (agent == 0) {
+		if (state_dir_lock(dir, &lock, NULL) < 0)
+			_exit(1);
+		if (fork() == 0) {
+			usleep(300000);
+			_exit(0);
+		}
+		_exit(0);
+	}
+	assert_int_equal(waitpid(agent, &status, 0), agent);
+	assert_int_equal(status, 0);
+	close(alive[1]);
+	assert_int_equal(state_dir_lock(dir, &lock, NULL), 0);
+	assert_int_equal(read(alive[0], &byte, 1), 0); /* it is gone, not overtaken */
+	close(alive[0]);
+	state_dir_unlock(dir, &lock);
+}
+
 static void what_others_put_there_is_left_alone(void **state)
 {
 	char file[128];
@@ -119,6 +149,7 @@ int main(void)
 		STATE_TEST(the_directory_is_made_for_its_owner_alone),
 		STATE_TEST(a_second_agent_is_refused_and_told_who_runs),
 		STATE_TEST(a_lock_left_by_a_dead_agent_is_taken_over),
+		STATE_TEST(a_dead_agent_s_children_are_waited_for),
 		STATE_TEST(what_others_put_there_is_left_alone),
 		STATE_TEST(a_directory_that_others_can_write_is_refused),
 		STATE_TEST(a_link_is_not_followed),

@@ -9,9 +9,11 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+#include "agent/process/lock.h"
 #include "base/log.h"
 
 #define BPFFS "/sys/fs/bpf"
+#define LOCK_WAIT (2 * NSEC_PER_SEC) /* as in state_dir.c */
 
 /* Makes every missing directory of an absolute path. 0 or -errno. */
 static int make_path(const char *path)
@@ -171,7 +173,7 @@ static int adopt_map(struct enforce *e, struct bpf_map *map, const char *path, s
 }
 
 /* A locked directory, > 0; or -EAGAIN: its holder removed it between our opening and our locking. */
-static int lock_directory(const char *path)
+static int lock_directory(const char *path, uint64_t wait_ns)
 {
 	FD_OWNED int fd = -EBADF;
 	int r;
@@ -181,7 +183,7 @@ static int lock_directory(const char *path)
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? -EAGAIN : -errno;
-	r = lock_removable(fd);
+	r = lock_removable_in_time(fd, wait_ns);
 	return r < 0 ? r : take_fd(&fd);
 }
 
@@ -198,7 +200,7 @@ int enforce_lock(struct enforce *e, const struct config *config, struct failure 
 		return fail(f, ENOMEM, "pin directory");
 	}
 	do
-		r = lock_directory(path);
+		r = lock_directory(path, LOCK_WAIT);
 	while (r == -EAGAIN);
 	if (r == -EBUSY) {
 		fail(f, EINVAL, "another moatd runs as instance %s: %s is locked", config->instance, path);
@@ -221,7 +223,7 @@ static int clean_one(const char *pin_dir, const char *instance)
 	snprintf(fresh, sizeof(fresh), "%s/%s_new", pin_dir, instance);
 	snprintf(lock, sizeof(lock), "%s/%s_lock", pin_dir, instance);
 	do
-		held = lock_directory(lock);
+		held = lock_directory(lock, 0);
 	while (held == -EAGAIN);
 	if (held < 0)
 		return held == -EBUSY ? 0 : held;

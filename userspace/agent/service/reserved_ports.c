@@ -2,15 +2,10 @@
 #include "agent/service/reserved_ports.h"
 
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <sys/file.h>
-#include <sys/pidfd.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
-#include "agent/process/clone.h"
+#include "agent/process/lock.h"
 #include "base/log.h"
 
 #define RANGE_FILE "/proc/sys/net/ipv4/ip_local_port_range"
@@ -127,46 +122,6 @@ static int read_range(unsigned *ret_low, unsigned *ret_high)
 	return sscanf(text, "%u %u", ret_low, ret_high) == 2 ? 0 : -EBADMSG;
 }
 
-static bool ends_until(int pidfd, uint64_t deadline_ns)
-{
-	struct pollfd child = { .fd = pidfd, .events = POLLIN };
-	int n;
-
-	do {
-		uint64_t now = now_ns(), left = deadline_ns > now ? deadline_ns - now : 0;
-
-		n = ppoll(&child, 1, &(struct timespec){ .tv_nsec = (long)left }, NULL);
-	} while (n < 0 && errno == EINTR);
-	return n > 0;
-}
-
-/*
- * The kernel has no wait for a lock that ends at a given time. So a child waits: the lock is that of the
- * open file, which it shares with us. 0 or -errno; then the lock is not to be relied on.
- */
-static int lock_in_time(int fd)
-{
-	pid_t parent = getpid();
-	struct process child;
-	siginfo_t end = { 0 };
-	int r = process_clone(0, -1, &child);
-
-	if (r == 0) {
-		if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
-			_exit(1);
-		_exit(flock(fd, LOCK_EX) < 0);
-	}
-	if (r < 0)
-		return r;
-	if (!ends_until(child.pidfd, now_ns() + LOCK_WAIT))
-		(void)pidfd_send_signal(child.pidfd, SIGKILL, NULL, 0);
-	do
-		r = waitid(P_PIDFD, (id_t)child.pidfd, &end, WEXITED);
-	while (r < 0 && errno == EINTR);
-	close_fd(&child.pidfd);
-	return r == 0 && end.si_code == CLD_EXITED && end.si_status == 0 ? 0 : -EBUSY;
-}
-
 /*
  * Agents read and write in turn. Whoever else holds the lock, user code for one, holds us up for half a
  * second at most, and then there is none.
@@ -175,7 +130,7 @@ static int lock_list(void)
 {
 	FD_OWNED int fd = open(RESERVED_FILE, O_RDONLY | O_CLOEXEC);
 
-	if (fd >= 0 && (flock(fd, LOCK_EX | LOCK_NB) == 0 || lock_in_time(fd) == 0))
+	if (fd >= 0 && (flock(fd, LOCK_EX | LOCK_NB) == 0 || lock_in_time(fd, LOCK_WAIT) == 0))
 		return take_fd(&fd);
 	log_warning("the lock on " RESERVED_FILE " is held by somebody else");
 	return -EBADF;

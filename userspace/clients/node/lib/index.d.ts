@@ -339,7 +339,8 @@ export class Moat extends Runner {
 	execInContext(name: string, command: CommandLike, options?: ExecOptions): Promise<ExecResult>;
 	/** Sets variables of the context default, which later ones are made with. */
 	setEnvVars(variables: VariableChanges): Promise<ContextDetails>;
-	/** False unless the kernel shields the variables of a command from all others. */
+	/** False unless the variables of a command are shielded from all others: by the kernel programs, or without them by
+	 * Landlock, as long as no context has CAP_SYS_ADMIN. */
 	hasSecureExecution(): Promise<boolean>;
 	/** The same, and why not. */
 	secureExecution(): Promise<{ available: boolean; reason: string | null }>;

@@ -15,13 +15,17 @@ export async function patchContext(transport, name, body) {
 
 /** Whether the kernel shields the environment of a command from all others, and why not. */
 export async function secureExecution(transport) {
-	const { enforcement, notEnforced } = await transport.json("GET", "/v1/status");
+	const { enforcement, notEnforced, requirements } = await transport.json("GET", "/v1/status");
 	const { active, mode, reason } = enforcement;
+	// Where the kernel takes no programs, other layers may do, against contexts without capabilities that undo them.
+	const { guard, notFor } = requirements.find(({ id }) => id === "C3");
 
-	if (active && mode === "enforce" && notEnforced.length === 0)
-		return { available: true, reason: null };
 	if (active && mode === "audit")
 		return { available: false, reason: "moat is in audit mode, which refuses nothing" };
+	if (active ? notEnforced.length === 0 : guard === "guarded" && notFor.length === 0)
+		return { available: true, reason: null };
+	if (!active && guard === "guarded")
+		return { available: false, reason: `context ${notFor.join(", ")} can read them: ${reason}` };
 	return { available: false, reason: reason || `the kernel does not enforce: ${notEnforced.join(", ")}` };
 }
 

@@ -282,8 +282,11 @@ class _AsyncRunner:
                           allow_unshielded: bool = False, **options: Unpack[CommandOptions]) -> ExecResult:
         """Runs a command apart from all others, and only where the kernel shields its variables: else NOT_SHIELDED."""
         secure = Options.of(calls.secure(options), self._on_unsupported)
+        # The mode is what can change while the agent runs.
         if not allow_unshielded and await self._call(calls.get("/v1/mode", calls.member("mode"))) != "enforce":
-            raise calls.not_shielded((await self._call(calls.secure_execution())).reason)
+            shield = await self._call(calls.secure_execution())
+            if not shield.available:
+                raise calls.not_shielded(shield.reason)
         return await self._run(command, secure, on_output, Collector(max_output))
 
     async def start_process(self, command: CommandLike, *, on_output: Optional[AsyncOnOutput] = None, max_output: Optional[int] = None,

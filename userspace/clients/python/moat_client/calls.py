@@ -148,11 +148,17 @@ def secure_execution() -> Call:
 def take_secure_execution(text: str) -> SecureExecution:
     status = json.loads(text)
     enforcement, surfaces = status["enforcement"], status["notEnforced"]
-    if enforcement["active"] and enforcement["mode"] == "enforce" and not surfaces:
-        return SecureExecution(True, None)
-    if enforcement["active"] and enforcement["mode"] == "audit":
+    active, reason = enforcement["active"], enforcement["reason"]
+    # Where the kernel takes no programs, other layers may do, against contexts without capabilities that undo them.
+    shield = next(each for each in status["requirements"] if each["id"] == "C3")
+    guarded, others = shield["guard"] == "guarded", shield["notFor"]
+    if active and enforcement["mode"] == "audit":
         return SecureExecution(False, "moat is in audit mode, which refuses nothing")
-    return SecureExecution(False, enforcement["reason"] or "the kernel does not enforce: " + ", ".join(surfaces))
+    if (not surfaces) if active else (guarded and not others):
+        return SecureExecution(True, None)
+    if not active and guarded:
+        return SecureExecution(False, f"context {', '.join(others)} can read them: {reason}")
+    return SecureExecution(False, reason or "the kernel does not enforce: " + ", ".join(surfaces))
 
 
 def not_shielded(reason: Optional[str]) -> MoatError:

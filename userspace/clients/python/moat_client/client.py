@@ -280,8 +280,11 @@ class _Runner:
                     **options: Unpack[CommandOptions]) -> ExecResult:
         """Runs a command apart from all others, and only where the kernel shields its variables: else NOT_SHIELDED."""
         secure = Options.of(calls.secure(options), self._on_unsupported)
+        # The mode is what can change while the agent runs.
         if not allow_unshielded and self._call(calls.get("/v1/mode", calls.member("mode"))) != "enforce":
-            raise calls.not_shielded(self._call(calls.secure_execution()).reason)
+            shield = self._call(calls.secure_execution())
+            if not shield.available:
+                raise calls.not_shielded(shield.reason)
         return self._run(command, secure, cancel, on_output, Collector(max_output))
 
     def start_process(self, command: CommandLike, *, on_output: Optional[OnOutput] = None, max_output: Optional[int] = None,
