@@ -206,5 +206,7 @@ def options(session):
     session.require(subprocess.run([*AS_USER, "/usr/bin/test", "-x", program], check=False).returncode == 0, f"{USER} cannot execute {program}")
     done = subprocess.run([*AS_USER, program, "--enforce", "best-effort", "--port", str(HTTP), "--", "/bin/true"], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "moat cannot run here; nothing was started (moatd --dev is for ordinary users)" in done.stderr, done
+    done = subprocess.run([*AS_USER, program, "--cleanup"], capture_output=True, text=True, check=False)
+    assert "not on a bpffs" not in done.stderr, done  # he is told that he may not look, where he may not
     done = subprocess.run([*AS_USER, program, "--check"], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and done.stdout.endswith("moatd --dev runs without.\n"), done

@@ -178,6 +178,8 @@ def written(session):
         done = install(session, name, *more)
         assert done.returncode == 125 and json.loads(done.stderr)["code"] == "USAGE" and word in done.stderr, (name, done)
     assert not os.path.exists(f"{session.jupyter}/share/jupyter/kernels/x")
+    done = install(session, "x", "--prefix", "/dev/null")
+    assert done.returncode == 125 and "cannot write /dev/null/share/jupyter/kernels/x/kernel.json: Not a directory" in done.stderr, done
 
 
 @test("a kernel runs cells in its context, has nothing of the server's environment, and its connection lies in no directory",

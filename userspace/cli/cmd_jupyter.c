@@ -128,16 +128,18 @@ static int write_file(int dir, const char *text, size_t n)
 /* path and what is missing above it. A descriptor or -errno. */
 static int make_directory(char *path)
 {
-	int fd;
+	int fd, r;
 
 	for (char *slash = strchr(path + 1, '/');; slash = strchr(slash + 1, '/')) {
 		if (slash)
 			*slash = '\0';
-		if (mkdir(path, 0755) < 0 && errno != EEXIST)
-			return -errno;
+		r = mkdir(path, 0755) < 0 && errno != EEXIST ? -errno : 0;
+		if (slash)
+			*slash = '/';
+		if (r < 0)
+			return r;
 		if (!slash)
 			break;
-		*slash = '/';
 	}
 	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;

@@ -263,9 +263,10 @@ int enforce_clean(const char *pin_dir, void (*removed)(const char *instance), st
 	DIR *d;
 	int r = 0;
 
+	if (access(pin_dir, F_OK) < 0)
+		return errno == ENOENT ? 0 : fail(f, errno, "cannot look at %s", pin_dir);
 	if (!is_bpffs(pin_dir))
-		return access(pin_dir, F_OK) < 0 && errno == ENOENT ?
-			       0 : fail(f, EINVAL, "%s is not on a bpffs", pin_dir);
+		return fail(f, EINVAL, "%s is not on a bpffs", pin_dir);
 	d = opendir(pin_dir);
 	if (!d)
 		return fail(f, errno, "cannot read %s", pin_dir);
