@@ -79,6 +79,7 @@ TABLE = [
     ("hidden", "services", ENDS, "which marks a service has is decided by the agent; what they keep out is asked on every kernel"),
     ("seed", "real invisible not_found_otherwise unkillable ports_reserved credentials see_each_other", ENDS,
      "what user code sees of a real Bun and a real Jupyter; each answer of the kernel's behind it is test_attempts', on every one"),
+    ("limits", "among_spinners", NATIVE, "patience with who dies slowly is the agent's own; an emulated machine takes minutes to run them all"),
     ("limits", "*", ONE, "cgroup2's limits and their files are older than 6.1, and moat writes the same values on each kernel"),
     ("legit", "program", ONE, "programs of every day; what they ask of the kernel the operations of test_legit ask on every one"),
     ("manual", "*", NATIVE, "examples of the manual, which no kernel reads; what they bring about is each module's"),
