@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* All execs, and what they hold. What happens to one is in life.c. */
-#include <signal.h>
-
 #include "agent/exec/internal.h"
 #include "base/held.h"
 

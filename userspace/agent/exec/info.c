@@ -126,6 +126,19 @@ void execs_watch_ends(struct execs *execs, void (*on_end)(const struct exec_info
 	execs->end_data = data;
 }
 
+void exec_tell_ended(struct exec *x, bool tree)
+{
+	list_for_each_safe(pos, &x->observers) {
+		struct exec_observer *o = list_entry(pos, struct exec_observer, link);
+
+		if (o->of_tree && !tree)
+			continue;
+		list_remove(&o->link);
+		if (o->on_ended)
+			o->on_ended(o, x);
+	}
+}
+
 void exec_tell_watcher(struct exec *x)
 {
 	struct exec_info info;

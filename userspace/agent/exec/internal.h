@@ -230,6 +230,8 @@ bool exec_take_memory(size_t n, void *arg);
 
 /* info.c: it has ended, or could not be started. */
 void exec_tell_watcher(struct exec *x);
+/* Those who wait for its end, or with tree for that of all it has started; none of them hears more. */
+void exec_tell_ended(struct exec *x, bool tree);
 
 /* info.c: as answered, 128 and the number of a signal. */
 int exec_exit_code(const struct exec *x);

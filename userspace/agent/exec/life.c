@@ -26,6 +26,12 @@ enum exec_event {
 
 static int happens(struct exec *x, enum exec_event event);
 
+/* Its end has not been told yet. */
+static bool command_runs(const struct exec *x)
+{
+	return x->phase == EXEC_PHASE_RUNNING || x->phase == EXEC_PHASE_KILLED;
+}
+
 static uint64_t *counters(const struct exec *x)
 {
 	return x->execs->stats.counts[namespace_kind(x->ns)];
@@ -49,26 +55,12 @@ static void on_empty(struct cgroup *cgroup, void *data)
 
 /* --- The result ---------------------------------------------------------------------------- */
 
-/* To those who wait for no more than that. */
-static void tell_ended(struct exec *x, bool tree)
-{
-	list_for_each_safe(pos, &x->observers) {
-		struct exec_observer *o = list_entry(pos, struct exec_observer, link);
-
-		if (o->of_tree && !tree)
-			continue;
-		list_remove(&o->link);
-		if (o->on_ended)
-			o->on_ended(o, x);
-	}
-}
-
 /* No process of it is left: only the result stays. May free older ones, not x; but of a request for files nothing
  * stays. */
 static int reclaim(struct exec *x)
 {
 	x->left = false;
-	tell_ended(x, true);
+	exec_tell_ended(x, true);
 	exec_release(x);
 	exec_leave(x);
 	if (x->is_files) {
@@ -125,7 +117,7 @@ static int conclude(struct exec *x)
 	x->held = NULL;
 	exec_tell_watcher(x);
 	/* First the answer, then the housekeeping. */
-	tell_ended(x, false);
+	exec_tell_ended(x, false);
 	if (!x->left || !watch_background(x))
 		return reclaim(x);
 	exec_output_go_on(x);
@@ -151,14 +143,20 @@ void exec_on_again(struct loop_timer *timer)
 
 /* --- The end of what runs ------------------------------------------------------------------ */
 
-/* Nothing is waited for any more but the output. left: processes of the tree still run, in the background. */
-static int close_result(struct exec *x, bool left)
+/* CLOSING, CLEARING: nothing is waited for any more but the output. */
+static int take_rest(struct exec *x, enum exec_phase phase)
 {
 	loop_timer_cancel(x->execs->loop, &x->timer);
-	x->left = left;
-	x->phase = EXEC_PHASE_CLOSING;
+	x->phase = phase;
 	exec_output_owed(x);
 	return take(x);
+}
+
+/* left: processes of the tree still run, in the background. */
+static int close_result(struct exec *x, bool left)
+{
+	x->left = left;
+	return take_rest(x, EXEC_PHASE_CLOSING);
 }
 
 static int tree_gone(struct exec *x)
@@ -225,10 +223,7 @@ static int give_up(struct exec *x)
 
 static int background_gone(struct exec *x)
 {
-	loop_timer_cancel(x->execs->loop, &x->timer);
-	x->phase = EXEC_PHASE_CLEARING;
-	exec_output_owed(x);
-	return take(x);
+	return take_rest(x, EXEC_PHASE_CLEARING);
 }
 
 /* --- By force ------------------------------------------------------------------------------ */
@@ -296,7 +291,7 @@ int exec_signal(struct exec *x, int signal, enum exec_target to)
 {
 	if (to == EXEC_TREE)
 		return x->cgroup && x->phase != EXEC_PHASE_STARTING ? cgroup_signal(x->cgroup, signal) : -ESRCH;
-	if (x->phase != EXEC_PHASE_RUNNING && x->phase != EXEC_PHASE_KILLED)
+	if (!command_runs(x))
 		return -ESRCH;
 	return namespace_signal(x->ns, x->number, signal, to == EXEC_GROUP);
 }
@@ -305,7 +300,7 @@ void exec_end_now(struct exec *x)
 {
 	if (exec_state_of(x) != EXEC_RUNNING)
 		return;
-	if (x->phase == EXEC_PHASE_RUNNING || x->phase == EXEC_PHASE_KILLED)
+	if (command_runs(x))
 		x->status = SIGKILL;
 	x->killed = true;
 	x->left = false;
@@ -362,22 +357,23 @@ static void cancel_start(struct exec *x, const struct refusal *error)
 	not_started(x, error);
 }
 
-static int start_timed_out(struct exec *x)
+static int never_started(struct exec *x, const char *why)
 {
 	struct refusal error;
 
-	refuse(&error, MOAT_E_NOT_STARTED, "the command was not started within its time limit");
+	refuse(&error, MOAT_E_NOT_STARTED, "the command was %s", why);
 	cancel_start(x, &error);
 	return 0;
 }
 
+static int start_timed_out(struct exec *x)
+{
+	return never_started(x, "not started within its time limit");
+}
+
 static int start_killed(struct exec *x)
 {
-	struct refusal error;
-
-	refuse(&error, MOAT_E_NOT_STARTED, "the command was killed before it was started");
-	cancel_start(x, &error);
-	return 0;
+	return never_started(x, "killed before it was started");
 }
 
 void exec_stop(struct exec *x)
@@ -439,7 +435,7 @@ static void on_namespace_lost(struct execs *execs, struct namespace *ns)
 	list_for_each_safe(pos, &execs->all) {
 		struct exec *x = list_entry(pos, struct exec, link);
 
-		if (x->ns != ns || (x->phase != EXEC_PHASE_RUNNING && x->phase != EXEC_PHASE_KILLED))
+		if (x->ns != ns || !command_runs(x))
 			continue;
 		x->status = SIGKILL;
 		x->killed = true;
@@ -460,7 +456,7 @@ void exec_on_exit(struct namespace *ns, const struct init_reply *reply, void *da
 	}
 	while (x && x->number != reply->exec)
 		x = x->next;
-	if (!x || x->ns != ns || (x->phase != EXEC_PHASE_RUNNING && x->phase != EXEC_PHASE_KILLED))
+	if (!x || x->ns != ns || !command_runs(x))
 		return;
 	x->status = reply->status;
 	x->user_usec = reply->user_usec;
