@@ -49,6 +49,14 @@ static void on_services_stopped(void *data)
 	loop_stop(run->agent.loop);
 }
 
+static void stop_execs(struct run *run)
+{
+	if (!run->agent.execs)
+		return;
+	execs_stop(run->agent.execs);
+	run->stopped = take_ptr(run->agent.execs);
+}
+
 /* Once: a second signal finds it under way. */
 static void begin_stop(struct run *run, int exit_status)
 {
@@ -61,8 +69,7 @@ static void begin_stop(struct run *run, int exit_status)
 	notify_send(&run->notify, "STOPPING=1");
 	workspaces_stop(&run->workspaces);
 	api_drain(agent->api);
-	execs_stop(agent->execs);
-	run->stopped = take_ptr(agent->execs);
+	stop_execs(run);
 	services_stop(agent->services, on_services_stopped, run);
 }
 
@@ -260,9 +267,7 @@ static void on_exec_end(const struct exec_info *info, void *data)
 			  &(struct audit_exec){
 				  .id = (char *)info->id,
 				  .context = (char *)info->context,
-				  .exit_code = !ended       ? -1 :
-					       info->signal ? 128 + info->signal :
-							      info->exit_code,
+				  .exit_code = ended ? exec_info_exit_code(info) : -1,
 				  .signal = info->signal,
 				  .timed_out = info->timed_out,
 				  .oom_killed = info->oom_killed,
@@ -420,9 +425,7 @@ static void close_modules(struct run *run)
 	workspaces_stop(&run->workspaces);
 	if (agent->api)
 		api_drain(agent->api);
-	execs_stop(agent->execs);
-	if (agent->execs)
-		run->stopped = take_ptr(agent->execs);
+	stop_execs(run);
 	if (agent->api)
 		api_close(take_ptr(agent->api));
 	execs_close(run->stopped);

@@ -8,7 +8,7 @@ static void write_status(struct jbuf *b, const struct exec_info *info)
 	char name[24];
 
 	if (ended)
-		jbuf_add_signed(b, "exitCode", info->signal ? 128 + info->signal : info->exit_code);
+		jbuf_add_signed(b, "exitCode", exec_info_exit_code(info));
 	else
 		jbuf_add_null(b, "exitCode");
 	jbuf_add_text(b, "signal", ended && info->signal ?

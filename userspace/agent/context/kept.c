@@ -44,18 +44,9 @@ static void give_up(struct kept *k, int err)
 /* All of b, which it wipes. */
 static int append(struct kept *k, struct jbuf *b)
 {
-	size_t done = 0;
-	int r = b->failed ? -ENOMEM : 0;
+	int r = b->failed ? -ENOMEM : write_all(k->file, b->data, b->len);
 
-	while (r == 0 && done < b->len) {
-		ssize_t n = write(k->file, b->data + done, b->len - done);
-
-		if (n < 0 && errno != EINTR)
-			r = -errno;
-		else if (n > 0)
-			done += (size_t)n;
-	}
-	k->bytes += done;
+	k->bytes += b->len;
 	jbuf_free(b);
 	return r;
 }
@@ -76,18 +67,10 @@ static void write_settings(struct kept *k, struct context_settings *s, struct jb
 	jbuf_newline(b);
 }
 
-static const struct config_context *configured(const struct kept *k, const char *name)
-{
-	for (size_t i = 0; i < k->config->n_contexts; i++)
-		if (strcmp(k->config->contexts[i].name, name) == 0)
-			return &k->config->contexts[i];
-	return NULL;
-}
-
 /* "change": {…}; false: there is none. */
 static bool write_change(const struct kept *k, const struct context *c, struct jbuf *b)
 {
-	const struct config_context *from = configured(k, c->name);
+	const struct config_context *from = config_find_context(k->config, c->name);
 	size_t before;
 
 	jbuf_add_open(b, "change", '{');
@@ -110,6 +93,15 @@ static void write_state(const struct context *c, struct jbuf *b)
 	jbuf_key(b, "state");
 	jbuf_base64(b, packet, n);
 	free_wiped(packet, n);
+}
+
+static void write_gone(const struct context *c, struct jbuf *b)
+{
+	jbuf_open(b, '{');
+	jbuf_add_text(b, "name", c->name);
+	jbuf_add_bool(b, "gone", true);
+	jbuf_close(b, '}');
+	jbuf_newline(b);
 }
 
 static void write_context(struct kept *k, struct context *c, struct jbuf *b)
@@ -135,14 +127,11 @@ static void write_context(struct kept *k, struct context *c, struct jbuf *b)
 	if (!needed) { /* it is as the configuration says */
 		b->len = start;
 		b->comma = false;
-		if (!c->kept)
-			return;
-		jbuf_open(b, '{');
-		jbuf_add_text(b, "name", c->name);
-		jbuf_add_bool(b, "gone", true);
-		jbuf_close(b, '}');
+		if (c->kept)
+			write_gone(c, b);
+	} else {
+		jbuf_newline(b);
 	}
-	jbuf_newline(b);
 	c->kept = needed;
 }
 
@@ -211,35 +200,34 @@ void kept_begin(struct kept *k)
 		(void)write_anew(k);
 }
 
+/* The same of a change: where it fails, nothing is kept any more. */
+static void append_change(struct kept *k, struct jbuf *b)
+{
+	int r = append(k, b);
+
+	if (r < 0)
+		give_up(k, -r);
+}
+
 void kept_put(struct kept *k, struct context *c)
 {
 	struct jbuf b = { 0 };
-	int r;
 
 	if (!is_ready(k) || c->ending)
 		return;
 	write_context(k, c, &b);
-	r = append(k, &b);
-	if (r < 0)
-		give_up(k, -r);
+	append_change(k, &b);
 }
 
 void kept_drop(struct kept *k, struct context *c)
 {
 	struct jbuf b = { 0 };
-	int r;
 
 	if (!is_ready(k) || !c->kept)
 		return;
 	c->kept = false;
-	jbuf_open(&b, '{');
-	jbuf_add_text(&b, "name", c->name);
-	jbuf_add_bool(&b, "gone", true);
-	jbuf_close(&b, '}');
-	jbuf_newline(&b);
-	r = append(k, &b);
-	if (r < 0)
-		give_up(k, -r);
+	write_gone(c, &b);
+	append_change(k, &b);
 }
 
 const char *kept_not(const struct kept *k)

@@ -216,6 +216,11 @@ const char *execs_instance(const struct execs *execs);
 
 struct exec *exec_find(struct execs *execs, const char *id);
 void exec_get_info(struct exec *exec, struct exec_info *ret_info);
+/* ENDED: as it is answered, 128 and the number of a signal. */
+static inline int exec_info_exit_code(const struct exec_info *info)
+{
+	return info->signal ? 128 + info->signal : info->exit_code;
+}
 /* Its output as well: what exec_get_info() says of it is only how much there is. */
 void exec_get_output(struct exec *exec, struct exec_info *ret_info);
 /* Newest last: execs that run, have background children, or ended lately. */
