@@ -16,6 +16,7 @@
 #include "agent/notify.h"
 #include "agent/process/tables.h"
 #include "agent/own_files.h"
+#include "agent/recorded.h"
 #include "agent/service/reserved_ports.h"
 #include "agent/state_dir.h"
 #include "agent/workspaces.h"
@@ -236,60 +237,6 @@ static int reserve_ports(struct run *run, struct failure *f)
 	return 0;
 }
 
-/* An audit_name_fn. */
-static const char *context_name(uint64_t context, void *data)
-{
-	const struct agent *agent = data;
-
-	return agent->execs ? execs_context_name(agent->execs, context) : NULL;
-}
-
-static const char *exec_name(uint64_t exec, void *data)
-{
-	const struct agent *agent = data;
-
-	return agent->execs ? execs_name(agent->execs, exec) : NULL;
-}
-
-static void on_session_expired(const char *context, void *data)
-{
-	const struct agent *agent = data;
-
-	audit_record_session_expired(agent->audit, context);
-}
-
-static void on_exec_end(const struct exec_info *info, void *data)
-{
-	const struct agent *agent = data;
-	bool ended = info->state == EXEC_ENDED;
-
-	audit_record_exec(agent->audit, AUDIT_EXEC_END,
-			  &(struct audit_exec){
-				  .id = (char *)info->id,
-				  .context = (char *)info->context,
-				  .exit_code = ended ? exec_info_exit_code(info) : -1,
-				  .signal = info->signal,
-				  .timed_out = info->timed_out,
-				  .oom_killed = info->oom_killed,
-			  });
-}
-
-/* What the configuration gives to all commands of a context; the API says it of what it is given. */
-static void warn_of_secrets(struct context *c, void *data)
-{
-	const struct agent *agent = data;
-
-	for (char **kv = c->settings->values.env; kv && *kv; kv++) {
-		PTR_OWNED char *name = strndup(*kv, strcspn(*kv, "="));
-
-		if (!name || !config_is_secret_name(name))
-			continue;
-		log_warning("context %s: by its name %.64s is a secret, and every command of the context can read it",
-			    c->name, name);
-		audit_record_secret_name(agent->audit, c->name, name);
-	}
-}
-
 /* For its ports and what looks at them, where they are to be bound by the agent. */
 static unsigned descriptors_of_ports(const struct config *config)
 {
@@ -378,7 +325,7 @@ static int open_modules(struct run *run, struct failure *f)
 	else if (r == 0 && !enforce_active(agent->enforce))
 		log_warning("not enforced by the kernel: %s", enforce_reason(agent->enforce));
 	if (r == 0) /* before what hides its file from user code */
-		r = audit_open(config->audit_log, config->instance, agent->loop, context_name,
+		r = audit_open(config->audit_log, config->instance, agent->loop, recorded_context_name,
 			       agent, &agent->audit, f);
 	if (r == 0)
 		r = cgroups_open(config, agent->loop, &agent->cgroups, f);
@@ -399,10 +346,7 @@ static int open_modules(struct run *run, struct failure *f)
 		r = services_open(config, agent->cgroups, agent->enforce, agent->loop, &callbacks,
 				  &agent->services, f);
 	if (r == 0) {
-		audit_name_execs(agent->audit, exec_name);
-		execs_watch_sessions(agent->execs, on_session_expired, agent);
-		execs_watch_ends(agent->execs, on_exec_end, agent);
-		contexts_for_each(execs_contexts(agent->execs), warn_of_secrets, agent);
+		recorded_begin(agent);
 		r = protect_files(agent->enforce, config, agent->execs, f);
 	}
 	if (r == 0) {

@@ -124,17 +124,12 @@ static uint64_t oom_kills(const struct cgroup *g)
 	return count;
 }
 
-static bool are_there(const struct cgroups *c)
-{
-	return c->tree.dir >= 0;
-}
-
 /* Makes the directory of g, which may be there already, and opens it. 0 or -errno. */
 static int open_dirs(struct cgroup *g)
 {
 	int r;
 
-	if (!are_there(g->cgroups))
+	if (!cgroups_are_there(g->cgroups))
 		return 0;
 	if (mkdirat(parent_dir(g), g->name, 0755) < 0 && errno != EEXIST)
 		return -errno;
@@ -165,7 +160,7 @@ static int cgroup_make(struct cgroups *c, struct cgroup_group *group, const char
 	if (g->name)
 		r = open_dirs(g);
 	/* Where programs look for them; the group has them, too. */
-	if (r == 0 && group && are_there(c) && (r = cgroup_group_limit(group, name)) < 0)
+	if (r == 0 && group && cgroups_are_there(c) && (r = cgroup_group_limit(group, name)) < 0)
 		(void)unlinkat(group->dir, name, AT_REMOVEDIR);
 	if (r < 0) {
 		cgroup_free(g);
@@ -232,7 +227,7 @@ static void reclaim(struct cgroup *g)
 	struct cgroups *c = g->cgroups;
 	struct cgroup_group *group = g->group;
 
-	if (!are_there(c)) {
+	if (!cgroups_are_there(c)) {
 		cgroup_free(g);
 	} else if (group && !g->killed && c->n_pool < c->pool_max) {
 		g->oom_base = oom_kills(g);

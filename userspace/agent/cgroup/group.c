@@ -271,9 +271,8 @@ static void close_dirs(struct cgroup_group *g)
 static void group_close(struct cgroup_group *g)
 {
 	close_dirs(g);
-	if (g->cgroups->tree.dir < 0)
-		return;
-	cgroup_remove(g->cgroups->tree.user, g->name);
+	if (cgroups_are_there(g->cgroups))
+		cgroup_remove(g->cgroups->tree.user, g->name);
 }
 
 static void park(struct cgroup_group *g)
@@ -323,7 +322,7 @@ void cgroups_limit(struct cgroups *c, size_t pool, size_t groups)
 
 int cgroup_group_take(struct cgroup_group *g, struct failure *f)
 {
-	int r = g->dir < 0 && g->cgroups->tree.dir >= 0 ? group_open(g, f) : 0;
+	int r = g->dir < 0 && cgroups_are_there(g->cgroups) ? group_open(g, f) : 0;
 
 	if (r < 0)
 		return r;
@@ -386,7 +385,7 @@ int cgroup_group_add(struct cgroups *c, const char *context, const uint64_t limi
 		g->max[i] = limits[i] ? limits[i] : default_limit(c, i);
 		named = named || (limits[i] && limits[i] != CONFIG_NO_LIMIT);
 	}
-	if (c->tree.dir < 0) {
+	if (!cgroups_are_there(c)) {
 		for (enum config_limit i = 0; i < LIMIT_COUNT; i++)
 			g->max[i] = CONFIG_NO_LIMIT;
 		named = false;

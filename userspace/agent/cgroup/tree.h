@@ -61,8 +61,8 @@ int cgroup_limits_set(const struct cgroup_tree *tree, int dir, const char *of, b
 		      struct failure *f);
 /* The limits over all user code, by configuration or by default, and the share of the control
  * plane; fails as cgroup_tree_open() does. */
+int cgroup_limits_divide(struct cgroup_tree *tree, const struct config *config, struct failure *f);
 /* Only what user code and the agent for its clients have of the memory, where nothing is limited. */
 int cgroup_memory_divide(struct cgroup_tree *tree, const struct config *config, struct failure *f);
-int cgroup_limits_divide(struct cgroup_tree *tree, const struct config *config, struct failure *f);
 
 #endif

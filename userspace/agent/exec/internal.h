@@ -184,9 +184,9 @@ void exec_string_free(struct exec *x);
 /* contexts.c */
 
 /* The cgroups of those that are there. 0 or -errno. */
+int exec_contexts_open(struct execs *execs, struct failure *f);
 /* Once namespaces are there: what the configuration requires by name. 0 or -EINVAL. */
 int exec_check_required(struct execs *execs, struct failure *f);
-int exec_contexts_open(struct execs *execs, struct failure *f);
 /* The one that the request names; that of a session is made where it is not there, *ret_created. 0, or -EINVAL
  * with *e. */
 int exec_context_of(struct execs *execs, const struct exec_request *request, struct context **ret,

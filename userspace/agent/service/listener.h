@@ -20,8 +20,8 @@ int listener_find(uint16_t port, int cgroup, char *ret_holder, size_t size);
 
 /* The same without the kernel's socket diagnosis, from /proc: for kernels that do not have it, and for its
  * test. Does not tell who the others are. */
+int listener_find_in_proc(uint16_t port, int cgroup);
 /* The same, of the processes whose own it is to be. */
 int listener_find_among(uint16_t port, const pid_t *pids, size_t n);
-int listener_find_in_proc(uint16_t port, int cgroup);
 
 #endif
