@@ -126,23 +126,16 @@ static int write_file(int dir, const char *text, size_t n)
 }
 
 /* path and what is missing above it. A descriptor or -errno. */
-static int make_directory(char *path)
+static int make_directory(const char *path)
 {
-	int fd, r;
+	int r = make_parents(path, 0755);
 
-	for (char *slash = strchr(path + 1, '/');; slash = strchr(slash + 1, '/')) {
-		if (slash)
-			*slash = '\0';
-		r = mkdir(path, 0755) < 0 && errno != EEXIST ? -errno : 0;
-		if (slash)
-			*slash = '/';
-		if (r < 0)
-			return r;
-		if (!slash)
-			break;
-	}
-	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
+	if (r == 0 && mkdir(path, 0755) < 0 && errno != EEXIST)
+		r = -errno;
+	if (r < 0)
+		return r;
+	r = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return r < 0 ? -errno : r;
 }
 
 static int install(struct cli *cli, const struct options *o)

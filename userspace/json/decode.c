@@ -129,6 +129,15 @@ static int check_choice(const struct json_field *field, const char *text, struct
 	return bad_value(error, field->name, "must be %s", list);
 }
 
+size_t json_choice(const char *const *choices, const char *text)
+{
+	size_t i = 0;
+
+	while (strcmp(choices[i], text) != 0)
+		i++;
+	return i;
+}
+
 static int decode_text(const json_t *value, const struct json_field *field, void *member,
 		       struct refusal *error)
 {

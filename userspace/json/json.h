@@ -62,6 +62,8 @@ struct json_field {
  */
 int json_decode(const json_t *object, const struct json_field *fields, size_t n_fields,
 		void *decoded, struct refusal *error);
+/* Which of the choices a text is that json_decode() has accepted. */
+size_t json_choice(const char *const *choices, const char *text);
 /* Frees what json_decode() made (TEXTS, ENV). */
 void json_release(const struct json_field *fields, size_t n_fields, void *decoded);
 

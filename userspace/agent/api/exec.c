@@ -326,10 +326,11 @@ static int join(struct api_request *r, struct exec *exec)
 static void record_begin(struct api_request *r, const struct exec_body *body,
 			 const struct exec_info *info)
 {
-	struct ucred peer = api_peer_credentials(r);
+	struct ucred peer;
 
 	if (!info->own_env)
 		return;
+	peer = api_peer_credentials(r);
 	audit_record_exec(r->api->agent->audit, AUDIT_EXEC_BEGIN,
 			  &(struct audit_exec){
 				  .id = (char *)info->id,

@@ -214,8 +214,7 @@ static int decode_signal(struct api_request *r, struct signal_body *body, enum e
 		return -EINVAL;
 	result = json_decode(root, signal_fields, ARRAY_LEN(signal_fields), body, &r->error);
 	if (result == 0 && body->to)
-		for (to = 0; strcmp(targets[to], body->to) != 0;)
-			to++;
+		to = json_choice(targets, body->to);
 	json_decref(root);
 	*ret = (enum exec_target)to;
 	return result;

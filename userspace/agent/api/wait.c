@@ -159,10 +159,8 @@ static int bad(struct api_request *r, const char *field, const char *text)
 static int open_wait(struct api_request *r, struct exec *exec, const struct wait_body *body)
 {
 	struct api_wait *w;
-	size_t kind = 0;
+	size_t kind = json_choice(names, body->kind);
 
-	while (strcmp(names[kind], body->kind) != 0)
-		kind++;
 	if ((kind == WAIT_OUTPUT) != (body->text.len > 0))
 		return bad(r, "text",
 			   kind == WAIT_OUTPUT ? "is what is waited for" : "needs for: output");
