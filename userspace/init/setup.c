@@ -250,6 +250,20 @@ static int make_cgroup(const char *place)
 	return r < 0 ? r : cover_if_there(control);
 }
 
+/* What is protected becomes read-only, and what is hidden is covered. */
+static int cover_paths(const struct init_setup *m, enum init_step *ret_step)
+{
+	const char *strings = (const char *)(m + 1);
+	int r;
+
+	*ret_step = INIT_STEP_PROTECT;
+	r = protect_paths(strings, (size_t)m->n_hidden + m->n_devices, m->n_protected);
+	if (r < 0)
+		return r;
+	*ret_step = INIT_STEP_MASK;
+	return mask_all(strings, m->n_hidden, m->may_lack);
+}
+
 int setup_mounts(const struct init_setup *m, enum init_step *ret_step)
 {
 	CLEANUP(device_fds_close)
@@ -303,28 +317,15 @@ int setup_mounts(const struct init_setup *m, enum init_step *ret_step)
 	r = make_cgroup(cgroup);
 	if (r < 0)
 		return r;
-	*ret_step = INIT_STEP_PROTECT;
-	r = protect_paths((const char *)(m + 1), (size_t)m->n_hidden + m->n_devices, m->n_protected);
-	if (r < 0)
-		return r;
-	*ret_step = INIT_STEP_MASK;
-	return mask_all((const char *)(m + 1), m->n_hidden, m->may_lack);
+	return cover_paths(m, ret_step);
 }
 
 int setup_covers(const struct init_setup *m, enum init_step *ret_step)
 {
-	int r;
-
 	*ret_step = INIT_STEP_PROPAGATION;
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return -errno;
-	*ret_step = INIT_STEP_PROTECT;
-	r = protect_paths((const char *)(m + 1), (size_t)m->n_hidden + m->n_devices,
-			  m->n_protected);
-	if (r < 0)
-		return r;
-	*ret_step = INIT_STEP_MASK;
-	return mask_all((const char *)(m + 1), m->n_hidden, m->may_lack);
+	return cover_paths(m, ret_step);
 }
 
 /* As cover(), in fewer calls: nearly all of them are files. */

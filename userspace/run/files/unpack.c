@@ -77,20 +77,22 @@ static bool is_zero(const struct tar_header *h)
 	return memcmp(h, &zero, sizeof(zero)) == 0;
 }
 
-static int read_header(struct job *j, const struct tar_header *h, const struct said *said, struct entry *e)
+/* *ret_size: of what follows this header, whatever was said before. */
+static int read_header(struct job *j, const struct tar_header *h, const struct said *said, struct entry *e,
+		       uint64_t *ret_size)
 {
-	uint64_t sum, mode, mtime, size;
+	uint64_t sum, mode, mtime;
 	bool posix = memcmp(h->magic, "ustar\0", 6) == 0;
 
 	if (!number(h->checksum, sizeof(h->checksum), &sum) || sum != tar_checksum(h) ||
-	    !number(h->mode, sizeof(h->mode), &mode) || !number(h->size, sizeof(h->size), &size) ||
+	    !number(h->mode, sizeof(h->mode), &mode) || !number(h->size, sizeof(h->size), ret_size) ||
 	    !number(h->mtime, sizeof(h->mtime), &mtime))
 		return refuse_job(j, MOAT_E_BAD_ARCHIVE);
 	e->type = h->type == TAR_OLD_FILE || h->type == TAR_CONTIGUOUS ? TAR_FILE : h->type;
 	e->mode = (mode_t)mode & 0777;
 	e->mtime = (int64_t)mtime;
 	if (!said->size)
-		e->size = size;
+		e->size = *ret_size;
 	if (!said->link)
 		snprintf(e->link, sizeof(e->link), "%.*s", (int)sizeof(h->link), h->link);
 	if (!said->name)
@@ -273,7 +275,7 @@ static int take_entry(struct job *j, struct entry *e)
 			return -EINVAL;
 		if (is_zero(&h))
 			return 0;
-		if (read_header(j, &h, &said, e) < 0 || !number(h.size, sizeof(h.size), &size))
+		if (read_header(j, &h, &said, e, &size) < 0)
 			return -EINVAL;
 		r = read_extended(j, e, size, &said);
 	}
