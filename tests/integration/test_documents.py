@@ -28,26 +28,40 @@ def outcomes(text):
     return {each["name"]: each["error"] for each in map(json.loads, text.splitlines())}
 
 
+def documents_of(kind, runtime):
+    """The programs of 004 take long to start where a processor is emulated: once."""
+    return CHEAP if kind == "real" and runtime == "bun" else ALL
+
+
 def node_lines(session, kind):
-    """Runtime -> name of a line -> what went wrong. The programs of 004 take long to start where a processor is emulated: once."""
+    """Runtime -> name of a line -> what went wrong."""
     if f"documents-{kind}" not in session.memory:
         found = {}
         for runtime, path in node_programs(session).items():
             app = os.path.join(session.scratch, f"app-{kind}-{runtime}")
             os.mkdir(app)
-            documents = CHEAP if kind == "real" and runtime == "bun" else ALL
-            said = program(session, [path, f"{DOCUMENTS}/run.mjs", NODE_CLIENT, kind, *documents], seconds=400, APP=app, HTTP_PORT=str(HTTP_PORT),
-                           JUPYTER_PORT=str(JUPYTER_PORT), ENFORCED=str(session.enforced).lower())
+            said = program(session, [path, f"{DOCUMENTS}/run.mjs", NODE_CLIENT, kind, *documents_of(kind, runtime)], seconds=400, APP=app,
+                           HTTP_PORT=str(HTTP_PORT), JUPYTER_PORT=str(JUPYTER_PORT), ENFORCED=str(session.enforced).lower())
             found[runtime] = outcomes(said.stdout)
         session.memory[f"documents-{kind}"] = found
     return session.memory[f"documents-{kind}"]
 
 
-def check(session, kind, name, runtimes=("node", "bun")):
-    for runtime in runtimes:
+def check(session, kind, name):
+    for runtime in ("node", "bun"):
+        if name[:3] not in documents_of(kind, runtime):
+            continue
         lines = node_lines(session, kind)[runtime]
         assert name in lines, (runtime, name, list(lines))
         assert lines[name] is None, (runtime, lines[name])
+
+
+def check_workspace(session, name):
+    if "workspace" not in session.memory:
+        place = os.path.join(session.scratch, "r2")
+        said = program(session, [places.PYTHON, "-B", f"{DOCUMENTS}/workspace.py", place], seconds=100, PYTHONPATH=PYTHON_CLIENT)
+        session.memory["workspace"] = outcomes(said.stdout)
+    assert session.memory["workspace"][name] is None, session.memory["workspace"][name]
 
 
 def need(session, *programs):
@@ -60,26 +74,6 @@ def need(session, *programs):
 def requirements_1(session):
     need(session, "aws", "psql", "git", "npm", "nc")
     check(session, "real", "000 1 process isolation")
-
-
-@test("000, 2: credential isolation", needs=ALONE, timeout=60)
-def requirements_2(session):
-    check(session, "alone", "000 2 credential isolation")
-
-
-@test("000, 3: state persistence", needs=ALONE, timeout=60)
-def requirements_3(session):
-    check(session, "alone", "000 3 state persistence")
-
-
-@test("000, 4: no shell injection", needs=ALONE, timeout=60)
-def requirements_4(session):
-    check(session, "alone", "000 4 no shell injection")
-
-
-@test("000: the API is the one that was", needs=ALONE, timeout=60)
-def requirements_api(session):
-    check(session, "alone", "000 API compatibility")
 
 
 @test("001, 1: the control plane is invisible and unkillable", needs=REAL, timeout=600)
@@ -95,92 +89,46 @@ def plan_2(session):
     check(session, "real", "001 2 critical ports are pre-reserved")
 
 
-@test("001, 3: credentials are isolated when env is given", needs=REAL, timeout=600)
-def plan_3(session):
-    check(session, "real", "001 3 credentials are isolated when env is given")
+# The others need no more than that their lines hold: function, claim, kind, lines.
+KINDS = {"real": (REAL, 600), "alone": (ALONE, 60), "workspace": (ALONE, 120)}
+TABLE = [
+    ("requirements_2", "000, 2: credential isolation", "alone", "000 2 credential isolation"),
+    ("requirements_3", "000, 3: state persistence", "alone", "000 3 state persistence"),
+    ("requirements_4", "000, 4: no shell injection", "alone", "000 4 no shell injection"),
+    ("requirements_api", "000: the API is the one that was", "alone", "000 API compatibility"),
+    ("plan_3", "001, 3: credentials are isolated when env is given", "real", "001 3 credentials are isolated when env is given"),
+    ("plan_4", "001, 4: user processes see each other", "real", "001 4 user processes see each other"),
+    ("implicit_1", "002, 1: backward compatibility", "alone", "002 1 backward compatibility"),
+    ("implicit_2", "002, 2: state persistence", "alone", "002 2 state persistence"),
+    ("implicit_3", "002, 3: isolation", "real", "002 3 isolation"),
+    ("implicit_4", "002, 4: setEnvVars", "alone", "002 4 setEnvVars"),
+    ("implicit_usage", "002: sessions, session state, explicit contexts", "alone", "002 sessions", "002 session state", "002 explicit contexts"),
+    ("workspaces_1", "003, 1: file creation", "workspace", "003 1 file creation"),
+    ("workspaces_2", "003, 2: package installation, with a real venv and a wheel that is built here", "workspace", "003 2 package installation"),
+    ("workspaces_3", "003, 3: multiple threads", "workspace", "003 3 multiple threads"),
+    ("workspaces_usage", "003: the structure, the command as it is written there, files, and where to look when something is missing", "workspace",
+     "003 directory structure", "003 command execution", "003 file operations", "003 troubleshooting"),
+    ("credentials_aws", "004: the real AWS command line gets its credentials, and what runs later does not", "real", "004 deploying with an agent"),
+    ("credentials_psql", "004: a real psql gets its password, and what runs later does not", "real", "004 database migration"),
+    ("credentials_npm", "004: npm install of a package whose postinstall reads every /proc/PID/environ finds no credential", "real",
+     "004 package installation"),
+    ("credentials_git", "004: a real git clones with a token that is in no URL, no file and no later environment", "real", "004 git with a token"),
+    ("credentials_compatible", "004: old code continues to work, with a warning; the way to new code; a context for the platform and one for the user",
+     "alone", "004 old code continues to work", "004 migration path", "004 two contexts", "004 configuration is no secret"),
+]
 
 
-@test("001, 4: user processes see each other", needs=REAL, timeout=600)
-def plan_4(session):
-    check(session, "real", "001 4 user processes see each other")
+def check_lines(function, claim, kind, *lines):
+    def holds(session):
+        for line in lines:
+            if kind == "workspace":
+                check_workspace(session, line)
+            else:
+                check(session, kind, line)
+    holds.__name__ = function
+    needs, timeout = KINDS[kind]
+    test(claim, needs=needs, timeout=timeout)(holds)
 
 
-@test("002, 1: backward compatibility", needs=ALONE, timeout=60)
-def implicit_1(session):
-    check(session, "alone", "002 1 backward compatibility")
-
-
-@test("002, 2: state persistence", needs=ALONE, timeout=60)
-def implicit_2(session):
-    check(session, "alone", "002 2 state persistence")
-
-
-@test("002, 3: isolation", needs=REAL, timeout=600)
-def implicit_3(session):
-    check(session, "real", "002 3 isolation")
-
-
-@test("002, 4: setEnvVars", needs=ALONE, timeout=60)
-def implicit_4(session):
-    check(session, "alone", "002 4 setEnvVars")
-
-
-@test("002: sessions, session state, explicit contexts", needs=ALONE, timeout=60)
-def implicit_usage(session):
-    for name in ("sessions", "session state", "explicit contexts"):
-        check(session, "alone", f"002 {name}")
-
-
-def workspace(session, name):
-    if "workspace" not in session.memory:
-        place = os.path.join(session.scratch, "r2")
-        said = program(session, [places.PYTHON, "-B", f"{DOCUMENTS}/workspace.py", place], seconds=100, PYTHONPATH=PYTHON_CLIENT)
-        session.memory["workspace"] = outcomes(said.stdout)
-    assert session.memory["workspace"][f"003 {name}"] is None, session.memory["workspace"][f"003 {name}"]
-
-
-@test("003, 1: file creation", needs=ALONE, timeout=120)
-def workspaces_1(session):
-    workspace(session, "1 file creation")
-
-
-@test("003, 2: package installation, with a real venv and a wheel that is built here", needs=ALONE, timeout=120)
-def workspaces_2(session):
-    workspace(session, "2 package installation")
-
-
-@test("003, 3: multiple threads", needs=ALONE, timeout=120)
-def workspaces_3(session):
-    workspace(session, "3 multiple threads")
-
-
-@test("003: the structure, the command as it is written there, files, and where to look when something is missing", needs=ALONE, timeout=120)
-def workspaces_usage(session):
-    for name in ("directory structure", "command execution", "file operations", "troubleshooting"):
-        workspace(session, name)
-
-
-@test("004: the real AWS command line gets its credentials, and what runs later does not", needs=REAL, timeout=600)
-def credentials_aws(session):
-    check(session, "real", "004 deploying with an agent", ["node"])
-
-
-@test("004: a real psql gets its password, and what runs later does not", needs=REAL, timeout=600)
-def credentials_psql(session):
-    check(session, "real", "004 database migration", ["node"])
-
-
-@test("004: npm install of a package whose postinstall reads every /proc/PID/environ finds no credential", needs=REAL, timeout=600)
-def credentials_npm(session):
-    check(session, "real", "004 package installation", ["node"])
-
-
-@test("004: a real git clones with a token that is in no URL, no file and no later environment", needs=REAL, timeout=600)
-def credentials_git(session):
-    check(session, "real", "004 git with a token", ["node"])
-
-
-@test("004: old code continues to work, with a warning; the way to new code; a context for the platform and one for the user", needs=ALONE, timeout=60)
-def credentials_compatible(session):
-    for name in ("old code continues to work", "migration path", "two contexts", "configuration is no secret"):
-        check(session, "alone", f"004 {name}")
+for _row in TABLE:
+    check_lines(*_row)
