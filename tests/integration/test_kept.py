@@ -49,10 +49,13 @@ class Lives:
         self.agent.start(60 * procs.SLACK)
         self.api = self.agent.api()
 
-    def again(self, how=signal.SIGKILL):
-        """Ends the agent and starts another one."""
+    def end(self, how=signal.SIGKILL):
         self.agent.process.send_signal(how)
         self.agent.process.wait(60)
+
+    def again(self, how=signal.SIGKILL):
+        """Ends the agent and starts another one."""
+        self.end(how)
         self.start()
 
     def run(self, command, **fields):
@@ -156,8 +159,7 @@ def nothing(session):
 def broken(session):
     with Lives(session, "broken") as lives:
         lives.make("whole")
-        lives.agent.process.send_signal(signal.SIGKILL)
-        lives.agent.process.wait(60)
+        lives.end()
         with open(lives.file, "a", encoding="utf-8") as file:
             file.write('nonsense\n{"name":"strange","session":false,"createdAt":1,"settings":77}\n{"name":"named","change":{"pid":"shared"}}\n{"name":"cut","set')
         lives.start()
@@ -170,8 +172,7 @@ def broken(session):
 def foreign(session):
     with Lives(session, "foreign") as lives:
         lives.make("one")
-        lives.agent.process.send_signal(signal.SIGKILL)
-        lives.agent.process.wait(60)
+        lives.end()
         os.chmod(lives.file, 0o644)
         try:
             lives.start()
