@@ -2,7 +2,7 @@
 // Running a command: the request, the stream that answers it, the result.
 import { Command, command } from "./command.js";
 import { ConnectionError, StreamError } from "./errors.js";
-import { records } from "./transport.js";
+import { processPath, records } from "./transport.js";
 
 /** Of each stream of output, how many bytes a result keeps unless it is told otherwise. */
 export const MAX_OUTPUT = 16 << 20;
@@ -148,7 +148,7 @@ async function post(transport, context, given, options) {
 
 /** Ends everything that a command has started. Whether there was something left. */
 export async function kill(transport, id) {
-	return (await transport.json("DELETE", `/v1/processes/${encodeURIComponent(id)}`)).killed;
+	return (await transport.json("DELETE", processPath(id))).killed;
 }
 
 /**
@@ -235,7 +235,7 @@ function newDecoders() {
 
 /** The stream of a command that runs, or has ended, from a byte on. */
 function output(transport, id, since) {
-	return transport.open("GET", `/v1/processes/${encodeURIComponent(id)}/events?since=${since}`);
+	return transport.open("GET", `${processPath(id)}/events?since=${since}`);
 }
 
 /** The same, from the byte on that was not seen; null: there is none to be had. */

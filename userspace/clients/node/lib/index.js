@@ -4,7 +4,7 @@ import { StreamError } from "./errors.js";
 import { checkOptions, environment, kill } from "./exec.js";
 import { attach, signal, waitForPort } from "./process.js";
 import { Context, Runner, patchContext, secureExecution } from "./runner.js";
-import { CreatingTransport, Transport, records } from "./transport.js";
+import { CreatingTransport, Transport, processPath, records } from "./transport.js";
 
 export { Command, command, quote } from "./command.js";
 export { ApiError, ConnectionError, MoatError, StreamError, WaitError } from "./errors.js";
@@ -15,10 +15,6 @@ export { Context };
 const SOCKET = "/run/moat/moat.sock";
 const OPTIONS = ["socketPath", "requestTimeout", "onUnsupported"];
 const ATTACH_OPTIONS = ["since", "allowGaps", "onOutput", "maxOutput"];
-
-function processPath(id) {
-	return `/v1/processes/${encodeURIComponent(id)}`;
-}
 
 /** An agent. What it runs itself runs in the context default, or in that of a session. */
 export class Moat extends Runner {

@@ -3,6 +3,7 @@
 import { WaitError } from "./errors.js";
 import { Collector, execStream, followStream, giveUp, kill } from "./exec.js";
 import { Stdin } from "./stdin.js";
+import { processPath } from "./transport.js";
 
 /** What waitForOutput can still find: characters of each stream. */
 const TAIL = 1 << 20;
@@ -12,10 +13,6 @@ const PORT_SLICE = 500;
 
 /** Before what is listening but somebody else's is looked at again: milliseconds. */
 const PORT_DELAY = 100;
-
-function processPath(id) {
-	return `/v1/processes/${encodeURIComponent(id)}`;
-}
 
 /** Sends a signal to the process group of a command; to: "main", to itself, or "tree", to all that it has started. */
 export async function signal(transport, id, number, { to } = {}) {

@@ -2,6 +2,7 @@
 // The standard input of a command, written piece by piece.
 import { ConnectionError } from "./errors.js";
 import { bufferOf } from "./exec.js";
+import { processPath } from "./transport.js";
 
 /** The agent takes 2 MiB at once. */
 const PIECE = 1 << 20;
@@ -21,7 +22,7 @@ export class Stdin {
 	/** offset: how many bytes were written before; undefined where that is not known. */
 	constructor(transport, id, offset) {
 		this.#transport = transport;
-		this.#path = `/v1/processes/${encodeURIComponent(id)}/stdin`;
+		this.#path = `${processPath(id)}/stdin`;
 		this.#offset = offset;
 	}
 

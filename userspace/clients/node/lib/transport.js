@@ -66,6 +66,11 @@ async function sendPieces(request, pieces) {
 	}
 }
 
+/** Of a command. */
+export function processPath(id) {
+	return `/v1/processes/${encodeURIComponent(id)}`;
+}
+
 export class Transport {
 	/** timeout: milliseconds that an answer may take that is no stream. */
 	constructor(socketPath, timeout) {
