@@ -29,7 +29,7 @@ static __always_inline int back_up(struct task_struct *task, const struct moat_l
 {
 	__u64 address = (__u64)task;
 
-	if (!labels_are_backed_up())
+	if (!labels_are_backed_up)
 		return 0;
 	return bpf_map_update_elem(&labels, &address, label, BPF_ANY) ? -ENOMEM : 0;
 }
@@ -63,15 +63,13 @@ int BPF_PROG(moat_task_alloc, struct task_struct *task, unsigned long clone_flag
 
 	if (ret)
 		return ret;
-	if (!parent->bpf_storage)
+	t = task_of(parent);
+	l = label_in(t, parent);
+	if (!l || l->role == MOAT_ROLE_NONE)
 		return 0;
-	t = bpf_task_storage_get(&tasks, parent, 0, 0);
 	/* While a new agent replaces an old one's programs both run, on the same maps: the first of
 	 * them has labelled the child and used up the announcement. */
 	if (bpf_task_storage_get(&tasks, task, 0, 0))
-		return 0;
-	l = t ? &t->label : label_of(parent);
-	if (!l || l->role == MOAT_ROLE_NONE)
 		return 0;
 	label = *l;
 	/* into another cgroup: no file of it is opened for that (cgroup_css_set_fork() in
@@ -105,11 +103,8 @@ SEC("lsm/bprm_committed_creds")
 int BPF_PROG(moat_bprm_committed_creds, struct linux_binprm *bprm)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct moat_task *t;
+	struct moat_task *t = task_of(task);
 
-	if (!task->bpf_storage)
-		return 0;
-	t = bpf_task_storage_get(&tasks, task, 0, 0);
 	if (!t || !(t->label.flags & MOAT_LABEL_NEWBORN))
 		return 0;
 	t->label.flags &= ~MOAT_LABEL_NEWBORN;
@@ -122,7 +117,7 @@ int BPF_PROG(moat_task_free, struct task_struct *task)
 {
 	__u64 address = (__u64)task;
 
-	if (labels_are_backed_up())
+	if (labels_are_backed_up)
 		bpf_map_delete_elem(&labels, &address);
 	return 0;
 }

@@ -20,26 +20,34 @@ static __always_inline const struct moat_settings *moat_settings(void)
 	return bpf_map_lookup_elem(&settings, &zero);
 }
 
-static __always_inline bool labels_are_backed_up(void)
-{
-	const struct moat_settings *s = moat_settings();
+/* Set before the load: elsewhere the verifier does not even look at what is done then. */
+const volatile bool labels_are_backed_up __weak;
 
-	return s && s->backup_labels;
+/*
+ * The label kept in `tasks`. Whoever has one has a storage, whatever the look-up says, and to see that there is none is
+ * quicker than the lock. Only where there is that lock: newer verifiers read the types of the whole kernel four times
+ * for each pointer that a program takes out of a task (btf_nested_type_is_trusted() in kernel/bpf/btf.c).
+ */
+static __always_inline struct moat_task *task_of(struct task_struct *task)
+{
+	if (labels_are_backed_up && !task->bpf_storage)
+		return NULL;
+	return bpf_task_storage_get(&tasks, task, 0, 0);
+}
+
+/* t: what task_of() said. */
+static __always_inline const struct moat_label *label_in(const struct moat_task *t, struct task_struct *task)
+{
+	__u64 address = (__u64)task;
+
+	if (t)
+		return &t->label;
+	return labels_are_backed_up && task->bpf_storage ? bpf_map_lookup_elem(&labels, &address) : NULL;
 }
 
 static __always_inline const struct moat_label *label_of(struct task_struct *task)
 {
-	__u64 address = (__u64)task;
-	struct moat_task *t;
-
-	if (!task->bpf_storage) /* whoever has a label has a storage, whatever the look-up says */
-		return NULL;
-	t = bpf_task_storage_get(&tasks, task, 0, 0);
-	if (t)
-		return &t->label;
-	if (!labels_are_backed_up())
-		return NULL;
-	return bpf_map_lookup_elem(&labels, &address);
+	return label_in(task_of(task), task);
 }
 
 /* The label of the running task if it is user code that is to be judged, else NULL. */

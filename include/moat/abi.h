@@ -212,7 +212,7 @@ enum moat_mode {
 /* The one element of `settings`. */
 struct moat_settings {
 	__u32 mode;          /* enum moat_mode */
-	__u32 backup_labels; /* 1: keep `labels` and ask it where task storage answers NULL */
+	__u32 reserved;
 	__u64 netns; /* cookie of the control plane's network namespace */
 };
 

@@ -22,6 +22,7 @@ from lib import attempts, labels, leaks, moatd, places, procs, unixhttp
 from lib.labels import CONTROL, INIT, USER
 from lib.session import FREE_PORT
 from lib.tap import test
+from test_bpf import bpftool
 
 PORT = FREE_PORT + 10
 
@@ -65,6 +66,10 @@ def denied(agent, hook):
 
 def pins(agent):
     return f"/sys/fs/bpf/moat/{agent.instance}"
+
+
+def map_number(agent, name):
+    return bpftool("map", "show", "pinned", f"{pins(agent)}/maps/{name}")["id"]
 
 
 def pin_other_layout(path):
@@ -148,8 +153,11 @@ def taken_over(session):
         assert labels.label(agent, attacker.service) == (CONTROL, 0, 0), "the service lost its label"
         assert os.path.exists(f"{pins(agent)}/links/moat_task_kill")
         pin_other_layout(f"{pins(agent)}/maps/drops")
+        numbers = {name: map_number(agent, name) for name in ("tasks", "moat_bpf_rodata")}
 
         start(session, agent)
+        assert map_number(agent, "tasks") == numbers["tasks"], "its labels began anew"
+        assert map_number(agent, "moat_bpf_rodata") != numbers["moat_bpf_rodata"], "it has the constants of other programs"
         assert "taking over" in agent.log() and "maps/drops is another version's" in agent.log(), agent.log()
         assert denied(agent, "task_kill") > before, "the counters began anew"
         check_enforced(agent, session)

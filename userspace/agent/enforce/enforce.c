@@ -47,7 +47,6 @@ int enforce_fill_settings(struct enforce *e, const struct config *config, struct
 {
 	struct moat_settings settings = {
 		.mode = config->enforce == ENFORCE_AUDIT ? MOAT_MODE_AUDIT : MOAT_MODE_ENFORCE,
-		.backup_labels = e->settings.backup_labels,
 	};
 	uint32_t zero = 0;
 	int r;

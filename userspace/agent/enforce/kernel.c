@@ -84,7 +84,7 @@ int enforce_suit_kernel(struct enforce *e, const struct config *config, struct f
 		return fail(f, errno, "cannot read the kernel's types (/sys/kernel/btf/vmlinux)");
 	(void)bpf_map__set_autocreate(e->bpf->maps.execs,
 				      false); /* of the programs of cgroups alone */
-	e->settings.backup_labels = needs_backup_labels(kernel);
+	e->bpf->rodata->labels_are_backed_up = needs_backup_labels(kernel);
 	for (size_t i = 0; i < ARRAY_LEN(hooks) && r == 0; i++) {
 		unsigned n = hook_arguments(kernel, hooks[i].hook);
 

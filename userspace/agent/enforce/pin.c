@@ -153,6 +153,12 @@ static bool is_dispensable(const struct bpf_map *map)
 	return bpf_map__is_internal(map);
 }
 
+/* The constants of programs are theirs: those of another version say something else in the same places. */
+static bool is_constant(const struct bpf_map *map)
+{
+	return bpf_map__map_flags(map) & BPF_F_RDONLY_PROG;
+}
+
 static int adopt_map(struct enforce *e, struct bpf_map *map, const char *path, struct failure *f)
 {
 	FD_OWNED int fd = bpf_obj_get(path);
@@ -294,7 +300,7 @@ int enforce_adopt(struct enforce *e, const struct config *config, struct failure
 	if (asprintf(&dir, "%s/%s", config->pin_dir, config->instance) < 0)
 		return fail(f, ENOMEM, "pin directory");
 	for (int i = 0; i < s->map_cnt && r == 0; i++) {
-		if (!bpf_map__autocreate(*s->maps[i].map))
+		if (!bpf_map__autocreate(*s->maps[i].map) || is_constant(*s->maps[i].map))
 			continue;
 		pin_path(path, dir, "maps", s->maps[i].name);
 		r = adopt_map(e, *s->maps[i].map, path, f);
