@@ -260,7 +260,7 @@ static int check(bool json)
 	unsigned layers = layers_offered();
 	size_t n = 0;
 
-	probe_run(&report, true);
+	probe_run(&report, PROBE_ALL);
 	if (probe_ok(&report, "cgroup-ports"))
 		layers |= LAYER_PORTS;
 	for (; (is = requirement_at(n)); n++) {
@@ -313,7 +313,7 @@ int main(int argc, char **argv)
 		printf("%s: ok\n", config->file ? config->file : "command line");
 		return EXIT_SUCCESS;
 	}
-	probe_run(&probes, config->enforce != ENFORCE_BEST_EFFORT);
+	probe_run(&probes, config->enforce == ENFORCE_BEST_EFFORT ? PROBE_TO_CHOOSE : PROBE_TO_ENFORCE);
 	if (!config->dev && refuses_to_start(config, &probes))
 		return EXIT_FAILURE;
 	if (!config->dev)

@@ -238,38 +238,71 @@ static bool probe_no_new_privs(struct probe_result *p)
 
 enum need { NOT_NEEDED, TO_ENFORCE, ALWAYS };
 
+/* When it is tried; `moat check` tries all. */
+enum when {
+	EACH_TIME,
+	TO_CHOOSE, /* where the start goes on either way: another start tries the real thing itself */
+	IF_POSSIBLE, /* it reads the types of the whole kernel: not where enforcement is known to be impossible */
+	OTHERWISE, /* only there */
+};
+
 static const struct {
 	const char *name, *layer;
 	enum need need;
-	bool dear; /* it reads the types of the whole kernel */
+	enum when when;
 	probe_fn fn;
-	bool instead; /* of no use where enforcement is possible */
 } probes[] = {
-	{ "privileges", "caps", ALWAYS, false, probe_privileges },
-	{ "no-new-privs", "caps", ALWAYS, false, probe_no_new_privs },
-	{ "user-namespace", "lsm", TO_ENFORCE, false, probe_user_namespace },
-	{ "btf", "lsm", TO_ENFORCE, false, probe_btf },
-	{ "lsm-list", "lsm", TO_ENFORCE, false, probe_lsm_list },
-	{ "bpf-lsm", "lsm", TO_ENFORCE, true, probe_bpf_lsm },
-	{ "bpf-maps", "lsm", TO_ENFORCE, true, probe_map_types },
-	{ "places", "lsm", TO_ENFORCE, false, probe_places },
-	{ "bpffs", "lsm", TO_ENFORCE, false, probe_bpffs },
-	{ "page-faults", "lsm", TO_ENFORCE, false, probe_page_faults },
-	{ "system-calls", "namespaces", ALWAYS, false, probe_calls },
-	{ "namespaces", "namespaces", ALWAYS, false, probe_namespaces },
-	{ "proc-hidepid", "namespaces", ALWAYS, false, probe_hidepid },
-	{ "cgroup-kill", "cgroup", ALWAYS, false, probe_cgroup },
-	{ "cgroup-limits", "cgroup", NOT_NEEDED, false, probe_limits },
-	{ "cgroup-ports", "cgroup", NOT_NEEDED, false, probe_port_programs, true },
-	{ "oom-order", "cgroup", NOT_NEEDED, false, probe_oom_order },
-	{ "read-only", "mounts", NOT_NEEDED, false, probe_mounts },
-	{ "seccomp", "seccomp", NOT_NEEDED, false, probe_seccomp },
-	{ "landlock", "landlock", NOT_NEEDED, false, probe_landlock },
+	{ "privileges", "caps", ALWAYS, EACH_TIME, probe_privileges },
+	{ "no-new-privs", "caps", ALWAYS, EACH_TIME, probe_no_new_privs },
+	{ "user-namespace", "lsm", TO_ENFORCE, EACH_TIME, probe_user_namespace },
+	{ "btf", "lsm", TO_ENFORCE, EACH_TIME, probe_btf },
+	{ "lsm-list", "lsm", TO_ENFORCE, EACH_TIME, probe_lsm_list },
+	{ "bpf-lsm", "lsm", TO_ENFORCE, IF_POSSIBLE, probe_bpf_lsm },
+	{ "bpf-attach", "lsm", TO_ENFORCE, TO_CHOOSE, probe_bpf_attach },
+	{ "bpf-maps", "lsm", TO_ENFORCE, IF_POSSIBLE, probe_map_types },
+	{ "places", "lsm", TO_ENFORCE, EACH_TIME, probe_places },
+	{ "bpffs", "lsm", TO_ENFORCE, EACH_TIME, probe_bpffs },
+	{ "page-faults", "lsm", TO_ENFORCE, EACH_TIME, probe_page_faults },
+	{ "system-calls", "namespaces", ALWAYS, EACH_TIME, probe_calls },
+	{ "namespaces", "namespaces", ALWAYS, EACH_TIME, probe_namespaces },
+	{ "proc-hidepid", "namespaces", ALWAYS, EACH_TIME, probe_hidepid },
+	{ "cgroup-kill", "cgroup", ALWAYS, EACH_TIME, probe_cgroup },
+	{ "cgroup-limits", "cgroup", NOT_NEEDED, EACH_TIME, probe_limits },
+	{ "cgroup-ports", "cgroup", NOT_NEEDED, OTHERWISE, probe_port_programs },
+	{ "oom-order", "cgroup", NOT_NEEDED, EACH_TIME, probe_oom_order },
+	{ "read-only", "mounts", NOT_NEEDED, EACH_TIME, probe_mounts },
+	{ "seccomp", "seccomp", NOT_NEEDED, EACH_TIME, probe_seccomp },
+	{ "landlock", "landlock", NOT_NEEDED, EACH_TIME, probe_landlock },
 };
 
 _Static_assert(ARRAY_LEN(probes) <= PROBE_MAX, "PROBE_MAX");
 
-void probe_run(struct probe_report *ret_report, bool all)
+/*
+ * Whether one is to be tried; if not, p says why. possible: nothing was found yet that keeps the kernel from
+ * enforcing. A start that must enforce tries the rest as well, to name at once all that is missing.
+ */
+static bool is_tried(enum when when, enum probe_purpose purpose, bool possible, struct probe_result *p)
+{
+	if (purpose == PROBE_ALL || when == EACH_TIME)
+		return true;
+	if (when == OTHERWISE && possible) {
+		p->ok = true;
+		FOUND(p, "not tried: LSM programs do it");
+		return false;
+	}
+	if (when == TO_CHOOSE && purpose == PROBE_TO_ENFORCE) {
+		p->ok = true;
+		FOUND(p, "not tried: the start itself does");
+		return false;
+	}
+	if (when != OTHERWISE && purpose == PROBE_TO_CHOOSE && !possible) {
+		FOUND(p, "not tried: it would be of no use, for what was found before");
+		return false;
+	}
+	return true;
+}
+
+void probe_run(struct probe_report *ret_report, enum probe_purpose purpose)
 {
 	struct utsname uts = { 0 };
 	bool possible = true;
@@ -284,14 +317,8 @@ void probe_run(struct probe_report *ret_report, bool all)
 		p->layer = probes[i].layer;
 		p->required = probes[i].need != NOT_NEEDED;
 		p->always = probes[i].need == ALWAYS;
-		if (probes[i].dear && !possible && !all) {
-			FOUND(p, "not tried: it would be of no use, for what was found before");
-		} else if (probes[i].instead && possible && !all) {
-			p->ok = true;
-			FOUND(p, "not tried: LSM programs do it");
-		} else {
+		if (is_tried(probes[i].when, purpose, possible, p))
 			p->ok = probes[i].fn(p);
-		}
 		possible = possible && (p->ok || strcmp(p->layer, "lsm") != 0);
 	}
 }

@@ -25,11 +25,14 @@ struct probe_report {
 	char kernel[65]; /* uname release, for people only */
 };
 
-/*
- * Never fails: a probe that cannot run is a result that is not ok. Leaves nothing behind. all: also what takes
- * long and changes nothing any more.
- */
-void probe_run(struct probe_report *ret_report, bool all);
+enum probe_purpose {
+	PROBE_ALL,        /* to be told */
+	PROBE_TO_ENFORCE, /* to start only if enforcement is possible */
+	PROBE_TO_CHOOSE,  /* to start with enforcement if it is possible: what is of no use any more is left out */
+};
+
+/* Never fails: a probe that cannot run is a result that is not ok. Leaves nothing behind. */
+void probe_run(struct probe_report *ret_report, enum probe_purpose purpose);
 /* The first that keeps the kernel from enforcing (of the layer "lsm"), or moat from running at all; NULL:
  * none. */
 const struct probe_result *probe_obstacle(const struct probe_report *report, bool enforce);

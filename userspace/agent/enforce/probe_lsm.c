@@ -64,17 +64,16 @@ static int find_quiet_hook(void)
 	return id;
 }
 
-/* Loads and attaches the smallest LSM program. */
-bool probe_bpf_lsm(struct probe_result *p)
+/* The smallest LSM program, or -1, and p says why. */
+static int load_smallest(struct probe_result *p)
 {
 	const struct bpf_insn insns[] = {
 		{ .code = 0xb7, .dst_reg = 0, .imm = 0 }, /* r0 = 0 */
 		{ .code = 0x95 },                         /* exit */
 	};
 	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = BPF_LSM_MAC);
-	FD_OWNED int prog = -EBADF;
-	FD_OWNED int link = -EBADF;
 	int id = 1; /* no function, but whoever may not load one is told that first */
+	int prog;
 
 	libbpf_set_print(silence);
 	opts.attach_btf_id = (uint32_t)id;
@@ -83,23 +82,43 @@ bool probe_bpf_lsm(struct probe_result *p)
 		id = find_quiet_hook();
 	if (id < 0) {
 		FOUND(p, "the kernel has no bpf_lsm_ hooks in its BTF: needs CONFIG_BPF_LSM");
-		return false;
+		return -1;
 	}
 	opts.attach_btf_id = (uint32_t)id;
 	close_fd(&prog);
 	prog = bpf_prog_load(BPF_PROG_TYPE_LSM, "moat_probe", "GPL", insns, ARRAY_LEN(insns), &opts);
-	if (prog < 0) {
+	if (prog < 0)
 		FOUND(p, "loading a BPF LSM program: %s%s", strerror(errno),
 		      errno == EPERM ? " (privileges, or the host forbids bpf(2) here)" : "");
+	return prog;
+}
+
+bool probe_bpf_lsm(struct probe_result *p)
+{
+	FD_OWNED int prog = load_smallest(p);
+
+	if (prog < 0)
 		return false;
-	}
-	link = bpf_raw_tracepoint_open(NULL, prog);
-	if (link < 0) {
-		FOUND(p, "attaching a BPF LSM program: %s", strerror(errno));
-		return false;
-	}
-	FOUND(p, "a program loads and attaches");
+	FOUND(p, "a program loads");
 	return true;
+}
+
+/*
+ * To take the program off again is a grace period of RCU tasks (unregister_ftrace_direct() in kernel/trace/ftrace.c),
+ * and while those of an agent before are taken off, many.
+ */
+bool probe_bpf_attach(struct probe_result *p)
+{
+	FD_OWNED int prog = load_smallest(p);
+	FD_OWNED int link = prog < 0 ? -1 : bpf_raw_tracepoint_open(NULL, prog);
+
+	if (prog < 0)
+		return false;
+	if (link < 0)
+		FOUND(p, "attaching a BPF LSM program: %s", strerror(errno));
+	else
+		FOUND(p, "a program attaches");
+	return link >= 0;
 }
 
 /* Loads the smallest program for a cgroup that refuses with an errno of its own. */

@@ -17,6 +17,7 @@ bool probe_namespaces(struct probe_result *p);
 /* probe_lsm.c: what enforcement needs. */
 bool probe_lsm_list(struct probe_result *p);
 bool probe_bpf_lsm(struct probe_result *p);
+bool probe_bpf_attach(struct probe_result *p);
 bool probe_map_types(struct probe_result *p);
 bool probe_places(struct probe_result *p);
 
