@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One running agent: its files, its configuration, its end."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -18,6 +19,27 @@ def clean_environment(**more):
 
 class DidNotStart(AssertionError):
     pass
+
+
+class Spent:
+    """Seconds in which all agents of this run started, or ended and were gone."""
+
+    def __init__(self):
+        self.times, self.seconds = 0, 0.0
+
+    @contextlib.contextmanager
+    def clock(self):
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            self.times, self.seconds = self.times + 1, self.seconds + time.monotonic() - begin
+
+    def __str__(self):
+        return f"{self.times} in {self.seconds:.0f} s"
+
+
+starts, stops = Spent(), Spent()
 
 
 def ports_of(config):
@@ -44,6 +66,10 @@ class Moatd:
         self.members = set()
 
     def start(self, seconds, preexec_fn=None, **environment):
+        with starts.clock():
+            return self.start_now(seconds, preexec_fn, **environment)
+
+    def start_now(self, seconds, preexec_fn, **environment):
         first, self.before = self.before, leaks.Snapshot(self.instance, self.whole_machine, self.directory, self.scratch)
         if first:  # what an agent that was killed had reserved is taken back by the next
             self.before.reserved = first.reserved
@@ -102,12 +128,13 @@ class Moatd:
         self.members = leaks.cgroup_members("moat-" + self.instance)
         self.unlink_alias()
         self.process.send_signal(signal.SIGTERM)
-        try:
-            status = self.process.wait(seconds)
-        except subprocess.TimeoutExpired as error:
-            self.kill()
-            raise AssertionError(f"moatd did not end within {seconds} s of SIGTERM: {self.log()}") from error
-        return status, self.before.wait_for_none(self.members, self.socket, self.process.pid)
+        with stops.clock():
+            try:
+                status = self.process.wait(seconds)
+            except subprocess.TimeoutExpired as error:
+                self.kill()
+                raise AssertionError(f"moatd did not end within {seconds} s of SIGTERM: {self.log()}") from error
+            return status, self.before.wait_for_none(self.members, self.socket, self.process.pid)
 
     def kill(self):
         """For when stop() is out of the question: ends the agent and clears away what it then leaves."""
