@@ -36,13 +36,15 @@ static __always_inline struct moat_task *task_of(struct task_struct *task)
 }
 
 /* t: what task_of() said. */
-static __always_inline const struct moat_label *label_in(const struct moat_task *t, struct task_struct *task)
+static __always_inline const struct moat_label *label_in(const struct moat_task *t,
+							 struct task_struct *task)
 {
 	__u64 address = (__u64)task;
 
 	if (t)
 		return &t->label;
-	return labels_are_backed_up && task->bpf_storage ? bpf_map_lookup_elem(&labels, &address) : NULL;
+	return labels_are_backed_up && task->bpf_storage ? bpf_map_lookup_elem(&labels, &address) :
+							   NULL;
 }
 
 static __always_inline const struct moat_label *label_of(struct task_struct *task)

@@ -313,7 +313,8 @@ int main(int argc, char **argv)
 		printf("%s: ok\n", config->file ? config->file : "command line");
 		return EXIT_SUCCESS;
 	}
-	probe_run(&probes, config->enforce == ENFORCE_BEST_EFFORT ? PROBE_TO_CHOOSE : PROBE_TO_ENFORCE);
+	probe_run(&probes,
+		  config->enforce == ENFORCE_BEST_EFFORT ? PROBE_TO_CHOOSE : PROBE_TO_ENFORCE);
 	if (!config->dev && refuses_to_start(config, &probes))
 		return EXIT_FAILURE;
 	if (!config->dev)

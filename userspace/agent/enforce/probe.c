@@ -281,7 +281,8 @@ _Static_assert(ARRAY_LEN(probes) <= PROBE_MAX, "PROBE_MAX");
  * Whether one is to be tried; if not, p says why. possible: nothing was found yet that keeps the kernel from
  * enforcing. A start that must enforce tries the rest as well, to name at once all that is missing.
  */
-static bool is_tried(enum when when, enum probe_purpose purpose, bool possible, struct probe_result *p)
+static bool is_tried(enum when when, enum probe_purpose purpose, bool possible,
+		     struct probe_result *p)
 {
 	if (purpose == PROBE_ALL || when == EACH_TIME)
 		return true;

@@ -28,7 +28,7 @@ struct probe_report {
 enum probe_purpose {
 	PROBE_ALL,        /* to be told */
 	PROBE_TO_ENFORCE, /* to start only if enforcement is possible */
-	PROBE_TO_CHOOSE,  /* to start with enforcement if it is possible: what is of no use any more is left out */
+	PROBE_TO_CHOOSE, /* to start with enforcement if it is possible: what is of no use any more is left out */
 };
 
 /* Never fails: a probe that cannot run is a result that is not ok. Leaves nothing behind. */
