@@ -69,7 +69,7 @@ int BPF_PROG(moat_task_alloc, struct task_struct *task, unsigned long clone_flag
 		return 0;
 	/* While a new agent replaces an old one's programs both run, on the same maps: the first of
 	 * them has labelled the child and used up the announcement. */
-	if (bpf_task_storage_get(&tasks, task, 0, 0))
+	if (task_of(task))
 		return 0;
 	label = *l;
 	/* into another cgroup: no file of it is opened for that (cgroup_css_set_fork() in

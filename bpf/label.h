@@ -20,7 +20,7 @@ static __always_inline const struct moat_settings *moat_settings(void)
 	return bpf_map_lookup_elem(&settings, &zero);
 }
 
-/* Set before the load: elsewhere the verifier does not even look at what is done then. */
+/* Set by the agent before it loads the programs; where it is false the verifier leaves out what depends on it. */
 const volatile bool labels_are_backed_up __weak;
 
 /*

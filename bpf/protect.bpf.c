@@ -99,7 +99,7 @@ int BPF_PROG(moat_inode_mknod, struct inode *dir, struct dentry *dentry, unsigne
 	if (ret)
 		return ret;
 	if ((mode & S_IFMT) == S_IFSOCK) { /* whose socket it becomes: moat_d_instantiate() */
-		t = bpf_task_storage_get(&tasks, bpf_get_current_task_btf(), 0, 0);
+		t = task_of(bpf_get_current_task_btf());
 		if (t && t->label.role == MOAT_ROLE_CONTROL)
 			t->next.exec = (__u64)dentry;
 	}
@@ -336,7 +336,7 @@ static __noinline void mark_announced(struct moat_task *t, struct inode *inode)
 SEC("lsm/path_notify")
 int BPF_PROG(moat_path_notify, const struct path *path, __u64 mask, unsigned int obj_type, int ret)
 {
-	struct moat_task *t = bpf_task_storage_get(&tasks, bpf_get_current_task_btf(), 0, 0);
+	struct moat_task *t = task_of(bpf_get_current_task_btf());
 
 	if (ret)
 		return ret;

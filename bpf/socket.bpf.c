@@ -74,7 +74,7 @@ int BPF_PROG(moat_d_instantiate, struct dentry *dentry, struct inode *inode)
 
 	if (!inode || (inode->i_mode & S_IFMT) != S_IFSOCK)
 		return 0;
-	t = bpf_task_storage_get(&tasks, bpf_get_current_task_btf(), 0, 0);
+	t = task_of(bpf_get_current_task_btf());
 	if (!t || t->label.role != MOAT_ROLE_CONTROL || t->next.exec != (__u64)dentry)
 		return 0;
 	t->next.exec = 0;

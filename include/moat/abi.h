@@ -212,7 +212,7 @@ enum moat_mode {
 /* The one element of `settings`. */
 struct moat_settings {
 	__u32 mode;          /* enum moat_mode */
-	__u32 reserved;
+	__u32 reserved;      /* 0 */
 	__u64 netns; /* cookie of the control plane's network namespace */
 };
 
