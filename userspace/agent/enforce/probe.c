@@ -241,7 +241,7 @@ enum need { NOT_NEEDED, TO_ENFORCE, ALWAYS };
 /* When it is tried; `moat check` tries all. */
 enum when {
 	EACH_TIME,
-	TO_CHOOSE, /* where the start goes on either way: another start tries the real thing itself */
+	TO_TELL, /* never by a start, which attaches all programs itself and knows what to do where it cannot */
 	IF_POSSIBLE, /* it reads the types of the whole kernel: not where enforcement is known to be impossible */
 	OTHERWISE, /* only there */
 };
@@ -258,7 +258,7 @@ static const struct {
 	{ "btf", "lsm", TO_ENFORCE, EACH_TIME, probe_btf },
 	{ "lsm-list", "lsm", TO_ENFORCE, EACH_TIME, probe_lsm_list },
 	{ "bpf-lsm", "lsm", TO_ENFORCE, IF_POSSIBLE, probe_bpf_lsm },
-	{ "bpf-attach", "lsm", TO_ENFORCE, TO_CHOOSE, probe_bpf_attach },
+	{ "bpf-attach", "lsm", TO_ENFORCE, TO_TELL, probe_bpf_attach },
 	{ "bpf-maps", "lsm", TO_ENFORCE, IF_POSSIBLE, probe_map_types },
 	{ "places", "lsm", TO_ENFORCE, EACH_TIME, probe_places },
 	{ "bpffs", "lsm", TO_ENFORCE, EACH_TIME, probe_bpffs },
@@ -286,17 +286,17 @@ static bool is_tried(enum when when, enum probe_purpose purpose, bool possible,
 {
 	if (purpose == PROBE_ALL || when == EACH_TIME)
 		return true;
+	if (when == TO_TELL) {
+		p->ok = true;
+		FOUND(p, "not tried: a start does it itself");
+		return false;
+	}
 	if (when == OTHERWISE && possible) {
 		p->ok = true;
 		FOUND(p, "not tried: LSM programs do it");
 		return false;
 	}
-	if (when == TO_CHOOSE && purpose == PROBE_TO_ENFORCE) {
-		p->ok = true;
-		FOUND(p, "not tried: the start itself does");
-		return false;
-	}
-	if (when != OTHERWISE && purpose == PROBE_TO_CHOOSE && !possible) {
+	if (when == IF_POSSIBLE && !possible && purpose == PROBE_TO_CHOOSE) {
 		FOUND(p, "not tried: it would be of no use, for what was found before");
 		return false;
 	}

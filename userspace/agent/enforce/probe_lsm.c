@@ -113,8 +113,8 @@ bool probe_bpf_attach(struct probe_result *p)
 	FD_OWNED int link = prog < 0 ? -1 : bpf_raw_tracepoint_open(NULL, prog);
 
 	if (prog < 0)
-		return false;
-	if (link < 0)
+		FOUND(p, "there is no program to attach");
+	else if (link < 0)
 		FOUND(p, "attaching a BPF LSM program: %s", strerror(errno));
 	else
 		FOUND(p, "a program attaches");
