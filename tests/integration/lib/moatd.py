@@ -65,11 +65,8 @@ class Moatd:
         self.process = self.before = None
         self.members = set()
 
+    @starts.clock()
     def start(self, seconds, preexec_fn=None, **environment):
-        with starts.clock():
-            return self.start_now(seconds, preexec_fn, **environment)
-
-    def start_now(self, seconds, preexec_fn, **environment):
         first, self.before = self.before, leaks.Snapshot(self.instance, self.whole_machine, self.directory, self.scratch)
         if first:  # what an agent that was killed had reserved is taken back by the next
             self.before.reserved = first.reserved
@@ -123,18 +120,18 @@ class Moatd:
         if os.path.exists(self.alias):
             os.unlink(self.alias)
 
+    @stops.clock()
     def stop(self, seconds=120):
         """SIGTERM. Returns (exit status, what is left behind)."""
         self.members = leaks.cgroup_members("moat-" + self.instance)
         self.unlink_alias()
         self.process.send_signal(signal.SIGTERM)
-        with stops.clock():
-            try:
-                status = self.process.wait(seconds)
-            except subprocess.TimeoutExpired as error:
-                self.kill()
-                raise AssertionError(f"moatd did not end within {seconds} s of SIGTERM: {self.log()}") from error
-            return status, self.before.wait_for_none(self.members, self.socket, self.process.pid)
+        try:
+            status = self.process.wait(seconds)
+        except subprocess.TimeoutExpired as error:
+            self.kill()
+            raise AssertionError(f"moatd did not end within {seconds} s of SIGTERM: {self.log()}") from error
+        return status, self.before.wait_for_none(self.members, self.socket, self.process.pid)
 
     def kill(self):
         """For when stop() is out of the question: ends the agent and clears away what it then leaves."""
