@@ -367,8 +367,9 @@ def check_terminal(session, argv, rows, cols, **environment):
                           env=moatd.clean_environment(MOAT_SOCKET=session.agent.socket, **environment)) as process:
         os.close(theirs)
         try:
-            os.write(ours, b"stty size; trap 'stty size' WINCH; echo rea''dy\n")
-            assert f"{rows or 24} {cols or 80}" in read_until(ours, "ready"), argv
+            # its prompt: before it has that, bash keeps a signal's command until the next line has been read
+            os.write(ours, b"stty size; trap 'stty size' WINCH; PS1='rea''dy '\n")
+            assert f"{rows or 24} {cols or 80}" in read_until(ours, "ready "), argv
             set_size(ours, 40, 120)
             read_until(ours, "40 120")
             os.write(ours, b"exit 3\n")
