@@ -23,7 +23,7 @@ BODY_MAX = 2 * 1024 * 1024
 @test("a result has exactly its documented fields", needs=("moat",))
 def result_fields(session):
     fields = session.exec("/bin/true").fields
-    assert sorted(fields) == sorted(["id", "exitCode", "signal", "timedOut", "oomKilled", "stdout", "stderr", "stdoutBytes",
+    assert sorted(fields) == sorted(["id", "exitCode", "signal", "timedOut", "outputLimited", "oomKilled", "stdout", "stderr", "stdoutBytes",
                                      "stderrBytes", "truncated", "durationMs", "context", "created", "instance"]), fields
 
 

@@ -41,6 +41,16 @@ def timed_out(session):
     assert done.returncode == 124, done
 
 
+@test("--output-limit ends what writes more, says so, and passes on what it allows", needs=("moat",))
+def output_limited(session):
+    ran = moat(session, "exec", "--output-limit", "4", "--", "yes")
+    assert (ran.returncode, ran.stdout) == (137, "y\ny\n") and "OUTPUT_LIMITED" in ran.stderr, ran
+    ran = moat(session, "exec", "--output-limit", "4", "--", "printf", "1234")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "1234", ""), ran
+    for wrong in ("0", "x", "1k", "-1", ""):
+        assert moat(session, "exec", "--output-limit", wrong, "--", "yes").returncode == 125, wrong
+
+
 @test("an end by a signal is 128 and its number", needs=("moat",))
 def by_signal(session):
     done = moat(session, "exec", "--", "/bin/sh", "-c", "kill -KILL $$")

@@ -271,6 +271,32 @@ def timeout_kills_tree(session):
         procs.wait_until(lambda seconds=seconds: not sleepers(seconds), 5, f"the tree is gone: {sleepers(seconds)}")
 
 
+@test("a command that writes more than its limit ends with all that it has started, and says so; exactly so much is nothing special",
+      needs=("moat",), timeout=60)
+def output_limit(session):
+    def run(limit, script, **fields):
+        return session.exec("/bin/sh", "-c", script, outputLimit=limit, **fields)
+
+    over = run(10, "sleep 86403 & printf 123456; printf 7890 >&2; printf x; exec sleep 86403")
+    assert over.fields["outputLimited"] and not over.timed_out and over.signal == "SIGKILL", over
+    assert len(over.out) + len(over.err) == 10 and "123456x".startswith(over.out) and "7890".startswith(over.err), over  # of which comes last
+    procs.wait_until(lambda: not sleepers(86403), 10, "the tree is gone")
+    exact = run(10, "printf 123456; printf 7890 >&2; exit 4")
+    assert not exact.fields["outputLimited"] and (exact.out, exact.err, exact.exit) == ("123456", "7890", 4), exact
+    late = run(3, "printf 1234; exit 4")  # it may have ended before anybody could end it
+    assert late.fields["outputLimited"] and late.out == "123", late
+    asked = run(3, "trap 'echo no more; exit 5' TERM; while :; do echo; done", killSignal="TERM", killAfterMs=60000)
+    assert asked.fields["outputLimited"] and not asked.timed_out and (asked.exit, asked.out) == (5, "\n\n\n"), asked
+    gone = run(3, "(trap '' HUP; sleep 0.5; while :; do echo; done) & exit 0")
+    assert gone.exit == 0 and not gone.fields["outputLimited"], gone
+    procs.wait_until(lambda: session.api.get(f"/v1/processes/{gone.id}")["state"] == "ended", 20, "what it left to end as well")
+    assert session.api.get(f"/v1/processes/{gone.id}")["outputLimited"] is True
+    for wrong in (0, (1 << 40) + 1, "x", -1):
+        reply = session.api.request("POST", "/v1/exec", {"argv": ["/bin/true"], "outputLimit": wrong})
+        assert (reply.status, reply.json["details"]["field"]) == (400, "outputLimit"), reply
+    assert session.exec("/bin/true", outputLimit=1 << 40).exit == 0
+
+
 @test("an exec ends when its command ends, though a background child keeps stdout open; the child goes on", needs=("moat",))
 def background_child(session):
     started = time.monotonic()

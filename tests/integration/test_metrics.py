@@ -99,6 +99,7 @@ def execs(session):
         ("user", "exited", lambda: session.exec("/bin/sh", "-c", "exit 3")),
         ("user", "signalled", lambda: session.exec("/bin/sh", "-c", "kill -KILL $$")),
         ("user", "timed_out", lambda: session.exec("/bin/sleep", "1000", timeoutMs=100)),
+        ("user", "output_limited", lambda: session.exec("/usr/bin/yes", outputLimit=100)),
         ("secure", "exited", lambda: session.exec("/bin/true", env={"TOKEN": "x"})),
     ]
     for namespace, result, action in actions:

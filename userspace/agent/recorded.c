@@ -37,6 +37,7 @@ static void on_exec_end(const struct exec_info *info, void *data)
 				  .exit_code = ended ? exec_info_exit_code(info) : -1,
 				  .signal = info->signal,
 				  .timed_out = info->timed_out,
+				  .output_limited = info->output_limited,
 				  .oom_killed = info->oom_killed,
 			  });
 }

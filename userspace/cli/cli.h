@@ -133,6 +133,8 @@ const char *color_end(const struct cli *cli);
 /* ---- parsing (parse.c) ---- */
 /* "500ms", "30s", "1.5m", "2h", "1d"; without a unit: seconds. At least 1 ms. 0 or -EINVAL. */
 int parse_duration(const char *text, uint64_t *ret_ms);
+/* A number from 1 to 2^40, of bytes. 0 or -EINVAL. */
+int parse_bytes(const char *text, uint64_t *ret);
 /* "KILL", "SIGKILL", "9" -> 9; -EINVAL. */
 int parse_signal(const char *text);
 /* Writes text with what is not plain in a URL escaped, at most three times as long, to `to`; returns its end, a NUL. */

@@ -33,6 +33,7 @@ const char help_exec[] =
 	"      --no-isolation    run among the others of the context also with variables, which\n"
 	"                        they can then read: for configuration, not for secrets\n"
 	"      --timeout TIME    kill it and all its children after TIME: 500ms, 30s, 5m, 2h\n"
+	"      --output-limit BYTES   kill it as well when it has written more than BYTES\n"
 	"      --kill-signal SIGNAL   begin with this signal to all of it when the time is over,\n"
 	"      --kill-after TIME      and kill it so much later (5s)\n"
 	"  -i, --stdin           send it what is on stdin, as it comes (with --detach and --json\n"
@@ -64,6 +65,7 @@ static const char *own_name = "exec"; /* of the command, for what is said about 
 enum {
 	OPTION_SECURE = OPTION_COMMAND,
 	OPTION_TIMEOUT,
+	OPTION_OUTPUT_LIMIT,
 	OPTION_NO_ISOLATION,
 	OPTION_SESSION,
 	OPTION_ID,
@@ -113,6 +115,10 @@ static int parse_option(struct exec_options *o, int option)
 	case 'd':
 		o->detach = true;
 		return 0;
+	case OPTION_OUTPUT_LIMIT:
+		if (parse_bytes(optarg, &o->output_limit) < 0)
+			return usage_error(own_name, "not a number of bytes: %s", optarg);
+		return 0;
 	case OPTION_KILL_SIGNAL:
 		o->kill_signal = parse_signal(optarg);
 		return o->kill_signal < 0 ? usage_error(own_name, "not a signal: %s", optarg) : 0;
@@ -143,6 +149,7 @@ bool exec_options_parse(struct cli *cli, int argc, char **argv, struct exec_opti
 		{ "shell", required_argument, NULL, OPTION_SHELL },
 		{ "no-isolation", no_argument, NULL, OPTION_NO_ISOLATION },
 		{ "timeout", required_argument, NULL, OPTION_TIMEOUT },
+		{ "output-limit", required_argument, NULL, OPTION_OUTPUT_LIMIT },
 		{ "kill-signal", required_argument, NULL, OPTION_KILL_SIGNAL },
 		{ "kill-after", required_argument, NULL, OPTION_KILL_AFTER },
 		{ "tty", no_argument, NULL, 't' },
@@ -296,6 +303,8 @@ int exec_options_body(const struct exec_options *o, char **ret_body)
 		json_object_set_new(body, "isolated", json_boolean(o->secure));
 	if (o->timeout_ms)
 		json_object_set_new(body, "timeoutMs", json_integer((json_int_t)o->timeout_ms));
+	if (o->output_limit)
+		json_object_set_new(body, "outputLimit", json_integer((json_int_t)o->output_limit));
 	if (o->kill_signal)
 		json_object_set_new(body, "killSignal", json_integer(o->kill_signal));
 	if (o->kill_after_ms)

@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 
 #define DURATION_MAX_MS (7ull * 24 * 3600 * 1000)
+#define BYTES_MAX (1ull << 40)
 
 int parse_duration(const char *text, uint64_t *ret_ms)
 {
@@ -43,6 +44,21 @@ int parse_duration(const char *text, uint64_t *ret_ms)
 		return 0;
 	}
 	return -EINVAL;
+}
+
+int parse_bytes(const char *text, uint64_t *ret)
+{
+	uint64_t n = 0;
+
+	for (const char *p = text; *p; p++) {
+		if (*p < '0' || *p > '9' || n > BYTES_MAX)
+			return -EINVAL;
+		n = n * 10 + (uint64_t)(*p - '0');
+	}
+	if (n == 0 || n > BYTES_MAX)
+		return -EINVAL;
+	*ret = n;
+	return 0;
 }
 
 int parse_signal(const char *text)

@@ -34,6 +34,26 @@ static void durations_have_units(void **state)
 	}
 }
 
+static void bytes_are_plain_numbers_to_2_to_the_40(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t n; /* 0: refused */
+	} cases[] = {
+		{ "1", 1 }, { "1099511627776", 1ull << 40 }, { "1099511627777", 0 }, { "0", 0 }, { "", 0 }, { "1k", 0 }, { "-1", 0 },
+		{ " 1", 0 }, { "18446744073709551617", 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		uint64_t n = 0;
+
+		print_message("# %s\n", cases[i].text);
+		assert_int_equal(parse_bytes(cases[i].text, &n), cases[i].n ? 0 : -EINVAL);
+		assert_int_equal(n, cases[i].n);
+	}
+}
+
 static void signals_go_by_name_and_number(void **state)
 {
 	(void)state;
@@ -86,6 +106,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(durations_have_units),
+		cmocka_unit_test(bytes_are_plain_numbers_to_2_to_the_40),
 		cmocka_unit_test(signals_go_by_name_and_number),
 		cmocka_unit_test(env_files_are_plain_lines),
 	};

@@ -23,7 +23,7 @@ struct exec_body {
 	int kill_signal;
 	bool tty;
 	uint64_t rows, cols;
-	uint64_t timeout_ms, kill_after_ms, beat_ms, slow_ms;
+	uint64_t timeout_ms, output_limit, kill_after_ms, beat_ms, slow_ms;
 	bool stdin_open, isolated, shared, wait, create; /* shared: isolated is there, and false */
 	char **words; /* of a command that is nothing else */
 	bool interpreter; /* the command is beyond the language, and a shell is to have it */
@@ -51,6 +51,8 @@ static const struct json_field exec_fields[] = {
 	{ FIELD("stdinAs", JSON_KIND_TEXT, stdin_as), .choices = stdins },
 	{ FIELD("stdinOpen", JSON_KIND_BOOL, stdin_open) },
 	{ FIELD("timeoutMs", JSON_KIND_NUMBER, timeout_ms), .min = 1, .max = EXEC_TIMEOUT_MAX_MS },
+	{ FIELD("outputLimit", JSON_KIND_NUMBER, output_limit), .min = 1,
+	  .max = EXEC_OUTPUT_LIMIT_MAX },
 	{ FIELD("tty", JSON_KIND_BOOL, tty) },
 	{ FIELD("rows", JSON_KIND_NUMBER, rows), .min = 1, .max = UINT16_MAX },
 	{ FIELD("cols", JSON_KIND_NUMBER, cols), .min = 1, .max = UINT16_MAX },
@@ -361,6 +363,7 @@ static int start(struct api_request *r, const struct exec_body *body)
 		.stdin_file = body->stdin_as && strcmp(body->stdin_as, "file") == 0,
 		.stdin_open = body->stdin_open,
 		.timeout_ms = body->timeout_ms,
+		.output_limit = body->output_limit,
 		.rows = body->tty ? (unsigned short)body->rows : 0,
 		.cols = body->tty ? (unsigned short)body->cols : 0,
 		.kill_signal = body->kill_signal,

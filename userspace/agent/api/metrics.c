@@ -175,6 +175,7 @@ static void write_ended(struct scrape *s)
 		{ EXECS_EXITED, "exited" },
 		{ EXECS_SIGNALLED, "signalled" },
 		{ EXECS_OOM_KILLED, "oom_killed" },
+		{ EXECS_OUTPUT_LIMITED, "output_limited" },
 		{ EXECS_TIMED_OUT, "timed_out" },
 	};
 

@@ -14,6 +14,7 @@ static void write_status(struct jbuf *b, const struct exec_info *info)
 	jbuf_add_text(b, "signal", ended && info->signal ?
 		      signal_name(info->signal, name, sizeof(name)) : NULL);
 	jbuf_add_bool(b, "timedOut", info->timed_out);
+	jbuf_add_bool(b, "outputLimited", info->output_limited);
 	if (info->oom_killed < 0)
 		jbuf_add_null(b, "oomKilled");
 	else

@@ -186,6 +186,7 @@ static void write_exec_end(const struct audit_exec *exec, struct jbuf *b)
 	jbuf_add_text(b, "signal",
 		      exec->signal ? signal_name(exec->signal, name, sizeof(name)) : NULL);
 	jbuf_add_bool(b, "timedOut", exec->timed_out);
+	jbuf_add_bool(b, "outputLimited", exec->output_limited);
 	if (exec->oom_killed < 0)
 		jbuf_add_null(b, "oomKilled");
 	else

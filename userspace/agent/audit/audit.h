@@ -61,7 +61,7 @@ struct audit_exec {
 	bool secure;   /* begin: it runs apart from all others */
 	int exit_code; /* end: as answered; -1: it was not started */
 	int signal;    /* end */
-	bool timed_out;
+	bool timed_out, output_limited; /* end */
 	int oom_killed; /* end: 0, 1, or -1: not known on this kernel */
 };
 

@@ -35,6 +35,7 @@
 #define EXEC_SESSION_MAX 128u /* bytes of the id of a session */
 #define EXEC_KILL_AFTER_MS 5000u
 #define EXEC_TIMEOUT_MAX_MS (7ull * 24 * 3600 * 1000)
+#define EXEC_OUTPUT_LIMIT_MAX (1ull << 40) /* bytes; that of a request, if it has one */
 
 struct execs;
 struct exec;
@@ -75,7 +76,8 @@ struct exec_request {
 	bool stdin_open;      /* stdin is written with exec_write_input(); not with stdin_data */
 	uint64_t timeout_ms;  /* 0: none */
 	unsigned short rows, cols; /* not 0: on a terminal of this size; stdin is open then */
-	int kill_signal;      /* what all of it is sent at the end of that time; 0: SIGKILL at once */
+	uint64_t output_limit; /* bytes of both streams together, with the next one it ends; 0: none */
+	int kill_signal;      /* what all of it is sent at the end of these; 0: SIGKILL at once */
 	uint64_t kill_after_ms; /* so much later it is killed */
 	const char *id;       /* chosen by the client; NULL: none */
 	const void *body;     /* with id: what it came with, so that a retry is known as one */
@@ -113,6 +115,7 @@ struct exec_info {
 	int exit_code;         /* ENDED: 0..255, or -1 when ended by a signal */
 	int signal;            /* ENDED: the signal, or 0 */
 	bool timed_out;
+	bool output_limited;   /* it wrote more than its limit, which is not kept */
 	int oom_killed;        /* 0, 1, or -1: not known on this kernel */
 	uint64_t oom_files;    /* oom_killed: bytes of its context's memory that files took then */
 	uint64_t started_unix_ms, duration_ms; /* duration so far while running */
@@ -330,6 +333,7 @@ enum execs_counter {
 	EXECS_EXITED,
 	EXECS_SIGNALLED,
 	EXECS_OOM_KILLED,
+	EXECS_OUTPUT_LIMITED,
 	EXECS_TIMED_OUT,
 	EXECS_COUNTERS,
 };

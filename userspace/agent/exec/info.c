@@ -100,6 +100,7 @@ void exec_get_info(struct exec *x, struct exec_info *ret)
 		.exit_code = ended && WIFEXITED(x->status) ? WEXITSTATUS(x->status) : -1,
 		.signal = ended && WIFSIGNALED(x->status) ? WTERMSIG(x->status) : 0,
 		.timed_out = x->timed_out,
+		.output_limited = x->output_limited,
 		.oom_killed = x->oom_killed,
 		.oom_files = x->oom_files,
 		.started_unix_ms = x->started_unix_ms,

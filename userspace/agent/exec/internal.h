@@ -142,7 +142,8 @@ struct exec {
 	bool killed; /* we killed the tree: nothing of it waits for a reader */
 	size_t alive; /* KILLED, LEAVING: how many of it there were when we last looked */
 	bool left;   /* the command has ended, and processes of the tree run on */
-	bool timed_out;
+	bool timed_out, output_limited;
+	uint64_t output_limit; /* bytes; 0: none */
 	bool own_env; /* the request had one */
 	bool of_client; /* its id */
 	uint64_t nth_ended;

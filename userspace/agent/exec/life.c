@@ -90,6 +90,8 @@ static enum execs_counter result_of(const struct exec *x)
 		return EXECS_TIMED_OUT;
 	if (x->oom_killed > 0)
 		return EXECS_OOM_KILLED;
+	if (x->output_limited)
+		return EXECS_OUTPUT_LIMITED;
 	return WIFSIGNALED(x->status) ? EXECS_SIGNALLED : EXECS_EXITED;
 }
 

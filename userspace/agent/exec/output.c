@@ -86,13 +86,28 @@ static void pipe_close(struct exec *x, struct exec_pipe *p)
 	close_fd(&p->fd);
 }
 
+/* What of n more bytes its request allows; beyond that they are not of its output, and it has to end. */
+static size_t allowed(struct exec *x, size_t n)
+{
+	uint64_t room = x->output_limit - exec_written(x);
+
+	if (!x->output_limit || n <= room)
+		return n;
+	x->output_limited = true;
+	if (!x->killed && !x->asked && !exec_is_closing(x))
+		(void)exec_end(x);
+	return (size_t)room;
+}
+
 /* Counts and keeps the n bytes in the chunk. */
 static void pipe_take(struct exec *x, enum exec_stream stream, size_t n)
 {
 	struct exec_pipe *p = &x->out[stream];
+	size_t kept = allowed(x, n);
 
 	p->owed -= n < p->owed ? n : p->owed;
-	exec_keep(x, stream, x->execs->chunk, n);
+	if (kept)
+		exec_keep(x, stream, x->execs->chunk, kept);
 	explicit_bzero(x->execs->chunk, n);
 }
 

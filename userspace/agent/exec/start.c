@@ -350,6 +350,7 @@ static int start_in(struct execs *execs, struct context *c, const struct exec_re
 	x->is_terminal = request->rows;
 	x->rows = request->rows;
 	x->cols = request->cols;
+	x->output_limit = request->output_limit;
 	x->kill_signal = request->kill_signal;
 	x->kill_after_ns = request->kill_after_ms * NSEC_PER_MSEC;
 	r = x->ns ? copy_request(x, request) : -ENOMEM;

@@ -8,7 +8,7 @@ import { processPath, records } from "./transport.js";
 export const MAX_OUTPUT = 16 << 20;
 
 export const STREAM_OPTIONS = [
-	"env", "cwd", "timeout", "killSignal", "killAfter", "stdin", "stdinAs", "tty", "rows", "cols", "sessionId", "isolated", "signal",
+	"env", "cwd", "timeout", "outputLimit", "killSignal", "killAfter", "stdin", "stdinAs", "tty", "rows", "cols", "sessionId", "isolated", "signal",
 	"onUnsupported", "allowGaps", "id",
 ];
 
@@ -77,7 +77,7 @@ function stdinFields(stdin) {
 
 /** The body of POST /v1/exec. context: a name; null: that of the options' sessionId, or default. */
 export function execBody(context, given, options) {
-	const { env, cwd, timeout, killSignal, killAfter, stdin, stdinAs, stdinOpen, tty, rows, cols, sessionId, isolated } = options;
+	const { env, cwd, timeout, outputLimit, killSignal, killAfter, stdin, stdinAs, stdinOpen, tty, rows, cols, sessionId, isolated } = options;
 
 	return {
 		...commandFields(given),
@@ -87,6 +87,7 @@ export function execBody(context, given, options) {
 		...(env !== undefined && { env: environment(env) }),
 		...(cwd !== undefined && { cwd }),
 		...(timeout !== undefined && { timeoutMs: timeout }),
+		...(outputLimit !== undefined && { outputLimit }),
 		...(killSignal !== undefined && { killSignal }),
 		...(killAfter !== undefined && { killAfterMs: killAfter }),
 		...(stdin !== undefined && stdinFields(stdin)),

@@ -24,7 +24,9 @@ export interface StreamOptions {
 	cwd?: string;
 	/** Milliseconds, after which the command and all that it has started is killed. */
 	timeout?: number;
-	/** With this `timeout` begins, such as "SIGTERM", for all of it; what is left is killed killAfter milliseconds later (5000). */
+	/** Bytes of both streams together: one that writes more is killed as well, and what lies beyond is left out. */
+	outputLimit?: number;
+	/** With this `timeout` or `outputLimit` begins, such as "SIGTERM", for all of it; what is left is killed killAfter milliseconds later (5000). */
 	killSignal?: string;
 	killAfter?: number;
 	stdin?: string | Uint8Array;
@@ -167,6 +169,8 @@ export interface Exit {
 	exitCode: number;
 	signal: string | null;
 	timedOut: boolean;
+	/** It wrote more than outputLimit. */
+	outputLimited: boolean;
 	/** null where that cannot be known. */
 	oomKilled: boolean | null;
 	filesInMemory?: number;

@@ -65,6 +65,7 @@ class Options(NamedTuple):
     on_unsupported: Optional[OnUnsupported] = None
     allow_gaps: bool = False
     id: Optional[str] = None
+    output_limit: Optional[int] = None
     kill_signal: Optional[str] = None
     kill_after: Optional[float] = None
     tty: Optional[bool] = None
@@ -86,7 +87,7 @@ class Options(NamedTuple):
         if self.on_unsupported not in (None, "error", "bash"):
             raise ValueError('on_unsupported is "error" or "bash"')
         body: dict[str, Any] = {"cwd": self.cwd, "session": self.session_id, "isolated": self.isolated, "id": self.id,
-                                "killSignal": self.kill_signal, "tty": self.tty, "rows": self.rows, "cols": self.cols,
+                                "outputLimit": self.output_limit, "killSignal": self.kill_signal, "tty": self.tty, "rows": self.rows, "cols": self.cols,
                                 "stdinAs": self.stdin_as, "stdinOpen": self.stdin_open}
         if self.env is not None:
             body["env"] = environment(self.env)
@@ -154,8 +155,8 @@ class Events:
         elif record["type"] == "exit":
             self.ended = True
             yield from self._rests()
-            yield ExitEvent("exit", record["id"], record["exitCode"], record["signal"], record["timedOut"], record["oomKilled"],
-                            record.get("filesInMemory"), record["stdoutBytes"], record["stderrBytes"], record["truncated"],
+            yield ExitEvent("exit", record["id"], record["exitCode"], record["signal"], record["timedOut"],
+                            record["outputLimited"], record["oomKilled"], record.get("filesInMemory"), record["stdoutBytes"], record["stderrBytes"], record["truncated"],
                             record["durationMs"], record["context"], record["created"], record.get("warnings", []), record.get("interpreter"))
 
     def _seen(self, at: int) -> None:
@@ -215,8 +216,8 @@ class Collector:
         assert self.start
         raw = self.raw()
         return ExecResult(
-            id=end.id, exit_code=end.exit_code, signal=end.signal, timed_out=end.timed_out, oom_killed=end.oom_killed,
-            files_in_memory=end.files_in_memory, stdout=raw.stdout.decode(errors="replace"), stderr=raw.stderr.decode(errors="replace"),
+            id=end.id, exit_code=end.exit_code, signal=end.signal, timed_out=end.timed_out,
+            output_limited=end.output_limited, oom_killed=end.oom_killed, files_in_memory=end.files_in_memory, stdout=raw.stdout.decode(errors="replace"), stderr=raw.stderr.decode(errors="replace"),
             raw=raw, stdout_bytes=end.stdout_bytes, stderr_bytes=end.stderr_bytes, truncated=end.truncated or self._cut,
             duration_ms=end.duration_ms, context=end.context, created=end.created, instance=self.start.instance,
             warnings=[*self.start.warnings, *end.warnings], interpreter=end.interpreter)

@@ -30,7 +30,8 @@ class CommandOptions(TypedDict, total=False):
     How a command is run: of exec, exec_stream, exec_secure and start_process.
 
     env: variables for it alone; it then runs apart from all others, unless isolated is False. cwd: an absolute path. timeout: seconds,
-    after which it and all that it has started is killed; kill_signal: with this the end begins, such as "SIGTERM", and what is left is
+    after which it and all that it has started is killed; output_limit: bytes of both streams together, one that writes more is killed
+    as well, and what lies beyond is left out; kill_signal: with this the end begins, such as "SIGTERM", and what is left is
     killed kill_after seconds later (5). stdin_as="file": stdin is a file of its own, /proc/self/fd/0, for a key that a program takes by
     the name of a file. tty: on a terminal of its own, of rows and cols (24 and 80); all that is written comes as
     stdout. session_id: the context session-ID, which is made when it is not there. on_unsupported: what becomes of a
@@ -43,6 +44,7 @@ class CommandOptions(TypedDict, total=False):
     env: Optional[Variables]
     cwd: Optional[str]
     timeout: Optional[float]
+    output_limit: Optional[int]
     kill_signal: Optional[str]
     kill_after: Optional[float]
     stdin: Optional[Union[str, bytes]]
@@ -149,6 +151,7 @@ class ExitEvent:
     exit_code: int
     signal: Optional[str]
     timed_out: bool
+    output_limited: bool
     oom_killed: Optional[bool]
     files_in_memory: Optional[int]
     stdout_bytes: int
@@ -172,6 +175,7 @@ class ExecResult:
     exit_code: int
     signal: Optional[str]
     timed_out: bool
+    output_limited: bool
     oom_killed: Optional[bool]
     files_in_memory: Optional[int]
     stdout: str
