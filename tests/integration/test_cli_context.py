@@ -48,6 +48,8 @@ def lists(session):
         for key in (key for key, value in settings.items() if isinstance(value, list)):  # whichever there are
             done = moat(session, "--json", "context", "set", "cli-lists", "-o", f"{key}=x")
             assert json.loads(done.stderr)["code"] == "IMMUTABLE", (key, done)
+        done = moat(session, "--json", "context", "create", "cli-more", "-o", "tmp=shared", "-o", "tmp=private")
+        assert "must be a string" in json.loads(done.stderr)["message"], done
         done = moat(session, "--json", "context", "create", "cli-more", "-o", "preset=cobol")
         assert "must be" in json.loads(done.stderr)["message"] and "array" not in done.stderr, done
     finally:

@@ -36,27 +36,21 @@ static void options_free(struct options *o)
 	json_decref(o->env);
 }
 
-/* The keys that are lists in the configuration, and may be given several times here as well. */
-static bool is_list(const char *key, size_t n)
+/* One that is there already is one of several. */
+static int add_value(json_t *settings, const char *key, size_t n, json_t *value)
 {
-	static const char *const lists[] = { "link", "preset", "show" };
+	json_t *there = json_object_getn(settings, key, n), *list;
 
-	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
-		if (strlen(lists[i]) == n && memcmp(lists[i], key, n) == 0)
-			return true;
-	return false;
-}
-
-static int add_to_list(json_t *settings, const char *key, size_t n, const char *value)
-{
-	json_t *list = json_object_getn(settings, key, n);
-
-	if (!list) {
-		list = json_array();
-		if (json_object_setn_new(settings, key, n, list) < 0)
-			return -1;
+	if (!there)
+		return json_object_setn_new(settings, key, n, value);
+	if (json_is_array(there))
+		return json_array_append_new(there, value);
+	list = json_array();
+	if (json_array_append(list, there) < 0 || json_array_append_new(list, value) < 0) {
+		json_decref(list);
+		return -1;
 	}
-	return json_array_append_new(list, json_string(value));
+	return json_object_setn_new(settings, key, n, list);
 }
 
 /* A value as text of the configuration: what is yes or no there is true or false here. */
@@ -68,12 +62,10 @@ static int add_key(json_t *settings, const char *pair)
 
 	if (n == 0)
 		return usage_error("context", "-o wants KEY=VALUE");
-	if (is_list(pair, n))
-		r = add_to_list(settings, pair, n, value);
-	else if (strcmp(value, "yes") == 0 || strcmp(value, "no") == 0)
-		r = json_object_setn_new(settings, pair, n, json_boolean(value[0] == 'y'));
+	if (strcmp(value, "yes") == 0 || strcmp(value, "no") == 0)
+		r = add_value(settings, pair, n, json_boolean(value[0] == 'y'));
 	else
-		r = json_object_setn_new(settings, pair, n, json_string(value));
+		r = add_value(settings, pair, n, json_string(value));
 	return r < 0 ? usage_error("context", "%.64s must be UTF-8", pair) : 0;
 }
 

@@ -49,10 +49,12 @@ static int set_list(const struct config_context_key *key, const json_t *value,
 	char field[64];
 	int r = 0;
 
-	if (!json_is_array(value))
-		return bad(e, key->name, "must be an array of strings");
+	if (!json_is_array(value) && !json_is_string(value))
+		return bad(e, key->name, "must be an array of strings, or one");
 	if (key->clear)
 		key->clear(values); /* it takes the place of what the default context has */
+	if (json_is_string(value))
+		return set(key, key->name, json_string_value(value), values, e);
 	for (size_t i = 0; i < json_array_size(value) && r == 0; i++) {
 		const char *text = json_string_value(json_array_get(value, i));
 
