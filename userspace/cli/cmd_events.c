@@ -3,8 +3,11 @@
 
 const char help_events[] =
 	"usage: moat events [-f] [--since N] [--json] [--socket PATH]\n\n"
-	"Shows what was denied to user code, and who has switched the mode, oldest first; the\n"
-	"agent keeps the newest 1024.\n\n"
+	"Shows what was denied to user code, who has switched the mode, and of commands with\n"
+	"variables of their own the begin (exec-begin) and the end (exec-end), oldest first; with\n"
+	"a port of a service that somebody holds (port-held), a variable that looks like a secret\n"
+	"(secret-name), and a session that has ended (session-expired). The agent keeps the newest\n"
+	"1024.\n\n"
 	"  -f, --follow   go on with what happens from now on\n"
 	"      --since N  only those after number N\n"
 	"      --json     one JSON object per line\n";
