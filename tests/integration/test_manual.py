@@ -15,7 +15,7 @@ from lib.session import ports
 from lib.tap import test
 
 ROOT = places.SOURCE
-PAGES = ("moat.1", "moatd.8", "moat-api.7", "moat.conf.5", "libmoat.3")
+PAGES = ("moat.1", "moatd.8", "moat-api.7", "moat-run.7", "moat.conf.5", "libmoat.3")
 ROFF = {r"\e": "\\", r"\-": "-", r"\(dq": '"', r"\(aq": "'", r"\&": ""}
 
 
@@ -39,6 +39,8 @@ PROGRAMS = ("import ", "const ", "daemon off;", "from ", "#include ")  # of serv
 def kind(block):
     if block.startswith(PROGRAMS):
         return "program"
+    if block.startswith("list  "):
+        return "grammar"
     return "configuration" if block.startswith("[") else "answer" if block.startswith("{") else "commands"
 
 
@@ -82,6 +84,8 @@ MANUAL = {
     "moat events -f --json": (124, ""),  # it follows
     "moatd --port 8080 --directory /srv/app -- bun run server.ts": (0, "command line: ok\n"),
     "moatd --check": (None, "lsm"),
+    "moat run 'cd /srv/app && npm start'": (2, ""),
+    "moat run -e TOKEN=abc 'printf \"%s\" \"$TOKEN\" | sha256sum'": (0, "ba7816bf8f01cfea"),
     "moat run 'cd app && npm test 2>&1 | tail -5 > log'": (2, ""),  # where there is no app
     "cc example.c $(pkg-config --cflags --libs libmoat)": None,  # test_install
     "podman run --cap-add=SYS_ADMIN,SYS_PTRACE,NET_ADMIN,SYS_RESOURCE ...": None,  # test_containers has these capabilities
@@ -92,7 +96,7 @@ MANUAL = {
 @test("each command in the manual pages does what it is there for", needs=("moat",), timeout=120)
 def manual_commands(session):
     lines = [line for _, block in of_kind("commands") for line in commands(block)]
-    assert sorted(lines) == sorted(MANUAL), set(lines) ^ set(MANUAL)
+    assert set(lines) == set(MANUAL), set(lines) ^ set(MANUAL)
     for line, (status, words) in {line: how for line, how in MANUAL.items() if how}.items():
         if status == 127 and shutil.which("aws"):
             continue
@@ -106,6 +110,14 @@ def manual_commands(session):
         assert words in done.stdout, (line, done)
         if status == 127:
             assert "aws: command not found" in done.stderr, done
+
+
+@test("the grammar in the manual is the one that the header of the language has")
+def grammar(_session):
+    with open(f"{ROOT}/userspace/command/command.h", encoding="utf-8") as file:
+        header = " ".join(re.sub(r" {2,}\([^|\n]*\)|^ \*", "", file.read(), flags=re.M).split())  # without the remarks beside it
+    found = [" ".join(block.split()) for _, block in of_kind("grammar")]
+    assert found and all(each in header for each in found), (found, header[:3000])
 
 
 def shown(block):

@@ -194,7 +194,10 @@ def command_line(session):
     assert said("echo a | cat; exit 5") == (5, "a\n", "")
     assert said("-C", "/usr", "-e", "A=b", "pwd; echo $A") == (0, "/usr\nb\n", "")
     status, out, err = said("for i in 1; do echo $i; done")
-    assert (status, out) == (125, "") and "UNSUPPORTED_SYNTAX" in err and "xargs" in err, err
+    assert (status, out) == (125, "") and "UNSUPPORTED_SYNTAX" in err and "xargs" in err and "--shell=fallback" in err, err
+    assert said("--shell=fallback", "for i in 1; do echo $i; done")[:2] == (0, "1\n")
+    status, out, err = said("echo 'a")
+    assert status == 125 and "SYNTAX_ERROR" in err and "fallback" not in err, err  # no shell reads that either
     status, out, err = said('echo "$(date)"')
     assert (status, out) == (0, "$(date)\n") and "SUBSTITUTION_NOT_PERFORMED" in err, err
     status, out, err = said("echo", "a")

@@ -130,6 +130,8 @@ static void print_hint(const json_t *details)
 		fputs("\n", stderr);
 	}
 	fprintf(stderr, "%s\n", hint);
+	if (json_object_get(details, "retry"))
+		fputs("With --shell=fallback a shell is given the whole string.\n", stderr);
 }
 
 int agent_refused(const struct moat_response *response)
