@@ -5,6 +5,7 @@
 
 #include "cli/exec_request.h"
 #include "cli/feed.h"
+#include "cli/output_line.h"
 #include "cli/terminal.h"
 
 /* A pipe that poll(2) calls writable takes this much without blocking (POSIX: PIPE_BUF). */
@@ -278,6 +279,18 @@ static int on_event(struct session *s, const char *line, size_t len)
 	return 0;
 }
 
+/* What is output is read by the quick way. */
+static int on_line(struct session *s, const char *line, size_t len)
+{
+	char *bytes PTR_OWNED = malloc(len);
+	bool is_stderr;
+	size_t n;
+
+	if (bytes && output_line_decode(line, len, bytes, &is_stderr, &n))
+		return write_output(s, is_stderr ? STDERR_FILENO : STDOUT_FILENO, bytes, n);
+	return on_event(s, line, len);
+}
+
 static int stream_status(const struct session *s, int r)
 {
 	terminal_restore();
@@ -315,7 +328,7 @@ static int run_stream(struct session *s, const char *method, const char *path, c
 	if (r == 0)
 		return agent_refused(&response);
 	while (r > 0 && (r = moat_stream_next(s->client, &line, &len)) > 0) {
-		r = on_event(s, line, len);
+		r = on_line(s, line, len);
 		if (r < 0)
 			break;
 		r = 1;
