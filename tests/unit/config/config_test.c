@@ -314,6 +314,12 @@ static void too_many_of_anything_is_refused(void **state)
 		 "show is one too many");
 	too_many(SERVICE, "protect = /srv/#", CONFIG_PROTECT_MAX + 1, 2 + CONFIG_PROTECT_MAX + 1,
 		 "protect is one too many for this service");
+	too_many(SERVICE, "shares = /srv/#", CONFIG_SHARES_MAX + 1, 2 + CONFIG_SHARES_MAX + 1,
+		 "shares is one too many");
+	too_many(SERVICE, "reachable = /run/#", CONFIG_SOCKETS_MAX + 1, 2 + CONFIG_SOCKETS_MAX + 1,
+		 "reachable is one too many");
+	too_many("[moat]\n", "reach = /run/#", CONFIG_SOCKETS_MAX + 1, 1 + CONFIG_SOCKETS_MAX + 1,
+		 "reach is one too many");
 }
 
 static void a_file_that_cannot_be_read_says_why(void **state)

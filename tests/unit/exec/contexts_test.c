@@ -307,6 +307,31 @@ static void private_contexts_leave_places_for_the_others(void **state)
 	execs_limit(fx.execs, UINT_MAX, UINT_MAX);
 }
 
+static void the_environments_of_all_contexts_have_a_limit(void **state)
+{
+	struct config_context values = *of_default();
+	size_t *total = contexts_env_total(execs_contexts(fx.execs)), before = *total, each;
+	char *env[] = { (char *)"NAME=value", NULL };
+	struct refusal e = { 0 };
+	struct gone gone = { 0 };
+	struct context *c;
+
+	(void)state;
+	values.env = env;
+	add("measured", &values);
+	each = *total - before;
+	assert_int_equal(remove_context("measured", false, &gone), 0);
+	assert_int_equal(*total, before);
+	*total = CONTEXTS_ENV_MAX - each + 1;
+	assert_int_equal(execs_context_add(fx.execs, "another", &values, &c, &e), -EINVAL);
+	assert_int_equal(e.code, MOAT_E_ENVIRONMENT_TOO_LARGE);
+	assert_int_equal(e.limit, CONTEXTS_ENV_MAX);
+	*total = CONTEXTS_ENV_MAX - each;
+	add("another", &values);
+	assert_int_equal(remove_context("another", false, &gone), 0);
+	*total = before;
+}
+
 static void a_name_that_is_no_file_name_has_a_cgroup_all_the_same(void **state)
 {
 	static const char name[] = "session-../../\xc3\xa4 x";
@@ -399,6 +424,7 @@ int main(void)
 		cmocka_unit_test(capabilities_come_from_the_configuration),
 		cmocka_unit_test(capabilities_are_available_whatever_pid_is),
 		cmocka_unit_test(private_contexts_leave_places_for_the_others),
+		cmocka_unit_test(the_environments_of_all_contexts_have_a_limit),
 		cmocka_unit_test(a_name_that_is_no_file_name_has_a_cgroup_all_the_same),
 		cmocka_unit_test(variables_that_are_no_secrets_are_given_in_the_context_s_own_namespace),
 		cmocka_unit_test(ten_thousand_that_idle_cost_no_process),
