@@ -135,9 +135,7 @@ def check_position(position, above, where):
     def exact(session):
         here(session)
         (sure, listed), got = allowed(session, position), succeeded(session, position)
-        for each in above:
-            got -= succeeded(session, each)
-        unlisted = {name for name in got if not matches(name, listed)}
+        unlisted = {name for name in got.difference(*(succeeded(session, each) for each in above)) if not matches(name, listed)}
         assert not unlisted, f"succeeds and is not listed: {sorted(unlisted)}"
         idle = [each for each in sure if not any(fnmatch.fnmatchcase(name, each) for name in got)]
         possible = alone(session, position) if idle else set()

@@ -91,8 +91,7 @@ int mounts_set(int mount_fd, uint64_t attr_set, uint64_t attr_clr);
 int mounts_detach_forbidden(int proc_fd);
 /* Makes mounts of the kernel's control filesystems read-only, and proves it. 0 or -errno. */
 int mounts_make_readonly(int proc_fd);
-/* Where cgroup2 is mounted, /sys/fs/cgroup if it is there as well; the caller frees it. 0 or -errno; -ENOENT:
- * nowhere. */
+/* Where cgroup2 is mounted, /sys/fs/cgroup if it is there as well, NULL if nowhere; the caller frees it. 0 or -errno. */
 int mounts_find_cgroup(int proc_fd, char **ret_place);
 
 /* --- protect.c ------------------------------------------------------------------------------ */

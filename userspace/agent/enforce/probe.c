@@ -266,7 +266,7 @@ static const struct {
 	{ "system-calls", "namespaces", ALWAYS, EACH_TIME, probe_calls },
 	{ "namespaces", "namespaces", ALWAYS, EACH_TIME, probe_namespaces },
 	{ "proc-hidepid", "namespaces", ALWAYS, EACH_TIME, probe_hidepid },
-	{ "cgroup-kill", "cgroup", ALWAYS, EACH_TIME, probe_cgroup },
+	{ "cgroup-kill", "cgroup", TO_ENFORCE, EACH_TIME, probe_cgroup },
 	{ "cgroup-limits", "cgroup", NOT_NEEDED, EACH_TIME, probe_limits },
 	{ "cgroup-ports", "cgroup", NOT_NEEDED, OTHERWISE, probe_port_programs },
 	{ "oom-order", "cgroup", NOT_NEEDED, EACH_TIME, probe_oom_order },

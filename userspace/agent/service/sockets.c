@@ -17,7 +17,6 @@
 #include <linux/unix_diag.h>
 
 #define OWNED_MAX 16384u /* sockets of all services; of more the rest is not looked at */
-#define PROCS_MAX (1u << 20)
 
 struct owned {
 	uint32_t inode;
@@ -56,13 +55,13 @@ static void add_process(struct look *l, const struct service *s, pid_t pid)
 
 static void add_service(struct look *l, const struct service *s)
 {
-	PTR_OWNED char *pids = NULL;
-	char *save = NULL;
+	PTR_OWNED pid_t *pids = NULL;
+	size_t n;
 
-	if (!s->cgroup || read_file_at(cgroup_fd(s->cgroup), "cgroup.procs", PROCS_MAX, &pids, NULL) < 0)
+	if (!s->cgroup || cgroup_pids(s->cgroup, &pids, &n) < 0)
 		return;
-	for (char *p = strtok_r(pids, "\n", &save); p; p = strtok_r(NULL, "\n", &save))
-		add_process(l, s, atoi(p));
+	for (size_t i = 0; i < n; i++)
+		add_process(l, s, pids[i]);
 }
 
 static const struct service *owner_of(struct look *l, uint32_t inode)
