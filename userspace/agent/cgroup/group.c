@@ -354,7 +354,8 @@ uint64_t cgroup_files(const struct cgroup *cgroup)
 /* Coming and going */
 
 /* Where there are no cgroups. */
-static int limit_nothing(struct cgroup_group *g, const uint64_t limits[LIMIT_COUNT], struct failure *f)
+static int limit_nothing(struct cgroup_group *g, const uint64_t limits[LIMIT_COUNT],
+			 struct failure *f)
 {
 	char of[64];
 

@@ -374,10 +374,14 @@ static int open_without(struct cgroup_tree *t, const struct config *config, cons
 
 	for (size_t i = 0; i < config->n_contexts; i++)
 		if (config->contexts[i].shared_pid)
-			return fail(f, EINVAL, "context %s: pid = shared needs a cgroup, to end what it starts, and %s",
-				    config->contexts[i].name, reason);
-	log_warning("there is no cgroup for what is started: %s; a command that is killed leaves behind what has "
-		    "made a session of its own, until its context is removed", reason);
+			return fail(
+				f, EINVAL,
+				"context %s: pid = shared needs a cgroup, to end what it starts, and %s",
+				config->contexts[i].name, reason);
+	log_warning(
+		"there is no cgroup for what is started: %s; a command that is killed leaves behind what has "
+		"made a session of its own, until its context is removed",
+		reason);
 	r = cgroup_view_open(-EBADF, &view);
 	r = open_none(t, r < 0 ? r : view, reason, f);
 	return r < 0 ? r : cgroup_limits_divide(t, config, f);

@@ -115,7 +115,8 @@ static int check_values(struct execs *execs, const struct config_context *values
 		return -EINVAL;
 	}
 	if (values->shared_pid && !execs->config->dev && !cgroups_are_there(execs->cgroups)) {
-		refuse(e, MOAT_E_BAD_VALUE, "pid = shared needs a cgroup, to end what it starts, and there is none");
+		refuse(e, MOAT_E_BAD_VALUE,
+		       "pid = shared needs a cgroup, to end what it starts, and there is none");
 		snprintf(e->field, sizeof(e->field), "pid");
 		return -EINVAL;
 	}
