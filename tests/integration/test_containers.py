@@ -370,6 +370,11 @@ def without_cgroup(session):
             assert result.stdout == "here\n", (options, result)
             result = agent.moat("exec", *options, "--timeout", "300ms", "--", "/bin/sh", "-c", LEAVES)
             assert result.returncode == 124 and not sleepers(), (options, result, sleepers())
+        # by its socket, in a PID namespace that is not the agent's
+        server = agent.moat("exec", "-c", "other", "--detach", "--", "/usr/bin/python3", "-m", "http.server", "9979", "--bind", "127.0.0.1").stdout.strip()
+        procs.wait_until(lambda: (9979, "other", server) in [(each["port"], each.get("context"), each.get("id")) for each in
+                                                             agent.json("ports")["ports"]], 10, "the port of a command")
+        assert agent.moat("kill", server).returncode == 0
         # who has no parent any more and a session of his own is left, until his context is removed
         assert agent.moat("context", "create", "gone").returncode == 0
         result = agent.moat("exec", "-c", "gone", "--timeout", "300ms", "--", "/bin/sh", "-c", "(setsid sleep 1002 &) ; exec sleep 1001")

@@ -246,7 +246,6 @@ bool keeper_ended(pid_t pid);
 
 /* The commands that run: pid to exec. */
 bool children_full(void);
-bool children_any(void);
 void children_add(pid_t pid, uint64_t exec);
 /* The exec of pid, or 0 when it is not a command. */
 uint64_t children_exec(pid_t pid);

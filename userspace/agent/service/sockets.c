@@ -7,7 +7,6 @@
 #include "agent/process/sock_diag.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -26,31 +25,19 @@ struct owned {
 struct look {
 	struct owned *owned;
 	size_t n;
+	const struct service *looked_at;
 	int family, protocol;
 	service_socket_fn fn;
 	void *data;
 };
 
-static void add_process(struct look *l, const struct service *s, pid_t pid)
+static bool add_socket(uint32_t inode, void *data)
 {
-	char path[32], link[64];
-	struct dirent *entry;
-	DIR *dir;
+	struct look *l = data;
 
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	while (dir && l->n < OWNED_MAX && (entry = readdir(dir))) {
-		ssize_t n = readlinkat(dirfd(dir), entry->d_name, link, sizeof(link) - 1);
-		uint32_t inode;
-
-		if (n <= 0)
-			continue;
-		link[n] = '\0';
-		if (sscanf(link, "socket:[%u]", &inode) == 1)
-			l->owned[l->n++] = (struct owned){ inode, s };
-	}
-	if (dir)
-		closedir(dir);
+	if (l->n < OWNED_MAX)
+		l->owned[l->n++] = (struct owned){ inode, l->looked_at };
+	return l->n < OWNED_MAX;
 }
 
 static void add_service(struct look *l, const struct service *s)
@@ -60,8 +47,9 @@ static void add_service(struct look *l, const struct service *s)
 
 	if (!s->cgroup || cgroup_pids(s->cgroup, &pids, &n) < 0)
 		return;
+	l->looked_at = s;
 	for (size_t i = 0; i < n; i++)
-		add_process(l, s, pids[i]);
+		sockets_of(pids[i], add_socket, l);
 }
 
 static const struct service *owner_of(struct look *l, uint32_t inode)
