@@ -191,8 +191,9 @@ static bool probe_landlock(struct probe_result *p)
 	int abi = landlock_abi();
 
 	if (abi < 0)
-		FOUND(p, "not available: %s", abi == -EOPNOTSUPP ? "built in, but not in the list of lsm=" :
-								   strerror(-abi));
+		FOUND(p, "not available: %s",
+		      abi == -EOPNOTSUPP ? "built in, but not in the list of lsm=" :
+					   strerror(-abi));
 	else
 		FOUND(p, "ABI %d %s", abi, landlock_gives(abi));
 	return abi >= LANDLOCK_USED;

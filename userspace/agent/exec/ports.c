@@ -13,7 +13,8 @@
 #include "agent/exec/internal.h"
 #include "agent/process/sock_diag.h"
 
-#define PLACES_MAX 65536u /* sockets of all commands, where there are no cgroups; of more the rest is not looked at */
+#define PLACES_MAX                                                                                 \
+	65536u /* sockets of all commands, where there are no cgroups; of more the rest is not looked at */
 
 struct place {
 	uint64_t id; /* of a cgroup, the number of its directory; or of a socket */
@@ -104,7 +105,8 @@ static void take(const struct nlmsghdr *m, void *data)
 	if (m->nlmsg_len < NLMSG_LENGTH(sizeof(*d)) || d->id.idiag_sport == 0)
 		return;
 	for (const struct rtattr *a = (const void *)(d + 1); RTA_OK(a, left); a = RTA_NEXT(a, left))
-		if (!l->of_sockets && a->rta_type == INET_DIAG_CGROUP_ID && RTA_PAYLOAD(a) >= sizeof(key.id))
+		if (!l->of_sockets && a->rta_type == INET_DIAG_CGROUP_ID &&
+		    RTA_PAYLOAD(a) >= sizeof(key.id))
 			memcpy(&key.id, RTA_DATA(a), sizeof(key.id));
 	found = l->n == 0 ? NULL : bsearch(&key, l->places, l->n, sizeof(key), compare);
 	if (!found)
@@ -119,7 +121,9 @@ int execs_for_each_port(struct execs *execs, void (*fn)(const struct exec_port *
 {
 	static const unsigned char families[] = { AF_INET, AF_INET6 };
 	static const unsigned char protocols[] = { IPPROTO_TCP, IPPROTO_UDP };
-	struct look l = { .fn = fn, .data = data, .of_sockets = !cgroups_are_there(execs->cgroups) };
+	struct look l = { .fn = fn,
+			  .data = data,
+			  .of_sockets = !cgroups_are_there(execs->cgroups) };
 	int r = find_places(execs, &l);
 
 	for (size_t i = 0; i < ARRAY_LEN(protocols) && r == 0; i++)

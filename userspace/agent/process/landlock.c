@@ -27,12 +27,14 @@ static const struct {
 	unsigned erratum;
 	const char *gives;
 } table[] = {
-	{ 1, 0, "would keep user code from tracing others and from their /proc, but also from renames to other directories" },
+	{ 1, 0,
+	  "would keep user code from tracing others and from their /proc, but also from renames to other directories" },
 	{ LANDLOCK_USED, 0,
 	  "keeps user code from tracing others and from their /proc; not who may mount, because he could not in a domain" },
 	{ LANDLOCK_SCOPES, 0,
 	  "keeps user code from tracing others and from their /proc, from signals to them and from abstract sockets" },
-	{ LANDLOCK_SCOPES, 2, "threads of one process always signal each other (before: not if one confines itself)" },
+	{ LANDLOCK_SCOPES, 2,
+	  "threads of one process always signal each other (before: not if one confines itself)" },
 };
 
 bool landlock_abi_at(size_t index, int *ret_abi, unsigned *ret_erratum, const char **ret_gives)
@@ -75,7 +77,8 @@ static int allow_everywhere(int ruleset, uint64_t access)
 	FD_OWNED int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	struct landlock_path_beneath_attr beneath = { .allowed_access = access, .parent_fd = root };
 
-	if (root < 0 || syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &beneath, 0) < 0)
+	if (root < 0 ||
+	    syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &beneath, 0) < 0)
 		return -errno;
 	return 0;
 }
@@ -92,7 +95,8 @@ int landlock_make_ruleset(int abi, int *ret_ruleset)
 	if (abi < LANDLOCK_USED)
 		return -EOPNOTSUPP;
 	if (!scopes)
-		attr = (struct ruleset_attr){ .fs = LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_REFER };
+		attr = (struct ruleset_attr){ .fs = LANDLOCK_ACCESS_FS_MAKE_BLOCK |
+						    LANDLOCK_ACCESS_FS_REFER };
 	ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, size, 0);
 	if (ruleset < 0)
 		return -errno;
