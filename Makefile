@@ -155,6 +155,8 @@ DEPS_VM    := qemu-system-x86 kmod python3 debian-archive-keyring
 
 export MOAT_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/moat
 export MOAT_NODE_MODULES ?= $(MOAT_CACHE)/node/node_modules
+APT_DOWNLOAD = apt-get -o Acquire::Retries=3 -o APT::Sandbox::User=root -qq download
+export MOAT_UNPACKED ?= $(MOAT_CACHE)/unpacked
 
 # $(call apt_install,PACKAGES): installs those that are not installed, and says which.
 define apt_install
@@ -265,6 +267,10 @@ deps-test: ## install what the tests need
 		mkdir -p $(MOAT_NODE_MODULES)/.. && for attempt in first second; do \
 			npm install --silent --no-fund --no-audit --prefix $(MOAT_NODE_MODULES)/.. bun && exit 0; \
 		done; exit 1; }
+	@test -x $(MOAT_UNPACKED)/usr/sbin/nginx || { echo "unpacking: nginx (installed it would listen at once)"; \
+		mkdir -p $(MOAT_UNPACKED) && cd $(MOAT_UNPACKED) && rm -f *.deb && \
+		{ $(APT_DOWNLOAD) nginx || { apt-get update -qq && $(APT_DOWNLOAD) nginx; }; } >/dev/null 2>&1 && \
+		dpkg-deb -x nginx_*.deb . && rm -f *.deb; }
 
 deps-vm: ## install what booting the kernels needs, and fetch them
 	$(call apt_install,$(DEPS_VM))

@@ -50,6 +50,20 @@ def read_only(session):
     run_one(session, "cg-ro", inside(READ_ONLY), "[context other]\n", check)
 
 
+NOWHERE = "awk '$3 ~ /^cgroup/ { print $2 }' /proc/self/mounts | while read -r at; do umount -l \"$at\"; done"
+
+
+@test("with cgroup2 mounted nowhere commands run, limited as ever, and see none", timeout=60)
+def mounted_nowhere(session):
+    session.require(not session.vm, "how cgroups are mounted is the agent's own affair")
+    session.require(tuple(map(int, os.uname().release.split("-")[0].split(".")[:2])) >= (6, 15), "before Linux 6.15 a mount that is attached nowhere cannot be cloned")
+
+    def check(agent):
+        assert agent.api().get("/v1/status")["cgroup"].startswith("cgroup2:"), agent.api().get("/v1/status")["cgroup"]
+        assert agent.api().exec("/usr/bin/awk", "$3 ~ /^cgroup/", "/proc/self/mounts").out == ""
+    run_one(session, "cg-nowhere", inside(NOWHERE), "[context other]\n", check)
+
+
 NODES = """
 import os, stat
 for name in ("moat-test-0", "moat-test/1", "moat-test-2", "null"):
@@ -301,6 +315,96 @@ def least_capabilities(session):
         order = next(each for each in agent.api().get("/v1/status")["layers"]["cgroup"]["checks"] if each["name"] == "oom-order")
         assert not order["ok"] and "--cap-add=SYS_RESOURCE" in order["detail"], order
     run_one(session, "least", container, "[context other]\n[service spare]\ncommand = /bin/sleep 1000\nport = 9977\n", check_it)
+
+ROOTLESS = (places.PYTHON, os.path.join(places.SOURCE, "tests/integration/tools/rootless.py"))
+ROOTLESS_USER = 200000  # its root
+LEAVES = "sleep 1001 & (setsid sleep 1002 & setsid sleep 1003 & sleep 1004) & sleep 1005 & wait"
+
+
+def sleepers():
+    return subprocess.run(["pgrep", "-f", "^sleep 100[1-5]$"], capture_output=True, text=True, check=False).stdout.split()
+
+
+class Rootless(moatd.Moatd):
+    """An agent in such a container, which answers only who is in there with it."""
+
+    def __init__(self, session, sections):
+        super().__init__(session.build, f"itest-rootless-{os.getpid()}", sections, "best-effort", inside=ROOTLESS)
+        os.chmod(self.directory, 0o755)
+        os.mkdir(self.state_dir)
+        os.chown(self.state_dir, ROOTLESS_USER, ROOTLESS_USER)
+
+    def moat(self, *arguments):
+        with open(f"/proc/{self.pid}/task/{self.pid}/children", encoding="ascii") as file:
+            enter = ("nsenter", "-U", "-m", "-p", "-t", file.read().split()[0])
+        return subprocess.run([*enter, os.path.join(self.build, "moat"), *arguments], capture_output=True, text=True, check=False, timeout=60,
+                              env={"MOAT_SOCKET": self.socket})
+
+    def healthy(self):
+        return os.path.exists(self.socket) and self.moat("health").returncode == 0
+
+    def json(self, *arguments):
+        done = self.moat(*arguments, "--json")
+        assert done.stdout, done
+        return json.loads(done.stdout)
+
+
+@test("in a rootless container that was given no cgroup an agent with enforce = best-effort goes on without limits, says so, and ends what it "
+      "has started", timeout=60)
+def without_cgroup(session):
+    session.require(not session.vm, "cgroups are the agent's own affair")
+    agent = Rootless(session, "[context other]\nmemory_max = 64M\n[service web]\ncommand = /usr/bin/python3 -m http.server 9978 --bind 127.0.0.1\n"
+                     "directory = /usr/share\nport = 9978\nready = tcp:9978\n")
+    try:
+        agent.start(60)
+        status = agent.json("status")
+        assert status["cgroup"] == "" and [each["resource"] for each in status["notLimited"]] == ["memory", "pids", "cpu"], status
+        assert all("Permission denied" in each["reason"] for each in status["notLimited"]), status["notLimited"]
+        for said in ("there is no cgroup for what is started: cannot make cgroup", "the memory of context other cannot be limited",
+                     "ports of services are not guarded: there is no cgroup"):
+            assert said in agent.log(), agent.log()
+        procs.wait_until(lambda: agent.moat("health", "--ready", "web").returncode == 0, 20, "the service is ready")
+        assert [(each["port"], each["service"]) for each in agent.json("ports")["ports"]] == [(9978, "web")], agent.json("ports")
+        for options in ((), ("-c", "other"), ("--secure",), ("-c", "other", "--secure")):
+            result = agent.moat("exec", *options, "--", "/bin/echo", "here")
+            assert result.stdout == "here\n", (options, result)
+            result = agent.moat("exec", *options, "--timeout", "300ms", "--", "/bin/sh", "-c", LEAVES)
+            assert result.returncode == 124 and not sleepers(), (options, result, sleepers())
+        # by its socket, in a PID namespace that is not the agent's
+        server = agent.moat("exec", "-c", "other", "--detach", "--", "/usr/bin/python3", "-m", "http.server", "9979", "--bind", "127.0.0.1").stdout.strip()
+        procs.wait_until(lambda: (9979, "other", server) in [(each["port"], each.get("context"), each.get("id")) for each in
+                                                             agent.json("ports")["ports"]], 10, "the port of a command")
+        assert agent.moat("kill", server).returncode == 0
+        # who has no parent any more and a session of his own is left, until his context is removed
+        assert agent.moat("context", "create", "gone").returncode == 0
+        result = agent.moat("exec", "-c", "gone", "--timeout", "300ms", "--", "/bin/sh", "-c", "(setsid sleep 1002 &) ; exec sleep 1001")
+        assert result.returncode == 124 and len(sleepers()) == 1, (result, sleepers())
+        assert agent.moat("context", "rm", "gone").returncode == 0
+        procs.wait_until(lambda: not sleepers(), 10, "the end of what was left")
+        refused = agent.moat("context", "create", "open", "-o", "pid=shared")
+        assert refused.returncode and "pid = shared needs a cgroup" in refused.stderr, refused
+        assert agent.moat("exec", "--detach", "--", "/bin/sh", "-c", LEAVES).returncode == 0
+        procs.wait_until(lambda: len(sleepers()) == 5, 10, "its processes")
+        assert agent.stop() == (0, []) and not sleepers(), (sleepers(), agent.log())
+    finally:
+        agent.kill()
+        agent.remove_files()
+
+
+@test("without a cgroup an agent that has to enforce, has a context with pid = shared, or is told its cgroup_dir is refused, and says why", timeout=60)
+def needs_cgroup(session):
+    session.require(not session.vm, "cgroups are the agent's own affair")
+    name = f"itest-needs-{os.getpid()}"
+    os.mkdir(f"/run/{name}")
+    os.chown(f"/run/{name}", ROOTLESS_USER, ROOTLESS_USER)
+    for mode, more, why in (("best-effort", "[context open]\npid = shared\n", "context open: pid = shared needs a cgroup, to end what it starts, and "
+                             "cannot make cgroup"),
+                            ("best-effort", "cgroup_dir = /sys/fs/cgroup\n", "cannot make cgroup|is not on a cgroup2 file system"),
+                            ("require", "", "cgroup-kill: cannot make a cgroup in .*Permission denied")):
+        text = f"[moat]\ninstance = {name}\nstate_dir = /run/{name}\nenforce = {mode}\n{more}"
+        status, said, _ = moatd.refuse(session.build, text, seconds=60, inside=ROOTLESS)
+        assert status == 1 and re.search(why, said), (status, said)
+    os.rmdir(f"/run/{name}")
 
 
 def clean_up(session, config):

@@ -10,6 +10,7 @@ import pathlib
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -197,6 +198,24 @@ def check_stragglers(agent):
         pathlib.Path(agent.place, name).unlink()
 
 
+LISTENS = "import socket, time; s = socket.create_server(('127.0.0.1', 0)); time.sleep(600)"
+
+
+def check_ports(agent):
+    """What a command listens on is listed, with whose it is, and no more when it has ended."""
+    def listed(identifier):
+        return [(each["port"], each["context"]) for each in agent.api().get("/v1/ports")["ports"] if each.get("id") == identifier]
+
+    api = agent.api()
+    identifier, other = api.start("/bin/sh", "-c", f"{places.PYTHON} -c \"{LISTENS}\" & wait"), api.start("/bin/sleep", "600")
+    [(port, context)] = procs.wait_until(lambda: listed(identifier), 10, "its port")
+    assert context == "default" and not listed(other), api.get("/v1/ports")
+    socket.create_connection(("127.0.0.1", port)).close()
+    for each in (identifier, other):
+        api.kill(each)
+    procs.wait_until(lambda: not listed(identifier), 10, "the end of the port")
+
+
 def check_status(agent, namespace):
     status = agent.api().get("/v1/status")
     guards = {each["id"]: "default" not in each["notFor"] for each in status["requirements"]}
@@ -222,6 +241,7 @@ def check_world(world):
             check_trees(agent)
             check_apart(agent, scopes)
             check_stragglers(agent)
+            check_ports(agent)
             daemon = int(agent.exec("/bin/sh", "-c", "setsid sleep 600 >/dev/null 2>&1 & echo $!").out)
             assert procs.state(daemon) in "SRD"
             assert agent.stop() == 0, agent.log()

@@ -22,15 +22,17 @@ PORT, OTHER_PORT = ports(45481, 45483)
 
 def recipes(session, scratch, port):
     """name -> (program that has to be there, lines of its section, the file that the manual shows)."""
-    bun = places.bun(session.build)
+    bun, nginx = places.bun(session.build), places.unpacked("usr/sbin/nginx")
     with open(f"{HANDED}/nginx.conf", encoding="ascii") as file, open(f"{scratch}/nginx.conf", "w", encoding="ascii") as made:
-        made.write(file.read().replace("PORT", str(port)))
+        # its package, which is not installed, has made directories for these
+        temporary = "".join(f"{each}_temp_path {each};\n" for each in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        made.write(file.read().replace("PORT", str(port)).replace("http {\n", f"http {{\n{temporary}"))
     return {
         "bun": (bun, f"command = {bun} run {HANDED}/bun.ts", "bun.ts"),
         "node": (shutil.which("node"), f"command = /usr/bin/env node {HANDED}/node.js", "node.js"),
         "python": (places.PYTHON, f"command = {places.PYTHON} {HANDED}/server.py", "server.py"),
         "uvicorn": (shutil.which("uvicorn", path="/usr/bin"), f"command = /usr/bin/uvicorn --fd 3 --app-dir {HANDED} app:app", None),
-        "nginx": (shutil.which("nginx", path="/usr/sbin"), f"command = /usr/sbin/nginx -e stderr -p . -c {scratch}/nginx.conf\nenv = NGINX=3;", "nginx.conf"),
+        "nginx": (nginx, f"command = {nginx} -e stderr -p . -c {scratch}/nginx.conf\nenv = NGINX=3;", "nginx.conf"),
         "jupyter": (places.jupyter(), f"command = {places.jupyter()} --allow-root --no-browser --config={HANDED}/jupyter_server_config.py",
                     "jupyter_server_config.py"),
     }
@@ -53,7 +55,7 @@ def check_recipe(name):
     def recipe(session):
         program, lines, _ = recipes(session, session.scratch, PORT)[name]
         if not program or not os.path.exists(program):
-            raise Skip(f"{name} is not installed: make deps-test" + (", and the package nginx-light, which listens at once" if name == "nginx" else ""))
+            raise Skip(f"{name} is not installed: make deps-test")
         agent = agent_of_its_own(session, f"handed-{name}", f"[service web]\n{lines}\nport = {PORT}\nlisten = yes\nready = tcp:{PORT}\n")
         try:
             agent.start(60 * session.patience)

@@ -78,8 +78,10 @@ def followed(session):
 @test("SIGTERM ends services, commands and namespaces, and leaves no process, mount, cgroup, socket or pin", needs=("moat",), timeout=60)
 def stops(session):
     running = [session.api.process(session.api.start("/bin/sleep", "86450", context=context)) for context in ("default", "shared")]
-    assert all(each["state"] == "running" for each in running)
-    services = [(s["pid"], procs.start_time(s["pid"])) for s in session.api.get("/v1/services")["services"] if s["pid"]]
+    assert all(each["state"] == "running" for each in running), running
+    # The process of "broken" comes and goes: it may be there now, and no more a moment later.
+    services = [(s["pid"], procs.start_time(s["pid"])) for s in session.api.get("/v1/services")["services"] if s["pid"] and s["name"] != "broken"]
+    assert len(services) >= 3, services
     agent, ends = session.agent.pid, Ends([session.agent.pid, *(pid for pid, _ in services)])
     session.memory["enforced when stopped"] = session.enforced
     status, left = session.stop()

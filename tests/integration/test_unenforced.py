@@ -20,8 +20,9 @@ SOME, UNSCOPED = ", on some kernels", ", without scopes"  # of "from where": may
 # position -> (those whose rows hold there as well, its own "from where")
 POSITIONS = {"default": ((), "everywhere"), "modest": (("default",), "pid = shared"), "full": (("default",), "CAP_SYS_ADMIN"),
              "shared": (("default", "modest", "full"), "CAP_SYS_ADMIN and pid = shared")}
-SHARING = ("modest", "shared")
-GRANTED = ("ok", "EFAULT")  # the right was there, only the memory was not
+# What nothing keeps from the service where Landlock has no scopes: asked of others, since it would stop it.
+NOT_KEPT = {"modest": ("signals",), "shared": ("signals", "control")}
+GRANTED = ("ok", "EFAULT", "ENOMEM")  # the right was there, only the memory was not
 PER_PID = ("signals", "control", "proc")
 REMOVABLE = ("Landlock", "programs of the cgroup", "filter")
 TAKES_PROGRAMS_OFF = "bpf"  # the group, where nothing refuses it
@@ -87,12 +88,13 @@ def victim(session, position, name, before=None):
 
 
 def ask(session, position):
-    """name -> answer, against the service; where nothing keeps it from signals, these against others."""
+    """name -> answer, against the service; but see NOT_KEPT."""
     target, known = session.target_arguments(session.memory["attempted"]["pid"]), attempts.table(places.attempt(session.build))
-    if position not in SHARING or scoped(session):
+    groups = () if scoped(session) else NOT_KEPT.get(position, ())
+    if not groups:
         return session.attempts(position, target, "all")
-    answers = session.attempts(position, target, *sorted({f"@{each.group}" for each in known} - {"@signals"}))
-    return answers | {each.name: victim(session, position, each.name) for each in known if each.group == "signals" and each.name != "kill_all"}
+    answers = session.attempts(position, target, *(f"@{each}" for each in sorted({each.group for each in known} - set(groups))))
+    return answers | {each.name: victim(session, position, each.name) for each in known if each.group in groups and each.name != "kill_all"}
 
 
 def matrix(session):
@@ -133,9 +135,7 @@ def check_position(position, above, where):
     def exact(session):
         here(session)
         (sure, listed), got = allowed(session, position), succeeded(session, position)
-        for each in above:
-            got -= succeeded(session, each)
-        unlisted = {name for name in got if not matches(name, listed)}
+        unlisted = {name for name in got.difference(*(succeeded(session, each) for each in above)) if not matches(name, listed)}
         assert not unlisted, f"succeeds and is not listed: {sorted(unlisted)}"
         idle = [each for each in sure if not any(fnmatch.fnmatchcase(name, each) for name in got)]
         possible = alone(session, position) if idle else set()

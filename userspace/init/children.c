@@ -15,7 +15,6 @@ struct child {
 static struct child children[CHILDREN_MAX];
 static uint32_t buckets[BUCKETS];
 static uint32_t free_list;
-static uint32_t n_living;
 static uint32_t n_used; /* slots ever used; those behind it are free without being in the list */
 
 static uint32_t *bucket_of(pid_t pid)
@@ -26,11 +25,6 @@ static uint32_t *bucket_of(pid_t pid)
 bool children_full(void)
 {
 	return free_list == 0 && n_used == CHILDREN_MAX;
-}
-
-bool children_any(void)
-{
-	return n_living > 0;
 }
 
 void children_add(pid_t pid, uint64_t exec)
@@ -44,7 +38,6 @@ void children_add(pid_t pid, uint64_t exec)
 		slot = ++n_used;
 	children[slot - 1] = (struct child){ .exec = exec, .pid = pid, .next = *bucket };
 	*bucket = slot;
-	n_living++;
 }
 
 uint64_t children_exec(pid_t pid)
@@ -68,7 +61,6 @@ uint64_t children_remove(pid_t pid)
 		*link = c->next;
 		*c = (struct child){ .next = free_list };
 		free_list = slot;
-		n_living--;
 		return exec;
 	}
 	return 0;

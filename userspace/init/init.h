@@ -91,8 +91,7 @@ int mounts_set(int mount_fd, uint64_t attr_set, uint64_t attr_clr);
 int mounts_detach_forbidden(int proc_fd);
 /* Makes mounts of the kernel's control filesystems read-only, and proves it. 0 or -errno. */
 int mounts_make_readonly(int proc_fd);
-/* Where cgroup2 is mounted, /sys/fs/cgroup if it is there as well; the caller frees it. 0 or -errno; -ENOENT:
- * nowhere. */
+/* Where cgroup2 is mounted, /sys/fs/cgroup if it is there as well, NULL if nowhere; the caller frees it. 0 or -errno. */
 int mounts_find_cgroup(int proc_fd, char **ret_place);
 
 /* --- protect.c ------------------------------------------------------------------------------ */
@@ -247,7 +246,6 @@ bool keeper_ended(pid_t pid);
 
 /* The commands that run: pid to exec. */
 bool children_full(void);
-bool children_any(void);
 void children_add(pid_t pid, uint64_t exec);
 /* The exec of pid, or 0 when it is not a command. */
 uint64_t children_exec(pid_t pid);

@@ -180,10 +180,8 @@ int mounts_find_cgroup(int proc_fd, char **ret_place)
 		if (strcmp(t.entries[i].type, "cgroup2") == 0 &&
 		    (!place || strcmp(t.entries[i].path, CGROUP_PLACE) == 0))
 			place = t.entries[i].path;
-	if (!place)
-		return -ENOENT;
-	*ret_place = strdup(place);
-	return *ret_place ? 0 : -ENOMEM;
+	*ret_place = place ? strdup(place) : NULL;
+	return place && !*ret_place ? -ENOMEM : 0;
 }
 
 struct option {

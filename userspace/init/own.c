@@ -110,8 +110,9 @@ void own_ended(pid_t pid)
 /* What was used lately is let go when nobody has wanted anything for a while, or when there is much of it. */
 int own_patience(void)
 {
+	/* At once: while the command that had the last one begins, on another processor. */
 	if (proc >= 0 && !ready)
-		return children_any() ? 1 : 0; /* one of them is about to end, maybe */
+		return 0;
 	if (n_gone == 0)
 		return -1;
 	return n_gone < HOLD_MAX / 2 ? 20 : 0;

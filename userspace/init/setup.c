@@ -236,13 +236,16 @@ int setup_limit_ipc(int own_proc, uint64_t size)
 	return 0;
 }
 
-/* Of cgroups the part that is this instance's, but not the control plane's: what cannot be opened nothing
+/* Where they were mounted: of cgroups the part that is this instance's, but not the control plane's: what cannot be opened nothing
  * can be started in (clone3(2) asks the directory, not the mount, whether it may be written). */
 static int make_cgroup(const char *place)
 {
 	PTR_OWNED char *control = NULL;
-	int r = mounts_cgroup(place);
+	int r;
 
+	if (!place)
+		return 0;
+	r = mounts_cgroup(place);
 	if (r == 0 && asprintf(&control, "%s/" INIT_CGROUP_CONTROL, place) < 0) {
 		control = NULL;
 		r = -ENOMEM;

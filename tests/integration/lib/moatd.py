@@ -156,6 +156,7 @@ READ_ONLY_SYSCTLS = ("unshare", "-m", "/bin/sh", "-c",
 def refuse(build, text, *arguments, seconds=300, inside=()):
     """Runs moatd, by the command inside, with a configuration that it must refuse. Returns (exit status, stderr, file name)."""
     with tempfile.TemporaryDirectory(prefix="moat-test-") as directory:
+        os.chmod(directory, 0o755)  # whoever runs it
         path = os.path.join(directory, "moat.conf")
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)

@@ -37,6 +37,13 @@ def bun(build):
     return shutil.which("bun")
 
 
+def unpacked(program):
+    """Of a package that is unpacked for the tests and not installed; None when it is not there."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    path = os.path.join(os.environ.get("MOAT_UNPACKED") or os.path.join(cache, "moat/unpacked"), program)
+    return path if os.access(path, os.X_OK) else None
+
+
 def jupyter():
     return JUPYTER if os.access(JUPYTER, os.X_OK) else None
 

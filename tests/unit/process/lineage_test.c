@@ -3,6 +3,7 @@
 #include "agent/process/lineage.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -174,6 +175,44 @@ static void who_is_beneath_is_told_from_who_is_it_or_beside(void **state)
 	assert_int_equal(lineage_beneath(f.pids[CHILD], roots, 2), -ESRCH);
 }
 
+static void who_has_a_number_in_another_pid_namespace_is_found(void **state)
+{
+	pid_t init, found = 0;
+	int fds[2];
+	char byte;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip(); /* it takes a PID namespace */
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	assert_int_equal(unshare(CLONE_NEWPID), 0);
+	init = fork();
+	if (init == 0) {
+		if (fork() == 0) { /* 2 */
+			if (write(fds[1], "x", 1) != 1)
+				_exit(1);
+			for (;;)
+				pause();
+		}
+		for (;;)
+			pause();
+	}
+	assert_true(init > 0);
+	assert_int_equal(read(fds[0], &byte, 1), 1);
+	assert_int_equal(lineage_named(init, 1, &found), 0);
+	assert_int_equal(found, init);
+	assert_int_equal(lineage_named(init, 2, &found), 0);
+	assert_int_equal(lineage_beneath(found, &init, 1), 1);
+	assert_int_equal(lineage_named(init, 3, &found), -ESRCH);
+	assert_int_equal(lineage_named(getpid(), getpid(), &found), 0);
+	assert_int_equal(found, getpid());
+	kill(init, SIGKILL);
+	assert_int_equal(waitpid(init, NULL, 0), init);
+	assert_int_equal(lineage_named(init, 2, &found), -ESRCH);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -183,6 +222,8 @@ int main(void)
 		cmocka_unit_test(everything_beneath_the_caller_is_signalled_but_the_caller),
 		cmocka_unit_test(a_number_that_is_anothers_by_now_names_nobody),
 		cmocka_unit_test(who_is_beneath_is_told_from_who_is_it_or_beside),
+		cmocka_unit_test(
+			who_has_a_number_in_another_pid_namespace_is_found), /* the last: children are born there */
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -79,6 +79,11 @@ void cgroups_close(struct cgroups *c)
 	free(c);
 }
 
+bool cgroups_are_there(const struct cgroups *cgroups)
+{
+	return cgroups->tree.dir >= 0;
+}
+
 const char *cgroups_path(const struct cgroups *cgroups)
 {
 	return cgroups->tree.path;

@@ -25,7 +25,7 @@ typedef void (*cgroup_empty_fn)(struct cgroup *cgroup, void *data);
 /*
  * Finds the cgroup2 hierarchy (also the "unified" mount of a hybrid set-up), makes the instance's
  * directory, clears what a dead agent left there (killing it first), and sets the limits of [moat]:
- * see cgroup_tree_open().
+ * see cgroup_tree_open(). Without one that can be written enforce = best-effort goes on, see cgroup_lead().
  */
 int cgroups_open(const struct config *config, struct loop *loop, struct cgroups **ret,
 		 struct failure *f);
@@ -91,12 +91,11 @@ int cgroup_get_exec(struct cgroups *cgroups, struct cgroup_group *group, struct 
 void cgroup_put(struct cgroup *cgroup);
 
 /*
- * Where there are no cgroups (config.dev) a struct cgroup is whoever descends from the process that is put
- * there by this, once it is started; else it does nothing. cgroup_pids() lists them, in memory that the
- * caller frees. 0 or -errno.
+ * Where there are no cgroups (config.dev, or enforce = best-effort without one that can be written) a struct cgroup
+ * is whoever descends from the process that is put there by this, once it is started; else it does nothing.
  */
+bool cgroups_are_there(const struct cgroups *cgroups);
 void cgroup_lead(struct cgroup *cgroup, pid_t pid);
-int cgroup_pids(const struct cgroup *cgroup, pid_t **ret_pids, size_t *ret_n);
 
 /* O_DIRECTORY descriptor for CLONE_INTO_CGROUP (none: -EBADF); borrowed. That of an exec may come into the hands of user
  * code: nothing can be written by it, and nothing above the cgroups of its group be reached. */
@@ -111,7 +110,8 @@ struct cgroup *cgroup_by_fd(struct cgroups *cgroups, int fd);
 int cgroup_kill(struct cgroup *cgroup);
 /* A signal to everything in it; what comes in meanwhile may miss it. 0 or -errno. */
 int cgroup_signal(const struct cgroup *cgroup, int signal);
-/* How many processes live in it and beneath it; those that are dead do not count. 0 or -errno. */
+/* The processes that live in it and beneath it; those that are dead do not count. The caller frees *ret_pids. 0 or -errno. */
+int cgroup_pids(const struct cgroup *cgroup, pid_t **ret_pids, size_t *ret_n);
 int cgroup_count(const struct cgroup *cgroup, size_t *ret_n);
 /* Whether something lives in it now: dead tasks do not count, even where the kernel still does.
  * true also when that cannot be read (fail closed). */

@@ -353,6 +353,16 @@ uint64_t cgroup_files(const struct cgroup *cgroup)
 
 /* Coming and going */
 
+/* Where there are no cgroups. */
+static int limit_nothing(struct cgroup_group *g, const uint64_t limits[LIMIT_COUNT],
+			 struct failure *f)
+{
+	char of[64];
+
+	snprintf(of, sizeof(of), "context %s", g->context);
+	return cgroup_limits_set(&g->cgroups->tree, -EBADF, of, g->best_effort, limits, g->max, f);
+}
+
 void cgroup_group_free(struct cgroup_group *g)
 {
 	leave_idle(g);
@@ -385,13 +395,10 @@ int cgroup_group_add(struct cgroups *c, const char *context, const uint64_t limi
 		g->max[i] = limits[i] ? limits[i] : default_limit(c, i);
 		named = named || (limits[i] && limits[i] != CONFIG_NO_LIMIT);
 	}
-	if (!cgroups_are_there(c)) {
-		for (enum config_limit i = 0; i < LIMIT_COUNT; i++)
-			g->max[i] = CONFIG_NO_LIMIT;
-		named = false;
-	}
 	/* At once, so that a limit that cannot be is told at the start. */
-	if (named)
+	if (!cgroups_are_there(c))
+		r = limit_nothing(g, limits, f);
+	else if (named)
 		r = group_open(g, f);
 	if (r < 0) {
 		cgroup_group_free(g);
@@ -399,7 +406,7 @@ int cgroup_group_add(struct cgroups *c, const char *context, const uint64_t limi
 	}
 	list_append(&c->groups, &g->link);
 	*ret = g;
-	if (named) {
+	if (named && has_directory(g)) {
 		enter_idle(g);
 		close_idle(c);
 	}

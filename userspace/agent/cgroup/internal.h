@@ -61,12 +61,6 @@ struct cgroup {
 	void *data;
 };
 
-/* Else (config.dev) a struct cgroup is a lineage, and a group nothing. */
-static inline bool cgroups_are_there(const struct cgroups *c)
-{
-	return c->tree.dir >= 0;
-}
-
 /* cgroup.c: forgets it; the directory stays. */
 void cgroup_free(struct cgroup *cgroup);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where there are no cgroups (moatd --dev): the same, of who descends from the process that was put there. */
+/* Where there are no cgroups: the same, of who descends from the process that was put there. */
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 
@@ -9,11 +9,6 @@ void cgroup_lead(struct cgroup *g, pid_t pid)
 {
 	if (g->dir < 0 && lineage_of(pid, &g->lineage) < 0)
 		g->lineage = (struct lineage){ 0 }; /* it has ended already */
-}
-
-int cgroup_pids(const struct cgroup *g, pid_t **ret_pids, size_t *ret_n)
-{
-	return lineage_find(&g->lineage, ret_pids, ret_n);
 }
 
 bool cgroup_has_lineage(const struct cgroup *g)

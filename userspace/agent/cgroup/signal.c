@@ -160,12 +160,26 @@ int cgroup_signal(const struct cgroup *cgroup, int signal)
 	return r;
 }
 
+int cgroup_pids(const struct cgroup *cgroup, pid_t **ret_pids, size_t *ret_n)
+{
+	struct pids now = { 0 };
+	int r;
+
+	if (cgroup->dir < 0)
+		return lineage_find(&cgroup->lineage, ret_pids, ret_n);
+	r = add_procs(cgroup->dir, &now);
+	if (r < 0) {
+		pids_free(&now);
+		return r;
+	}
+	*ret_pids = now.list;
+	*ret_n = now.n;
+	return 0;
+}
+
 int cgroup_count(const struct cgroup *cgroup, size_t *ret_n)
 {
-	PIDS_OWNED now = { 0 };
-	int r = add_procs(cgroup->dir, &now);
+	PTR_OWNED pid_t *pids = NULL;
 
-	if (r == 0)
-		*ret_n = now.n;
-	return r;
+	return cgroup_pids(cgroup, &pids, ret_n);
 }

@@ -280,17 +280,29 @@ static int give_up(struct cgroup_tree *t, int r)
 	return r;
 }
 
-/* The instance's directory, empty and fit to hold processes. */
-static int open_instance(struct cgroup_tree *t, bool *ret_inherited, struct failure *f)
+/* BASE, and the instance's directory in it. */
+static int make_instance(struct cgroup_tree *t, const struct config *config, bool *ret_inherited,
+			 struct failure *f)
+{
+	int r = cgroup_place_open(config->cgroup_dir, &t->base, f);
+
+	if (r < 0)
+		return r;
+	if (asprintf(&t->name, "moat-%s", config->instance) < 0 ||
+	    asprintf(&t->path, "%s/%s", t->base.path, t->name) < 0)
+		return fail(f, ENOMEM, "cannot set up cgroups");
+	*ret_inherited = faccessat(t->base.dir, t->name, F_OK, 0) == 0;
+	r = make_dir(t->base.dir, t->name, &t->dir);
+	return r < 0 ? fail(f, -r, "cannot make cgroup %s", t->path) : 0;
+}
+
+/* It becomes empty, and fit to hold processes. */
+static int open_instance(struct cgroup_tree *t, bool inherited, struct failure *f)
 {
 	PTR_OWNED char *type = NULL;
 	int r;
 
-	*ret_inherited = faccessat(t->base.dir, t->name, F_OK, 0) == 0;
-	r = make_dir(t->base.dir, t->name, &t->dir);
-	if (r < 0)
-		return fail(f, -r, "cannot make cgroup %s", t->path);
-	if (*ret_inherited) {
+	if (inherited) {
 		r = cgroup_has_self(t->dir);
 		if (r > 0)
 			return give_up(t, fail(f, EBUSY, "the agent itself runs in %s", t->path));
@@ -319,24 +331,65 @@ static int open_instance(struct cgroup_tree *t, bool *ret_inherited, struct fail
 	return r < 0 ? fail(f, -r, "cannot make cgroups in %s", t->path) : 0;
 }
 
+/* Without any. view: where user code begins to see cgroups. */
+static int open_none(struct cgroup_tree *t, int view, const char *reason, struct failure *f)
+{
+	t->view = view;
+	t->path = strdup("");
+	if (!t->path || t->view < 0)
+		return fail(f, t->path ? -view : ENOMEM, "cannot set up cgroups");
+	none_is_on(t, reason);
+	return 0;
+}
+
 /* An ordinary user has none. What user code may take is not limited, what the agent holds for clients is. */
-static int open_none(struct cgroup_tree *t, const struct config *config, struct failure *f)
+static int open_dev(struct cgroup_tree *t, const struct config *config, struct failure *f)
 {
 	struct config unlimited = *config;
+	int null = open("/dev/null", O_RDONLY | O_CLOEXEC); /* nobody enters it */
+	int r = open_none(t, null, "an ordinary user has no cgroup (--dev)", f);
 
-	t->path = strdup("");
-	t->view = open("/dev/null", O_RDONLY | O_CLOEXEC); /* nobody enters it */
-	if (!t->path || t->view < 0)
-		return fail(f, ENOMEM, "cannot set up cgroups");
-	none_is_on(t, "an ordinary user has no cgroup (--dev)");
 	unlimited.memory_reserve = CONFIG_NO_LIMIT;
 	for (enum config_limit i = 0; i < LIMIT_COUNT; i++)
 		t->user_max[i] = unlimited.user_limits[i] = CONFIG_NO_LIMIT;
-	return cgroup_memory_divide(t, &unlimited, f);
+	return r < 0 ? r : cgroup_memory_divide(t, &unlimited, f);
+}
+
+/* Whether that it cannot write a cgroup of its own is what an agent may go on without. */
+static bool may_lack(const struct config *config, int error)
+{
+	return config->enforce == ENFORCE_BEST_EFFORT && !config->cgroup_dir &&
+	       (error == -EROFS || error == -EACCES || error == -EPERM || error == -ENOENT ||
+		error == -ENODEV);
+}
+
+/*
+ * A tree of processes is then whoever descends from its first one. Who leaves that by a session of his own ends with
+ * the PID namespace of his context: so each context has to have one.
+ */
+static int open_without(struct cgroup_tree *t, const struct config *config, const char *reason,
+			struct failure *f)
+{
+	int view, r;
+
+	for (size_t i = 0; i < config->n_contexts; i++)
+		if (config->contexts[i].shared_pid)
+			return fail(
+				f, EINVAL,
+				"context %s: pid = shared needs a cgroup, to end what it starts, and %s",
+				config->contexts[i].name, reason);
+	log_warning(
+		"there is no cgroup for what is started: %s; a command that is killed leaves behind what has "
+		"made a session of its own, until its context is removed",
+		reason);
+	r = cgroup_view_open(-EBADF, &view);
+	r = open_none(t, r < 0 ? r : view, reason, f);
+	return r < 0 ? r : cgroup_limits_divide(t, config, f);
 }
 
 int cgroup_tree_open(const struct config *config, struct cgroup_tree *t, struct failure *f)
 {
+	struct failure why = { 0 };
 	bool inherited = false;
 	int r;
 
@@ -344,13 +397,19 @@ int cgroup_tree_open(const struct config *config, struct cgroup_tree *t, struct 
 				   .dir = -EBADF, .control = -EBADF, .user = -EBADF,
 				   .view = -EBADF };
 	if (config->dev)
-		return open_none(t, config, f);
-	r = cgroup_place_open(config->cgroup_dir, &t->base, f);
-	if (r == 0 && (asprintf(&t->name, "moat-%s", config->instance) < 0 ||
-		       asprintf(&t->path, "%s/%s", t->base.path, t->name) < 0))
-		r = fail(f, ENOMEM, "cannot set up cgroups");
-	if (r == 0)
-		r = open_instance(t, &inherited, f);
+		return open_dev(t, config, f);
+	r = make_instance(t, config, &inherited, &why);
+	if (r < 0) {
+		cgroup_tree_close(t);
+		if (may_lack(config, r))
+			r = open_without(t, config, why.msg, f);
+		else
+			fail(f, -r, "%s", why.msg);
+		if (r < 0)
+			cgroup_tree_close(t);
+		return r;
+	}
+	r = open_instance(t, inherited, f);
 	if (r == 0) {
 		get_controllers(t, inherited);
 		r = cgroup_limits_divide(t, config, f);

@@ -194,7 +194,7 @@ void enforce_guard_cgroup(struct enforce *e, const struct config *config, int in
 	e->adopted = false;
 	e->instance_cgroup = instance;
 	e->user_cgroup = user;
-	r = start(e, config, &why);
+	r = instance < 0 ? fail(&why, EINVAL, "there is no cgroup") : start(e, config, &why);
 	e->instance_cgroup = e->user_cgroup = -EBADF;
 	if (r < 0) {
 		enforce_unload(e);

@@ -3,7 +3,6 @@
 #include "agent/enforce/probe.h"
 
 #include <fcntl.h>
-#include <linux/landlock.h>
 #include <linux/magic.h>
 #include <linux/seccomp.h>
 #include <sys/file.h>
@@ -19,6 +18,7 @@
 #include "agent/cgroup/file.h"
 #include "agent/cgroup/find.h"
 #include "agent/enforce/probes.h"
+#include "agent/process/landlock.h"
 
 #define PROBE_CGROUP "moat-probe"
 
@@ -188,19 +188,15 @@ static bool probe_limits(struct probe_result *p)
 
 static bool probe_landlock(struct probe_result *p)
 {
-	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+	int abi = landlock_abi();
 
 	if (abi < 0)
 		FOUND(p, "not available: %s",
-		      errno == EOPNOTSUPP ? "built in, but not in the list of lsm=" :
-					    strerror(errno));
-	else if (abi < 2)
-		FOUND(p, "ABI %ld: too old, renames to other directories would be refused", abi);
+		      abi == -EOPNOTSUPP ? "built in, but not in the list of lsm=" :
+					   strerror(-abi));
 	else
-		FOUND(p, "ABI %ld keeps user code from tracing others%s", abi,
-		      abi < 6 ? ", not from signalling them (Linux 6.12)" :
-				", from signals to them and from abstract sockets");
-	return abi >= 2;
+		FOUND(p, "ABI %d %s", abi, landlock_gives(abi));
+	return abi >= LANDLOCK_USED;
 }
 
 static bool probe_mounts(struct probe_result *p)
@@ -266,7 +262,7 @@ static const struct {
 	{ "system-calls", "namespaces", ALWAYS, EACH_TIME, probe_calls },
 	{ "namespaces", "namespaces", ALWAYS, EACH_TIME, probe_namespaces },
 	{ "proc-hidepid", "namespaces", ALWAYS, EACH_TIME, probe_hidepid },
-	{ "cgroup-kill", "cgroup", ALWAYS, EACH_TIME, probe_cgroup },
+	{ "cgroup-kill", "cgroup", TO_ENFORCE, EACH_TIME, probe_cgroup },
 	{ "cgroup-limits", "cgroup", NOT_NEEDED, EACH_TIME, probe_limits },
 	{ "cgroup-ports", "cgroup", NOT_NEEDED, OTHERWISE, probe_port_programs },
 	{ "oom-order", "cgroup", NOT_NEEDED, EACH_TIME, probe_oom_order },

@@ -114,6 +114,12 @@ static int check_values(struct execs *execs, const struct config_context *values
 			 values->shared_pid ? "no_new_privs" : "pid");
 		return -EINVAL;
 	}
+	if (values->shared_pid && !execs->config->dev && !cgroups_are_there(execs->cgroups)) {
+		refuse(e, MOAT_E_BAD_VALUE,
+		       "pid = shared needs a cgroup, to end what it starts, and there is none");
+		snprintf(e->field, sizeof(e->field), "pid");
+		return -EINVAL;
+	}
 	missing = missing_for(execs, values);
 	if (missing) {
 		refuse(e, MOAT_E_BAD_VALUE, "%s (%s) is required and would not be guarded: %s",

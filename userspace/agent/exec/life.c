@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 
 #include "agent/exec/internal.h"
+#include "agent/process/lineage.h"
 #include "base/log.h"
 
 enum exec_event {
@@ -393,6 +394,13 @@ void exec_stop(struct exec *x)
 		log_error("exec %s cannot be killed: %s", x->id, strerror(-r));
 }
 
+/* moat-init says what it is called in its own PID namespace. */
+static void lead_without(struct exec *x, pid_t pid)
+{
+	if (x->execs->config->dev || lineage_named(namespace_pid(x->ns), pid, &pid) == 0)
+		cgroup_lead(x->cgroup, pid); /* else it has ended already */
+}
+
 void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step, pid_t pid)
 {
 	struct exec *x = container_of(spawn, struct exec, spawn);
@@ -414,7 +422,8 @@ void exec_on_spawned(struct namespace_spawn *spawn, int err, enum init_step step
 	histogram_add(&x->execs->stats.spawn, now_ns() - x->started_ns);
 	x->phase = EXEC_PHASE_RUNNING;
 	x->pid = pid;
-	cgroup_lead(x->cgroup, pid);
+	if (!cgroups_are_there(x->execs->cgroups))
+		lead_without(x, pid);
 	x->timed_out = spawn->late;
 	lost = spawn->late || (x->is_terminal && exec_terminal_started(x) < 0);
 	exec_output_started(x);

@@ -15,10 +15,4 @@ int seccomp_build(enum seccomp_filter filter, const uint64_t secret[SECCOMP_SECR
 /* Whether this kernel takes filters. 0 or -errno. */
 int seccomp_probe(void);
 
-/* Of this kernel, or -errno; bits. */
-int landlock_abi(void);
-unsigned landlock_errata(void);
-/* The ruleset for domains. 0; -EOPNOTSUPP: of no use in this ABI; or -errno. */
-int landlock_make_ruleset(int abi, int *ret_ruleset);
-
 #endif

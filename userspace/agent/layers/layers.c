@@ -4,6 +4,7 @@
 #include <linux/capability.h>
 #include <sys/random.h>
 
+#include "agent/process/landlock.h"
 #include "base/log.h"
 
 struct layers {

@@ -52,9 +52,7 @@ const uint64_t *layers_secret(const struct layers *layers);
 /* What filters refuse, one after the other: its name, its errno, and why. false at the end of the table. */
 bool seccomp_refused(size_t index, const char **ret_name, int *ret_err, const char **ret_why);
 
-/* --- landlock.c ---------------------------------------------------------------------------------- */
-
-#define LANDLOCK_SCOPES 6 /* the first ABI that has them */
+/* Landlock */
 
 /* The ruleset of which domains are made, -EBADF where there is none. Borrowed. */
 int layers_ruleset(const struct layers *layers);
@@ -62,7 +60,5 @@ int layers_ruleset(const struct layers *layers);
 bool layers_can_confine(const struct layers *layers, uint64_t capabilities);
 /* What stays out of the bounding set of user code: with CAP_PERFMON it would read the memory of others, domain or not. */
 uint64_t layers_withheld(const struct layers *layers);
-/* Which ABI, or since which erratum, gives what; false at the end of the table. */
-bool landlock_abi_at(size_t index, int *ret_abi, unsigned *ret_erratum, const char **ret_gives);
 
 #endif

@@ -4,6 +4,7 @@
 #include <linux/capability.h>
 
 #include "agent/layers/internal.h"
+#include "agent/process/landlock.h"
 
 #define ADMIN (1ull << CAP_SYS_ADMIN)
 
@@ -131,7 +132,7 @@ unsigned layers_offered(void)
 	int abi = landlock_abi();
 
 	return LAYER_MOUNTS | LAYER_PROC | (seccomp_probe() == 0 ? LAYER_SECCOMP : 0) |
-	       (abi >= 2 ? LAYER_LANDLOCK : 0) |
+	       (abi >= LANDLOCK_USED ? LAYER_LANDLOCK : 0) |
 	       (abi >= LANDLOCK_SCOPES ? LAYER_LANDLOCK_SCOPES : 0);
 }
 

@@ -7,6 +7,8 @@
 #include <sys/syscall.h>
 
 #define STAT_MAX 4096
+#define STATUS_MAX 65536
+#define LEVELS_MAX 33 /* MAX_PID_NS_LEVEL and the first, of the kernel's pid_namespace.h */
 #define ROUNDS_MAX 64
 #define HOLD_MAX 128u
 #define DEPTH_MAX 4096u
@@ -196,6 +198,51 @@ int lineage_signal(const struct lineage *lineage, int signal)
 			n = 0;
 	}
 	return r;
+}
+
+/* What it is called in the PID namespaces that it is in, the agent's first (NSpid in proc(5)). How many, or -errno. */
+static int names_of(pid_t pid, pid_t ret[LEVELS_MAX])
+{
+	PTR_OWNED char *text = NULL;
+	char path[32], *at, *end;
+	int n = 0, r;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	r = read_file_at(AT_FDCWD, path, STATUS_MAX, &text, NULL);
+	if (r < 0)
+		return r;
+	at = strstr(text, "\nNSpid:");
+	if (!at)
+		return -EPROTO;
+	for (at += strlen("\nNSpid:"); n < LEVELS_MAX; at = end) {
+		long number = strtol(at, &end, 10);
+
+		if (end == at)
+			break;
+		ret[n++] = (pid_t)number;
+	}
+	return n;
+}
+
+int lineage_named(pid_t init, pid_t number, pid_t *ret_pid)
+{
+	PTR_OWNED pid_t *pids = NULL;
+	pid_t names[LEVELS_MAX];
+	struct lineage all;
+	int level, r = lineage_of(init, &all);
+	size_t n;
+
+	if (r == 0)
+		r = lineage_find(&all, &pids, &n);
+	level = names_of(init, names);
+	if (r < 0 || level < 0)
+		return r < 0 ? r : level;
+	for (size_t i = 0; i < n; i++)
+		if (names_of(pids[i], names) >= level && names[level - 1] == number) {
+			*ret_pid = pids[i];
+			return 0;
+		}
+	return -ESRCH;
 }
 
 int lineage_beneath(pid_t pid, const pid_t *roots, size_t n)

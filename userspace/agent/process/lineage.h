@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who descends from whom, as /proc tells: what stands in for a cgroup where an ordinary user has none
- * (moatd --dev). A process belongs to a root that is its ancestor or began its session; who has made a
+ * Who descends from whom, as /proc tells: what stands in for a cgroup where there is none (an ordinary
+ * user's, see moatd --dev; a rootless container's that was given none). A process belongs to a root that is its ancestor or began its session; who has made a
  * session of his own and whose parents have ended is lost. It is a snapshot, and a process chooses its
  * session: not for what has to hold against user code.
  */
@@ -21,6 +21,8 @@ int lineage_of(pid_t pid, struct lineage *ret);
 int lineage_find(const struct lineage *lineage, pid_t **ret_pids, size_t *ret_n);
 /* Signals them, but not the caller itself; with SIGKILL until none is left or forks faster. 0 or -errno. */
 int lineage_signal(const struct lineage *lineage, int signal);
+/* Who is called number in the PID namespace that init began: the pid here. 0 or -errno; -ESRCH: nobody. */
+int lineage_named(pid_t init, pid_t number, pid_t *ret_pid);
 /* Whether pid is one of those beneath any of n roots, not such a root itself. 0, 1 or -errno. */
 int lineage_beneath(pid_t pid, const pid_t *roots, size_t n);
 

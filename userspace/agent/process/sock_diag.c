@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "agent/process/sock_diag.h"
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <linux/inet_diag.h>
 #include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-
-#include "base/base.h"
 
 #define STATE_LISTEN 10 /* enum in net/tcp_states.h */
 #define STATE_CLOSE 7   /* a bound UDP socket that is not connected */
@@ -74,4 +74,26 @@ int sock_diag_unix(sock_diag_fn fn, void *data)
 					      .udiag_show = UDIAG_SHOW_NAME } };
 
 	return ask(&request, sizeof(request.local), fn, data);
+}
+
+void sockets_of(pid_t pid, bool (*fn)(uint32_t inode, void *data), void *data)
+{
+	char path[32], link[64];
+	struct dirent *entry;
+	bool more = true;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	while (dir && more && (entry = readdir(dir))) {
+		ssize_t n = readlinkat(dirfd(dir), entry->d_name, link, sizeof(link) - 1);
+		uint32_t inode;
+
+		if (n <= 0)
+			continue;
+		link[n] = '\0';
+		more = sscanf(link, "socket:[%u]", &inode) != 1 || fn(inode, data);
+	}
+	if (dir)
+		closedir(dir);
 }

@@ -5,6 +5,8 @@
 
 #include <linux/netlink.h>
 
+#include "base/base.h"
+
 /* An answer of the kind SOCK_DIAG_BY_FAMILY; its length is still to be checked. */
 typedef void (*sock_diag_fn)(const struct nlmsghdr *message, void *data);
 
@@ -13,5 +15,8 @@ typedef void (*sock_diag_fn)(const struct nlmsghdr *message, void *data);
 int sock_diag_inet(int family, int protocol, sock_diag_fn fn, void *data);
 /* Those of AF_UNIX that listen: a struct unix_diag_msg each, with UNIX_DIAG_NAME. The same. */
 int sock_diag_unix(sock_diag_fn fn, void *data);
+
+/* Each socket that a process has open, by its inode, until fn says false. Who cannot be looked at has none. */
+void sockets_of(pid_t pid, bool (*fn)(uint32_t inode, void *data), void *data);
 
 #endif

@@ -5,9 +5,9 @@
  * many connections there are.
  */
 #include "agent/service/listener.h"
+#include "agent/process/sock_diag.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/socket.h>
@@ -76,34 +76,27 @@ static int open_cgroup(int any, uint64_t id, char path[PATH_MAX])
 struct sockets {
 	unsigned long inodes[SOCKETS_MAX];
 	size_t n;
+	bool found; /* of the process that is looked at */
 };
 
-static bool has_one(pid_t pid, const struct sockets *sockets)
+static bool is_none(uint32_t inode, void *data)
 {
-	char path[64], link[64];
-	struct dirent *entry;
-	bool found = false;
-	DIR *dir;
+	struct sockets *sockets = data;
 
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	while (dir && !found && (entry = readdir(dir))) {
-		ssize_t n = readlinkat(dirfd(dir), entry->d_name, link, sizeof(link) - 1);
-		unsigned long inode;
+	for (size_t i = 0; i < sockets->n && !sockets->found; i++)
+		sockets->found = sockets->inodes[i] == inode;
+	return !sockets->found;
+}
 
-		if (n <= 0)
-			continue;
-		link[n] = '\0';
-		for (size_t i = 0; i < sockets->n && sscanf(link, "socket:[%lu]", &inode) == 1; i++)
-			found = found || sockets->inodes[i] == inode;
-	}
-	if (dir)
-		closedir(dir);
-	return found;
+static bool has_one(pid_t pid, struct sockets *sockets)
+{
+	sockets->found = false;
+	sockets_of(pid, is_none, sockets);
+	return sockets->found;
 }
 
 /* A process of a cgroup, not of those beneath it, that has one of the sockets open; 0: none is found. */
-static pid_t find_process(int cgroup, const struct sockets *sockets)
+static pid_t find_process(int cgroup, struct sockets *sockets)
 {
 	PTR_OWNED char *pids = NULL;
 	unsigned n = 0;
@@ -138,7 +131,7 @@ static void name_process(pid_t pid, char *text, size_t size)
 /* cgroup: the directory at path; -1: it is gone. */
 static void name_holder(struct search *s, int cgroup, const char *path, uint32_t inode)
 {
-	const struct sockets sockets = { .inodes = { inode }, .n = 1 };
+	struct sockets sockets = { .inodes = { inode }, .n = 1 };
 	const char *rest = cgroup >= 0 ? beneath(path, s->root) : NULL;
 	char who[64];
 

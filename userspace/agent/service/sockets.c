@@ -7,7 +7,6 @@
 #include "agent/process/sock_diag.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -17,7 +16,6 @@
 #include <linux/unix_diag.h>
 
 #define OWNED_MAX 16384u /* sockets of all services; of more the rest is not looked at */
-#define PROCS_MAX (1u << 20)
 
 struct owned {
 	uint32_t inode;
@@ -27,42 +25,31 @@ struct owned {
 struct look {
 	struct owned *owned;
 	size_t n;
+	const struct service *looked_at;
 	int family, protocol;
 	service_socket_fn fn;
 	void *data;
 };
 
-static void add_process(struct look *l, const struct service *s, pid_t pid)
+static bool add_socket(uint32_t inode, void *data)
 {
-	char path[32], link[64];
-	struct dirent *entry;
-	DIR *dir;
+	struct look *l = data;
 
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	while (dir && l->n < OWNED_MAX && (entry = readdir(dir))) {
-		ssize_t n = readlinkat(dirfd(dir), entry->d_name, link, sizeof(link) - 1);
-		uint32_t inode;
-
-		if (n <= 0)
-			continue;
-		link[n] = '\0';
-		if (sscanf(link, "socket:[%u]", &inode) == 1)
-			l->owned[l->n++] = (struct owned){ inode, s };
-	}
-	if (dir)
-		closedir(dir);
+	if (l->n < OWNED_MAX)
+		l->owned[l->n++] = (struct owned){ inode, l->looked_at };
+	return l->n < OWNED_MAX;
 }
 
 static void add_service(struct look *l, const struct service *s)
 {
-	PTR_OWNED char *pids = NULL;
-	char *save = NULL;
+	PTR_OWNED pid_t *pids = NULL;
+	size_t n;
 
-	if (!s->cgroup || read_file_at(cgroup_fd(s->cgroup), "cgroup.procs", PROCS_MAX, &pids, NULL) < 0)
+	if (!s->cgroup || cgroup_pids(s->cgroup, &pids, &n) < 0)
 		return;
-	for (char *p = strtok_r(pids, "\n", &save); p; p = strtok_r(NULL, "\n", &save))
-		add_process(l, s, atoi(p));
+	l->looked_at = s;
+	for (size_t i = 0; i < n; i++)
+		sockets_of(pids[i], add_socket, l);
 }
 
 static const struct service *owner_of(struct look *l, uint32_t inode)

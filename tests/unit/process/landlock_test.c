@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include "agent/layers/internal.h"
+#include "agent/process/landlock.h"
 
 #include <cmocka.h>
 
@@ -179,9 +179,20 @@ static void each_row_of_the_table_is_of_a_later_abi_or_of_an_erratum(void **stat
 	assert_true(n >= 3);
 }
 
+static void what_an_abi_gives_is_the_row_of_the_last_one_that_changed_it(void **state)
+{
+	(void)state;
+	assert_non_null(strstr(landlock_gives(1), "but also from renames"));
+	assert_non_null(strstr(landlock_gives(LANDLOCK_USED), "not who may mount"));
+	assert_string_equal(landlock_gives(LANDLOCK_SCOPES - 1), landlock_gives(LANDLOCK_USED));
+	assert_non_null(strstr(landlock_gives(LANDLOCK_SCOPES), "from signals"));
+	assert_string_equal(landlock_gives(1000), landlock_gives(LANDLOCK_SCOPES));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_an_abi_gives_is_the_row_of_the_last_one_that_changed_it),
 		cmocka_unit_test_setup_teardown(
 			with_scopes_who_is_outside_is_neither_signalled_nor_traced_and_all_can_be_mounted,
 			open_stranger, close_stranger),

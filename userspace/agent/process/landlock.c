@@ -10,13 +10,12 @@
 #include <linux/landlock.h>
 #include <sys/syscall.h>
 
-#include "agent/layers/internal.h"
+#include "agent/process/landlock.h"
 
 /* By number, where the headers are older than the kernel. */
 #define GET_ERRATA (1u << 1)
 #define SCOPE_ABSTRACT_UNIX_SOCKET (1ull << 0)
 #define SCOPE_SIGNAL (1ull << 1)
-#define FIRST_USED 2
 
 struct ruleset_attr {
 	uint64_t fs, net, scoped;
@@ -28,10 +27,14 @@ static const struct {
 	unsigned erratum;
 	const char *gives;
 } table[] = {
-	{ 1, 0, "tracing and /proc/PID of who is outside; not used: renames to other directories could not be allowed" },
-	{ FIRST_USED, 0, "the same with such renames; who may mount is in no domain, because he could not" },
-	{ LANDLOCK_SCOPES, 0, "signals and abstract unix sockets; nothing of files, and everybody may mount" },
-	{ LANDLOCK_SCOPES, 2, "threads of one process always signal each other (before: not if one confines itself)" },
+	{ 1, 0,
+	  "would keep user code from tracing others and from their /proc, but also from renames to other directories" },
+	{ LANDLOCK_USED, 0,
+	  "keeps user code from tracing others and from their /proc; not who may mount, because he could not in a domain" },
+	{ LANDLOCK_SCOPES, 0,
+	  "keeps user code from tracing others and from their /proc, from signals to them and from abstract sockets" },
+	{ LANDLOCK_SCOPES, 2,
+	  "threads of one process always signal each other (before: not if one confines itself)" },
 };
 
 bool landlock_abi_at(size_t index, int *ret_abi, unsigned *ret_erratum, const char **ret_gives)
@@ -42,6 +45,16 @@ bool landlock_abi_at(size_t index, int *ret_abi, unsigned *ret_erratum, const ch
 	*ret_erratum = table[index].erratum;
 	*ret_gives = table[index].gives;
 	return true;
+}
+
+const char *landlock_gives(int abi)
+{
+	const char *gives = "";
+
+	for (size_t i = 0; i < ARRAY_LEN(table); i++)
+		if (table[i].abi <= abi && !table[i].erratum)
+			gives = table[i].gives;
+	return gives;
 }
 
 int landlock_abi(void)
@@ -64,7 +77,8 @@ static int allow_everywhere(int ruleset, uint64_t access)
 	FD_OWNED int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	struct landlock_path_beneath_attr beneath = { .allowed_access = access, .parent_fd = root };
 
-	if (root < 0 || syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &beneath, 0) < 0)
+	if (root < 0 ||
+	    syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &beneath, 0) < 0)
 		return -errno;
 	return 0;
 }
@@ -78,10 +92,11 @@ int landlock_make_ruleset(int abi, int *ret_ruleset)
 	FD_OWNED int ruleset = -EBADF;
 	int r = 0;
 
-	if (abi < FIRST_USED)
+	if (abi < LANDLOCK_USED)
 		return -EOPNOTSUPP;
 	if (!scopes)
-		attr = (struct ruleset_attr){ .fs = LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_REFER };
+		attr = (struct ruleset_attr){ .fs = LANDLOCK_ACCESS_FS_MAKE_BLOCK |
+						    LANDLOCK_ACCESS_FS_REFER };
 	ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, size, 0);
 	if (ruleset < 0)
 		return -errno;
