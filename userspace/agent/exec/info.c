@@ -76,6 +76,17 @@ int exec_exit_code(const struct exec *x)
 	return WIFSIGNALED(x->status) ? 128 + WTERMSIG(x->status) : WEXITSTATUS(x->status);
 }
 
+enum execs_counter exec_result(const struct exec *x)
+{
+	if (x->timed_out)
+		return EXECS_TIMED_OUT;
+	if (x->oom_killed > 0)
+		return EXECS_OOM_KILLED;
+	if (x->output_limited)
+		return EXECS_OUTPUT_LIMITED;
+	return WIFSIGNALED(x->status) ? EXECS_SIGNALLED : EXECS_EXITED;
+}
+
 void exec_get_info(struct exec *x, struct exec_info *ret)
 {
 	bool ended = exec_state_of(x) == EXEC_ENDED;

@@ -236,6 +236,8 @@ void exec_tell_ended(struct exec *x, bool tree);
 
 /* info.c: as answered, 128 and the number of a signal. */
 int exec_exit_code(const struct exec *x);
+/* info.c: ENDED: what it is counted as. */
+enum execs_counter exec_result(const struct exec *x);
 
 /* info.c: numbers and ids of this agent, which none before or after it gives. 0 or -errno. */
 int exec_ids_open(struct execs *execs);

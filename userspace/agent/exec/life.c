@@ -85,17 +85,6 @@ static int count_oom_kills(struct exec *x)
 	return kills > 0;
 }
 
-static enum execs_counter result_of(const struct exec *x)
-{
-	if (x->timed_out)
-		return EXECS_TIMED_OUT;
-	if (x->oom_killed > 0)
-		return EXECS_OOM_KILLED;
-	if (x->output_limited)
-		return EXECS_OUTPUT_LIMITED;
-	return WIFSIGNALED(x->status) ? EXECS_SIGNALLED : EXECS_EXITED;
-}
-
 /* Keeps an eye on what runs on. False: it cannot be, and has to end. */
 static bool watch_background(struct exec *x)
 {
@@ -116,7 +105,7 @@ static int conclude(struct exec *x)
 	x->phase = x->left ? EXEC_PHASE_BACKGROUND : EXEC_PHASE_CLEARING;
 	x->ended_ns = now_ns();
 	counters(x)[EXECS_RUNNING]--;
-	counters(x)[result_of(x)]++;
+	counters(x)[exec_result(x)]++;
 	x->held = NULL;
 	exec_tell_watcher(x);
 	/* First the answer, then the housekeeping. */
