@@ -67,7 +67,8 @@ def healthy(session):
         for arguments in (("--ready",), ("slow",)):
             status, out, err = health(session.build, agent.socket, *arguments)
             assert (status, out) == (1, "") and "service slow is starting" in err and err.count("\n") == 1, (status, out, err)
-        assert agent.api().request("GET", "/v1/health?ready").status == 503
+        reply = agent.api().request("GET", "/v1/health?ready")
+        assert (reply.status, reply.json["code"]) == (503, "NOT_READY"), reply
         assert agent.api().request("GET", "/v1/health?service=nobody").json["code"] == "NO_SUCH_SERVICE"
         assert health(session.build, agent.socket, "nobody")[0] == 1
         status, left = agent.stop()

@@ -11,6 +11,7 @@
 
 #define MANY 10000u
 #define BYTES_EACH 1024u /* of a promise of 4096: cgroup and tables come on top */
+#define NS_EACH 20000
 
 static struct config_context configured = { .capabilities = 1, .no_new_privs = true };
 static struct config config = { .contexts = &configured, .n_contexts = 1 };
@@ -209,6 +210,7 @@ static void ten_thousand_are_small_and_found_at_once(void **state)
 		      (unsigned long long)made / MANY, (unsigned long long)found / MANY);
 #ifndef MOAT_ASAN
 	assert_true(bytes < BYTES_EACH);
+	assert_true(made / MANY < NS_EACH); /* thirty times what they take */
 #endif
 	for (unsigned i = 0; i < MANY; i++) {
 		snprintf(name, sizeof(name), "session-%u", i);
