@@ -111,7 +111,8 @@ static bool leads_to(const struct mountinfo *m)
 {
 	struct statx st;
 
-	return statx(AT_FDCWD, m->path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_MNT_ID, &st) == 0 &&
+	return statx(AT_FDCWD, m->path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_MNT_ID, &st) ==
+		       0 &&
 	       (!(st.stx_mask & STATX_MNT_ID) || st.stx_mnt_id == m->id);
 }
 
@@ -131,7 +132,8 @@ int mounts_detach_forbidden(int proc_fd, int (*cover)(const char *path))
 				detached = true;
 			else if (!is_covered(errno))
 				return -errno;
-			else if (errno == EINVAL && leads_to(&t.entries[i]) && (r = cover(t.entries[i].path)) < 0)
+			else if (errno == EINVAL && leads_to(&t.entries[i]) &&
+				 (r = cover(t.entries[i].path)) < 0)
 				return r;
 		}
 		if (!detached)
@@ -148,7 +150,8 @@ static int prove_readonly(int proc_fd)
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < t.n; i++) {
-		if (type_in(t.entries[i].type, control) && !t.entries[i].readonly && leads_to(&t.entries[i]))
+		if (type_in(t.entries[i].type, control) && !t.entries[i].readonly &&
+		    leads_to(&t.entries[i]))
 			return -EROFS;
 	}
 	return 0;
