@@ -325,6 +325,14 @@ def sleepers():
     return subprocess.run(["pgrep", "-f", "^sleep 100[1-5]$"], capture_output=True, text=True, check=False).stdout.split()
 
 
+def check_covered(agent):
+    """A file system that nobody in there can take off, and that no command is to reach."""
+    look = ("/usr/bin/stat", "-f", "-c", "%T", "/srv")
+    assert agent.enter(*look).stdout == "bpf_fs\n" and agent.enter("/usr/bin/umount", "/srv").returncode != 0
+    for options in ((), ("-c", "all")):
+        assert agent.moat("exec", *options, "--", *look).stdout == "tmpfs\n", options
+
+
 class Rootless(moatd.Moatd):
     """An agent in such a container, which answers only who is in there with it."""
 
@@ -334,11 +342,13 @@ class Rootless(moatd.Moatd):
         os.mkdir(self.state_dir)
         os.chown(self.state_dir, ROOTLESS_USER, ROOTLESS_USER)
 
-    def moat(self, *arguments):
+    def enter(self, *argv):
         with open(f"/proc/{self.pid}/task/{self.pid}/children", encoding="ascii") as file:
             enter = ("nsenter", "-U", "-m", "-p", "-t", file.read().split()[0])
-        return subprocess.run([*enter, os.path.join(self.build, "moat"), *arguments], capture_output=True, text=True, check=False, timeout=60,
-                              env={"MOAT_SOCKET": self.socket})
+        return subprocess.run([*enter, *argv], capture_output=True, text=True, check=False, timeout=60, env={"MOAT_SOCKET": self.socket})
+
+    def moat(self, *arguments):
+        return self.enter(os.path.join(self.build, "moat"), *arguments)
 
     def healthy(self):
         return os.path.exists(self.socket) and self.moat("health").returncode == 0
@@ -353,7 +363,7 @@ class Rootless(moatd.Moatd):
       "has started", timeout=60)
 def without_cgroup(session):
     session.require(not session.vm, "cgroups are the agent's own affair")
-    agent = Rootless(session, "[context other]\nmemory_max = 64M\n[service web]\ncommand = /usr/bin/python3 -m http.server 9978 --bind 127.0.0.1\n"
+    agent = Rootless(session, "[context other]\nmemory_max = 64M\n[context all]\ncapabilities = all\n[service web]\ncommand = /usr/bin/python3 -m http.server 9978 --bind 127.0.0.1\n"
                      "directory = /usr/share\nport = 9978\nready = tcp:9978\n")
     try:
         agent.start(60)
@@ -370,6 +380,7 @@ def without_cgroup(session):
             assert result.stdout == "here\n", (options, result)
             result = agent.moat("exec", *options, "--timeout", "300ms", "--", "/bin/sh", "-c", LEAVES)
             assert result.returncode == 124 and not sleepers(), (options, result, sleepers())
+        check_covered(agent)
         # by its socket, in a PID namespace that is not the agent's
         server = agent.moat("exec", "-c", "other", "--detach", "--", "/usr/bin/python3", "-m", "http.server", "9979", "--bind", "127.0.0.1").stdout.strip()
         procs.wait_until(lambda: (9979, "other", server) in [(each["port"], each.get("context"), each.get("id")) for each in

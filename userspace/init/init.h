@@ -85,10 +85,10 @@ int mounts_attach(int mount_fd, int dirfd, const char *path);
 int mounts_set(int mount_fd, uint64_t attr_set, uint64_t attr_clr);
 
 /*
- * Detaches every mount of a filesystem user code must not reach, and proves that none is left.
- * proc_fd: root of a procfs of this PID namespace, mounted nowhere. 0 or -errno.
+ * Detaches every mount of a filesystem user code must not reach, and proves that none is left. cover: mounts nothingness
+ * over one that cannot be detached, because it came with the user namespace. proc_fd: root of a procfs of this PID namespace, mounted nowhere. 0 or -errno.
  */
-int mounts_detach_forbidden(int proc_fd);
+int mounts_detach_forbidden(int proc_fd, int (*cover)(const char *path));
 /* Makes mounts of the kernel's control filesystems read-only, and proves it. 0 or -errno. */
 int mounts_make_readonly(int proc_fd);
 /* Where cgroup2 is mounted, /sys/fs/cgroup if it is there as well, NULL if nowhere; the caller frees it. 0 or -errno. */

@@ -106,7 +106,17 @@ static bool is_covered(int err)
 	return err == ENOENT || err == ENOTDIR || err == EINVAL || err == ELOOP;
 }
 
-int mounts_detach_forbidden(int proc_fd)
+/* EINVAL alone does not tell: in a user namespace it is also that of a mount that came with it (mount_namespaces(7)). */
+static bool leads_to(const struct mountinfo *m)
+{
+	struct statx st;
+
+	return statx(AT_FDCWD, m->path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, STATX_MNT_ID, &st) ==
+		       0 &&
+	       (!(st.stx_mask & STATX_MNT_ID) || st.stx_mnt_id == m->id);
+}
+
+int mounts_detach_forbidden(int proc_fd, int (*cover)(const char *path))
 {
 	for (int round = 0; round < ROUNDS; round++) {
 		CLEANUP(table_free) struct mount_table t = { 0 };
@@ -122,6 +132,9 @@ int mounts_detach_forbidden(int proc_fd)
 				detached = true;
 			else if (!is_covered(errno))
 				return -errno;
+			else if (errno == EINVAL && leads_to(&t.entries[i]) &&
+				 (r = cover(t.entries[i].path)) < 0)
+				return r;
 		}
 		if (!detached)
 			return 0;
@@ -137,13 +150,8 @@ static int prove_readonly(int proc_fd)
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < t.n; i++) {
-		struct statx st;
-
-		if (!type_in(t.entries[i].type, control) || t.entries[i].readonly)
-			continue;
-		if (statx(AT_FDCWD, t.entries[i].path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
-			  STATX_MNT_ID, &st) == 0 &&
-		    (!(st.stx_mask & STATX_MNT_ID) || st.stx_mnt_id == t.entries[i].id))
+		if (type_in(t.entries[i].type, control) && !t.entries[i].readonly &&
+		    leads_to(&t.entries[i]))
 			return -EROFS;
 	}
 	return 0;

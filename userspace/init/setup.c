@@ -193,6 +193,20 @@ static int cover_if_there(const char *path)
 	return r == -ENOENT ? 0 : r;
 }
 
+/* What cannot be detached. /proc and /dev are replaced whole. */
+static int cover_locked(const char *path)
+{
+	static const char *const replaced[] = { "/proc", "/dev" };
+
+	for (size_t i = 0; i < ARRAY_LEN(replaced); i++) {
+		size_t n = strlen(replaced[i]);
+
+		if (strncmp(path, replaced[i], n) == 0 && (!path[n] || path[n] == '/'))
+			return 0;
+	}
+	return cover_if_there(path);
+}
+
 static int mask_all(const char *hidden, size_t n, bool may_lack)
 {
 	int r = 0;
@@ -299,7 +313,7 @@ int setup_mounts(const struct init_setup *m, enum init_step *ret_step)
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_MASK;
-	r = mounts_detach_forbidden(own_proc);
+	r = mounts_detach_forbidden(own_proc, cover_locked);
 	if (r < 0)
 		return r;
 	*ret_step = INIT_STEP_PROC;
