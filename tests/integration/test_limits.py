@@ -375,6 +375,34 @@ def left_in_memory(session):
     assert not full(session)
 
 
+@test("the usage of a context is told: memory and processes now, processor time ever, and nothing of what others take", needs=("moat",), timeout=60)
+def usage(session):
+    counted = {"memory": "memory", "processes": "pids"}
+    missing = {each["resource"] for each in session.status()["notLimited"]}
+
+    def used(name="used"):
+        found = session.api.get(f"/v1/contexts/{name}")["usage"]
+        assert [key for key in counted if found[key] is None] == [key for key, each in counted.items() if each in missing], (found, missing)
+        return {"cpuUs": found["cpuUs"], **{key: found[key] or 0 for key in counted}}
+
+    session.api.request("POST", "/v1/contexts", {"name": "used"})
+    try:
+        assert used() == {"cpuUs": 0, "memory": 0, "processes": 0}, used()
+        others = used("plain")["cpuUs"]
+        script = "import time; held = b'x' * (32 << 20); end = time.process_time() + 0.3\nwhile time.process_time() < end: pass\nprint(1, flush=True); time.sleep(600)"
+        identifier = session.api.start(places.PYTHON, "-c", script, context="used")
+        procs.wait_until(lambda: session.api.process(identifier)["stdoutBytes"], 40, "it holds what it wanted")
+        now = used()
+        assert now["cpuUs"] > 300000 and used("plain")["cpuUs"] - others < 300000, (now, others, used("plain"))
+        assert "memory" in missing or now["memory"] > 32 << 20, now
+        assert "pids" in missing or now["processes"] >= 1, now
+        session.api.kill(identifier)
+        after = procs.wait_until(lambda: (u := used())["processes"] == 0 and u["memory"] < 16 << 20 and u, 20, "what it had")
+        assert after["cpuUs"] >= now["cpuUs"], (now, after)
+    finally:
+        session.api.request("DELETE", "/v1/contexts/used")
+
+
 @test("oomKilled is told of a command that did without what was killed", needs=("moat",), timeout=60)
 def killed_child(session):
     need_controllers(session)

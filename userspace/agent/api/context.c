@@ -44,6 +44,26 @@ enum MHD_Result api_contexts_list(struct api_request *r)
 	return api_respond(r, 200);
 }
 
+static void add_usage(struct jbuf *b, const char *key, uint64_t value)
+{
+	if (value == CGROUP_UNKNOWN)
+		jbuf_add_null(b, key);
+	else
+		jbuf_add_unsigned(b, key, value);
+}
+
+static void write_usage(const struct context *c, struct jbuf *b)
+{
+	struct cgroup_usage usage;
+
+	cgroup_group_usage(c->group, &usage);
+	jbuf_add_open(b, "usage", '{');
+	add_usage(b, "memory", usage.memory);
+	add_usage(b, "processes", usage.processes);
+	add_usage(b, "cpuUs", usage.cpu_us);
+	jbuf_close(b, '}');
+}
+
 static void write_whole(const struct context *c, struct jbuf *b)
 {
 	write_head(c, b);
@@ -52,6 +72,7 @@ static void write_whole(const struct context *c, struct jbuf *b)
 	jbuf_close(b, '}');
 	jbuf_key(b, "userState");
 	context_write_state(c, b);
+	write_usage(c, b);
 }
 
 enum MHD_Result api_context_get(struct api_request *r)

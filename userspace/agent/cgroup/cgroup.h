@@ -77,6 +77,16 @@ void cgroups_shm_give_back(struct cgroups *cgroups, uint64_t size);
 int cgroup_group_add(struct cgroups *cgroups, const char *context,
 		     const uint64_t limits[LIMIT_COUNT], bool best_effort,
 		     struct cgroup_group **ret, struct failure *f);
+/* What all of a context's commands take now, and of processor time what they have ever taken. */
+#define CGROUP_UNKNOWN UINT64_MAX /* there is no controller that counts it, or no cgroup */
+
+struct cgroup_usage {
+	uint64_t memory;    /* bytes, what its files in memory take among them */
+	uint64_t processes; /* and threads */
+	uint64_t cpu_us;
+};
+
+void cgroup_group_usage(const struct cgroup_group *group, struct cgroup_usage *ret);
 /* Its context is no more: it goes when the last of its exec cgroups is empty, its directory with it. What files in
  * memory were charged to it counts for all user code together from then on. */
 void cgroup_group_forget(struct cgroup_group *group);

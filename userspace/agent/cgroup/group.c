@@ -28,20 +28,67 @@ static bool has_directory(const struct cgroup_group *g)
 	return g->dir >= 0 || g->parked;
 }
 
+/* A file of its directory, opened also where it is parked; -1. */
+static int open_file(const struct cgroup_group *g, const char *file)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "%s/%s", g->name, file);
+	return openat(g->cgroups->tree.user, path, O_RDONLY | O_CLOEXEC);
+}
+
 /* What is charged to it for tmpfs and shared memory; 0 when that cannot be told. */
 static uint64_t files_of(const struct cgroup_group *g)
 {
 	FD_OWNED int fd = -EBADF;
 	uint64_t bytes = 0;
-	char path[96];
 
 	if (!has_directory(g) || !g->cgroups->tree.have[LIMIT_MEMORY])
 		return 0;
-	snprintf(path, sizeof(path), "%s/memory.stat", g->name);
-	fd = openat(g->cgroups->tree.user, path, O_RDONLY | O_CLOEXEC);
+	fd = open_file(g, "memory.stat");
 	if (fd >= 0)
 		(void)cgroup_read_key(fd, "shmem", &bytes);
 	return bytes;
+}
+
+/* Usage */
+
+static uint64_t read_now(const struct cgroup_group *g, enum config_limit limit, const char *file)
+{
+	FD_OWNED int fd = -EBADF;
+	char text[32];
+	ssize_t n;
+
+	if (!g->cgroups->tree.have[limit])
+		return CGROUP_UNKNOWN;
+	if (!has_directory(g))
+		return 0;
+	fd = open_file(g, file);
+	n = fd < 0 ? -1 : pread(fd, text, sizeof(text) - 1, 0);
+	if (n <= 0)
+		return CGROUP_UNKNOWN;
+	text[n] = '\0';
+	return strtoull(text, NULL, 10);
+}
+
+/* Of this directory; every cgroup counts it, whichever controllers are on. */
+static uint64_t cpu_now(const struct cgroup_group *g)
+{
+	FD_OWNED int fd = has_directory(g) ? open_file(g, "cpu.stat") : -EBADF;
+	uint64_t us = 0;
+
+	if (fd >= 0)
+		(void)cgroup_read_key(fd, "usage_usec", &us);
+	return us;
+}
+
+void cgroup_group_usage(const struct cgroup_group *g, struct cgroup_usage *ret)
+{
+	*ret = (struct cgroup_usage){
+		.memory = read_now(g, LIMIT_MEMORY, "memory.current"),
+		.processes = read_now(g, LIMIT_PIDS, "pids.current"),
+		.cpu_us = cgroups_are_there(g->cgroups) ? g->cpu_us + cpu_now(g) : CGROUP_UNKNOWN,
+	};
 }
 
 /* Limits */
@@ -270,6 +317,7 @@ static void close_dirs(struct cgroup_group *g)
 
 static void group_close(struct cgroup_group *g)
 {
+	g->cpu_us += cpu_now(g);
 	close_dirs(g);
 	if (cgroups_are_there(g->cgroups))
 		cgroup_remove(g->cgroups->tree.user, g->name);

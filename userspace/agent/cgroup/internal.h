@@ -25,6 +25,7 @@ struct cgroup_group {
 	int dir;          /* -EBADF: it has no directory now, or is parked */
 	int readonly;     /* the same, see open_readonly() */
 	unsigned n_busy;  /* exec cgroups given out, or dying */
+	uint64_t cpu_us;  /* of the directories that it had before */
 	struct list pool; /* empty exec cgroups; only those of this context: they keep its charges */
 	uint64_t max[LIMIT_COUNT]; /* in force, or to be when it has a directory */
 };

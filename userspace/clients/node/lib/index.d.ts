@@ -245,6 +245,8 @@ export interface ContextInfo {
 
 export interface ContextDetails extends ContextInfo {
 	settings: Record<string, unknown>;
+	/** What all of its commands take; null where nothing counts it. memory: bytes; cpuUs: ever. */
+	usage: { memory: number | null; processes: number | null; cpuUs: number | null };
 }
 
 /** The keys of [context NAME] in moat.conf(5). */
