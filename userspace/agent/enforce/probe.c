@@ -189,13 +189,16 @@ static bool probe_limits(struct probe_result *p)
 static bool probe_landlock(struct probe_result *p)
 {
 	int abi = landlock_abi();
+	char text[200];
 
 	if (abi < 0)
 		FOUND(p, "not available: %s",
 		      abi == -EOPNOTSUPP ? "built in, but not in the list of lsm=" :
 					   strerror(-abi));
 	else
-		FOUND(p, "ABI %d %s", abi, landlock_gives(abi));
+		landlock_describe(abi, landlock_errata(), text, sizeof(text));
+	if (abi >= 0)
+		FOUND(p, "ABI %d %s", abi, text);
 	return abi >= LANDLOCK_USED;
 }
 

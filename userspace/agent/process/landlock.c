@@ -34,7 +34,7 @@ static const struct {
 	{ LANDLOCK_SCOPES, 0,
 	  "keeps user code from tracing others and from their /proc, from signals to them and from abstract sockets" },
 	{ LANDLOCK_SCOPES, 2,
-	  "threads of one process always signal each other (before: not if one confines itself)" },
+	  "threads of one process signal each other although one confines itself" },
 };
 
 bool landlock_abi_at(size_t index, int *ret_abi, unsigned *ret_erratum, const char **ret_gives)
@@ -47,14 +47,18 @@ bool landlock_abi_at(size_t index, int *ret_abi, unsigned *ret_erratum, const ch
 	return true;
 }
 
-const char *landlock_gives(int abi)
+void landlock_describe(int abi, unsigned errata, char *text, size_t size)
 {
 	const char *gives = "";
+	int n;
 
 	for (size_t i = 0; i < ARRAY_LEN(table); i++)
 		if (table[i].abi <= abi && !table[i].erratum)
 			gives = table[i].gives;
-	return gives;
+	n = snprintf(text, size, "%s", gives);
+	for (size_t i = 0; i < ARRAY_LEN(table) && n >= 0 && (size_t)n < size; i++)
+		if (table[i].abi <= abi && table[i].erratum && errata & 1u << (table[i].erratum - 1))
+			n += snprintf(text + n, size - (size_t)n, "; %s", table[i].gives);
 }
 
 int landlock_abi(void)

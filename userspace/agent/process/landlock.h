@@ -14,8 +14,8 @@ int landlock_abi(void);
 unsigned landlock_errata(void);
 /* What each ABI, or since which erratum, gives; false at the end of the table. */
 bool landlock_abi_at(size_t index, int *ret_abi, unsigned *ret_erratum, const char **ret_gives);
-/* What this ABI gives, the errata left out. abi: from 1 on. */
-const char *landlock_gives(int abi);
+/* What this ABI, from 1 on, gives, and what was mended with it, by that table. */
+void landlock_describe(int abi, unsigned errata, char *text, size_t size);
 /* The ruleset for domains. 0; -EOPNOTSUPP: of no use in this ABI; or -errno. */
 int landlock_make_ruleset(int abi, int *ret_ruleset);
 
