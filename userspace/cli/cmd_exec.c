@@ -233,7 +233,8 @@ static int result_status(const json_t *result)
 		return CLI_TIMED_OUT;
 	}
 	if (json_is_true(json_object_get(result, "outputLimited")))
-		complain("OUTPUT_LIMITED", "the command wrote more than its limit, which is left out");
+		complain("OUTPUT_LIMITED",
+			 "the command wrote more than its limit, which is left out");
 	if (json_is_true(json_object_get(result, "oomKilled")))
 		complain("OOM_KILLED", "the kernel killed processes of the command: out of memory, of which files in "
 			 "memory take %lld MiB (see moat status)",

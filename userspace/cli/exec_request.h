@@ -16,7 +16,7 @@ struct exec_options {
 	bool interrupts; /* each SIGINT is its own: none kills it */
 	bool input_live; /* set before the body is made: stdin is sent as it comes */
 	uint64_t timeout_ms; /* 0: none */
-	uint64_t output_limit; /* the same, in bytes */
+	uint64_t output_limit;  /* the same, in bytes */
 	uint64_t kill_after_ms; /* the same */
 	int kill_signal;
 	char **argv;         /* borrowed */

@@ -89,8 +89,8 @@ bool output_line_decode(const char *line, size_t len, char *buf, bool *ret_stder
 	if (!skip(&r, "{\"seq\":") || !skip_number(&r) || !skip(&r, ",\"type\":\"std"))
 		return false;
 	is_stderr = skip(&r, "err");
-	if ((!is_stderr && !skip(&r, "out")) || !skip(&r, "\",\"at\":") || !skip_number(&r) || !skip(&r, ",\"t\":") ||
-	    !skip_number(&r) || !skip(&r, ",\"data\":\""))
+	if ((!is_stderr && !skip(&r, "out")) || !skip(&r, "\",\"at\":") || !skip_number(&r) ||
+	    !skip(&r, ",\"t\":") || !skip_number(&r) || !skip(&r, ",\"data\":\""))
 		return false;
 	data = r.at;
 	if (!take_string(&r, buf, &n))

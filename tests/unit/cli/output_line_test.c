@@ -76,7 +76,11 @@ static void output_is_what_was_written(void **state)
 static void everything_else_is_left_to_a_reader_of_json(void **state)
 {
 	static const char *const lines[] = {
-		"", "{", "{}", "[]", "x",
+		"",
+		"{",
+		"{}",
+		"[]",
+		"x",
 		"{\"seq\":1,\"type\":\"exit\",\"at\":0,\"id\":\"a\"}",
 		"{\"seq\":1,\"type\":\"start\",\"id\":\"a\"}",
 		"{\"type\":\"stdout\",\"seq\":1,\"at\":0,\"t\":0,\"data\":\"a\"}",

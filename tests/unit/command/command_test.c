@@ -337,7 +337,8 @@ static void keeps_limits(void **state)
 	assert_string_equal(verdict(repeated("", "\na", COMMAND_WORDS_MAX - 1, ";b<c")),
 			    "too-many-words");
 	assert_null(verdict(repeated("", "$a", COMMAND_PARTS_MAX, "")));
-	assert_string_equal(verdict(repeated("", "$a", COMMAND_PARTS_MAX + 1, "")), "too-many-words");
+	assert_string_equal(verdict(repeated("", "$a", COMMAND_PARTS_MAX + 1, "")),
+			    "too-many-words");
 	assert_null(verdict(repeated("", "(", 0, "")));
 	assert_null(verdict(repeated("", "( ", COMMAND_DEPTH_MAX, "a))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))))")));
 	assert_string_equal(verdict(repeated("", "( ", COMMAND_DEPTH_MAX + 1, "a")), "too-deep");

@@ -426,7 +426,8 @@ int main(void)
 		cmocka_unit_test(private_contexts_leave_places_for_the_others),
 		cmocka_unit_test(the_environments_of_all_contexts_have_a_limit),
 		cmocka_unit_test(a_name_that_is_no_file_name_has_a_cgroup_all_the_same),
-		cmocka_unit_test(variables_that_are_no_secrets_are_given_in_the_context_s_own_namespace),
+		cmocka_unit_test(
+			variables_that_are_no_secrets_are_given_in_the_context_s_own_namespace),
 		cmocka_unit_test(ten_thousand_that_idle_cost_no_process),
 	};
 

@@ -188,7 +188,8 @@ static bool says(int abi, unsigned errata, const char *needle)
 	return strstr(text, needle) != NULL;
 }
 
-static void what_an_abi_gives_is_said_by_the_last_row_that_changed_it_and_by_the_errata(void **state)
+static void
+what_an_abi_gives_is_said_by_the_last_row_that_changed_it_and_by_the_errata(void **state)
 {
 	char small[8];
 
@@ -208,7 +209,8 @@ static void what_an_abi_gives_is_said_by_the_last_row_that_changed_it_and_by_the
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(what_an_abi_gives_is_said_by_the_last_row_that_changed_it_and_by_the_errata),
+		cmocka_unit_test(
+			what_an_abi_gives_is_said_by_the_last_row_that_changed_it_and_by_the_errata),
 		cmocka_unit_test_setup_teardown(
 			with_scopes_who_is_outside_is_neither_signalled_nor_traced_and_all_can_be_mounted,
 			open_stranger, close_stranger),

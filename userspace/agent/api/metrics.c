@@ -172,10 +172,8 @@ static void write_ended(struct scrape *s)
 		enum execs_counter counter;
 		const char *name;
 	} results[] = {
-		{ EXECS_EXITED, "exited" },
-		{ EXECS_SIGNALLED, "signalled" },
-		{ EXECS_OOM_KILLED, "oom_killed" },
-		{ EXECS_OUTPUT_LIMITED, "output_limited" },
+		{ EXECS_EXITED, "exited" },         { EXECS_SIGNALLED, "signalled" },
+		{ EXECS_OOM_KILLED, "oom_killed" }, { EXECS_OUTPUT_LIMITED, "output_limited" },
 		{ EXECS_TIMED_OUT, "timed_out" },
 	};
 

@@ -76,7 +76,8 @@ struct exec_request {
 	bool stdin_open;      /* stdin is written with exec_write_input(); not with stdin_data */
 	uint64_t timeout_ms;  /* 0: none */
 	unsigned short rows, cols; /* not 0: on a terminal of this size; stdin is open then */
-	uint64_t output_limit; /* bytes of both streams together, with the next one it ends; 0: none */
+	uint64_t
+		output_limit; /* bytes of both streams together, with the next one it ends; 0: none */
 	int kill_signal;      /* what all of it is sent at the end of these; 0: SIGKILL at once */
 	uint64_t kill_after_ms; /* so much later it is killed */
 	const char *id;       /* chosen by the client; NULL: none */

@@ -57,7 +57,8 @@ void landlock_describe(int abi, unsigned errata, char *text, size_t size)
 			gives = table[i].gives;
 	n = snprintf(text, size, "%s", gives);
 	for (size_t i = 0; i < ARRAY_LEN(table) && n >= 0 && (size_t)n < size; i++)
-		if (table[i].abi <= abi && table[i].erratum && errata & 1u << (table[i].erratum - 1))
+		if (table[i].abi <= abi && table[i].erratum &&
+		    errata & 1u << (table[i].erratum - 1))
 			n += snprintf(text + n, size - (size_t)n, "; %s", table[i].gives);
 }
 
