@@ -198,18 +198,22 @@ def check_stragglers(agent):
         pathlib.Path(agent.place, name).unlink()
 
 
-LISTENS = "import socket, time; s = socket.create_server(('127.0.0.1', 0)); time.sleep(600)"
+LISTENS = "import socket, time; time.sleep(0.3); s = socket.create_server(('127.0.0.1', {port})); time.sleep(600)"
 
 
 def check_ports(agent):
-    """What a command listens on is listed, with whose it is, and no more when it has ended."""
+    """What a command listens on can be waited for, and is listed with whose it is, and no more when it has ended."""
     def listed(identifier):
         return [(each["port"], each["context"]) for each in agent.api().get("/v1/ports")["ports"] if each.get("id") == identifier]
 
     api = agent.api()
-    identifier, other = api.start("/bin/sh", "-c", f"{places.PYTHON} -c \"{LISTENS}\" & wait"), api.start("/bin/sleep", "600")
-    [(port, context)] = procs.wait_until(lambda: listed(identifier), 10, "its port")
-    assert context == "default" and not listed(other), api.get("/v1/ports")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    other = api.start("/bin/sleep", "600")
+    identifier = api.start("/bin/sh", "-c", f"{places.PYTHON} -c \"{LISTENS.format(port=port)}\" & wait")
+    assert not listed(identifier) and api.get(f"/v1/ports/{port}?state=listening&timeoutMs=30000")["listening"] is True
+    assert listed(identifier) == [(port, "default")] and not listed(other), api.get("/v1/ports")
     socket.create_connection(("127.0.0.1", port)).close()
     for each in (identifier, other):
         api.kill(each)
