@@ -490,7 +490,7 @@ def links(session):
             put(session, "plain", b"file", context="worker")
             reply = session.api.request("POST", "/v1/contexts", {**again, "link": [f"plain -> {base}/skills"]})
             assert code(reply) == "FILE_EXISTS" and content(f"{work}/plain") == b"file", reply
-        for wrong in ({"link": ["a -> b"]}, {"link": ["../a -> /b"]}, {"link": ["a -> /b", "a/c -> /d"]}, {"preset": ["ruby"]}, {"preset": "python"}):
+        for wrong in ({"link": ["a -> b"]}, {"link": ["../a -> /b"]}, {"link": ["a -> /b", "a/c -> /d"]}, {"preset": ["ruby"]}, {"preset": 1}):
             reply = session.api.request("POST", "/v1/contexts", {"name": "again", "workspace": base, **wrong})
             assert code(reply) == "BAD_VALUE" and reply.json["details"]["field"].split("[")[0] in wrong, reply
         reply = session.api.request("POST", "/v1/contexts", {"name": "again", "link": ["a -> /b"]})
@@ -567,6 +567,9 @@ def archive_refused(session):
                 ([("../f", b"x")], "OUTSIDE_WORKSPACE"), ([("/f", b"x")], "OUTSIDE_WORKSPACE"), ([("a/../f", b"x")], "OUTSIDE_WORKSPACE"),
                 ([("up/f", b"x")], "OUTSIDE_WORKSPACE"), ([("l", "-> /etc/passwd")], "OUTSIDE_WORKSPACE"), ([("l", "-> ../x")], "OUTSIDE_WORKSPACE"),
                 ([("a/l", "-> ../../x")], "OUTSIDE_WORKSPACE"), ([("a/l", "-> b/../../../x")], "OUTSIDE_WORKSPACE"),
+                # by a link that came before, which is no directory further down
+                ([("s", "-> ."), ("s/s/s/x", "-> ../../../etc")], "OUTSIDE_WORKSPACE"), ([("s", "-> ."), ("x", "-> s/..")], "OUTSIDE_WORKSPACE"),
+                ([("s", "-> ."), ("x", "-> s/s/../..")], "OUTSIDE_WORKSPACE"),
                 ([("f", (tarfile.FIFOTYPE, ""))], "IS_A_FIFO"), ([("f", (tarfile.CHRTYPE, ""))], "IS_A_DEVICE"),
                 ([("f", (tarfile.BLKTYPE, ""))], "IS_A_DEVICE"), ([("f", b"x"), ("g", (tarfile.LNKTYPE, "f"))], "BAD_ARCHIVE"),
                 ([("f", b"x"), ("f/g", b"y")], "NOT_A_DIRECTORY"), ([("d", None), ("d", b"y")], "IS_A_DIRECTORY"), ([("..", None)], "OUTSIDE_WORKSPACE"),

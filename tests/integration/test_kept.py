@@ -70,7 +70,7 @@ class Lives:
     def contexts(self):
         """All of them, without what is of one agent."""
         listed = [self.api.get(f"/v1/contexts/{quote(name, safe='')}") for name in self.names()]
-        own = {name: ("number", "running", *(["createdAt"] if name in ("default", "named") else [])) for name in self.names()}
+        own = {name: ("number", "running", "usage", *(["createdAt"] if name in ("default", "named") else [])) for name in self.names()}
         return {each["name"]: {key: value for key, value in each.items() if key not in own[each["name"]]} for each in listed}
 
     def names(self):

@@ -263,7 +263,17 @@ def sigio():
 
 # Network
 
-def echo(family, kind, address):
+def echo(family, kind, address, tries=5):
+    """What the kernel chooses may have the number of a service's port, which is free at another address and refused at listen()."""
+    try:
+        return echo_once(family, kind, address)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or address[1] or tries == 1:
+            raise
+    return echo(family, kind, address, tries - 1)
+
+
+def echo_once(family, kind, address):
     with socket.socket(family, kind) as server, socket.socket(family, kind) as client:
         server.bind(address)
         if kind == socket.SOCK_STREAM:

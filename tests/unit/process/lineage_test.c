@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who descends from whom, as /proc tells. */
+#include "agent/process/clone.h"
 #include "agent/process/lineage.h"
 
 #include <fcntl.h>
@@ -177,6 +178,7 @@ static void who_is_beneath_is_told_from_who_is_it_or_beside(void **state)
 
 static void who_has_a_number_in_another_pid_namespace_is_found(void **state)
 {
+	struct process child;
 	pid_t init, found = 0;
 	int fds[2];
 	char byte;
@@ -185,9 +187,7 @@ static void who_has_a_number_in_another_pid_namespace_is_found(void **state)
 	if (geteuid() != 0)
 		skip(); /* it takes a PID namespace */
 	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
-	assert_int_equal(unshare(CLONE_NEWPID), 0);
-	init = fork();
-	if (init == 0) {
+	if (process_clone(CLONE_NEWPID, -1, &child) == 0) {
 		if (fork() == 0) { /* 2 */
 			if (write(fds[1], "x", 1) != 1)
 				_exit(1);
@@ -197,7 +197,7 @@ static void who_has_a_number_in_another_pid_namespace_is_found(void **state)
 		for (;;)
 			pause();
 	}
-	assert_true(init > 0);
+	init = child.pid;
 	assert_int_equal(read(fds[0], &byte, 1), 1);
 	assert_int_equal(lineage_named(init, 1, &found), 0);
 	assert_int_equal(found, init);
@@ -209,6 +209,7 @@ static void who_has_a_number_in_another_pid_namespace_is_found(void **state)
 	kill(init, SIGKILL);
 	assert_int_equal(waitpid(init, NULL, 0), init);
 	assert_int_equal(lineage_named(init, 2, &found), -ESRCH);
+	close(child.pidfd);
 	close(fds[0]);
 	close(fds[1]);
 }
@@ -223,7 +224,7 @@ int main(void)
 		cmocka_unit_test(a_number_that_is_anothers_by_now_names_nobody),
 		cmocka_unit_test(who_is_beneath_is_told_from_who_is_it_or_beside),
 		cmocka_unit_test(
-			who_has_a_number_in_another_pid_namespace_is_found), /* the last: children are born there */
+			who_has_a_number_in_another_pid_namespace_is_found),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -93,6 +93,8 @@ ssize_t take_content(struct job *j, void *buf, size_t n);
 int root_open(struct job *j);
 /* Opens beneath the root, following links that stay there. A descriptor or -EINVAL. */
 int open_beneath(struct job *j, const char *path, int flags);
+/* Whether no directory before the last name of path, beneath base, is a link; what is not there is none. 1, 0 or -EINVAL. */
+int leads_straight(struct job *j, const char *base, const char *path);
 /* A regular file, for reading; no device and no FIFO is ever opened. A descriptor or -EINVAL. */
 int open_regular(struct job *j, const char *path, struct stat *ret);
 /* Where path is. follow: a link is followed to its end, which need not be there. make: parents as well. 0 or -EINVAL. */

@@ -47,6 +47,26 @@ int open_beneath(struct job *j, const char *path, int flags)
 	return fd < 0 ? refuse_open(j, -fd) : fd;
 }
 
+int leads_straight(struct job *j, const char *base, const char *path)
+{
+	struct open_how how = { .flags = O_PATH | O_DIRECTORY | O_CLOEXEC,
+				.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS };
+	const char *slash = strrchr(path, '/');
+	FD_OWNED int dir = open_beneath(j, base, O_PATH | O_DIRECTORY);
+	FD_OWNED int parent = -EBADF;
+	char text[PATH_MAX];
+
+	if (dir < 0)
+		return dir;
+	if (!slash)
+		return 1;
+	snprintf(text, sizeof(text), "%.*s", (int)(slash - path), path);
+	parent = (int)syscall(SYS_openat2, dir, text, &how, sizeof(how));
+	if (parent >= 0 || errno == ENOENT)
+		return 1;
+	return errno == ELOOP ? 0 : refuse_errno(j, errno);
+}
+
 int open_regular(struct job *j, const char *path, struct stat *ret)
 {
 	/* First without opening it: that alone makes a device do something, and a FIFO's writer go on. */

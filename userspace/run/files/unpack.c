@@ -178,8 +178,10 @@ static int read_extended(struct job *j, struct entry *e, uint64_t size, struct s
 /* --- Entries -------------------------------------------------------------------------------- */
 
 /* How deep a path ends beneath where it begins, -1: it leads above that on its way, or is absolute. */
-static int depth_of(const char *path, int depth)
+static int depth_of(const char *path)
 {
+	int depth = 0;
+
 	if (*path == '/')
 		return -1;
 	while (*path && depth >= 0) {
@@ -200,6 +202,41 @@ static bool has_dots(const char *path)
 		if (strncmp(path, "..", 2) == 0 && (path[2] == '/' || !path[2]))
 			return true;
 	return false;
+}
+
+/* How far the target of a link begins by leading up; -1: it is absolute, or leads up again behind a name, which may be a link. */
+static int levels_up(const char *target)
+{
+	bool named = false;
+	int up = 0;
+
+	if (*target == '/')
+		return -1;
+	while (*target) {
+		size_t n = strcspn(target, "/");
+		bool dots = n == 2 && strncmp(target, "..", 2) == 0;
+
+		if (dots && named)
+			return -1;
+		up += dots;
+		named = named || (n > 0 && !dots && !(n == 1 && *target == '.'));
+		target += n + (target[n] == '/');
+	}
+	return up;
+}
+
+/* Its name is as deep as it looks where no link stands in it, of this archive perhaps. */
+static int write_link(struct job *j, const struct entry *e, const char *path, int depth)
+{
+	int up = levels_up(e->link), straight = 1;
+
+	if (up > 0)
+		straight = leads_straight(j, j->path, e->name);
+	if (straight < 0)
+		return straight;
+	if (up < 0 || up >= depth || !straight)
+		return refuse_job(j, MOAT_E_OUTSIDE_WORKSPACE);
+	return make_link(j, path, e->link);
 }
 
 static int write_file(struct job *j, const struct entry *e, const char *path)
@@ -232,7 +269,7 @@ static int write_file(struct job *j, const struct entry *e, const char *path)
 
 static int write_entry(struct job *j, const struct entry *e)
 {
-	int depth = depth_of(e->name, 0);
+	int depth = depth_of(e->name);
 	char path[PATH_MAX];
 	bool made;
 
@@ -248,9 +285,7 @@ static int write_entry(struct job *j, const struct entry *e)
 	case TAR_DIRECTORY:
 		return depth == 0 ? 0 : make_directories(j, path, e->mode, &made);
 	case TAR_LINK:
-		if (depth_of(e->link, depth - 1) < 0)
-			return refuse_job(j, MOAT_E_OUTSIDE_WORKSPACE);
-		return make_link(j, path, e->link);
+		return write_link(j, e, path, depth);
 	case TAR_FIFO:
 		return refuse_job(j, MOAT_E_IS_A_FIFO);
 	case TAR_CHARACTER:
