@@ -223,8 +223,7 @@ int main(void)
 		cmocka_unit_test(everything_beneath_the_caller_is_signalled_but_the_caller),
 		cmocka_unit_test(a_number_that_is_anothers_by_now_names_nobody),
 		cmocka_unit_test(who_is_beneath_is_told_from_who_is_it_or_beside),
-		cmocka_unit_test(
-			who_has_a_number_in_another_pid_namespace_is_found),
+		cmocka_unit_test(who_has_a_number_in_another_pid_namespace_is_found),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
