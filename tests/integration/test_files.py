@@ -497,13 +497,13 @@ def links(session):
         assert code(reply) == "BAD_VALUE" and reply.json["details"]["field"] == "link", reply
 
 
-def tar_of(entries, **more):
+def tar_of(entries, mtime=1234567890, **more):
     """A tar archive of (name, what) pairs: bytes are a file, "-> x" a link, None a directory, else a type."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", **more) as archive:
         for name, what in entries:
             info = tarfile.TarInfo(name)
-            info.mtime = 1234567890
+            info.mtime = mtime
             if isinstance(what, bytes):
                 info.size, info.mode = len(what), 0o640
             elif what is None:
@@ -553,6 +553,17 @@ def archive(session):
             assert put(session, "out", reply.body, context="worker", archive="tar").status == 201, "what comes out goes in"
             assert content(f"{work}/out/{LONG}") == b"long" and os.readlink(f"{work}/out/far") == "x/" * 120 + "y"
             assert not [name for _, _, names in os.walk(work) for name in names if name.startswith(".moat")]
+
+
+@test("owners that the header of an archive has no room for are told all the same; a time before 1970 is the beginning of 1970", needs=("moat",))
+def archive_numbers(session):
+    with workspace(session) as work:
+        assert put(session, "in", tar_of([("f", b"x")], mtime=-5, format=tarfile.GNU_FORMAT), context="worker", archive="tar").status == 201
+        assert os.stat(f"{work}/in/f").st_mtime == 0
+        os.chown(f"{work}/in/f", 3000000, 2097151)
+        with tarfile.open(fileobj=io.BytesIO(get(session, "in", context="worker", archive="tar").body)) as found:
+            member = found.getmember("f")
+            assert (member.uid, member.gid) == (3000000, 2097151), (member.uid, member.gid)
 
 
 @test("an archive writes nothing outside, makes no link that leads out, and no FIFO or device; what is wrong with it is an error", needs=("moat",))

@@ -6,6 +6,10 @@
 #include "run/files/internal.h"
 #include "run/files/tar.h"
 
+/* What the fields of a header hold, in octal digits. */
+#define SIZE_BITS 33
+#define OWNER_BITS 21
+
 struct pack {
 	struct job *j;
 	char path[FILES_PATH_MAX + 2]; /* of where we are; "" or with a '/' behind */
@@ -58,21 +62,29 @@ static size_t add_record(char *to, size_t size, const char *key, const char *val
 	return (size_t)snprintf(to, size, "%zu %s=%s\n", rest + digits, key, value);
 }
 
+static size_t add_number(char *to, size_t size, const char *key, uint64_t value, unsigned bits)
+{
+	char number[24];
+
+	snprintf(number, sizeof(number), "%llu", (unsigned long long)value);
+	return value >> bits ? add_record(to, size, key, number) : 0;
+}
+
 /* What the header of an entry has no room for stands in one before it. */
-static void put_long(struct pack *p, const char *name, const char *link, uint64_t size)
+static void put_long(struct pack *p, const char *name, const char *link, const struct stat *st,
+		     uint64_t size)
 {
 	static char text[2 * FILES_PATH_MAX + 256];
 	struct tar_header h = { .name = "pax", .mode = "0000600" };
-	char number[24];
 	size_t n = 0;
 
-	snprintf(number, sizeof(number), "%llu", (unsigned long long)size);
 	if (strlen(name) > sizeof(h.name))
 		n += add_record(text + n, sizeof(text) - n, "path", name);
 	if (strlen(link) > sizeof(h.link))
 		n += add_record(text + n, sizeof(text) - n, "linkpath", link);
-	if (size >> 33)
-		n += add_record(text + n, sizeof(text) - n, "size", number);
+	n += add_number(text + n, sizeof(text) - n, "size", size, SIZE_BITS);
+	n += add_number(text + n, sizeof(text) - n, "uid", st->st_uid, OWNER_BITS);
+	n += add_number(text + n, sizeof(text) - n, "gid", st->st_gid, OWNER_BITS);
 	if (n == 0)
 		return;
 	put_header(p, &h, TAR_NEXT, n);
@@ -85,15 +97,17 @@ static void put_entry(struct pack *p, const char *name, const struct stat *st, c
 	uint64_t size = type == TAR_FILE ? (uint64_t)st->st_size : 0;
 	struct tar_header h = { 0 };
 
-	put_long(p, name, link, size);
+	put_long(p, name, link, st, size);
 	memcpy(h.name, name, strnlen(name, sizeof(h.name)));
 	memcpy(h.link, link, strnlen(link, sizeof(h.link)));
 	snprintf(h.mode, sizeof(h.mode), "%07o", st->st_mode & 01777);
-	snprintf(h.uid, sizeof(h.uid), "%07o", st->st_uid & 07777777);
-	snprintf(h.gid, sizeof(h.gid), "%07o", st->st_gid & 07777777);
+	snprintf(h.uid, sizeof(h.uid), "%07o", st->st_uid & ((1u << OWNER_BITS) - 1));
+	snprintf(h.gid, sizeof(h.gid), "%07o", st->st_gid & ((1u << OWNER_BITS) - 1));
 	snprintf(h.mtime, sizeof(h.mtime), "%011llo",
-		 st->st_mtim.tv_sec > 0 ? (unsigned long long)st->st_mtim.tv_sec & ((1ull << 33) - 1) : 0);
-	put_header(p, &h, type, size >> 33 ? 0 : size);
+		 st->st_mtim.tv_sec > 0 ?
+			 (unsigned long long)st->st_mtim.tv_sec & ((1ull << SIZE_BITS) - 1) :
+			 0);
+	put_header(p, &h, type, size >> SIZE_BITS ? 0 : size);
 }
 
 static int put_file(struct pack *p, int dir, const char *name, const char *path)

@@ -70,6 +70,13 @@ static bool number(const char *field, size_t n, uint64_t *ret)
 	return i == n || field[i] == ' ' || field[i] == '\0';
 }
 
+/* One before 1970, as GNU tar writes it, is the beginning of 1970. */
+static bool time_of(const char *field, size_t n, uint64_t *ret)
+{
+	*ret = 0;
+	return (unsigned char)field[0] == 0xff || number(field, n, ret);
+}
+
 static bool is_zero(const struct tar_header *h)
 {
 	static const struct tar_header zero;
@@ -85,8 +92,9 @@ static int read_header(struct job *j, const struct tar_header *h, const struct s
 	bool posix = memcmp(h->magic, "ustar\0", 6) == 0;
 
 	if (!number(h->checksum, sizeof(h->checksum), &sum) || sum != tar_checksum(h) ||
-	    !number(h->mode, sizeof(h->mode), &mode) || !number(h->size, sizeof(h->size), ret_size) ||
-	    !number(h->mtime, sizeof(h->mtime), &mtime))
+	    !number(h->mode, sizeof(h->mode), &mode) ||
+	    !number(h->size, sizeof(h->size), ret_size) ||
+	    !time_of(h->mtime, sizeof(h->mtime), &mtime))
 		return refuse_job(j, MOAT_E_BAD_ARCHIVE);
 	e->type = h->type == TAR_OLD_FILE || h->type == TAR_CONTIGUOUS ? TAR_FILE : h->type;
 	e->mode = (mode_t)mode & 0777;
